@@ -1,0 +1,1 @@
+"""The laptop platform: everything PMP needs around it, on loopback, from one command."""

@@ -1,0 +1,32 @@
+"""Run the registry: ``python -m local.registry --port 24501 --write-cli-config terraformrc``."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from local.registry.providers import ProviderMirrorNotFoundError, cli_configuration, find_mirror
+from local.registry.server import RegistryServer, source
+
+
+def main() -> None:
+    """Serve until interrupted; say on the first line which source serves."""
+    parser = argparse.ArgumentParser(prog="python -m local.registry", description=__doc__)
+    parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (default: a free one)")
+    parser.add_argument("--write-cli-config", type=Path, metavar="FILE", help="write a Terraform CLI configuration")
+    arguments = parser.parse_args()
+    try:
+        server = RegistryServer(arguments.port, source())
+        if arguments.write_cli_config:
+            arguments.write_cli_config.parent.mkdir(parents=True, exist_ok=True)
+            arguments.write_cli_config.write_text(cli_configuration(find_mirror(), server.url))
+    except (OSError, ProviderMirrorNotFoundError) as error:
+        sys.exit(f"module registry: {error}")
+    print(f"modules from {server.source.description} at {server.url}", flush=True)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        server.server_close()
+
+
+if __name__ == "__main__":
+    main()
