@@ -1,0 +1,1 @@
+"""PMP's Lambda: one function that answers HTTP requests, S3 notifications and schedules."""

@@ -1,0 +1,50 @@
+"""What the function is told by its environment variables."""
+
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """The function's settings, all from ``PMP_…`` variables that Terraform writes."""
+
+    environment: str
+    release: str
+    code_sha256: str
+    database_host: str
+    database_port: int
+    database_name: str
+    database_user: str
+    imports_bucket: str
+    vendor_list_url: str
+    api_url: str
+
+
+def _required(name: str) -> str:
+    value = os.environ.get(name, "")
+    if not value:
+        raise KeyError(f"environment variable {name} is missing or empty: the function's Terraform module sets it")
+    return value
+
+
+@lru_cache(maxsize=1)
+def configuration() -> Configuration:
+    """Read the environment once.
+
+    Raises:
+        KeyError: a variable is missing, and its name.
+        ValueError: ``PMP_DATABASE_PORT`` is no number.
+    """
+    return Configuration(
+        environment=_required("PMP_ENVIRONMENT"),
+        release=os.environ.get("PMP_RELEASE", "unknown"),
+        code_sha256=os.environ.get("PMP_CODE_SHA256", "unknown"),
+        database_host=_required("PMP_DATABASE_HOST"),
+        database_port=int(os.environ.get("PMP_DATABASE_PORT", "5432")),
+        database_name=_required("PMP_DATABASE_NAME"),
+        database_user=_required("PMP_DATABASE_USER"),
+        imports_bucket=os.environ.get("PMP_IMPORTS_BUCKET", ""),
+        vendor_list_url=os.environ.get("PMP_VENDOR_LIST_URL", ""),
+        api_url=os.environ.get("PMP_API_URL", ""),
+    )
