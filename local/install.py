@@ -1,0 +1,222 @@
+"""Check and install what the laptop platform needs: ``python3 -m local.install``, with the standard library only.
+
+Tools that a person chooses (git, Terraform, the AWS provider) are checked, never installed. Debian packages are
+installed when run as root; without root rights the exact command is printed and nothing is done. Python packages go
+into ``.venv`` from ``requirements.lock``, each checked against its hash.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from local.registry.providers import ProviderMirrorNotFoundError, find_mirror
+
+ROOT = Path(__file__).resolve().parent.parent
+VIRTUAL_ENVIRONMENT = ROOT / ".venv"
+LOCK = ROOT / "requirements.lock"
+STAMP = VIRTUAL_ENVIRONMENT / "pmp-lock.sha256"
+LOG = ROOT / ".pmp" / "install.log"
+
+MINIMUM_TERRAFORM = (1, 11, 0)
+MINIMUM_PYTHON = (3, 11)
+
+# Debian package → a program or file that proves it is there (for machines that have it from elsewhere).
+DEBIAN_PACKAGES = {
+    "postgresql": "/usr/lib/postgresql/*/bin/initdb",
+    "postgresql-client": "psql",
+    "pgbouncer": "pgbouncer",
+    "sqitch": "sqitch",
+    "libdbd-pg-perl": "/usr/lib/*/perl5/*/DBD/Pg.pm",
+    "postgresql-15-pgtap": "/usr/share/postgresql/*/extension/pgtap.control",
+    "libtap-parser-sourcehandler-pgtap-perl": "pg_prove",
+    "rsync": "rsync",
+    "curl": "curl",
+}
+
+
+class InstallError(Exception):
+    """Something is missing that only the person at the machine can provide; the message says what and how."""
+
+
+def _output(command: Sequence[str]) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def check_tools() -> None:
+    """Refuse to go on without Python 3.11, git, Terraform 1.11 and the AWS provider.
+
+    Raises:
+        InstallError: one is missing or too old.
+    """
+    if sys.version_info < MINIMUM_PYTHON:
+        found = ".".join(map(str, sys.version_info[:3]))
+        raise InstallError(f"Python 3.11 or newer is needed, python3 is {found}: install it and put it first on PATH")
+    for tool, advice in {
+        "git": "install the Debian package git",
+        "terraform": "install Terraform 1.11 or newer from HashiCorp and put it on PATH",
+    }.items():
+        if not shutil.which(tool):
+            raise InstallError(f"{tool} is not on PATH: {advice}")
+    version = terraform_version()
+    if version < MINIMUM_TERRAFORM:
+        raise InstallError(
+            f"Terraform {'.'.join(map(str, MINIMUM_TERRAFORM))} or newer is needed (state locks in S3, write-only "
+            f"arguments), terraform is {'.'.join(map(str, version))}: install a newer one and put it first on PATH"
+        )
+    try:
+        find_mirror()
+    except ProviderMirrorNotFoundError as error:
+        raise InstallError(str(error)) from error
+
+
+def terraform_version() -> tuple[int, ...]:
+    """The version of ``terraform`` on PATH.
+
+    Raises:
+        InstallError: it does not run, or prints no version.
+    """
+    # A CLI configuration that a shell profile names but that is gone would only add warnings here.
+    environment = {key: value for key, value in os.environ.items() if key != "TF_CLI_CONFIG_FILE"}
+    command = ["terraform", "version", "-json"]
+    try:
+        answer = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+        return tuple(int(part) for part in re.split(r"[.-]", json.loads(answer)["terraform_version"])[:3])
+    except (OSError, subprocess.CalledProcessError, ValueError, KeyError) as error:
+        raise InstallError(f"'{' '.join(command)}' does not answer with a version: {error}") from error
+
+
+def missing_debian_packages() -> list[str]:
+    """Those of `DEBIAN_PACKAGES` that are neither installed as such nor present in another way."""
+    return [package for package, proof in DEBIAN_PACKAGES.items() if not _present(proof)]
+
+
+def _present(proof: str) -> bool:
+    if proof.startswith("/"):
+        return any(Path("/").glob(proof.removeprefix("/")))
+    # pgbouncer lives in /usr/sbin, which is not on every user's PATH.
+    return shutil.which(proof, path=f"{os.environ.get('PATH', '')}:/usr/sbin") is not None
+
+
+@contextlib.contextmanager
+def _services_stay_down() -> Iterator[None]:
+    """Keep Debian from starting a system PostgreSQL and PgBouncer at installation: the platform runs its own."""
+    policy = Path("/usr/sbin/policy-rc.d")
+    if policy.exists():
+        yield
+        return
+    policy.write_text("#!/bin/sh\nexit 101\n")
+    policy.chmod(0o755)
+    try:
+        yield
+    finally:
+        policy.unlink(missing_ok=True)
+
+
+def install_debian_packages(packages: Sequence[str]) -> None:
+    """Install ``packages`` with apt-get; refresh its lists when a package is not found in them.
+
+    Raises:
+        InstallError: not root, no apt-get, or apt-get failed.
+    """
+    command = f"apt-get install --no-install-recommends {' '.join(packages)}"
+    if not shutil.which("apt-get"):
+        raise InstallError(f"missing: {', '.join(packages)} (Debian's names); install them by this system's means")
+    if os.geteuid() != 0:
+        raise InstallError(f"missing Debian packages; run this as root, then 'make up' again: {command}")
+    with _services_stay_down():
+        install = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
+        if _logged(install) and (_logged(["apt-get", "update"]) or _logged(install)):
+            raise InstallError(f"'{command}' failed; its output is in {LOG}")
+
+
+def _logged(command: Sequence[str]) -> int:
+    """Run ``command`` with its output appended to the log; its exit status."""
+    LOG.parent.mkdir(parents=True, exist_ok=True)
+    with LOG.open("a", encoding="utf-8") as log:
+        log.write(f"$ {' '.join(command)}\n")
+        log.flush()
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        return subprocess.run(command, check=False, stdout=log, stderr=log, env=environment).returncode
+
+
+def lock_digest() -> str:
+    """SHA-256 of the lock file: packages are installed again when it changes."""
+    return hashlib.sha256(LOCK.read_bytes()).hexdigest()
+
+
+def python_packages_are_current() -> bool:
+    """Whether the last complete installation was of this lock file."""
+    return STAMP.exists() and STAMP.read_text().strip() == lock_digest()
+
+
+def uv_requirement(lock: str) -> str:
+    """The lines of the lock file that pin uv and its hashes.
+
+    Raises:
+        InstallError: the lock file has none.
+    """
+    match = re.search(r"^uv==.*(?:\\\n\s+--hash=\S+\s*)+", lock, re.MULTILINE)
+    if not match:
+        raise InstallError(f"{LOCK.name} pins no uv with hashes: lock requirements.in again")
+    return match[0]
+
+
+def install_python_packages() -> None:
+    """Make ``.venv`` and install the lock file into it; an interrupted earlier attempt is finished or replaced.
+
+    Raises:
+        InstallError: a step failed; the log has its output.
+    """
+    python, uv = VIRTUAL_ENVIRONMENT / "bin/python", VIRTUAL_ENVIRONMENT / "bin/uv"
+    if not uv.exists():
+        _step([sys.executable, "-m", "venv", "--clear", str(VIRTUAL_ENVIRONMENT)], "making .venv")
+        with tempfile.NamedTemporaryFile("w", suffix=".txt") as requirement:
+            requirement.write(uv_requirement(LOCK.read_text()))
+            requirement.flush()
+            arguments = ["install", "--disable-pip-version-check", "--require-hashes", "-r", requirement.name]
+            _step([str(python), "-m", "pip", *arguments], "installing uv")
+    install = ["pip", "install", "--python", str(python), "--require-hashes", "-r", str(LOCK)]
+    _step([str(uv), *install], "installing Python packages")
+    STAMP.write_text(lock_digest() + "\n")
+
+
+def _step(command: Sequence[str], what: str) -> None:
+    if _logged(command):
+        raise InstallError(f"{what} failed; its output is in {LOG}")
+
+
+def main() -> None:
+    """Check, install, and say what took how long; exit 1 with one line when a person has to act."""
+    try:
+        check_tools()
+        if missing := missing_debian_packages():
+            with _announced(f"Debian packages: {', '.join(missing)}"):
+                install_debian_packages(missing)
+        if not python_packages_are_current():
+            with _announced("Python packages from requirements.lock"):
+                install_python_packages()
+    except InstallError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted: 'make up' goes on from here")
+
+
+@contextlib.contextmanager
+def _announced(what: str) -> Iterator[None]:
+    started = time.monotonic()
+    print(f"  install  {what} …", flush=True)
+    yield
+    print(f"  install  done in {time.monotonic() - started:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

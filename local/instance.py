@@ -1,0 +1,156 @@
+"""One running copy of the laptop platform: its name, folder, ports and the environment variables of its tools."""
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENTS = ("local", "dev", "staging", "prod")
+REGION = "eu-west-1"
+HOSTED_ZONE_NAME = "pmp.localhost"
+
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
+_DEFAULT_PORT_BASE = 24500
+_PORTS_PER_INSTANCE = 20
+
+
+class PlatformError(Exception):
+    """Something a person can act on; the message is one line: what, with which input, what to do next."""
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A platform instance. ``port_base`` is the first of its 20 ports, all on 127.0.0.1."""
+
+    name: str
+    port_base: int
+    state_root: Path = ROOT / ".pmp"
+
+    @property
+    def directory(self) -> Path:
+        """Everything this instance keeps; `make down` removes it."""
+        return self.state_root / self.name
+
+    @property
+    def aws_port(self) -> int:
+        """MiniStack: every AWS endpoint, and the API's custom domains, over TLS."""
+        return self.port_base
+
+    @property
+    def registry_port(self) -> int:
+        """The Terraform module registry."""
+        return self.port_base + 1
+
+    @property
+    def vendor_list_port(self) -> int:
+        """The third-party API's double, over TLS."""
+        return self.port_base + 2
+
+    def postgres_port(self, environment: str) -> int:
+        """PostgreSQL of one environment."""
+        return self.port_base + 10 + 2 * ENVIRONMENTS.index(environment)
+
+    def pgbouncer_port(self, environment: str) -> int:
+        """PgBouncer of one environment."""
+        return self.postgres_port(environment) + 1
+
+    @property
+    def aws_url(self) -> str:
+        """The AWS endpoint URL: an address, because not every resolver knows ``*.localhost``."""
+        return f"https://127.0.0.1:{self.aws_port}"
+
+    @property
+    def vendor_list_url(self) -> str:
+        """Where the double serves the Global Vendor List."""
+        return f"https://localhost:{self.vendor_list_port}/v3/vendor-list.json"
+
+    @property
+    def ca_file(self) -> Path:
+        """The certificate of this instance's own authority."""
+        return self.directory / "ca" / "authority.pem"
+
+    @property
+    def logs(self) -> Path:
+        """One log per process and phase."""
+        return self.directory / "logs"
+
+    @property
+    def platform_directory(self) -> Path:
+        """What tells ``ci`` where the emulated platform is (``PMP_PLATFORM_DIRECTORY``)."""
+        return self.directory / "platform"
+
+    @property
+    def credentials(self) -> Path:
+        """Access keys, one file per identity, readable by the owner alone."""
+        return self.directory / "credentials"
+
+    @property
+    def build(self) -> Path:
+        """Terraform's working data, plans and the zip (``PMP_BUILD_DIRECTORY``)."""
+        return self.directory / "build"
+
+    @property
+    def terraform_configuration(self) -> Path:
+        """Terraform's CLI configuration (``TF_CLI_CONFIG_FILE``)."""
+        return self.directory / "terraformrc"
+
+    @property
+    def iam_record(self) -> Path:
+        """Every distinct IAM decision that MiniStack made, as JSON lines."""
+        return self.directory / "iam.jsonl"
+
+    def tool_environment(self, environment: str) -> dict[str, str]:
+        """What a tool needs to work on this platform and one environment, without credentials."""
+        return {
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ENDPOINT_URL": self.aws_url,
+            "AWS_CA_BUNDLE": str(self.ca_file),
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "PMP_INSTANCE": self.name,
+            "PMP_ENVIRONMENT": environment,
+            "PMP_PLATFORM_DIRECTORY": str(self.platform_directory),
+            "PMP_BUILD_DIRECTORY": str(self.build),
+            "TF_CLI_CONFIG_FILE": str(self.terraform_configuration),
+        }
+
+
+def clean_environment() -> dict[str, str]:
+    """The caller's environment without anything that would lead a tool to real AWS or to another Terraform state."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "TF_"))}
+
+
+def current() -> Instance:
+    """The instance that ``PMP_INSTANCE`` names (default ``local``).
+
+    Its ports begin at ``PMP_PORT_BASE`` if set, else where they began last time, else at 24500 for ``local`` and at a
+    number derived from the name for any other.
+
+    Raises:
+        PlatformError: the name or the port base is not usable.
+    """
+    name = os.environ.get("PMP_INSTANCE") or "local"
+    if not _NAME.fullmatch(name):
+        raise PlatformError(
+            f"PMP_INSTANCE={name!r} is no instance name: use a small letter, then at most 30 small letters, digits "
+            "and dashes"
+        )
+    text = os.environ.get("PMP_PORT_BASE") or _recorded_port_base(name) or str(_default_port_base(name))
+    if not text.isdecimal() or not 1024 <= int(text) <= 65535 - _PORTS_PER_INSTANCE:
+        raise PlatformError(f"PMP_PORT_BASE={text!r} is no usable port: give a number from 1024 to 65515")
+    return Instance(name, int(text))
+
+
+def _recorded_port_base(name: str) -> str:
+    path = ROOT / ".pmp" / name / "port_base"
+    return path.read_text().strip() if path.exists() else ""
+
+
+def _default_port_base(name: str) -> int:
+    if name == "local":
+        return _DEFAULT_PORT_BASE
+    # Below the range from which Linux takes ports for outgoing connections (32768 and up).
+    slot = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % 350
+    return 25000 + slot * _PORTS_PER_INSTANCE

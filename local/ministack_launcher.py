@@ -1,0 +1,129 @@
+"""Run MiniStack with what the laptop platform adds to it: ``python -m local.ministack_launcher``.
+
+Nothing of the installed package is changed on disk. Three things are added in this process:
+
+* every IAM decision is written as one JSON line ``{"principal", "action", "resource", "decision", "sid"}`` to
+  ``PMP_IAM_RECORD``, each distinct one once: the exact permissions that a deployment asks for;
+* the address of MiniStack's own Cognito keys becomes https, because with TLS on, plain HTTP is not served and every
+  token would be answered with 401;
+* its state is saved while it runs, not only at a clean end: every 15 seconds when something changed, and at once by
+  ``POST /_pmp/snapshot`` (204 when it is on disk). A reboot or ``kill -9`` then loses seconds, not the platform.
+
+It listens on 127.0.0.1 alone; MiniStack's own entry point would also take port 443.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, MutableMapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+from ministack import app as ministack
+from ministack.core import iam_evaluator, persistence
+from ministack.services import apigateway
+
+SNAPSHOT_PATH = "/_pmp/snapshot"
+SNAPSHOT_INTERVAL_SECONDS = 15
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+def record_decisions(path: Path) -> None:
+    """Write each distinct IAM decision of this process to ``path`` as a JSON line."""
+    stream = path.open("a", buffering=1, encoding="utf-8")
+    evaluate = iam_evaluator.evaluate
+
+    @lru_cache(maxsize=65536)
+    def note(principal: str, action: str, resource: str, decision: str, sid: str) -> None:
+        line = {"principal": principal, "action": action, "resource": resource, "decision": decision, "sid": sid}
+        stream.write(json.dumps(line) + "\n")
+
+    def recorded(context: Any, policies: Any, *limits: Any) -> Any:
+        result = evaluate(context, policies, *limits)
+        note(context.principal_arn, context.action, context.resource_arn, result.decision, result.matched_sid)
+        return result
+
+    iam_evaluator.evaluate = recorded
+
+
+def fetch_keys_over_tls() -> None:
+    """Make the JWT authorizer fetch MiniStack's own Cognito keys over https."""
+    resolve = apigateway._resolve_jwks_url  # noqa: SLF001 - there is no public way to say it
+
+    async def resolve_over_tls(authorizer: dict[str, Any]) -> str | None:
+        address: str | None = await resolve(authorizer)
+        own = f"//{apigateway._HOST}:{apigateway._PORT}/"  # noqa: SLF001
+        return f"https:{address.removeprefix('http:')}" if address and own in address else address
+
+    apigateway._resolve_jwks_url = resolve_over_tls  # noqa: SLF001
+
+
+class Snapshots:
+    """MiniStack's ASGI application, with its state saved while it runs."""
+
+    def __init__(self) -> None:
+        self._changed = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; remember whether it may have changed something."""
+        if scope["type"] == "http":
+            if scope["path"] == SNAPSHOT_PATH and scope["method"] == "POST":
+                self.save()
+                await send({"type": "http.response.start", "status": 204, "headers": []})
+                await send({"type": "http.response.body", "body": b""})
+                return
+            self._changed = self._changed or scope["method"] not in {"GET", "HEAD"}
+        await ministack.app(scope, receive, send)
+
+    def save(self) -> None:
+        """Save the state of every service; on the event loop, so that no request changes it meanwhile."""
+        self._changed = False
+        persistence.save_all(ministack._build_persistence_save_dict())  # noqa: SLF001
+
+    async def keep_saving(self) -> None:
+        """Save at intervals when something changed, until cancelled."""
+        while True:
+            await asyncio.sleep(SNAPSHOT_INTERVAL_SECONDS)
+            if self._changed:
+                self.save()
+
+
+async def run(port: int, certificate: str, key: str) -> None:
+    """Serve on 127.0.0.1:``port`` until SIGTERM or SIGINT."""
+    config = Config()
+    config.bind = [f"127.0.0.1:{port}"]
+    config.certfile, config.keyfile = certificate, key
+    config.keep_alive_timeout = 75
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    application = Snapshots()
+    saving = asyncio.create_task(application.keep_saving())
+    try:
+        await serve(application, config, shutdown_trigger=stop.wait)  # type: ignore[arg-type]
+    finally:
+        saving.cancel()
+
+
+def main() -> None:
+    """Read the settings from the environment and run."""
+    try:
+        port = int(os.environ["GATEWAY_PORT"])
+        certificate, key = os.environ["MINISTACK_SSL_CERT"], os.environ["MINISTACK_SSL_KEY"]
+        record_decisions(Path(os.environ["PMP_IAM_RECORD"]))
+    except KeyError as error:
+        sys.exit(f"error: {error.args[0]} is not set: start MiniStack by 'make up'")
+    fetch_keys_over_tls()
+    asyncio.run(run(port, certificate, key))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""Run steps that depend on each other, overlapping those that do not, with a line of progress and a time for each."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from local.instance import PlatformError
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One step. ``run`` receives a function that shows what it is doing, and returns what it did in a few words."""
+
+    name: str
+    run: Callable[[Report], str]
+    after: Sequence[str] = field(default=())
+
+
+class PhaseFailedError(PlatformError):
+    """A phase failed; the message begins with its name."""
+
+
+class InterruptedPhasesError(Exception):
+    """The person at the terminal asked to stop; running phases have ended in good order."""
+
+
+_Outcome = tuple[str, float, str | BaseException]
+
+
+def run(phases: Sequence[Phase], console: Console, interrupt: Callable[[], None]) -> dict[str, float]:
+    """Run all ``phases``, each as soon as those it comes after are done; seconds by phase name.
+
+    The first failure, or Ctrl-C, lets the running phases end and starts no other: half-written Terraform state is
+    worse than half a minute of waiting. ``interrupt`` is called once on Ctrl-C to ask their programs to stop.
+
+    Raises:
+        PhaseFailedError: a phase failed (the first one, if several did).
+        InterruptedPhasesError: Ctrl-C.
+    """
+    outcomes: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
+    waiting, seconds = list(phases), dict[str, float]()
+    failure: PhaseFailedError | None = None
+    interrupted = False
+    with _Display(console) as display:
+        running: set[str] = set()
+        while waiting or running:
+            if failure or interrupted:
+                waiting = []
+            for phase in [one for one in waiting if set(one.after) <= set(seconds)]:
+                waiting.remove(phase)
+                running.add(phase.name)
+                _start(phase, outcomes, display)
+            if not running:
+                break
+            try:
+                name, taken, result = outcomes.get()
+            except KeyboardInterrupt:
+                if not interrupted:
+                    display.say("  stopping: Terraform is saving its state, this can take half a minute …")
+                    interrupt()
+                interrupted = True
+                continue
+            running.discard(name)
+            display.finish(name, taken, result)
+            if isinstance(result, BaseException):
+                failure = failure or _failed(name, result)
+            else:
+                seconds[name] = taken
+    if interrupted:
+        raise InterruptedPhasesError
+    if failure:
+        raise failure
+    return seconds
+
+
+def _failed(name: str, error: BaseException) -> PhaseFailedError:
+    text = str(error) if isinstance(error, PlatformError) else f"{type(error).__name__}: {error}"
+    failure = PhaseFailedError(f"{name}: {text}")
+    failure.__cause__ = error
+    return failure
+
+
+def _start(phase: Phase, outcomes: "queue.SimpleQueue[_Outcome]", display: "_Display") -> None:
+    report = display.begin(phase.name)
+
+    def work() -> None:
+        started = time.monotonic()
+        try:
+            result: str | BaseException = phase.run(report)
+        except BaseException as error:  # noqa: BLE001 - reported by the caller, which must hear of every end
+            result = error
+        outcomes.put((phase.name, time.monotonic() - started, result))
+
+    # Not a daemon: a phase that is saving state must end before the program may.
+    threading.Thread(target=work, name=phase.name).start()
+
+
+class _Display:
+    """A spinner per running phase on a terminal; one line per finished phase everywhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._tasks: dict[str, TaskID] = {}
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.fields[phase]:<14}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}", style="dim"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> "_Display":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def say(self, text: str) -> None:
+        self._progress.console.print(text, highlight=False, markup=False)
+
+    def begin(self, name: str) -> Report:
+        task = self._progress.add_task("", phase=name, total=None)
+        self._tasks[name] = task
+
+        def report(text: str) -> None:
+            width = max(20, self._console.width - 34)
+            self._progress.update(task, description=text[:width])
+
+        return report
+
+    def finish(self, name: str, taken: float, result: str | BaseException) -> None:
+        self._progress.remove_task(self._tasks.pop(name))
+        mark, text = ("✗", "failed") if isinstance(result, BaseException) else ("✓", result)
+        self.say(f"  {mark} {name:<14} {taken:6.1f} s  {text}")
