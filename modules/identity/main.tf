@@ -1,0 +1,59 @@
+data "aws_caller_identity" "this" {}
+
+data "aws_region" "this" {}
+
+# The pool knows machines only (OAuth2 client credentials). Its app clients are data, made by `python -m ci client`:
+# Terraform would keep their secrets in state.
+resource "aws_cognito_user_pool" "this" {
+  name                = var.name
+  deletion_protection = var.enable_deletion_protection ? "ACTIVE" : "INACTIVE"
+
+  admin_create_user_config {
+    allow_admin_create_user_only = true
+  }
+
+  account_recovery_setting {
+    recovery_mechanism {
+      name     = "admin_only"
+      priority = 1
+    }
+  }
+
+  password_policy {
+    minimum_length                   = 20
+    require_lowercase                = true
+    require_numbers                  = true
+    require_symbols                  = true
+    require_uppercase                = true
+    temporary_password_validity_days = 1
+  }
+}
+
+resource "aws_cognito_user_pool_domain" "this" {
+  # A domain is unique in its region over all accounts, hence the account's id.
+  domain       = "${var.name}-${data.aws_caller_identity.this.account_id}"
+  user_pool_id = aws_cognito_user_pool.this.id
+}
+
+resource "aws_cognito_resource_server" "this" {
+  identifier   = "pmp"
+  name         = "pmp"
+  user_pool_id = aws_cognito_user_pool.this.id
+
+  dynamic "scope" {
+    for_each = local.scopes
+
+    content {
+      scope_name        = scope.key
+      scope_description = scope.value
+    }
+  }
+}
+
+locals {
+  scopes = {
+    read  = "Read users, events, consents, vendors and jobs"
+    write = "Create users and events, change consents, start imports and exports"
+    admin = "Erase users and change the catalog of consents"
+  }
+}
