@@ -24,10 +24,10 @@ $(VENV): requirements.lock local/install.py
 
 .PHONY: test lint format test-unit test-integration test-terraform test-infra test-terratest test-e2e
 test: $(VENV) ## everything that CI runs, what fails fastest first, with a table of times (STAGES="lint unit")
-	@$(PYTHON) tests/stages.py $(STAGES)
+	@$(PYTHON) -m tests.stages $(STAGES)
 
 lint: $(VENV) ## formats, types, scanners and PMP's own rules (STEPS="ruff tflint"; names: STEPS=list)
-	@$(PYTHON) tests/lint/run.py $(STEPS)
+	@$(PYTHON) -m tests.lint $(STEPS)
 
 format: $(VENV) ## let ruff and terraform rewrite what they can
 	@$(PYTHON) -m ruff check --fix --quiet . || true
@@ -41,13 +41,13 @@ test-integration: $(VENV) ## the Lambda against a real PostgreSQL behind PgBounc
 	@$(PYTEST) tests/integration $(ARGS)
 
 test-terraform: $(VENV) ## 'terraform test' of every module (MODULES="network database")
-	@$(PYTHON) tests/terraform.py $(MODULES)
+	@$(PYTHON) -m tests.terraform $(MODULES)
 
 test-infra: $(VENV) ## templates, policies and the planned resources of every environment
 	@$(PYTEST) tests/infra $(ARGS)
 
 test-terratest: $(VENV) ## apply modules on the laptop's AWS, ask its APIs, destroy (RUN=TestNetwork)
-	@$(PYTHON) tests/terratest/run.py $(RUN)
+	@$(PYTHON) -m tests.terratest $(RUN)
 
 test-e2e: $(VENV) ## a second laptop platform: up, smoke test, up again, down
 	@$(PYTEST) tests/e2e $(ARGS)
@@ -64,7 +64,7 @@ $(TOOLS): tests/terratest/go.mod tests/terratest/go.sum
 	@touch $@
 
 docs: $(TOOLS) ## write inputs and outputs of every Terraform module into its README.md
-	@$(PYTHON) tests/lint/module_documents.py --write
+	@$(PYTHON) -m tests.lint.module_documents --write
 
 clean: ## remove what builds and tests left (not .venv, not a running platform)
 	@rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,6 +1,6 @@
 """Run ``terraform test`` in every folder that has ``*.tftest.hcl`` files, and apply every example with a mocked AWS.
 
-Usage: ``python tests/terraform.py [MODULE …]``. Two run at a time; output is shown for those that failed.
+Usage: ``python -m tests.terraform [MODULE …]``. Two run at a time; output is shown for those that failed.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from tree import ROOT, copy_tree, registry, terraform_folders
+from tests.tree import ROOT, copy_tree, registry, terraform_folders
 
 WORKERS = 2
 _SUMMARY = re.compile(r"^(?:Success|Failure)! (\d+) passed, (\d+) failed(?:, (\d+) skipped)?\.", re.MULTILINE)

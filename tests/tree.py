@@ -55,7 +55,7 @@ def registry() -> Iterator[dict[str, str]]:
         with subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as process:
-            assert process.stdout is not None  # noqa: S101 - PIPE above; told to the type checker
+            assert process.stdout is not None
             try:
                 first_line = process.stdout.readline().strip()
                 if process.poll() is not None or not configuration.exists():

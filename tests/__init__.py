@@ -1,0 +1,1 @@
+"""PMP's tests, and the runners behind the make targets that run them."""
