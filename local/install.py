@@ -40,6 +40,7 @@ DEBIAN_PACKAGES = {
     "libtap-parser-sourcehandler-pgtap-perl": "pg_prove",
     "rsync": "rsync",
     "curl": "curl",
+    "shellcheck": "shellcheck",
 }
 
 

@@ -12,6 +12,7 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 from local.instance import PlatformError
 
 Report = Callable[[str], None]
+Run = Callable[[Report], str]
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Phase:
     """One step. ``run`` receives a function that shows what it is doing, and returns what it did in a few words."""
 
     name: str
-    run: Callable[[Report], str]
+    run: Run
     after: Sequence[str] = field(default=())
 
 

@@ -38,7 +38,7 @@ class Record:
             process = psutil.Process(self.pid)
             # The kernel's clock ticks 100 times a second; psutil adds the boot time to it.
             same = abs(process.create_time() - self.started) < 0.1
-            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+            return process if same and _lives(process) else None
         except psutil.NoSuchProcess:
             return None
 
@@ -61,8 +61,20 @@ def is_running(directory: Path, name: str) -> bool:
     return record is not None and record.process() is not None
 
 
+def of_pid(name: str, pid: int, port: int, log: str) -> Record:
+    """The record of a live process that somebody else keeps track of."""
+    return Record(name, pid, psutil.Process(pid).create_time(), port, log)
+
+
 def start(
-    directory: Path, name: str, command: Sequence[str], *, port: int, log: Path, environment: Mapping[str, str]
+    directory: Path,
+    name: str,
+    command: Sequence[str],
+    *,
+    port: int,
+    log: Path,
+    environment: Mapping[str, str],
+    directory_to_run_in: Path,
 ) -> Record:
     """Start ``command`` detached from this terminal, its output appended to ``log``, and remember it.
 
@@ -79,6 +91,7 @@ def start(
             stdout=output,
             stderr=output,
             env=dict(environment),
+            cwd=directory_to_run_in,
             start_new_session=True,
         )
     record = Record(name, process.pid, psutil.Process(process.pid).create_time(), port, str(log))
@@ -99,15 +112,25 @@ def stop(directory: Path, name: str) -> bool:
     leader = record.process()
     if leader is not None:
         leader.send_signal(signal.SIGTERM)
-        _gone, alive = psutil.wait_procs([leader], timeout=_STOP_SECONDS)
-        for process in alive:
-            process.kill()
-    left = [process for process in _session(record) if process.pid != os.getpid()]
-    for process in left:
-        _quietly_kill(process)
-    psutil.wait_procs(left, timeout=_STOP_SECONDS)
+        _wait_for([leader])
+    left = session_is_alive(record)
+    end_session(record)
     _path(directory, name).unlink(missing_ok=True)
-    return leader is not None or bool(left)
+    return leader is not None or left
+
+
+def _wait_for(ending: Sequence[psutil.Process]) -> None:
+    """Wait until all have ended, at most 20 s; one that waits for its parent to take note (a zombie) has ended."""
+    deadline = time.monotonic() + _STOP_SECONDS
+    while any(_lives(process) for process in ending) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _quietly_kill(process: psutil.Process) -> None:
@@ -118,22 +141,40 @@ def _quietly_kill(process: psutil.Process) -> None:
 
 
 def _session(record: Record) -> list[psutil.Process]:
-    """Live processes of the session that ``record`` led, started no earlier than it."""
-    members = []
+    """Live processes of the session that ``record`` leads or led, started no earlier than it, and its descendants."""
+    leader = record.process()
+    # PostgreSQL puts each of its children into a session of its own.
+    members = leader.children(recursive=True) if leader else []
     for process in psutil.process_iter():
         try:
-            if os.getsid(process.pid) == record.pid and process.create_time() >= record.started - 0.1:
+            ours = os.getsid(process.pid) == record.pid and process.create_time() >= record.started - 0.1
+            if ours and process not in members and _lives(process):
                 members.append(process)
         except (psutil.Error, ProcessLookupError, PermissionError):
             continue
     return members
 
 
+def session_is_alive(record: Record) -> bool:
+    """Whether the process of ``record`` or anything it started still runs."""
+    return bool(_session(record))
+
+
+def end_session(record: Record) -> None:
+    """End what is left of the process of ``record`` and of everything it started, at once."""
+    left = _session(record)
+    for process in left:
+        _quietly_kill(process)
+    _wait_for(left)
+
+
 def memory(record: Record) -> int:
-    """Resident bytes of a process and its session; memory shared between them counts once for each."""
+    """Bytes of memory that a process and its children take; what they share is divided among them (PSS)."""
     total = 0
     for process in _session(record):
         try:
+            total += process.memory_full_info().pss
+        except psutil.AccessDenied:
             total += process.memory_info().rss
         except psutil.NoSuchProcess:
             continue
@@ -163,7 +204,8 @@ def require_free_port(port: int, name: str) -> None:
 def _listener(port: int) -> str:
     try:
         for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            address = connection.laddr
+            if connection.status == psutil.CONN_LISTEN and address and address.port == port and connection.pid:
                 return f" by process {connection.pid} ({psutil.Process(connection.pid).name()})"
     except psutil.Error:
         return ""

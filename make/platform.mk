@@ -1,6 +1,6 @@
 # The laptop platform. PMP_INSTANCE names another copy of it (default: local), ENVIRONMENT one of its four.
 
-PLATFORM := .venv/bin/python -m local
+PLATFORM := $(PYTHON) -m local
 ENVIRONMENT ?= local
 IDENTITY ?= gitlab
 SCOPE ?=

@@ -1,0 +1,274 @@
+"""The emulated AWS account as seen by the platform itself: credentials, MiniStack's process, its snapshots."""
+
+import json
+import os
+import secrets
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import urllib3
+
+from local import processes
+from local.certificates import Authority
+from local.instance import HOSTED_ZONE_NAME, REGION, ROOT, Instance, PlatformError
+
+if TYPE_CHECKING:
+    import boto3
+
+NAME = "aws"
+# Who may be asked for, and the IAM user behind it; the administrator is the account's root.
+USERS = {"gitlab": "gitlab", "plan": "gitlab-plan"}
+
+_START_SECONDS = 60
+_KEYS_PER_USER = 2
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """An access key; ``session_token`` is empty for a long-lived one."""
+
+    access_key_id: str
+    secret_access_key: str
+    session_token: str = ""
+
+    def environment(self) -> dict[str, str]:
+        """As the variables that every AWS tool reads."""
+        variables = {"AWS_ACCESS_KEY_ID": self.access_key_id, "AWS_SECRET_ACCESS_KEY": self.secret_access_key}
+        return variables | ({"AWS_SESSION_TOKEN": self.session_token} if self.session_token else {})
+
+
+def _save(path: Path, credentials: Credentials) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.unlink(missing_ok=True)
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(asdict(credentials), file)
+    partial.replace(path)
+
+
+def _load(path: Path) -> Credentials | None:
+    return Credentials(**json.loads(path.read_text())) if path.exists() else None
+
+
+class Account:
+    """MiniStack of one instance, with AWS's rules switched on: signatures, policies, boundaries."""
+
+    def __init__(self, instance: Instance) -> None:
+        self.instance = instance
+        self.state = instance.directory / "aws"
+        self._checkpoint = instance.directory / "checkpoint"
+        self._processes = instance.directory / "processes"
+
+    # -- credentials ---------------------------------------------------------------------------------------------
+
+    def admin(self) -> Credentials:
+        """The account's root key, made at first use."""
+        path = self._key_file("admin")
+        if (found := _load(path)) is None:
+            found = Credentials(f"AKIA{secrets.token_hex(8).upper()}", secrets.token_urlsafe(30))
+            _save(path, found)
+        return found
+
+    def credentials(self, identity: str) -> Credentials:
+        """Credentials of ``admin``, or of the IAM user behind ``gitlab`` or ``plan``.
+
+        Raises:
+            PlatformError: no such identity, or the account has not been deployed yet.
+        """
+        if identity == "admin":
+            return self.admin()
+        if identity not in USERS:
+            raise PlatformError(f"IDENTITY={identity!r} is not known: use {', '.join(['admin', *USERS])}")
+        if (found := _load(self._key_file(identity))) is None:
+            raise PlatformError(f"there is no key for {identity!r} yet: run 'make up' first")
+        return found
+
+    def ensure_keys(self) -> str:
+        """Make an access key for each IAM user of `USERS` unless the one on file works; what was done, in words."""
+        made = [user for identity, user in USERS.items() if self._ensure_key(identity, user)]
+        return f"new keys for {', '.join(made)}" if made else "keys on file"
+
+    def _key_file(self, identity: str) -> Path:
+        return self.instance.credentials / f"{identity}.json"
+
+    def _ensure_key(self, identity: str, user: str) -> bool:
+        iam = self.session("admin").client("iam")
+        keys = iam.list_access_keys(UserName=user)["AccessKeyMetadata"]
+        found = _load(self._key_file(identity))
+        if found and any(key["AccessKeyId"] == found.access_key_id and key["Status"] == "Active" for key in keys):
+            return False
+        # An interrupted run may have made keys whose secret nobody kept.
+        for key in sorted(keys, key=lambda one: str(one["CreateDate"]))[: max(0, len(keys) - _KEYS_PER_USER + 1)]:
+            iam.delete_access_key(UserName=user, AccessKeyId=key["AccessKeyId"])
+        made = iam.create_access_key(UserName=user)["AccessKey"]
+        _save(self._key_file(identity), Credentials(made["AccessKeyId"], made["SecretAccessKey"]))
+        return True
+
+    def session(self, identity: str) -> "boto3.Session":
+        """A boto3 session of one identity; its clients talk to this instance and verify its certificate."""
+        credentials = self.credentials(identity)
+        # boto3 takes the endpoint and the bundle from the environment only.
+        os.environ.update({"AWS_ENDPOINT_URL": self.instance.aws_url, "AWS_CA_BUNDLE": str(self.instance.ca_file)})
+        import boto3
+
+        return boto3.Session(
+            aws_access_key_id=credentials.access_key_id,
+            aws_secret_access_key=credentials.secret_access_key,
+            aws_session_token=credentials.session_token or None,
+            region_name=REGION,
+        )
+
+    def parameter(self, name: str) -> str:
+        """An SSM parameter's value, read as the administrator.
+
+        Raises:
+            PlatformError: it does not exist, or MiniStack does not run.
+        """
+        self.require_running()
+        ssm = self.session("admin").client("ssm")
+        try:
+            return str(ssm.get_parameter(Name=name)["Parameter"]["Value"])
+        except ssm.exceptions.ParameterNotFound:
+            raise PlatformError(f"SSM has no parameter {name}: its layer is not deployed, run 'make up'") from None
+
+    def secret(self, name: str) -> dict[str, Any]:
+        """A Secrets Manager secret's JSON object, read as the administrator.
+
+        Raises:
+            PlatformError: it does not exist, or MiniStack does not run.
+        """
+        self.require_running()
+        client = self.session("admin").client("secretsmanager")
+        try:
+            value: dict[str, Any] = json.loads(client.get_secret_value(SecretId=name)["SecretString"])
+        except client.exceptions.ResourceNotFoundException:
+            raise PlatformError(f"there is no secret {name}: its layer is not deployed, run 'make up'") from None
+        return value
+
+    def export_lines(self, identity: str, environment: str) -> str:
+        """Shell lines that lead AWS tools, Terraform and ``python -m ci`` to this instance as ``identity``."""
+        variables = self.credentials(identity).environment() | self.instance.tool_environment(environment)
+        return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items())
+
+    # -- process -------------------------------------------------------------------------------------------------
+
+    def is_healthy(self) -> bool:
+        """Whether this instance's MiniStack runs and answers."""
+        if not processes.is_running(self._processes, NAME):
+            return False
+        try:
+            return bool(self._ask("GET", "/_ministack/ready", seconds=5).status == 200)
+        except urllib3.exceptions.HTTPError:
+            return False
+
+    def _ask(self, method: str, path: str, seconds: float) -> urllib3.BaseHTTPResponse:
+        with urllib3.PoolManager(ca_certs=str(self.instance.ca_file), retries=False, timeout=seconds) as pool:
+            return pool.request(method, f"{self.instance.aws_url}{path}")
+
+    def require_running(self) -> None:
+        """Refuse to go on without MiniStack.
+
+        Raises:
+            PlatformError: it does not run.
+        """
+        if not processes.is_running(self._processes, NAME):
+            raise PlatformError(f"instance {self.instance.name!r} does not run: start it with 'make up'")
+
+    def start(self) -> bool:
+        """Start MiniStack from its saved state unless it answers; whether it was started."""
+        if self.is_healthy():
+            return False
+        processes.stop(self._processes, NAME)
+        certificate = Authority(self.instance.ca_file.parent).issue(
+            "aws",
+            ["localhost", "*.localhost", f"*.{HOSTED_ZONE_NAME}", *_api_names()],
+            ["127.0.0.1"],
+        )
+        scratch = self.instance.directory / "tmp"
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        admin = self.admin().environment()
+        environment = {
+            **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
+            **admin,
+            "TMPDIR": str(scratch),
+            "GATEWAY_PORT": str(self.instance.aws_port),
+            "BIND_HOST": "127.0.0.1",
+            "MINISTACK_REGION": REGION,
+            "MINISTACK_AUTOCREATE_AWS_MANAGED": "1",
+            "AUTH": "true",
+            "LAMBDA_EXECUTOR": "local",
+            "USE_SSL": "1",
+            "MINISTACK_SSL_CERT": str(certificate.cert_path),
+            "MINISTACK_SSL_KEY": str(certificate.key_path),
+            # For its own request to its Cognito keys; a Lambda inherits it, too.
+            "SSL_CERT_FILE": str(self.instance.ca_file),
+            "PERSIST_STATE": "1",
+            "STATE_DIR": str(self.state / "services"),
+            "S3_PERSIST": "1",
+            "S3_DATA_DIR": str(self.state / "s3"),
+            # Listeners that nothing here uses, and containers that must not be touched.
+            "SFTP_ENABLED": "0",
+            "IOT_MTLS_ENABLED": "0",
+            "DOCKER_HOST": f"unix://{scratch}/no-docker.sock",
+            "PMP_IAM_RECORD": str(self.instance.iam_record),
+        }
+        processes.start(
+            self._processes,
+            NAME,
+            [sys.executable, "-m", "local.ministack_launcher"],
+            port=self.instance.aws_port,
+            log=self.instance.logs / "aws.log",
+            environment=environment,
+            directory_to_run_in=ROOT,
+        )
+        processes.wait_until(self.is_healthy, self._processes, NAME, _START_SECONDS)
+        return True
+
+    def stop(self) -> bool:
+        """Stop MiniStack, its state saved, and the Lambdas in it; whether it ran."""
+        return processes.stop(self._processes, NAME)
+
+    # -- snapshots -----------------------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Have MiniStack write its state to disk now."""
+        try:
+            status = self._ask("POST", "/_pmp/snapshot", seconds=60).status
+        except urllib3.exceptions.HTTPError as error:
+            raise PlatformError(f"MiniStack does not answer ({error}): see {self.instance.logs}/aws.log") from error
+        if status != 204:
+            raise PlatformError(f"MiniStack did not save its state ({status}): see {self.instance.logs}/aws.log")
+
+    def checkpoint(self) -> None:
+        """Keep a copy of the whole account as it is now, to return to by `roll_back`."""
+        self.save()
+        self._copy(self.state, self._checkpoint)
+
+    def roll_back(self) -> None:
+        """Return the account to the last checkpoint; an account without one becomes empty."""
+        self.stop()
+        shutil.rmtree(self.state, ignore_errors=True)
+        if self._checkpoint.exists():
+            self._copy(self._checkpoint, self.state)
+        self.start()
+
+    @staticmethod
+    def _copy(source: Path, target: Path) -> None:
+        partial = target.with_name(target.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        # cp shares blocks where the file system can, which shutil does not.
+        subprocess.run(["cp", "-a", "--reflink=auto", str(source), str(partial)], check=True)
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)
+
+
+def _api_names() -> list[str]:
+    """Names of the API's custom domains: one label deeper than a wildcard of the zone reaches."""
+    return [f"*.{environment}.{HOSTED_ZONE_NAME}" for environment in ("local", "dev", "staging", "prod")]

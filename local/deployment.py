@@ -1,0 +1,352 @@
+"""Deploy PMP to the emulated account with the very commands that the pipeline runs (``python -m ci …``).
+
+What this adds to them is recovery. Before each apply the account is copied; an apply that was cut off (its state lock
+is still there, so Terraform never came to save what it had made) is undone by returning to that copy, lock and
+half-made resources included. And memory: a layer whose inputs have not changed since its last apply, in an account
+that has not been restarted since, is not planned again.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from local import processes
+from local.aws import Account
+from local.environments import Environment
+from local.instance import ROOT, Instance, PlatformError, clean_environment
+from local.phases import Report
+from local.registry.server import source
+
+_STATE_BUCKET_PARAMETER = "/pmp/bootstrap/state_bucket_name"
+# Beyond this, the path of a Unix socket below it would not fit (unix(7): 107 bytes), and Terraform's plugins need one.
+_LONGEST_SCRATCH = 80
+_NEVER_AN_INPUT = {"__pycache__", ".terraform", ".terraform.lock.hcl", ".pytest_cache"}
+
+
+@dataclass(frozen=True)
+class _Journal:
+    """The ``ci`` command under way that holds a state lock: written before it starts, removed when it has ended."""
+
+    layer: str
+    environment: str
+    changes: bool
+    pid: int
+    started: float
+
+
+class Deployment:
+    """The layers of one environment on one instance.
+
+    Args:
+        account: where to deploy.
+        environment: which servers stand for its database.
+    """
+
+    def __init__(self, instance: Instance, account: Account, environment: Environment) -> None:
+        self.instance = instance
+        self.account = account
+        self.environment = environment
+        # Lies in the account's own folder: rolled back with it, gone with it.
+        self._done = account.state / "done.json"
+        self._journals = instance.directory / "journal"
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._lock = threading.Lock()
+        self.trusted = True
+
+    # -- commands of ci ------------------------------------------------------------------------------------------
+
+    def ci(self, identity: str, arguments: Sequence[str], log_name: str, report: Report, layer: str = "") -> str:
+        """Run ``python -m ci <arguments>`` as ``identity`` in this environment; its last line of output.
+
+        Args:
+            identity: whose credentials it gets.
+            arguments: command and options.
+            log_name: file under the instance's logs that its output is appended to.
+            report: gets each line as it comes.
+            layer: the layer whose state it locks, if it does.
+
+        Raises:
+            PlatformError: it failed; the message is its own last error line.
+        """
+        log = self.instance.logs / f"{log_name}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        variables = clean_environment() | self.instance.tool_environment(self.environment.name)
+        variables |= self.account.credentials(identity).environment() | self._scratch()
+        command = [sys.executable, "-m", "ci", *arguments]
+        with log.open("ab") as output:
+            output.write(f"\n$ python -m ci {' '.join(arguments)}   # as {identity}\n".encode())
+            output.flush()
+            # A session of its own: Ctrl-C must reach Terraform exactly once, by `interrupt`, because a second one
+            # makes it give up without saving its state.
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            with self._lock:
+                self._running.add(process)
+            journal = self._begin(process, layer, changes=arguments[0] == "apply") if layer else None
+            lines: deque[str] = deque(maxlen=40)
+            for raw in process.stdout or ():
+                output.write(raw)
+                output.flush()
+                if line := raw.decode(errors="replace").strip():
+                    lines.append(line)
+                    report(line)
+            status = process.wait()
+        with self._lock:
+            self._running.discard(process)
+        if status != 0:
+            # The journal stays when Terraform may not have come to save its state; `recover` looks at the lock.
+            raise PlatformError(f"{_reason(lines, status)} (log: {_shown(log)})")
+        if journal:
+            journal.unlink(missing_ok=True)
+        return lines[-1] if lines else ""
+
+    def interrupt(self) -> None:
+        """Ask every running command to stop in good order."""
+        with self._lock:
+            running = list(self._running)
+        for process in running:
+            try:
+                os.killpg(process.pid, signal.SIGINT)
+            except ProcessLookupError:
+                continue
+
+    def _scratch(self) -> dict[str, str]:
+        scratch = self.instance.directory / "tmp-tools"
+        if len(os.fsencode(scratch)) > _LONGEST_SCRATCH:
+            return {}
+        scratch.mkdir(parents=True, exist_ok=True)
+        return {"TMPDIR": str(scratch)}
+
+    # -- layers --------------------------------------------------------------------------------------------------
+
+    def bootstrap(self, report: Report) -> str:
+        """Deploy the two CloudFormation stacks as the administrator."""
+        inputs = self._digest(["bootstrap"])
+        if self._is_done("bootstrap", inputs):
+            return "unchanged"
+        self.ci("admin", ["bootstrap"], "bootstrap", report)
+        self._finish("bootstrap", inputs)
+        return "key and state bucket"
+
+    def layer(self, layer: str, identity: str, report: Report, extra_input: str = "") -> str:
+        """Plan ``layer``, and apply that plan when it changes something; what was done, in words."""
+        name = self.environment.name
+        variables = "account" if layer == "account" else name
+        inputs = self._digest(
+            [
+                *(f"envs/{layer}", f"envs/{name}.tfvars", "modules"),
+                source().directory,
+                self.instance.platform_directory / f"{variables}.tfvars.json",
+            ],
+            extra_input,
+        )
+        mark = layer if layer == "account" else f"{layer}-{name}"
+        if self._is_done(mark, inputs):
+            return "unchanged"
+        plan = self.instance.build / "plans" / mark
+        self.ci(identity, ["plan", layer, "--out", str(plan)], mark, report, layer)
+        changes = _changes(plan)
+        if changes:
+            self.account.checkpoint()
+            self.ci(identity, ["apply", layer, "--plan", str(plan)], mark, report, layer)
+        self._finish(mark, inputs)
+        return changes or "nothing to change"
+
+    def package(self, report: Report) -> str:
+        """Build the Lambda's zip; its digest."""
+        self.ci("admin", ["package"], "package", report)
+        return f"lambda {self.code_digest()[:12]}"
+
+    def code_digest(self) -> str:
+        """SHA-256 of the zip that `package` built.
+
+        Raises:
+            PlatformError: there is none.
+        """
+        for path in (self.instance.build / "lambda.sha256", ROOT / "build" / "lambda.sha256"):
+            if path.exists():
+                return path.read_text().split()[0]
+        raise PlatformError("there is no built Lambda: 'python -m ci package' builds it")
+
+    def publish(self, report: Report) -> str:
+        """Upload the zip under its digest."""
+        inputs = self.code_digest()
+        if self._is_done("publish", inputs):
+            return "unchanged"
+        self.ci("gitlab", ["publish"], "publish", report)
+        self._finish("publish", inputs)
+        return f"lambda/{inputs[:12]}….zip"
+
+    def migrate(self, report: Report) -> str:
+        """Bring the database to the schema of this commit."""
+        name = self.environment.name
+        cluster = self.environment.cluster.psql("SELECT system_identifier FROM pg_control_system()")
+        # Foundation's plan stands for the secrets that the migration hands to the database.
+        inputs = self._digest(["db", "ci"], cluster, self._read().get(f"foundation-{name}", ""))
+        mark = f"migrate-{name}"
+        if self._is_done(mark, inputs):
+            return "unchanged"
+        self.ci("gitlab", ["migrate"], mark, report)
+        self._finish(mark, inputs)
+        return "schema deployed and verified"
+
+    def service(self, report: Report) -> str:
+        """Ensure the smoke test's client, then plan and apply the service layer."""
+        release = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, check=True, capture_output=True, text=True)
+        return self.layer("service", "gitlab", report, f"{release.stdout.strip()} {self.code_digest()}")
+
+    def smoke(self, report: Report) -> str:
+        """Run the smoke test through the custom domain."""
+        return self.ci("gitlab", ["smoke"], f"smoke-{self.environment.name}", report)
+
+    # -- memory --------------------------------------------------------------------------------------------------
+
+    def _read(self) -> dict[str, str]:
+        try:
+            done: dict[str, str] = json.loads(self._done.read_text())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return done
+
+    def _is_done(self, mark: str, inputs: str) -> bool:
+        return self.trusted and self._read().get(mark) == inputs
+
+    def _finish(self, mark: str, inputs: str) -> None:
+        # First the account's own state, then the note that it is there: never the other way round.
+        self.account.save()
+        with self._lock:
+            partial = self._done.with_suffix(".partial")
+            partial.write_text(json.dumps(self._read() | {mark: inputs}))
+            partial.replace(self._done)
+
+    def _digest(self, paths: Iterable[str | Path], *texts: str) -> str:
+        digest = hashlib.sha256()
+        for path in paths:
+            top = ROOT / path
+            files = sorted(one for one in top.rglob("*") if one.is_file()) if top.is_dir() else [top]
+            for file in files:
+                if file.is_file() and not _NEVER_AN_INPUT & set(file.parts):
+                    digest.update(f"{file}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
+        for text in texts:
+            digest.update(f"{text}\0".encode())
+        return digest.hexdigest()
+
+    # -- recovery ------------------------------------------------------------------------------------------------
+
+    def _journal_path(self, layer: str, environment: str) -> Path:
+        return self._journals / f"{layer}-{environment}.json"
+
+    def _begin(self, process: subprocess.Popen[bytes], layer: str, *, changes: bool) -> Path:
+        path = self._journal_path(layer, self.environment.name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        started = psutil.Process(process.pid).create_time()
+        entry = _Journal(layer, self.environment.name, changes, process.pid, started)
+        path.write_text(json.dumps(entry.__dict__))
+        return path
+
+    def journals(self) -> list[_Journal]:
+        """Commands that an earlier run started and never saw the end of."""
+        found = []
+        for path in sorted(self._journals.glob("*.json")):
+            try:
+                found.append(_Journal(**json.loads(path.read_text())))
+            except (ValueError, TypeError):
+                path.unlink()
+        return found
+
+    def recover(self, report: Report) -> str:
+        """Clear what an interrupted run left behind; what was done, in words, or nothing.
+
+        A command that still runs is waited for. One that ended without releasing its state lock is undone (an apply)
+        or unlocked (a plan, which changes nothing).
+        """
+        notes = []
+        for journal in self.journals():
+            record = processes.Record(journal.layer, journal.pid, journal.started, 0, "")
+            while processes.session_is_alive(record):
+                report(f"waiting for the {journal.layer} run that was left behind (process {journal.pid})")
+                time.sleep(0.5)
+            if self._is_locked(journal.layer, journal.environment):
+                if journal.changes:
+                    self.account.roll_back()
+                    _forget_errored_state(journal.layer)
+                    notes.append(f"undid the half-made apply of {journal.layer}")
+                else:
+                    self._release(journal.layer, journal.environment)
+                    notes.append(f"released the lock of a plan of {journal.layer}")
+            self._journal_path(journal.layer, journal.environment).unlink(missing_ok=True)
+        return ", ".join(notes)
+
+    def _lock_object(self, layer: str, environment: str) -> str:
+        return "account.tfstate.tflock" if layer == "account" else f"{layer}/{environment}/{layer}.tfstate.tflock"
+
+    def _is_locked(self, layer: str, environment: str) -> bool:
+        bucket, s3 = self._state_bucket()
+        answer = s3.list_objects_v2(Bucket=bucket, Prefix=self._lock_object(layer, environment))
+        return bool(answer.get("KeyCount"))
+
+    def _release(self, layer: str, environment: str) -> None:
+        bucket, s3 = self._state_bucket()
+        s3.delete_object(Bucket=bucket, Key=self._lock_object(layer, environment))
+
+    def _state_bucket(self) -> tuple[str, Any]:
+        return self.account.parameter(_STATE_BUCKET_PARAMETER), self.account.session("admin").client("s3")
+
+
+def _forget_errored_state(layer: str) -> None:
+    """Remove the state that Terraform could not save: it speaks of resources that were rolled back."""
+    (ROOT / "envs" / layer / "errored.tfstate").unlink(missing_ok=True)
+
+
+def _changes(plan: Path) -> str:
+    """What a plan changes, in words; nothing when it changes nothing.
+
+    Raises:
+        PlatformError: the plan's JSON cannot be read.
+    """
+    try:
+        content = json.loads((plan / "plan.json").read_text())
+        actions = [change["change"]["actions"] for change in content.get("resource_changes", [])]
+        applyable = content["applyable"]
+    except (OSError, ValueError, KeyError) as error:
+        raise PlatformError(f"{plan}/plan.json is no plan ({error}): remove the folder and run again") from error
+    if not applyable:
+        return ""
+    counts = {
+        "added": sum("create" in one for one in actions),
+        "changed": sum(one == ["update"] for one in actions),
+        "removed": sum("delete" in one for one in actions),
+    }
+    return ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "outputs changed"
+
+
+def _reason(lines: Sequence[str], status: int) -> str:
+    errors = [line for line in lines if line.startswith(("error:", "Error:", "│ Error:"))]
+    if errors:
+        return errors[-1].removeprefix("│ ").removeprefix("error: ").removeprefix("Error: ")
+    if status < 0:
+        return f"ended by {signal.Signals(-status).name}"
+    return lines[-1] if lines else f"exit status {status}"
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)

@@ -1,0 +1,219 @@
+"""Bring a whole instance up and down: which phases there are, what waits for what, and what is printed at the end."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from local import phases, processes, services
+from local.aws import Account
+from local.certificates import Authority
+from local.deployment import Deployment
+from local.environments import Environment, write_account_variables
+from local.instance import ENVIRONMENTS, ROOT, Instance, PlatformError
+from local.phases import Phase, Report
+
+MEMORY_LIMIT_BYTES = 2 * 1024**3
+
+
+@contextlib.contextmanager
+def alone(instance: Instance, *, finally_remove: bool = False) -> Iterator[None]:
+    """Hold the instance for this process: one 'make up' or 'make down' at a time.
+
+    Raises:
+        PlatformError: another process holds it.
+    """
+    instance.state_root.mkdir(exist_ok=True)
+    path = instance.state_root / f"{instance.name}.lock"
+    with path.open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise PlatformError(
+                f"process {lock.read().strip() or '?'} is bringing instance {instance.name!r} up or down: wait for it "
+                "or stop it with Ctrl-C there"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+        if finally_remove:
+            path.unlink(missing_ok=True)
+
+
+class Platform:
+    """One instance with its account and environments."""
+
+    def __init__(self, instance: Instance, console: Console) -> None:
+        self.instance = instance
+        self.console = console
+        self.account = Account(instance)
+
+    def environment(self, name: str) -> Environment:
+        """The servers of one environment.
+
+        Raises:
+            PlatformError: no such environment.
+        """
+        if name not in ENVIRONMENTS:
+            raise PlatformError(f"environment {name!r} does not exist: use {', '.join(ENVIRONMENTS)}")
+        return Environment(self.instance, name)
+
+    # -- up ------------------------------------------------------------------------------------------------------
+
+    def up(self, environment_name: str) -> dict[str, float]:
+        """Start, deploy and test everything that is not so yet; seconds by phase."""
+        environment = self.environment(environment_name)
+        with alone(self.instance):
+            self._begin()
+            deployment = Deployment(self.instance, self.account, environment)
+            return phases.run(self._phases(deployment), self.console, deployment.interrupt)
+
+    def start_environments(self, names: list[str]) -> None:
+        """Start the servers of ``names`` and write their variables, without deploying anything."""
+        chosen = [self.environment(name) for name in names]
+        with alone(self.instance):
+            self._begin()
+            write_account_variables(self.instance)
+            for environment in chosen:
+                environment.up()
+
+    def _begin(self) -> None:
+        self.instance.directory.mkdir(parents=True, exist_ok=True)
+        (self.instance.directory / "port_base").write_text(f"{self.instance.port_base}\n")
+        # Made here and not by whichever phase comes first: two would race for it.
+        Authority(self.instance.ca_file.parent)
+        write_account_variables(self.instance)
+
+    def _phases(self, deployment: Deployment) -> list[Phase]:
+        return [
+            Phase("aws", lambda report: self._start_aws(deployment, report)),
+            Phase("registry", lambda _: services.start_registry(self.instance)),
+            Phase("third party", lambda _: services.start_vendor_list(self.instance)),
+            Phase("database", lambda _: self._start_database(deployment.environment)),
+            Phase("package", deployment.package),
+            Phase("bootstrap", deployment.bootstrap, ["aws"]),
+            Phase("account", self._account(deployment), ["bootstrap", "registry"]),
+            Phase("publish", deployment.publish, ["account", "package"]),
+            Phase(
+                "foundation",
+                lambda report: deployment.layer("foundation", "gitlab", report),
+                ["account", "database"],
+            ),
+            Phase("migration", deployment.migrate, ["foundation"]),
+            Phase("service", deployment.service, ["migration", "publish", "third party"]),
+            Phase("smoke test", deployment.smoke, ["service"]),
+        ]
+
+    def _start_aws(self, deployment: Deployment, report: Report) -> str:
+        started = self.account.start()
+        # What a restarted account came back with is for Terraform to judge, not for notes of the past.
+        deployment.trusted = not started
+        recovered = deployment.recover(report)
+        if recovered:
+            deployment.trusted = False
+        state = "started" if started else "running"
+        return f"{state} on port {self.instance.aws_port}" + (f"; {recovered}" if recovered else "")
+
+    def _start_database(self, environment: Environment) -> str:
+        started = environment.up()
+        return f"{'started' if started else 'running'} on ports {environment.cluster.port}, {environment.bouncer.port}"
+
+    def _account(self, deployment: Deployment) -> phases.Run:
+        def run(report: Report) -> str:
+            done = deployment.layer("account", "admin", report)
+            return f"{done}; {self.account.ensure_keys()}"
+
+        return run
+
+    # -- down ----------------------------------------------------------------------------------------------------
+
+    def down(self) -> list[str]:
+        """Stop all processes and remove all files of the instance, after whatever kind of end; what was stopped."""
+        if not self.instance.directory.exists():
+            return []
+        with alone(self.instance, finally_remove=True):
+            stopped = []
+            account_deployment = Deployment(self.instance, self.account, self.environment("local"))
+            for journal in account_deployment.journals():
+                record = processes.Record(journal.layer, journal.pid, journal.started, 0, "")
+                if processes.session_is_alive(record):
+                    processes.end_session(record)
+                    stopped.append(f"terraform ({journal.layer})")
+            stopped += services.stop_all(self.instance)
+            for name in ENVIRONMENTS:
+                if self.environment(name).stop():
+                    stopped.append(f"database ({name})")
+            services.remove_files(self.instance)
+        if self.instance.state_root.is_dir() and not any(self.instance.state_root.iterdir()):
+            self.instance.state_root.rmdir()
+        return stopped
+
+    # -- looking -------------------------------------------------------------------------------------------------
+
+    def running(self) -> list["Running"]:
+        """Every process of the instance."""
+        found = []
+        for path in sorted(services.records(self.instance).glob("*.json")):
+            record = processes.read(path.parent, path.stem)
+            if record and record.process():
+                found.append(Running(record.name, record.pid, record.port, processes.memory(record), Path(record.log)))
+        for name in ENVIRONMENTS:
+            environment = self.environment(name)
+            if not environment.exists:
+                continue
+            for title, server in (("postgres", environment.cluster), ("pgbouncer", environment.bouncer)):
+                if (pid := server.pid) is not None:
+                    record = processes.of_pid(f"{title} {name}", pid, server.port, str(server.log_path))
+                    log = Path(record.log)
+                    found.append(Running(record.name, pid, server.port, processes.memory(record), log))
+        return found
+
+    def api_url(self, environment: str) -> str:
+        """Base URL of the API in an environment, without a trailing slash."""
+        self.environment(environment)
+        return self.account.parameter(f"/pmp/{environment}/service/api_url")
+
+    def closing_words(self, environment: str) -> str:
+        """What a person wants to know when everything is up."""
+        url = self.api_url(environment)
+        bundle = _relative(self.instance.ca_file)
+        chosen = "" if environment == "local" else f" ENVIRONMENT={environment}"
+        prefix = "" if self.instance.name == "local" else f"PMP_INSTANCE={self.instance.name} "
+        curl = f"curl --cacert {bundle}"
+        bearer = f'-H "Authorization: Bearer $({prefix}make -s token{chosen})"'
+        json_type = "-H 'Content-Type: application/json'"
+        return "\n".join(
+            [
+                f"PMP answers on {url}",
+                "",
+                f"  token   {prefix}make -s token{chosen}",
+                f"  logs    {prefix}make logs   ({_relative(self.instance.logs)}/)",
+                f"  stop    {prefix}make down",
+                "",
+                "Try:",
+                f"  {curl} {url}/v1/health",
+                f'  {curl} {bearer} {json_type} -d \'{{"email": "ada@example.com"}}\' {url}/v1/users',
+                f"  {curl} {bearer} {url}/v1/vendors/1",
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class Running:
+    """A live process as `make status` shows it; ``memory`` in bytes, children included."""
+
+    name: str
+    pid: int
+    port: int
+    memory: int
+    log: Path
+
+
+def _relative(path: Path) -> str:
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)

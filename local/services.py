@@ -1,0 +1,98 @@
+"""The small servers next to MiniStack: the module registry and the third party's double."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import urllib3
+
+from local import processes
+from local.certificates import Authority
+from local.instance import ROOT, Instance, PlatformError, clean_environment
+from local.registry.server import source
+
+REGISTRY = "registry"
+VENDOR_LIST = "vendor-list"
+
+_START_SECONDS = 30
+
+
+def records(instance: Instance) -> Path:
+    """Where the instance remembers its processes."""
+    return instance.directory / "processes"
+
+
+def start_registry(instance: Instance) -> str:
+    """Start the Terraform module registry unless it runs; which modules it serves, in words.
+
+    Raises:
+        PlatformError: PMP_MODULE_MIRROR is no directory, the port is taken, or it does not start.
+    """
+    address = f"http://127.0.0.1:{instance.registry_port}/health"
+    try:
+        wanted = source().description
+    except NotADirectoryError as error:
+        raise PlatformError(str(error)) from error
+    if processes.is_running(records(instance), REGISTRY) and _text(address) != wanted:
+        # PMP_MODULE_MIRROR has another value than when it was started.
+        processes.stop(records(instance), REGISTRY)
+    if not processes.is_running(records(instance), REGISTRY):
+        processes.start(
+            records(instance),
+            REGISTRY,
+            [
+                *(sys.executable, "-m", "local.registry", "--port", str(instance.registry_port)),
+                *("--write-cli-config", str(instance.terraform_configuration)),
+            ],
+            port=instance.registry_port,
+            log=instance.logs / "registry.log",
+            environment=clean_environment(),
+            directory_to_run_in=ROOT,
+        )
+    processes.wait_until(lambda: bool(_text(address)), records(instance), REGISTRY, _START_SECONDS)
+    return f"modules from {_text(address)}"
+
+
+def _text(address: str) -> str:
+    """What ``address`` answers; nothing when it does not."""
+    try:
+        answer = urllib3.request("GET", address, retries=False, timeout=5)
+    except urllib3.exceptions.HTTPError:
+        return ""
+    return answer.data.decode() if answer.status == 200 else ""
+
+
+def start_vendor_list(instance: Instance) -> str:
+    """Start the third party's double unless it runs; what was done, in words."""
+    if processes.is_running(records(instance), VENDOR_LIST):
+        return "running"
+    certificate = Authority(instance.ca_file.parent).issue("vendor-list", ["localhost"], ["127.0.0.1"])
+    processes.start(
+        records(instance),
+        VENDOR_LIST,
+        [
+            *(sys.executable, "-m", "local.vendor_list", "--port", str(instance.vendor_list_port)),
+            *("--certificate", str(certificate.cert_path), "--key", str(certificate.key_path)),
+        ],
+        port=instance.vendor_list_port,
+        log=instance.logs / "vendor-list.log",
+        environment=clean_environment(),
+        directory_to_run_in=ROOT,
+    )
+    processes.wait_until(
+        lambda: processes.port_is_open(instance.vendor_list_port), records(instance), VENDOR_LIST, _START_SECONDS
+    )
+    return f"started on port {instance.vendor_list_port}"
+
+
+def stop_all(instance: Instance) -> list[str]:
+    """Stop every process that this instance remembers, half-started ones included; the names of those that ran."""
+    names = sorted(path.stem for path in records(instance).glob("*.json"))
+    return [name for name in names if processes.stop(records(instance), name)]
+
+
+def remove_files(instance: Instance) -> None:
+    """Remove the instance's folder, and the folder of all instances when this was the last."""
+    shutil.rmtree(instance.directory, ignore_errors=True)
+    if instance.state_root.is_dir() and not any(instance.state_root.iterdir()):
+        instance.state_root.rmdir()
