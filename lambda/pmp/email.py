@@ -1,0 +1,24 @@
+"""E-mail addresses: whether one can exist, and how it is written. No name is looked up."""
+
+from pmp.http.problems import invalid
+
+
+def normalized(address: str, pointer: str) -> str:
+    """The address as it is kept: Unicode normalized (NFC), the domain in lower case and in its own script.
+
+    The rules are email-validator's, which follows RFC 5321, 5322, 6531 and the limits of 64 octets before the @ and 254
+    in all. Uniqueness without regard to case is the database's.
+
+    Args:
+        address: as the client wrote it.
+        pointer: of the address in the client's document.
+
+    Raises:
+        Problem: 422 with that pointer.
+    """
+    from email_validator import EmailNotValidError, validate_email
+
+    try:
+        return str(validate_email(address, check_deliverability=False).normalized)
+    except EmailNotValidError as error:
+        raise invalid([{"pointer": pointer, "detail": f"is no e-mail address: {error}"}]) from None

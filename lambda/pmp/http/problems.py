@@ -1,0 +1,86 @@
+"""Errors as the client sees them: RFC 9457 problem documents."""
+
+from typing import Any
+
+TITLES = {
+    400: "Malformed request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not found",
+    405: "Method not allowed",
+    409: "Conflict",
+    410: "Gone",
+    412: "Precondition failed",
+    413: "Body too large",
+    415: "Unsupported media type",
+    422: "Not valid",
+    429: "Too many requests",
+    500: "Internal error",
+    503: "Unavailable",
+}
+
+
+class Problem(Exception):  # noqa: N818 - RFC 9457's word
+    """An answer that is an error, raised from wherever it is found out."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        errors: list[dict[str, str]] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        """Say what is wrong.
+
+        Args:
+            status: HTTP's.
+            code: the kind of problem, constant, for programs: it ends the document's ``type``.
+            detail: this occurrence, for people.
+            errors: ``{"pointer" | "parameter" | "header": …, "detail": …}`` for each part that is wrong.
+            headers: to be added to the answer.
+        """
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.errors = errors
+        self.headers = headers or {}
+
+    def document(self, instance: str, request_id: str) -> dict[str, Any]:
+        """The problem document.
+
+        Args:
+            instance: the path that was asked for.
+            request_id: to be found in the logs.
+        """
+        document: dict[str, Any] = {
+            "type": f"urn:pmp:problem:{self.code}",
+            "title": TITLES[self.status],
+            "status": self.status,
+            "detail": self.detail,
+            "instance": instance,
+            "request_id": request_id,
+        }
+        if self.errors:
+            document["errors"] = self.errors
+        return document
+
+
+def invalid(errors: list[dict[str, str]]) -> Problem:
+    """422 with the list of what is wrong where."""
+    first = errors[0]
+    where = first.get("pointer", first.get("parameter", first.get("header", "")))
+    more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
+    return Problem(422, "invalid", f"{where or 'the body'}: {first['detail']}{more}", errors=errors)
+
+
+def not_found(what: str) -> Problem:
+    """404 for a thing that is not there."""
+    return Problem(404, "not-found", f"there is no {what}")
+
+
+def gone() -> Problem:
+    """410 for a user who was erased."""
+    return Problem(410, "user-erased", "the user was erased; only a pseudonymous proof of past choices is kept")

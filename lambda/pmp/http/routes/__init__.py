@@ -1,0 +1,1 @@
+"""One module per part of the API; each function is an operation of ``openapi.json``."""

@@ -1,0 +1,101 @@
+"""About the service itself: health, readiness, the API's document and its page."""
+
+import os
+
+from pmp.configuration import configuration
+from pmp.http.messages import Request, Response, conditional
+from pmp.http.problems import not_found
+from pmp.http.router import document_bytes
+
+_MEDIA_TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".png": "image/png"}
+
+# A page that runs scripts from nowhere but here. Swagger UI sets style attributes and draws icons from data: addresses.
+_CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>PMP: the API</title>
+<link rel="icon" type="image/png" href="/docs/favicon-32x32.png">
+<link rel="stylesheet" href="/docs/swagger-ui.css">
+</head>
+<body>
+<div id="api"></div>
+<noscript>This page needs JavaScript; <a href="/v1/openapi.json">the document itself</a> does not.</noscript>
+<script src="/docs/swagger-ui-bundle.js"></script>
+<script src="/docs/start.js"></script>
+</body>
+</html>
+"""
+
+_START = """SwaggerUIBundle({
+  url: "/v1/openapi.json",
+  dom_id: "#api",
+  deepLinking: true,
+  displayRequestDuration: true,
+  tryItOutEnabled: true,
+  validatorUrl: null,
+});
+"""
+
+
+def get_health(_request: Request) -> Response:
+    """Which release runs; asks nobody else."""
+    settings = configuration()
+    document = {
+        "status": "ok",
+        "environment": settings.environment,
+        "release": settings.release,
+        "code_sha256": settings.code_sha256,
+    }
+    return Response(200, document)
+
+
+def get_readiness(_request: Request) -> Response:
+    """Whether the database answers, and how fresh the vendor list is; 503 without a database."""
+    from pmp import database, logging, vendors
+
+    @database.retry_read
+    def ask() -> str:
+        return vendors.freshness(database.connect())
+
+    try:
+        document = {"status": "ready", "checks": {"database": "ok", "vendor_list": ask()}}
+        return Response(200, document)
+    except (database.DatabaseError, database.InterfaceError, OSError) as error:
+        logging.log("database unavailable", level="error", error=error)
+        document = {"status": "not_ready", "checks": {"database": "unreachable", "vendor_list": "unknown"}}
+        return Response(503, document, {"Retry-After": "5"})
+
+
+def get_openapi(request: Request) -> Response:
+    """The document that requests are validated by, as it lies in the code."""
+    headers = {"Cache-Control": "public, max-age=300", "Content-Type": "application/json"}
+    return conditional(request, Response(200, content=document_bytes(), headers=headers, compress=True))
+
+
+def get_docs(_request: Request) -> Response:
+    """The page that shows the document, and sends requests from the browser."""
+    headers = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": _CONTENT_SECURITY_POLICY}
+    return Response(200, content=_PAGE.encode(), headers=headers)
+
+
+def get_docs_file(request: Request) -> Response:
+    """A file of the page: Swagger UI's own, packed by ``lambda/build.py``, or the line that starts it."""
+    name = request.parameters["file"]
+    if name == "start.js":
+        content = _START.encode()
+    else:
+        path = os.path.join(os.path.dirname(os.path.dirname(__file__)), "viewer", name)  # noqa: PTH118, PTH120 - in a zip
+        try:
+            content = bytes(__loader__.get_data(path))  # type: ignore[name-defined]
+        except OSError:
+            # Only a zip made by lambda/build.py carries the viewer; the sources do not.
+            raise not_found(f"file {name} in this build") from None
+    headers = {"Content-Type": _MEDIA_TYPES[os.path.splitext(name)[1]], "Cache-Control": "public, max-age=3600"}  # noqa: PTH122
+    return conditional(request, Response(200, content=content, headers=headers, compress=not name.endswith(".png")))

@@ -1,0 +1,195 @@
+"""Check a value against a schema of ``openapi.json``: every error at once, each with an exact JSON Pointer.
+
+The subset of JSON Schema 2020-12 that the document uses; ``tests/unit/api`` proves that it uses no other keyword, and
+compares the verdicts with the reference implementation's. An interpreter of its own, because the compiled validators
+that were tried report the object instead of the unknown field, and cost more at a cold start than they save.
+"""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+Errors = list[dict[str, str]]
+
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_NAMES = {
+    "object": "an object",
+    "array": "an array",
+    "string": "a string",
+    "integer": "an integer",
+    "number": "a number",
+    "boolean": "true or false",
+    "null": "null",
+}
+_MOST_ERRORS = 50
+"""A body of a thousand wrong items gets the first of them, not a megabyte of answer."""
+
+
+def instant(text: str) -> datetime:
+    """Parse an RFC 3339 instant.
+
+    Raises:
+        ValueError: not of that form, no such day or time, or not from 1970 to 9999.
+    """
+    if not _RFC_3339.fullmatch(text):
+        raise ValueError("is no RFC 3339 date and time with an offset, like 2026-01-31T12:00:00Z")
+    try:
+        # PostgreSQL and Python know microseconds; what is finer is cut off.
+        moment = datetime.fromisoformat(text.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError("is no date and time that exists") from None
+    if moment.year < 1970:
+        raise ValueError("is before 1970")
+    return moment
+
+
+@lru_cache(maxsize=64)
+def _pattern(pattern: str) -> re.Pattern[str]:
+    # JSON Schema's $ is the very end; Python's also matches before a last line break.
+    return re.compile(pattern[:-1] + r"\Z" if pattern.endswith("$") else pattern)
+
+
+def _type_of(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    for kind, name in ((str, "string"), (int, "integer"), (float, "number"), (list, "array")):
+        if isinstance(value, kind):
+            return name
+    return "object"
+
+
+def escape(part: str) -> str:
+    """A part of a JSON Pointer (RFC 6901)."""
+    return part.replace("~", "~0").replace("/", "~1")
+
+
+class Schemas:
+    """The schemas of one document, resolved by their references."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        """Take the whole OpenAPI document; only local references (``#/…``) are followed."""
+        self._document = document
+
+    def resolve(self, node: dict[str, Any]) -> dict[str, Any]:
+        """Follow ``$ref``; keywords beside it (a description) are the reader's."""
+        while "$ref" in node:
+            target: Any = self._document
+            for part in node["$ref"].removeprefix("#/").split("/"):
+                target = target[part]
+            node = target
+        return node
+
+    def errors(self, value: Any, schema: dict[str, Any], pointer: str = "") -> Errors:
+        """What is wrong with the value; empty if nothing is.
+
+        Args:
+            value: as parsed from JSON.
+            schema: of this document.
+            pointer: of the value, put before each error's own.
+        """
+        found: Errors = []
+        self._check(value, schema, pointer, found)
+        return found
+
+    def _check(self, value: Any, schema: dict[str, Any], pointer: str, found: Errors) -> None:
+        if len(found) >= _MOST_ERRORS:
+            return
+        schema = self.resolve(schema)
+        kind = _type_of(value)
+        wanted = schema.get("type")
+        if wanted is not None:
+            names = [wanted] if isinstance(wanted, str) else wanted
+            if kind not in names and not (kind == "integer" and "number" in names):
+                found.append({"pointer": pointer, "detail": f"must be {' or '.join(_NAMES[name] for name in names)}"})
+                return
+        if "const" in schema and value != schema["const"]:
+            found.append({"pointer": pointer, "detail": f"must be {schema['const']}"})
+        if "enum" in schema and value not in schema["enum"]:
+            found.append({"pointer": pointer, "detail": f"must be one of {', '.join(map(str, schema['enum']))}"})
+        check = _CHECKS.get(kind)
+        if check is not None:
+            check(self, value, schema, pointer, found)
+        if "oneOf" in schema:
+            self._one_of(value, schema["oneOf"], pointer, found)
+
+    def _string(self, value: str, schema: dict[str, Any], pointer: str, found: Errors) -> None:
+        def wrong(detail: str) -> None:
+            found.append({"pointer": pointer, "detail": detail})
+
+        if "\x00" in value:
+            wrong("must not hold the character U+0000")
+        elif any("\ud800" <= character <= "\udfff" for character in value):
+            wrong("must not hold half of a surrogate pair")
+        elif len(value) < schema.get("minLength", 0):
+            wrong(f"must have at least {schema['minLength']} characters")
+        elif len(value) > schema.get("maxLength", len(value)):
+            wrong(f"must have at most {schema['maxLength']} characters")
+        elif "pattern" in schema and not _pattern(schema["pattern"]).search(value):
+            wrong(f"must match {schema['pattern']}")
+        elif schema.get("format") == "date-time":
+            try:
+                instant(value)
+            except ValueError as error:
+                wrong(str(error))
+
+    def _number(self, value: float, schema: dict[str, Any], pointer: str, found: Errors) -> None:
+        if value < schema.get("minimum", value):
+            found.append({"pointer": pointer, "detail": f"must be at least {schema['minimum']}"})
+        elif value > schema.get("maximum", value):
+            found.append({"pointer": pointer, "detail": f"must be at most {schema['maximum']}"})
+
+    def _array(self, value: list[Any], schema: dict[str, Any], pointer: str, found: Errors) -> None:
+        if len(value) < schema.get("minItems", 0):
+            found.append({"pointer": pointer, "detail": f"must have at least {schema['minItems']} items"})
+        elif len(value) > schema.get("maxItems", len(value)):
+            found.append({"pointer": pointer, "detail": f"must have at most {schema['maxItems']} items"})
+        elif "items" in schema:
+            for index, item in enumerate(value):
+                self._check(item, schema["items"], f"{pointer}/{index}", found)
+
+    def _object(self, value: dict[str, Any], schema: dict[str, Any], pointer: str, found: Errors) -> None:
+        properties = schema.get("properties", {})
+        for name in schema.get("required", ()):
+            if name not in value:
+                found.append({"pointer": f"{pointer}/{escape(name)}", "detail": "is missing"})
+        for name, others in schema.get("dependentRequired", {}).items():
+            for other in others:
+                if name in value and other not in value:
+                    found.append({"pointer": f"{pointer}/{escape(other)}", "detail": f"is missing: {name} needs it"})
+        for name, item in value.items():
+            if name in properties:
+                self._check(item, properties[name], f"{pointer}/{escape(name)}", found)
+            elif schema.get("additionalProperties") is False and len(found) < _MOST_ERRORS:
+                known = ", ".join(properties) or "none"
+                found.append({"pointer": f"{pointer}/{escape(name[:100])}", "detail": f"is unknown; known are {known}"})
+
+    def _one_of(self, value: Any, alternatives: list[dict[str, Any]], pointer: str, found: Errors) -> None:
+        outcomes = [self.errors(value, alternative, pointer) for alternative in alternatives]
+        if sum(not outcome for outcome in outcomes) != 1:
+            found.append({"pointer": pointer, "detail": f"must be one of: {self._names(alternatives)}"})
+            found.extend(min(outcomes, key=len))
+
+    def _names(self, alternatives: list[dict[str, Any]]) -> str:
+        return ", ".join(
+            "{" + ", ".join(self.resolve(alternative).get("properties", {})) + "}" for alternative in alternatives
+        )
+
+
+_CHECKS: dict[str, Callable[[Schemas, Any, dict[str, Any], str, Errors], None]] = {
+    "string": Schemas._string,  # noqa: SLF001 - the class's own table
+    "integer": Schemas._number,  # noqa: SLF001
+    "number": Schemas._number,  # noqa: SLF001
+    "array": Schemas._array,  # noqa: SLF001
+    "object": Schemas._object,  # noqa: SLF001
+}
+
+KEYWORDS = {"$ref", "type", "const", "enum", "minLength", "maxLength", "pattern", "format", "minimum", "maximum"} | {
+    "minItems", "maxItems", "items", "properties", "required", "dependentRequired", "additionalProperties", "oneOf",
+}  # fmt: skip
+"""What is checked; ``additionalProperties`` as ``false`` or ``true``."""
+
+ANNOTATIONS = {"description", "examples", "default", "title"}
