@@ -1,0 +1,91 @@
+-- Deploy pmp:create_jobs to pg
+BEGIN;
+CREATE TABLE pmp.import_job (
+  id              uuid PRIMARY KEY,
+  state           text NOT NULL DEFAULT 'waiting'
+    CHECK (state IN ('waiting', 'running', 'succeeded', 'failed', 'cancelled')),
+  format          text NOT NULL CHECK (format IN ('ndjson', 'csv')),
+  compression     text NOT NULL CHECK (compression IN ('none', 'gzip')),
+  dry_run         boolean NOT NULL DEFAULT false,
+  expected_sha256 text CHECK (expected_sha256 ~ '^[0-9a-f]{64}$'),
+  client          text NOT NULL,
+  bucket          text NOT NULL,
+  object_key      text NOT NULL,
+  object_version  text,
+  sha256          text CHECK (sha256 ~ '^[0-9a-f]{64}$'),
+  uploaded_at     timestamptz,
+  created_at      timestamptz NOT NULL DEFAULT now(),
+  started_at      timestamptz,
+  finished_at     timestamptz,
+  lease_owner     uuid,
+  lease_until     timestamptz,
+  attempts        integer NOT NULL DEFAULT 0,
+  position        bigint NOT NULL DEFAULT 0,
+  line            bigint NOT NULL DEFAULT 0,
+  lines           bigint NOT NULL DEFAULT 0,
+  accepted        bigint NOT NULL DEFAULT 0,
+  skipped         bigint NOT NULL DEFAULT 0,
+  rejected        bigint NOT NULL DEFAULT 0,
+  bytes_read      bigint NOT NULL DEFAULT 0,
+  bytes_total     bigint,
+  busy_seconds    double precision NOT NULL DEFAULT 0,
+  rejects_key     text,
+  error           text,
+  CONSTRAINT import_job_adds_up CHECK (accepted + skipped + rejected = lines),
+  CONSTRAINT import_job_finishes CHECK ((finished_at IS NOT NULL) = (state IN ('succeeded', 'failed', 'cancelled'))),
+  CONSTRAINT import_job_says_why CHECK ((state = 'failed') = (error IS NOT NULL))
+);
+COMMENT ON TABLE pmp.import_job IS
+  'One object of the imports bucket, in one version. The counts, the position and the events of a batch are committed '
+  'in one transaction.';
+COMMENT ON COLUMN pmp.import_job.object_version IS 'S3''s version id, pinned at the first read; NULL while nothing is uploaded.';
+COMMENT ON COLUMN pmp.import_job.sha256 IS 'Of the object as it lies in S3; the ids of lines without one derive from it.';
+COMMENT ON COLUMN pmp.import_job.uploaded_at IS 'S3''s LastModified; when lines without an instant happened.';
+COMMENT ON COLUMN pmp.import_job.lease_owner IS 'The invocation that works on it; any other finds it taken until lease_until.';
+COMMENT ON COLUMN pmp.import_job.position IS 'Bytes of the uncompressed text that are dealt with.';
+COMMENT ON COLUMN pmp.import_job.line IS 'Number of the last line dealt with, empty ones included.';
+COMMENT ON COLUMN pmp.import_job.lines IS 'Lines dealt with, empty ones not included.';
+COMMENT ON COLUMN pmp.import_job.bytes_read IS 'Bytes of the object in S3 that are dealt with.';
+-- Two notifications of one upload find one job.
+CREATE UNIQUE INDEX import_job_object ON pmp.import_job (bucket, object_key, object_version);
+CREATE INDEX import_job_pages ON pmp.import_job (created_at, id);
+CREATE INDEX import_job_open ON pmp.import_job (lease_until) WHERE state IN ('waiting', 'running');
+
+CREATE TABLE pmp.import_reject (
+  import_id uuid NOT NULL REFERENCES pmp.import_job,
+  line      bigint NOT NULL,
+  code      text NOT NULL,
+  pointer   text NOT NULL,
+  detail    text NOT NULL,
+  PRIMARY KEY (import_id, line)
+);
+COMMENT ON TABLE pmp.import_reject IS
+  'Rejected lines of running imports; moved to S3 when the import ends. They never repeat what the line held.';
+
+CREATE TABLE pmp.export_job (
+  id          uuid PRIMARY KEY,
+  state       text NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'running', 'succeeded', 'failed')),
+  consent     text,
+  enabled     boolean,
+  as_of       timestamptz NOT NULL,
+  client      text NOT NULL,
+  created_at  timestamptz NOT NULL DEFAULT now(),
+  started_at  timestamptz,
+  finished_at timestamptz,
+  lease_until timestamptz,
+  users       bigint NOT NULL DEFAULT 0,
+  bytes       bigint NOT NULL DEFAULT 0,
+  bucket      text NOT NULL,
+  object_key  text NOT NULL,
+  error       text,
+  CONSTRAINT export_job_filters CHECK ((consent IS NULL) = (enabled IS NULL)),
+  CONSTRAINT export_job_finishes CHECK ((finished_at IS NOT NULL) = (state IN ('succeeded', 'failed'))),
+  CONSTRAINT export_job_says_why CHECK ((state = 'failed') = (error IS NOT NULL))
+);
+COMMENT ON TABLE pmp.export_job IS 'Users and their choices as of an instant, written to S3 as NDJSON.';
+CREATE INDEX export_job_pages ON pmp.export_job (created_at, id);
+
+GRANT SELECT, INSERT, UPDATE ON pmp.import_job, pmp.export_job TO pmp_app;
+GRANT SELECT, INSERT, DELETE ON pmp.import_reject TO pmp_app;
+GRANT SELECT ON pmp.import_job, pmp.import_reject, pmp.export_job TO pmp_readonly;
+COMMIT;

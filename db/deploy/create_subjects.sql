@@ -1,0 +1,38 @@
+-- Deploy pmp:create_subjects to pg
+BEGIN;
+CREATE FUNCTION pmp.fold_email(email text) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+  SELECT lower(email COLLATE "und-x-icu") COLLATE "C"
+$$;
+COMMENT ON FUNCTION pmp.fold_email IS
+  'What makes two addresses the same. ICU, because the system''s own lower() differs between RDS and Debian.';
+
+CREATE TABLE pmp.subject (
+  subject_key bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  id          uuid NOT NULL UNIQUE,
+  email       text CHECK (length(email) BETWEEN 3 AND 320),
+  email_key   text COLLATE "C" GENERATED ALWAYS AS (lower(email COLLATE "und-x-icu")) STORED UNIQUE,
+  created_at  timestamptz NOT NULL DEFAULT now(),
+  created_by  integer NOT NULL REFERENCES pmp.source,
+  erased_at   timestamptz,
+  erased_by   integer REFERENCES pmp.source,
+  CONSTRAINT subject_has_email_until_erased CHECK (
+    (email IS NULL) = (erased_at IS NOT NULL) AND (erased_at IS NULL) = (erased_by IS NULL)
+  )
+);
+COMMENT ON TABLE pmp.subject IS
+  'A person. Erasure removes the e-mail and keeps the row: what remains is a pseudonym that the events point to.';
+COMMENT ON COLUMN pmp.subject.subject_key IS 'Internal, eight bytes, in order of creation; keyset pagination uses it.';
+COMMENT ON COLUMN pmp.subject.id IS 'Public.';
+COMMENT ON COLUMN pmp.subject.email IS 'As written. RFC 5321 allows 64 + 1 + 255 characters.';
+COMMENT ON COLUMN pmp.subject.email_key IS 'pmp.fold_email(email): unique without regard to case.';
+
+-- Events carry no foreign key to this table (see create_events): a person's row stays for ever instead.
+CREATE TRIGGER refuse_change BEFORE DELETE OR TRUNCATE ON pmp.subject
+FOR EACH STATEMENT EXECUTE FUNCTION pmp.refuse_change();
+
+GRANT SELECT ON pmp.subject TO pmp_app;
+-- Reports need no addresses.
+GRANT SELECT (subject_key, id, created_at, erased_at) ON pmp.subject TO pmp_readonly;
+GRANT EXECUTE ON FUNCTION pmp.fold_email TO pmp_app;
+COMMIT;

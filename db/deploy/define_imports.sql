@@ -1,0 +1,3 @@
+-- Deploy pmp:define_imports
+BEGIN;
+COMMIT;

@@ -1,0 +1,6 @@
+-- Revert pmp:create_schema from pg
+BEGIN;
+DROP FUNCTION pmp.refuse_change();
+DROP SCHEMA pmp;
+ALTER DEFAULT PRIVILEGES GRANT EXECUTE ON FUNCTIONS TO PUBLIC;
+COMMIT;

@@ -1,0 +1,5 @@
+-- Revert pmp:create_subjects from pg
+BEGIN;
+DROP TABLE pmp.subject;
+DROP FUNCTION pmp.fold_email(text);
+COMMIT;

@@ -1,0 +1,3 @@
+-- Revert pmp:define_imports
+BEGIN;
+COMMIT;

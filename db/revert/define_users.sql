@@ -1,0 +1,4 @@
+-- Revert pmp:define_users from pg
+BEGIN;
+DROP FUNCTION pmp.create_user(uuid, text, text);
+COMMIT;

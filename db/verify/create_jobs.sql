@@ -1,0 +1,23 @@
+-- Verify pmp:create_jobs on pg
+BEGIN;
+INSERT INTO pmp.import_job (id, format, compression, client, bucket, object_key, object_version)
+VALUES ('00000000-0000-4000-8000-000000000001', 'ndjson', 'none', 'verify', 'bucket', 'verify', '1');
+DO $$
+BEGIN
+  UPDATE pmp.import_job SET lines = 3, accepted = 1, rejected = 1 WHERE object_key = 'verify';
+  RAISE EXCEPTION 'the counts of an import need not add up';
+EXCEPTION WHEN check_violation THEN NULL;
+END
+$$;
+DO $$
+BEGIN
+  INSERT INTO pmp.import_job (id, format, compression, client, bucket, object_key, object_version)
+  VALUES ('00000000-0000-4000-8000-000000000002', 'ndjson', 'none', 'verify', 'bucket', 'verify', '1');
+  RAISE EXCEPTION 'one version of an object has two jobs';
+EXCEPTION WHEN unique_violation THEN NULL;
+END
+$$;
+SELECT 1 / (NOT has_table_privilege('pmp_app', 'pmp.import_job', 'DELETE'))::int;
+INSERT INTO pmp.export_job (id, client, bucket, object_key, as_of)
+VALUES ('00000000-0000-4000-8000-000000000003', 'verify', 'bucket', 'verify', now());
+ROLLBACK;

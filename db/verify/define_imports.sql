@@ -1,0 +1,3 @@
+-- Verify pmp:define_imports
+BEGIN;
+COMMIT;
