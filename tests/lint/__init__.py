@@ -1,0 +1,1 @@
+"""``make lint``: formats, types, scanners and PMP's own rules."""

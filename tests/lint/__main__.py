@@ -1,0 +1,221 @@
+"""Run lint steps, two at a time: ``python -m tests.lint [STEP …]``. Only failed steps show their output."""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.lint import rules
+from tests.lint.module_documents import documents
+from tests.lint.tools import BIN, CHECKOV, GO_TOOLS, make_checkov, make_go_tools, run
+from tests.tree import ROOT, copy_tree, registry, source_files, terraform_folders
+
+WORKERS = 2
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """What all steps share."""
+
+    files: list[Path]
+    """Every source file, relative to the root."""
+    tree: Path
+    """A copy of them in which Terraform may write."""
+
+    def matching(self, *patterns: str) -> list[Path]:
+        """Source files whose last parts match one of the glob patterns."""
+        return [file for file in self.files if any(file.match(pattern) for pattern in patterns)]
+
+
+def ruff(_: Workspace) -> str:
+    """Python style and defects, and its format."""
+    return run([BIN / "ruff", "check", "--quiet", "--output-format", "concise", "."]) + run(
+        [BIN / "ruff", "format", "--check", "--quiet", "."]
+    )
+
+
+def mypy(_: Workspace) -> str:
+    """Python types, strict."""
+    return run([BIN / "mypy", "--no-error-summary", "."])
+
+
+def terraform_format(workspace: Workspace) -> str:
+    """HCL format."""
+    return run(["terraform", "fmt", "-check", "-recursive", "-diff", "."], directory=workspace.tree)
+
+
+def terraform_validate(workspace: Workspace) -> str:
+    """Every module, example and root by itself, with the modules and the provider that it names."""
+    findings = ""
+    with registry() as environment:
+        for folder in terraform_folders(workspace.tree):
+            terraform = ["terraform", f"-chdir={folder}"]
+            # A root's lock file is committed and must fit as it is; a module has none.
+            lock = ["-lockfile=readonly"] if (folder / ".terraform.lock.hcl").exists() else []
+            findings += run([*terraform, "init", "-backend=false", *lock, "-no-color"], environment=environment) or run(
+                [*terraform, "validate", "-no-color"], environment=environment
+            )
+    return findings
+
+
+def tflint(workspace: Workspace) -> str:
+    """Terraform's and AWS's rules, all of them."""
+    command = [
+        GO_TOOLS / "tflint",
+        "--recursive",
+        "--config",
+        ROOT / ".tflint.hcl",
+        "--format",
+        "compact",
+        "--no-color",
+    ]
+    return make_go_tools() or run(command, directory=workspace.tree, environment={"TFLINT_PLUGIN_DIR": str(GO_TOOLS)})
+
+
+def terraform_docs(_: Workspace) -> str:
+    """Inputs and outputs in the modules' READMEs."""
+    return documents()
+
+
+def checkov(workspace: Workspace) -> str:
+    """Security rules over HCL and CloudFormation; a skip carries its reason beside the resource."""
+    command = [CHECKOV / "bin/checkov", "--config-file", ROOT / ".checkov.yml", "--directory", "."]
+    return make_checkov() or run(command, directory=workspace.tree, environment={"LOG_LEVEL": "ERROR"})
+
+
+def cfn_lint(workspace: Workspace) -> str:
+    """CloudFormation templates."""
+    templates = workspace.matching("bootstrap/*.yml")
+    return run([BIN / "cfn-lint", "--non-zero-exit-code", "informational", "--", *templates]) if templates else ""
+
+
+def shellcheck(workspace: Workspace) -> str:
+    """Shell scripts, by name or by first line."""
+    scripts = [
+        file
+        for file in workspace.files
+        if file.suffix == ".sh"
+        or rules.text_of(ROOT / file).startswith(("#!/usr/bin/env bash", "#!/bin/sh", "#!/bin/bash"))
+    ]
+    return run(["shellcheck", "--external-sources", "--", *scripts]) if scripts else ""
+
+
+def yamllint(workspace: Workspace) -> str:
+    """YAML files."""
+    return run([BIN / "yamllint", "--strict", "--config-file", ".yamllint.yml", *workspace.matching("*.yml", "*.yaml")])
+
+
+def schemas(workspace: Workspace) -> str:
+    """The API's document is OpenAPI 3.1, the pipeline is what GitLab accepts."""
+    findings = ""
+    if documents := workspace.matching("openapi.json"):
+        findings += run([BIN / "openapi-spec-validator", *documents])
+    if pipelines := workspace.matching(".gitlab-ci.yml"):
+        # GitLab's !reference tag is no YAML that a validator knows of itself.
+        findings += run(
+            [
+                BIN / "check-jsonschema",
+                "--builtin-schema",
+                "vendor.gitlab-ci",
+                "--data-transform",
+                "gitlab-ci",
+                *pipelines,
+            ]
+        )
+    return findings
+
+
+def squawk(workspace: Workspace) -> str:
+    """Migrations that would lock a table for long or break running code."""
+    scripts = workspace.matching("db/deploy/*.sql")
+    return run([BIN / "squawk", "--reporter", "gcc", *scripts]) if scripts else ""
+
+
+def go(_: Workspace) -> str:
+    """Go format and vet."""
+    module = ROOT / "tests/terratest"
+    # gofmt lists what it would change and exits 0.
+    command = [
+        "bash",
+        "-c",
+        'files=$(gofmt -l .); [ -z "$files" ] || { echo "not formatted by gofmt: $files"; exit 1; }',
+    ]
+    return run(command, directory=module) + run(["nice", "go", "vet", "./..."], directory=module)
+
+
+def own_rules(workspace: Workspace) -> str:
+    """What no linter knows: see tests/lint/rules.py."""
+    root, files = ROOT, workspace.files
+    findings = [
+        *rules.machine_bound_text(root, files),
+        *rules.machine_bound_commits(root),
+        *rules.undocumented_interfaces(root, files),
+        *rules.unknown_make_targets(root, files),
+        *rules.dead_links(root, files),
+    ]
+    return "\n".join(findings)
+
+
+# Slowest first, so that two workers end together; terraform-docs last, as it waits for the compile that tflint begins.
+STEPS: dict[str, Callable[[Workspace], str]] = {
+    "tflint": tflint,
+    "terraform-validate": terraform_validate,
+    "checkov": checkov,
+    "mypy": mypy,
+    "go": go,
+    "ruff": ruff,
+    "terraform-format": terraform_format,
+    "cfn-lint": cfn_lint,
+    "shellcheck": shellcheck,
+    "yamllint": yamllint,
+    "schemas": schemas,
+    "squawk": squawk,
+    "own-rules": own_rules,
+    "terraform-docs": terraform_docs,
+}
+
+
+def timed(step: str, workspace: Workspace) -> tuple[str, str, float]:
+    """Run one step: its name, its findings and its seconds. A step that breaks is a finding too."""
+    started = time.monotonic()
+    try:
+        findings = STEPS[step](workspace)
+    except Exception as error:  # noqa: BLE001 - one broken step must not hide what the others found
+        findings = f"{type(error).__name__}: {error}"
+    return step, findings.strip(), time.monotonic() - started
+
+
+def lint(steps: Iterable[str]) -> bool:
+    """Run the steps; whether all found nothing."""
+    workspace = Workspace(source_files(), copy_tree(ROOT / "build/lint"))
+    failed, passed = 0, 0
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for future in as_completed([pool.submit(timed, step, workspace) for step in steps]):
+            step, findings, seconds = future.result()
+            failed, passed = failed + bool(findings), passed + (not findings)
+            print(f"  {'failed' if findings else 'passed'}  {step:<20} {seconds:>5.1f} s", flush=True)
+            if findings:
+                print(findings, flush=True)
+    print(f"{passed} passed, {failed} failed")
+    return not failed
+
+
+def main() -> None:
+    """Lint; exit 1 when a step found something."""
+    parser = argparse.ArgumentParser(prog="make lint", description=__doc__)
+    parser.add_argument("steps", nargs="*", metavar="STEP", help=f"of: {' '.join(STEPS)}")
+    steps = parser.parse_args().steps or list(STEPS)
+    if steps == ["list"]:
+        for name, step in STEPS.items():
+            print(f"  {name:<20} {(step.__doc__ or '').splitlines()[0]}")
+        return
+    if unknown := [step for step in steps if step not in STEPS]:
+        parser.error(f"no step named {', '.join(unknown)}: there are {' '.join(STEPS)}")
+    sys.exit(not lint(steps))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""PMP's own rules: what no linter checks. Each takes a root folder and files, and gives one line per finding."""
+
+import re
+import subprocess
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import hcl2
+
+# Joined here, so that this file passes its own rule. A lock file or a configuration that names a registry's host, or a
+# path of one machine, works there and nowhere else.
+_HOSTS = ["pypi org", "pythonhosted org", "registry npmjs org", "proxy golang org", "sum golang org", "deb debian org"]
+_PATHS = [" work main", " work shared", " root ", " tmp brief", ".. shared"]
+_FORBIDDEN = re.compile(
+    "|".join(
+        re.escape(name) for name in [host.replace(" ", ".") for host in _HOSTS] + [p.replace(" ", "/") for p in _PATHS]
+    )
+)
+
+_MAKE_IN_TEXT = re.compile(r"(?:^|[`'\"$(;&|] ?)make(?: -s)? ([a-z][a-z0-9-]*)", re.MULTILINE)
+_MAKE_TARGET = re.compile(r"^([a-z][a-z0-9-]*):", re.MULTILINE)
+
+
+def text_of(file: Path) -> str:
+    """The file's text; the empty string for a binary file."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return ""
+
+
+def machine_bound_text(root: Path, files: Iterable[Path]) -> Iterator[str]:
+    """Files must not name a package registry's host or a path of one machine."""
+    for file in files:
+        for number, line in enumerate(text_of(root / file).splitlines(), start=1):
+            if match := _FORBIDDEN.search(line):
+                yield f"{file}:{number}: names '{match[0]}', which only one machine or network has"
+
+
+def machine_bound_commits(root: Path) -> Iterator[str]:
+    """Commit messages must not either."""
+    log = subprocess.run(
+        ["git", "-C", str(root), "log", "--format=%h%x00%B%x01"], check=True, capture_output=True, text=True
+    ).stdout
+    for entry in log.split("\x01"):
+        digest, _, message = entry.strip().partition("\0")
+        if match := _FORBIDDEN.search(message):
+            yield f"commit {digest}: its message names '{match[0]}', which only one machine or network has"
+
+
+def attribute(value: Any) -> str:
+    """A string attribute as python-hcl2 gives it, without its quotes and heredoc marks."""
+    return re.sub(r'^"(<<-?\w+\n)?|(\n\s*\w+)?"$', "", value) if isinstance(value, str) else ""
+
+
+def blocks(root: Path, file: Path, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each labelled block of ``kind`` (variable, output …) in one Terraform file: its label and its content."""
+    with (root / file).open(encoding="utf-8") as stream:
+        for block in hcl2.load(stream).get(kind, []):
+            for label, content in block.items():
+                if label != "__is_block__":
+                    yield label.strip('"'), content
+
+
+def undocumented_interfaces(root: Path, files: Iterable[Path]) -> Iterator[str]:
+    """Every variable has a type and a description, every output a description; they are sentences."""
+    for file in files:
+        if file.suffix != ".tf":
+            continue
+        for kind in ("variable", "output"):
+            for name, content in blocks(root, file, kind):
+                description = attribute(content.get("description")).strip()
+                if kind == "variable" and "type" not in content:
+                    yield f'{file}: variable "{name}" has no type'
+                if not description:
+                    yield f'{file}: {kind} "{name}" has no description'
+                elif not description.endswith((".", ")", "`")) or not (
+                    description[0].isupper() or description[0] in "`'*"
+                ):
+                    yield f'{file}: {kind} "{name}": its description is not a sentence: {description}'
+
+
+def unknown_make_targets(root: Path, files: Iterable[Path]) -> Iterator[str]:
+    """Every ``make x`` that a document tells people to run exists."""
+    makefiles = [root / "Makefile", *sorted((root / "make").glob("*.mk"))]
+    targets = {name for makefile in makefiles for name in _MAKE_TARGET.findall(text_of(makefile))}
+    for file in files:
+        if file.suffix != ".md":
+            continue
+        for number, line in enumerate(text_of(root / file).splitlines(), start=1):
+            for name in _MAKE_IN_TEXT.findall(line):
+                if name not in targets:
+                    yield f"{file}:{number}: there is no target for 'make {name}'"
+
+
+def dead_links(root: Path, files: Iterable[Path]) -> Iterator[str]:
+    """Every relative link in a document leads to a file, and its anchor to a heading."""
+    for file in files:
+        if file.suffix != ".md":
+            continue
+        for target in re.findall(r"\]\(([^)\s#:]*)(?:#([^)\s]*))?\)", text_of(root / file)):
+            path = (root / file).parent / target[0] if target[0] else root / file
+            if not path.exists():
+                yield f"{file}: links to {target[0]}, which does not exist"
+            elif target[1] and path.suffix == ".md" and target[1] not in anchors(text_of(path)):
+                yield f"{file}: links to {target[0]}#{target[1]}, but no heading there has that anchor"
+
+
+def anchors(markdown: str) -> set[str]:
+    """The anchors of a document's headings, as GitLab and GitHub make them."""
+    headings = re.findall(r"^#+\s+(.+?)\s*$", markdown, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
