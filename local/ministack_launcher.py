@@ -33,6 +33,7 @@ from local import iam_requests
 
 SNAPSHOT_PATH = "/_pmp/snapshot"
 SNAPSHOT_INTERVAL_SECONDS = 15
+_GOODBYE_SECONDS = 2
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -110,10 +111,15 @@ async def run(port: int, certificate: str, key: str) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     application = Snapshots()
     saving = asyncio.create_task(application.keep_saving())
-    try:
-        await serve(application, config, shutdown_trigger=stop.wait)  # type: ignore[arg-type]
-    finally:
-        saving.cancel()
+    serving = asyncio.create_task(serve(application, config, shutdown_trigger=stop.wait))  # type: ignore[arg-type]
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    saving.cancel()
+    if serving.done():
+        serving.result()
+    # Saved before anything else: a client that keeps its TLS connection open can hold up the end for half a minute.
+    application.save()
+    await asyncio.wait({serving}, timeout=_GOODBYE_SECONDS)
 
 
 def main() -> None:
@@ -127,6 +133,8 @@ def main() -> None:
         sys.exit(f"error: {error.args[0]} is not set: start MiniStack by 'make up'")
     fetch_keys_over_tls()
     asyncio.run(run(port, certificate, key))
+    # Everything is saved; MiniStack's worker threads would have to be waited for.
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """Run steps that depend on each other, overlapping those that do not, with a line of progress and a time for each."""
 
+import contextlib
 import queue
+import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Console
@@ -33,6 +35,7 @@ class InterruptedPhasesError(Exception):
 
 
 _Outcome = tuple[str, float, str | BaseException]
+_Outcomes = queue.SimpleQueue[_Outcome | None]
 
 
 def run(phases: Sequence[Phase], console: Console, interrupt: Callable[[], None]) -> dict[str, float]:
@@ -45,11 +48,11 @@ def run(phases: Sequence[Phase], console: Console, interrupt: Callable[[], None]
         PhaseFailedError: a phase failed (the first one, if several did).
         InterruptedPhasesError: Ctrl-C.
     """
-    outcomes: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
+    outcomes: _Outcomes = queue.SimpleQueue()
     waiting, seconds = list(phases), dict[str, float]()
     failure: PhaseFailedError | None = None
     interrupted = False
-    with _Display(console) as display:
+    with _Display(console) as display, _interrupts_into(outcomes):
         running: set[str] = set()
         while waiting or running:
             if failure or interrupted:
@@ -60,14 +63,14 @@ def run(phases: Sequence[Phase], console: Console, interrupt: Callable[[], None]
                 _start(phase, outcomes, display)
             if not running:
                 break
-            try:
-                name, taken, result = outcomes.get()
-            except KeyboardInterrupt:
+            outcome = outcomes.get()
+            if outcome is None:
                 if not interrupted:
+                    interrupted = True
                     display.say("  stopping: Terraform is saving its state, this can take half a minute …")
                     interrupt()
-                interrupted = True
                 continue
+            name, taken, result = outcome
             running.discard(name)
             display.finish(name, taken, result)
             if isinstance(result, BaseException):
@@ -81,6 +84,19 @@ def run(phases: Sequence[Phase], console: Console, interrupt: Callable[[], None]
     return seconds
 
 
+@contextlib.contextmanager
+def _interrupts_into(outcomes: _Outcomes) -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into a None in ``outcomes``: an exception could strike in the middle of anything."""
+    handlers = {
+        number: signal.signal(number, lambda *_: outcomes.put(None)) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
 def _failed(name: str, error: BaseException) -> PhaseFailedError:
     text = str(error) if isinstance(error, PlatformError) else f"{type(error).__name__}: {error}"
     failure = PhaseFailedError(f"{name}: {text}")
@@ -88,7 +104,7 @@ def _failed(name: str, error: BaseException) -> PhaseFailedError:
     return failure
 
 
-def _start(phase: Phase, outcomes: "queue.SimpleQueue[_Outcome]", display: "_Display") -> None:
+def _start(phase: Phase, outcomes: _Outcomes, display: "_Display") -> None:
     report = display.begin(phase.name)
 
     def work() -> None:

@@ -1,0 +1,118 @@
+import json
+import os
+import signal
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from local import aws, processes, services
+from local.aws import Account
+from local.instance import PlatformError
+
+
+def _put(account: Account, name: str, value: str) -> None:
+    account.session("admin").client("ssm").put_parameter(Name=name, Value=value, Type="String", Overwrite=True)
+
+
+def _make_users(account: Account) -> Any:
+    iam = account.session("admin").client("iam")
+    for user in aws.USERS.values():
+        iam.create_user(UserName=user)
+    return iam
+
+
+def test_the_account_checks_signatures(account: Account) -> None:
+    _make_users(account)
+    account.ensure_keys()
+    account.session("gitlab").client("sts").get_caller_identity()
+    good = account.credentials("gitlab")
+    aws._save(account.instance.credentials / "gitlab.json", replace(good, secret_access_key="x" * 40))
+    with pytest.raises(ClientError, match="SignatureDoesNotMatch"):
+        account.session("gitlab").client("sts").get_caller_identity()
+
+
+def test_keys_are_private_and_made_once(account: Account) -> None:
+    _make_users(account)
+    assert account.ensure_keys() == "new keys for gitlab, gitlab-plan"
+    assert account.ensure_keys() == "keys on file"
+    for path in account.instance.credentials.iterdir():
+        assert path.stat().st_mode & 0o777 == 0o600
+    assert account.session("plan").client("sts").get_caller_identity()["Arn"].endswith(":user/gitlab-plan")
+
+
+def test_a_lost_key_is_replaced_without_filling_the_users_two_slots(account: Account) -> None:
+    iam = _make_users(account)
+    for _ in range(4):
+        account.ensure_keys()
+        (account.instance.credentials / "gitlab.json").unlink()
+    assert account.ensure_keys() == "new keys for gitlab"
+    assert len(iam.list_access_keys(UserName="gitlab")["AccessKeyMetadata"]) <= 2
+
+
+def test_the_decisions_of_iam_are_recorded_once(account: Account) -> None:
+    iam = _make_users(account)
+    policy: dict[str, Any] = {
+        "Version": "2012-10-17",
+        "Statement": [{"Sid": "Look", "Effect": "Allow", "Action": "ssm:GetParameter", "Resource": "*"}],
+    }
+    iam.put_user_policy(UserName="gitlab", PolicyName="p", PolicyDocument=json.dumps(policy))
+    account.ensure_keys()
+    _put(account, "/x", "1")
+    ssm = account.session("gitlab").client("ssm")
+    for _ in range(3):
+        ssm.get_parameter(Name="/x")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        ssm.delete_parameter(Name="/x")
+    lines = [json.loads(line) for line in account.instance.iam_record.read_text().splitlines()]
+    seen = [(line["action"], line["decision"], line["sid"]) for line in lines]
+    assert seen == [("ssm:GetParameter", "Allow", "Look"), ("ssm:DeleteParameter", "ImplicitDeny", "")]
+    assert lines[0]["principal"].endswith(":user/gitlab")
+    assert lines[0]["resource"].endswith(":parameter/x")
+
+
+def test_saved_state_survives_kill_9(account: Account) -> None:
+    _put(account, "/x", "kept")
+    account.save()
+    record = processes.read(services.records(account.instance), aws.NAME)
+    assert record
+    os.kill(record.pid, signal.SIGKILL)
+    os.waitpid(record.pid, 0)
+    assert not account.is_healthy()
+    assert account.start()
+    assert account.parameter("/x") == "kept"
+
+
+def test_rolling_back_returns_to_the_checkpoint(account: Account) -> None:
+    s3 = account.session("admin").client("s3")
+    s3.create_bucket(Bucket="states", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    _put(account, "/x", "before")
+    account.checkpoint()
+    _put(account, "/x", "after")
+    s3.put_object(Bucket="states", Key="lock", Body=b"half made")
+    account.roll_back()
+    assert account.parameter("/x") == "before"
+    assert account.session("admin").client("s3").list_objects_v2(Bucket="states")["KeyCount"] == 0
+
+
+def test_rolling_back_without_a_checkpoint_leaves_an_empty_account(account: Account) -> None:
+    _put(account, "/x", "1")
+    account.roll_back()
+    with pytest.raises(PlatformError, match="SSM has no parameter /x"):
+        account.parameter("/x")
+
+
+def test_asking_a_platform_that_does_not_run(account: Account) -> None:
+    account.stop()
+    with pytest.raises(PlatformError, match="instance 'trial' does not run: start it with 'make up'"):
+        account.parameter("/x")
+    with pytest.raises(PlatformError, match="does not answer"):
+        account.save()
+
+
+def test_an_identity_that_does_not_exist(account: Account) -> None:
+    with pytest.raises(PlatformError, match="IDENTITY='root' is not known: use admin, gitlab, plan"):
+        account.credentials("root")
+    with pytest.raises(PlatformError, match="there is no key for 'gitlab' yet"):
+        account.credentials("gitlab")

@@ -1,0 +1,104 @@
+import io
+import os
+import signal
+import threading
+import time
+
+import pytest
+from rich.console import Console
+
+from local import phases
+from local.instance import PlatformError
+from local.phases import Phase, Report
+
+
+class Trace:
+    """Phases that note when they begin and end."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def phase(self, name: str, *after: str, seconds: float = 0.0, error: BaseException | None = None) -> Phase:
+        def run(report: Report) -> str:
+            self.events.append(f"+{name}")
+            report("at work")
+            time.sleep(seconds)
+            self.events.append(f"-{name}")
+            if error:
+                raise error
+            return f"did {name}"
+
+        return Phase(name, run, after)
+
+
+def _run(given: list[Phase], console: Console | None = None) -> dict[str, float]:
+    return phases.run(given, console or Console(file=io.StringIO()), lambda: None)
+
+
+def test_a_phase_waits_for_those_it_comes_after() -> None:
+    trace = Trace()
+    _run([trace.phase("b", "a"), trace.phase("a", seconds=0.05), trace.phase("c", "a", "b")])
+    assert trace.events == ["+a", "-a", "+b", "-b", "+c", "-c"]
+
+
+def test_phases_that_do_not_depend_on_each_other_overlap() -> None:
+    trace = Trace()
+    started = time.monotonic()
+    seconds = _run([trace.phase(name, seconds=0.3) for name in "abcd"])
+    assert time.monotonic() - started < 0.9
+    assert all(0.3 <= taken < 0.9 for taken in seconds.values())
+
+
+def test_a_failure_lets_the_running_end_and_starts_no_other() -> None:
+    trace = Trace()
+    given = [
+        trace.phase("slow", seconds=0.3),
+        trace.phase("bad", error=PlatformError("port 1 is taken")),
+        trace.phase("next", "slow"),
+    ]
+    with pytest.raises(phases.PhaseFailedError, match=r"^bad: port 1 is taken$"):
+        _run(given)
+    assert trace.events[-1] == "-slow"
+    assert "+next" not in trace.events
+
+
+def test_an_unforeseen_error_names_its_kind() -> None:
+    with pytest.raises(phases.PhaseFailedError, match=r"^a: KeyError: 'x'$"):
+        _run([Trace().phase("a", error=KeyError("x"))])
+
+
+def test_each_phase_prints_one_line_with_its_time() -> None:
+    output = io.StringIO()
+    with pytest.raises(phases.PhaseFailedError):
+        _run([Trace().phase("a"), Trace().phase("b", "a", error=PlatformError("no"))], Console(file=output))
+    lines = output.getvalue().splitlines()
+    assert len(lines) == 2
+    assert lines[0].split()[:2] == ["✓", "a"]
+    assert lines[0].endswith("s  did a")
+    assert lines[1].split()[:2] == ["✗", "b"]
+
+
+def test_an_interrupt_asks_once_and_waits_for_the_running() -> None:
+    stop = threading.Event()
+    asked: list[int] = []
+    ended: list[bool] = []
+
+    def work(_: Report) -> str:
+        ended.append(stop.wait(5))
+        time.sleep(0.2)
+        ended.append(True)
+        return ""
+
+    def interrupt() -> None:
+        asked.append(1)
+        stop.set()
+        # An impatient second Ctrl-C.
+        os.kill(os.getpid(), signal.SIGINT)
+
+    trace = Trace()
+    threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(phases.InterruptedPhasesError):
+        phases.run([Phase("a", work), trace.phase("b", "a")], Console(file=io.StringIO()), interrupt)
+    assert asked == [1]
+    assert ended == [True, True]
+    assert trace.events == []

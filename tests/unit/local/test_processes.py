@@ -1,0 +1,108 @@
+import os
+import signal
+import socket
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from local import processes
+from local.instance import PlatformError
+
+SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
+# A parent that starts a child and says so.
+PARENT = [
+    sys.executable,
+    "-c",
+    (
+        "import subprocess, sys, time; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); "
+        "print(p.pid, flush=True); time.sleep(60)"
+    ),
+]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _start(directory: Path, command: list[str], name: str = "one", port: int = 0) -> processes.Record:
+    return processes.start(
+        directory,
+        name,
+        command,
+        port=port or _free_port(),
+        log=directory / f"{name}.log",
+        environment=os.environ,
+        directory_to_run_in=directory,
+    )
+
+
+def test_a_started_process_runs_until_it_is_stopped(tmp_path: Path) -> None:
+    record = _start(tmp_path, SLEEP)
+    assert processes.is_running(tmp_path, "one")
+    assert processes.read(tmp_path, "one") == record
+    assert processes.memory(record) > 1024**2
+    assert processes.stop(tmp_path, "one")
+    assert not processes.is_running(tmp_path, "one")
+    assert not processes.stop(tmp_path, "one")
+
+
+def test_what_a_killed_process_left_running_is_ended(tmp_path: Path) -> None:
+    record = _start(tmp_path, PARENT)
+    log = Path(record.log)
+    while not log.read_text():
+        time.sleep(0.02)
+    child = psutil.Process(int(log.read_text()))
+    os.kill(record.pid, signal.SIGKILL)
+    os.waitpid(record.pid, 0)
+    assert not processes.is_running(tmp_path, "one")
+    assert child.is_running()
+    assert processes.stop(tmp_path, "one")
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_number_that_now_belongs_to_another_process_is_left_alone(tmp_path: Path) -> None:
+    record = _start(tmp_path, SLEEP, "other")
+    earlier = replace(record, name="one", started=record.started - 100)
+    (tmp_path / "one.json").write_text((tmp_path / "other.json").read_text().replace(str(record.started), "1.0"))
+    assert earlier.process() is None
+    assert not processes.is_running(tmp_path, "one")
+    processes.end_session(replace(earlier, pid=os.getpid()))
+    assert processes.is_running(tmp_path, "other")
+    processes.stop(tmp_path, "other")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}'])
+def test_a_record_cut_short_counts_as_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "one.json").write_text(text)
+    assert processes.read(tmp_path, "one") is None
+    assert not processes.stop(tmp_path, "one")
+
+
+def test_a_taken_port_is_refused_with_the_name_of_its_owner(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = int(server.getsockname()[1])
+        with pytest.raises(PlatformError) as caught:
+            _start(tmp_path, SLEEP, port=port)
+    expected = f"port {port}, which one needs, is taken by process {os.getpid()}"
+    assert str(caught.value).startswith(expected)
+    assert "PMP_PORT_BASE" in str(caught.value)
+    assert not (tmp_path / "one.json").exists()
+
+
+def test_a_process_that_ends_at_once_is_quoted(tmp_path: Path) -> None:
+    _start(tmp_path, [sys.executable, "-c", "import sys; sys.exit('no such certificate')"])
+    with pytest.raises(PlatformError, match=r"one ended while starting: no such certificate \(log: "):
+        processes.wait_until(lambda: False, tmp_path, "one", 10)
+
+
+def test_a_process_that_never_answers_is_given_up(tmp_path: Path) -> None:
+    record = _start(tmp_path, SLEEP)
+    with pytest.raises(PlatformError, match=f"one does not answer on port {record.port} after 0 s"):
+        processes.wait_until(lambda: False, tmp_path, "one", 0.2)
+    processes.stop(tmp_path, "one")
