@@ -1,0 +1,21 @@
+terraform {
+  required_version = ">= 1.11.0, < 2.0.0"
+
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = "~> 5.100"
+    }
+  }
+
+  # Settings: backend.hcl, and bucket, key and region from the job (they differ by account).
+  backend "s3" {}
+}
+
+provider "aws" {
+  s3_use_path_style = var.platform != null ? var.platform.s3_use_path_style : false
+
+  default_tags {
+    tags = { Project = "pmp", Layer = "account" }
+  }
+}
