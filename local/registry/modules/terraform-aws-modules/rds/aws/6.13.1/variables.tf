@@ -1,0 +1,279 @@
+variable "identifier" {
+  description = "Identifier of the instance."
+  type        = string
+}
+
+variable "engine" {
+  description = "Database engine."
+  type        = string
+  default     = null
+}
+
+variable "engine_version" {
+  description = "Version of the engine, major or full."
+  type        = string
+  default     = null
+}
+
+variable "family" {
+  description = "Family of the parameter group, such as `postgres16`."
+  type        = string
+  default     = null
+}
+
+variable "instance_class" {
+  description = "Class of the instance."
+  type        = string
+  default     = null
+}
+
+variable "allocated_storage" {
+  description = "Storage at first, in GiB."
+  type        = number
+  default     = null
+}
+
+variable "max_allocated_storage" {
+  description = "Storage up to which it grows by itself, in GiB."
+  type        = number
+  default     = 0
+}
+
+variable "storage_type" {
+  description = "Kind of storage, such as `gp3`."
+  type        = string
+  default     = null
+}
+
+variable "storage_encrypted" {
+  description = "Whether storage is encrypted."
+  type        = bool
+  default     = true
+}
+
+variable "kms_key_id" {
+  description = "ARN of the storage's KMS key."
+  type        = string
+  default     = null
+}
+
+variable "db_name" {
+  description = "Database that is made with the instance."
+  type        = string
+  default     = null
+}
+
+variable "username" {
+  description = "Name of the master user."
+  type        = string
+  default     = null
+}
+
+variable "port" {
+  description = "Port."
+  type        = string
+  default     = null
+}
+
+variable "manage_master_user_password" {
+  description = "Whether RDS makes the master's password and keeps it in Secrets Manager."
+  type        = bool
+  default     = true
+}
+
+variable "master_user_secret_kms_key_id" {
+  description = "ARN of the KMS key of the master's secret."
+  type        = string
+  default     = null
+}
+
+variable "multi_az" {
+  description = "Whether a standby runs in a second zone."
+  type        = bool
+  default     = false
+}
+
+variable "db_subnet_group_name" {
+  description = "Name of the DB subnet group."
+  type        = string
+  default     = null
+}
+
+variable "vpc_security_group_ids" {
+  description = "Security groups of the instance."
+  type        = list(string)
+  default     = []
+}
+
+variable "iam_database_authentication_enabled" {
+  description = "Whether roles may log in by IAM."
+  type        = bool
+  default     = false
+}
+
+variable "ca_cert_identifier" {
+  description = "Authority of the server's certificate."
+  type        = string
+  default     = null
+}
+
+variable "performance_insights_enabled" {
+  description = "Whether Performance Insights runs."
+  type        = bool
+  default     = false
+}
+
+variable "performance_insights_kms_key_id" {
+  description = "ARN of the KMS key of Performance Insights."
+  type        = string
+  default     = null
+}
+
+variable "performance_insights_retention_period" {
+  description = "Days that Performance Insights keeps."
+  type        = number
+  default     = 7
+}
+
+variable "database_insights_mode" {
+  description = "Mode of Database Insights: `standard` or `advanced`."
+  type        = string
+  default     = null
+}
+
+variable "monitoring_interval" {
+  description = "Seconds between two samples of Enhanced Monitoring; 0 turns it off."
+  type        = number
+  default     = 0
+}
+
+variable "monitoring_role_arn" {
+  description = "Role by which Enhanced Monitoring writes its samples."
+  type        = string
+  default     = null
+}
+
+variable "backup_retention_period" {
+  description = "Days of automated backups."
+  type        = number
+  default     = null
+}
+
+variable "backup_window" {
+  description = "Daily window of backups, in UTC."
+  type        = string
+  default     = null
+}
+
+variable "maintenance_window" {
+  description = "Weekly window of maintenance, in UTC."
+  type        = string
+  default     = null
+}
+
+variable "copy_tags_to_snapshot" {
+  description = "Whether snapshots carry the instance's tags."
+  type        = bool
+  default     = false
+}
+
+variable "delete_automated_backups" {
+  description = "Whether automated backups go with the instance."
+  type        = bool
+  default     = true
+}
+
+variable "deletion_protection" {
+  description = "Whether the instance refuses to be deleted."
+  type        = bool
+  default     = false
+}
+
+variable "skip_final_snapshot" {
+  description = "Whether deletion makes no last snapshot."
+  type        = bool
+  default     = false
+}
+
+variable "final_snapshot_identifier_prefix" {
+  description = "First part of the last snapshot's name."
+  type        = string
+  default     = "final"
+}
+
+variable "apply_immediately" {
+  description = "Whether changes skip the maintenance window."
+  type        = bool
+  default     = false
+}
+
+variable "auto_minor_version_upgrade" {
+  description = "Whether minor versions are taken in the maintenance window."
+  type        = bool
+  default     = true
+}
+
+variable "allow_major_version_upgrade" {
+  description = "Whether a new major version may be asked for."
+  type        = bool
+  default     = false
+}
+
+variable "enabled_cloudwatch_logs_exports" {
+  description = "Logs that go to CloudWatch."
+  type        = list(string)
+  default     = []
+}
+
+variable "create_cloudwatch_log_group" {
+  description = "Whether the log groups are made here."
+  type        = bool
+  default     = false
+}
+
+variable "cloudwatch_log_group_retention_in_days" {
+  description = "Days that the log groups keep."
+  type        = number
+  default     = 7
+}
+
+variable "cloudwatch_log_group_kms_key_id" {
+  description = "ARN of the log groups' KMS key."
+  type        = string
+  default     = null
+}
+
+variable "parameters" {
+  description = "Parameters of the group: `name`, `value`, `apply_method`."
+  type        = list(map(string))
+  default     = []
+}
+
+variable "parameter_group_name" {
+  description = "Name of the parameter group; the identifier where null."
+  type        = string
+  default     = null
+}
+
+variable "parameter_group_use_name_prefix" {
+  description = "Whether the group's name is only a prefix."
+  type        = bool
+  default     = true
+}
+
+variable "parameter_group_description" {
+  description = "Description of the parameter group."
+  type        = string
+  default     = null
+}
+
+variable "create_db_option_group" {
+  description = "Only `false` is implemented here."
+  type        = bool
+  default     = true
+
+  validation {
+    condition     = !var.create_db_option_group
+    error_message = "This stand-in makes no option group: set create_db_option_group = false."
+  }
+}

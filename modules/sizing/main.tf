@@ -1,0 +1,51 @@
+# From an instance class to what may run at the same time:
+#
+#   max_connections      M = min(memory × usable share / 9531392, 5000)          [1]
+#   proxy's pool         P = floor(M × percent), with P + admin + reserved ≤ M   [2]
+#   reserved concurrency C ≤ floor(P / connections per invocation)
+#   stage's throttling   rate = C / mean duration, burst = C
+#
+# [1] Default of max_connections, LEAST({DBInstanceClassMemory/9531392}, 5000):
+#     https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/CHAP_Limits.html#RDS_Limits.MaxConnections
+#     DBInstanceClassMemory is what the operating system and RDS's own processes leave, measured at about 17 % less
+#     than the class's memory, so that much is taken off.
+# [2] MaxConnectionsPercent: https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-proxy-connections.html
+#
+# Memory, vCPU and baseline: https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Concepts.DBInstanceClass.Summary.html
+# and https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/burstable-credits-baseline-concepts.html
+locals {
+  # Burstable classes, the same for T3 and T4g: memory in GiB, vCPU, share of each vCPU that is free of charge.
+  burstable_sizes = {
+    micro     = { memory_gib = 1, vcpu = 2, baseline = 0.1 }
+    small     = { memory_gib = 2, vcpu = 2, baseline = 0.2 }
+    medium    = { memory_gib = 4, vcpu = 2, baseline = 0.2 }
+    large     = { memory_gib = 8, vcpu = 2, baseline = 0.3 }
+    xlarge    = { memory_gib = 16, vcpu = 4, baseline = 0.4 }
+    "2xlarge" = { memory_gib = 32, vcpu = 8, baseline = 0.4 }
+  }
+  # M6g has 4 GiB per vCPU, R6g has 8.
+  fixed_vcpu = { large = 2, xlarge = 4, "2xlarge" = 8, "4xlarge" = 16, "8xlarge" = 32, "12xlarge" = 48, "16xlarge" = 64 }
+
+  class_by_name = merge(
+    { for size, class in local.burstable_sizes : "db.t3.${size}" => class },
+    { for size, class in local.burstable_sizes : "db.t4g.${size}" => class },
+    { for size, vcpu in local.fixed_vcpu : "db.m6g.${size}" => { memory_gib = vcpu * 4, vcpu = vcpu, baseline = 1 } },
+    { for size, vcpu in local.fixed_vcpu : "db.r6g.${size}" => { memory_gib = vcpu * 8, vcpu = vcpu, baseline = 1 } },
+  )
+  # An unknown class is refused by its validation; the smallest one keeps the expressions below from failing first.
+  class = lookup(local.class_by_name, var.instance_class, local.burstable_sizes.micro)
+
+  usable_memory_share      = 0.83
+  max_connections          = min(floor(local.class.memory_gib * pow(1024, 3) * local.usable_memory_share / 9531392), 5000)
+  largest_percent          = min(90, floor(100 * (local.max_connections - var.admin_connections - var.reserved_connections) / local.max_connections))
+  max_connections_percent  = coalesce(var.max_connections_percent, local.largest_percent)
+  pool_size                = floor(local.max_connections * local.max_connections_percent / 100)
+  max_reserved_concurrency = floor(local.pool_size / var.connections_per_invocation)
+  reserved_concurrency     = coalesce(var.reserved_concurrency, local.max_reserved_concurrency)
+
+  # RDS runs burstable classes in unlimited mode: beyond the baseline each vCPU-hour is charged.
+  # https://aws.amazon.com/rds/postgresql/pricing/ ("CPU Credits")
+  surplus_dollars_per_vcpu_hour = 0.075
+  hours_per_month               = 730
+  vcpu_seconds_per_transaction  = var.transaction_cpu_milliseconds / 1000
+}

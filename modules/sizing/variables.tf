@@ -1,0 +1,96 @@
+variable "instance_class" {
+  description = "Class of the database instance: db.t3, db.t4g, db.m6g or db.r6g."
+  type        = string
+
+  validation {
+    condition     = contains(keys(local.class_by_name), var.instance_class)
+    error_message = "instance_class ${var.instance_class} is not in PMP's table. Take one of: ${join(", ", keys(local.class_by_name))}."
+  }
+}
+
+variable "reserved_concurrency" {
+  description = "Reserved concurrency that the Lambda function is to have; null for the most that the class allows."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.reserved_concurrency == null ? true : var.reserved_concurrency >= 1 && floor(var.reserved_concurrency) == var.reserved_concurrency
+    error_message = "reserved_concurrency must be a whole number from 1 up."
+  }
+
+  validation {
+    condition     = var.reserved_concurrency == null ? true : var.reserved_concurrency <= local.max_reserved_concurrency
+    error_message = "reserved_concurrency ${coalesce(var.reserved_concurrency, 0)} would exhaust the database's connections: ${var.instance_class} has about ${local.max_connections}, the proxy's pool takes ${local.pool_size} of them, and at ${var.connections_per_invocation} connections per invocation that serves ${local.max_reserved_concurrency}. Lower reserved_concurrency to ${local.max_reserved_concurrency} or take a larger instance_class."
+  }
+}
+
+variable "max_connections_percent" {
+  description = "Share of max_connections that the proxy's pool may take, in percent; null for the most that leaves room for others."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.max_connections_percent == null ? true : var.max_connections_percent >= 1 && var.max_connections_percent <= 100
+    error_message = "max_connections_percent must be from 1 to 100."
+  }
+}
+
+variable "admin_connections" {
+  description = "Connections kept free for migrations, monitoring and people."
+  type        = number
+  default     = 10
+
+  validation {
+    condition     = var.admin_connections >= 3
+    error_message = "admin_connections must be at least 3: a migration, monitoring and one person."
+  }
+
+  validation {
+    condition     = var.admin_connections + var.reserved_connections < local.max_connections
+    error_message = "admin_connections ${var.admin_connections} leaves no connection to the proxy: ${var.instance_class} has about ${local.max_connections}. Lower admin_connections or take a larger instance_class."
+  }
+}
+
+variable "reserved_connections" {
+  description = "Connections that PostgreSQL and RDS keep for themselves (superuser_reserved_connections, rds.rds_superuser_reserved_connections)."
+  type        = number
+  default     = 5
+
+  validation {
+    condition     = var.reserved_connections >= 5
+    error_message = "reserved_connections must be at least 5: 3 for superusers and 2 for rds_superuser are RDS's defaults."
+  }
+}
+
+variable "connections_per_invocation" {
+  description = "Database connections that one running invocation may hold; above 1 for as long as pinned sessions are possible."
+  type        = number
+  default     = 1.3
+
+  validation {
+    condition     = var.connections_per_invocation >= 1
+    error_message = "connections_per_invocation must be at least 1: every invocation needs a connection."
+  }
+}
+
+variable "request_milliseconds" {
+  description = "Mean duration of a request in the function, in milliseconds; what the throttling rate follows from."
+  type        = number
+  default     = 50
+
+  validation {
+    condition     = var.request_milliseconds > 0
+    error_message = "request_milliseconds must be above 0."
+  }
+}
+
+variable "transaction_cpu_milliseconds" {
+  description = "Processor time of one transaction in the database, in milliseconds of one vCPU; docs/sizing.md has the measurement."
+  type        = number
+  default     = 1
+
+  validation {
+    condition     = var.transaction_cpu_milliseconds > 0
+    error_message = "transaction_cpu_milliseconds must be above 0."
+  }
+}
