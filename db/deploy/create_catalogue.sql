@@ -25,48 +25,75 @@ COMMENT ON COLUMN pmp.consent_version.expires_after_days IS 'A choice older than
 CREATE TRIGGER refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE ON pmp.consent_version
 FOR EACH STATEMENT EXECUTE FUNCTION pmp.refuse_change();
 
-CREATE VIEW pmp.catalogue AS
-SELECT DISTINCT ON (c.id)
-  c.id, v.version, v.description, v.channel, v.expires_after_days, v.created_at, c.consent_key, v.version_key
-FROM pmp.consent AS c
-JOIN pmp.consent_version AS v USING (consent_key)
-ORDER BY c.id, v.version DESC;
-COMMENT ON VIEW pmp.catalogue IS 'Every consent in its newest version.';
+CREATE FUNCTION pmp.instant(moment timestamptz) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+  SELECT to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+$$;
+COMMENT ON FUNCTION pmp.instant IS 'RFC 3339 in UTC with microseconds, whatever the session''s time zone is.';
+
+CREATE FUNCTION pmp.describe_consent(consent_id text, v pmp.consent_version) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT jsonb_build_object(
+    'id', consent_id, 'version', v.version, 'description', v.description, 'channel', v.channel,
+    'expires_after_days', v.expires_after_days, 'created_at', pmp.instant(v.created_at)
+  )
+$$;
+
+CREATE FUNCTION pmp.get_consent(consent_id text, wanted integer DEFAULT NULL) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
+BEGIN
+  RETURN (
+    SELECT describe_consent(k.id, v) FROM consent AS k JOIN consent_version AS v USING (consent_key)
+    WHERE k.id = consent_id AND (wanted IS NULL OR v.version = wanted)
+    ORDER BY v.version DESC LIMIT 1
+  );
+END
+$$;
+COMMENT ON FUNCTION pmp.get_consent IS 'The newest version of a consent, or the one that is wanted; NULL: there is none.';
+
+CREATE FUNCTION pmp.list_consents(after text, row_limit integer) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
+BEGIN
+  RETURN (
+    SELECT coalesce(jsonb_agg(get_consent(k.id) ORDER BY k.id), '[]')
+    FROM (SELECT id FROM consent WHERE after IS NULL OR id > after ORDER BY id LIMIT row_limit) AS k
+  );
+END
+$$;
+COMMENT ON FUNCTION pmp.list_consents IS 'A page of the catalogue in order of id, behind the id "after" (NULL: from the start).';
 
 CREATE FUNCTION pmp.put_consent(
   consent_id text, description text, channel text, expires_after_days integer, client text
-) RETURNS TABLE (outcome text, id text, version integer, created_at timestamptz)
+) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp AS $$
-#variable_conflict use_column
 DECLARE
-  newest catalogue;
   consent consent;
+  newest consent_version;
+  outcome text := 'unchanged';
 BEGIN
   INSERT INTO consent (id) VALUES (consent_id) ON CONFLICT DO NOTHING;
   -- Two writers of one consent take turns, so that versions have no gap and none is lost.
-  SELECT * INTO STRICT consent FROM consent AS c WHERE c.id = consent_id FOR UPDATE;
-  SELECT * INTO newest FROM catalogue AS c WHERE c.id = consent_id;
-  IF (newest.description, newest.channel) = (put_consent.description, put_consent.channel)
-    AND newest.expires_after_days IS NOT DISTINCT FROM put_consent.expires_after_days
+  SELECT * INTO STRICT consent FROM consent AS k WHERE k.id = consent_id FOR UPDATE;
+  SELECT * INTO newest FROM consent_version AS v
+  WHERE v.consent_key = consent.consent_key ORDER BY v.version DESC LIMIT 1;
+  IF (newest.description, newest.channel, newest.expires_after_days)
+    IS DISTINCT FROM ($2, $3, $4)
   THEN
-    RETURN QUERY SELECT 'unchanged', newest.id, newest.version, newest.created_at;
-  ELSE
-    RETURN QUERY
-      INSERT INTO consent_version AS v (consent_key, version, description, channel, expires_after_days, source_key)
-      VALUES (
-        consent.consent_key, coalesce(newest.version, 0) + 1, put_consent.description, put_consent.channel,
-        put_consent.expires_after_days, source_key(client)
-      )
-      RETURNING CASE v.version WHEN 1 THEN 'created' ELSE 'updated' END, consent_id, v.version, v.created_at;
+    outcome := CASE WHEN newest.version IS NULL THEN 'created' ELSE 'updated' END;
+    INSERT INTO consent_version (consent_key, version, description, channel, expires_after_days, source_key)
+    VALUES (consent.consent_key, coalesce(newest.version, 0) + 1, $2, $3, $4, source_key(client))
+    RETURNING * INTO newest;
   END IF;
+  RETURN jsonb_build_object('outcome', outcome, 'consent', describe_consent(consent_id, newest));
 END
 $$;
 COMMENT ON FUNCTION pmp.put_consent IS
-  'PUT /consents/{id}: a new version, unless nothing differs. Outcome: created, updated or unchanged.';
+  'A new version, unless nothing differs: {"outcome": "created" | "updated" | "unchanged", "consent"}.';
 
 DO $$ BEGIN PERFORM pmp.put_consent('email_notifications', 'Notifications by e-mail', 'email', NULL, 'pmp'); END $$;
 DO $$ BEGIN PERFORM pmp.put_consent('sms_notifications', 'Notifications by text message', 'sms', NULL, 'pmp'); END $$;
 
-GRANT SELECT ON pmp.consent, pmp.consent_version, pmp.catalogue TO pmp_app, pmp_readonly;
+GRANT SELECT ON pmp.consent, pmp.consent_version TO pmp_app, pmp_readonly;
+GRANT EXECUTE ON FUNCTION pmp.instant, pmp.describe_consent, pmp.get_consent, pmp.list_consents TO pmp_app, pmp_readonly;
 GRANT EXECUTE ON FUNCTION pmp.put_consent TO pmp_app;
 COMMIT;

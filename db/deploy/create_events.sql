@@ -1,12 +1,12 @@
 -- Deploy pmp:create_events to pg
 BEGIN;
 CREATE TABLE pmp.event (
-  id          uuid NOT NULL PRIMARY KEY,
+  sequence    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  id          uuid NOT NULL UNIQUE,
   -- No foreign key: only this schema's functions insert, each of them finds the key by reading the person's row, and
   -- that row can never be removed. A declared key would prove the same once more, row by row, at a third of an
   -- import's speed (docs/adr/0201).
   subject_key bigint NOT NULL,
-  sequence    bigint GENERATED ALWAYS AS IDENTITY,
   occurred_at timestamptz NOT NULL,
   received_at timestamptz NOT NULL,
   source_key  integer NOT NULL,

@@ -1,8 +1,7 @@
 -- Deploy pmp:define_erasure to pg
 BEGIN;
-CREATE FUNCTION pmp.erase_user(user_id uuid, client text) RETURNS text
+CREATE FUNCTION pmp.erase_user(user_id uuid, client text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp AS $$
-#variable_conflict use_column
 DECLARE
   person subject;
 BEGIN
@@ -11,19 +10,21 @@ BEGIN
   PERFORM 1 FROM import_job AS j WHERE j.state = 'running' ORDER BY j.id FOR SHARE;
   SELECT * INTO person FROM subject AS s WHERE s.id = user_id FOR NO KEY UPDATE;
   IF person.subject_key IS NULL THEN
-    RETURN 'unknown_user';
+    RETURN NULL;
   ELSIF person.erased_at IS NOT NULL THEN
-    RETURN 'erased_user';
+    RETURN false;
   END IF;
   UPDATE subject SET email = NULL, erased_at = clock_timestamp(), erased_by = source_key(client)
-  WHERE subject_key = person.subject_key;
-  DELETE FROM current_choice WHERE subject_key = person.subject_key;
-  DELETE FROM idempotency_key WHERE subject_key = person.subject_key;
-  RETURN 'erased';
+  WHERE subject.subject_key = person.subject_key;
+  DELETE FROM current_choice AS c WHERE c.subject_key = person.subject_key;
+  -- Kept answers tell of people too. They live for a day, so looking through all of them is quick enough.
+  DELETE FROM idempotency_key AS i
+  WHERE strpos(i.body, person.id::text) > 0 OR strpos(fold_email(i.body), person.email_key) > 0;
+  RETURN true;
 END
 $$;
 COMMENT ON FUNCTION pmp.erase_user IS
-  'GDPR Art. 17: the address goes, the pseudonymous events stay as proof. Outcome: erased, erased_user (before) or '
-  'unknown_user.';
+  'GDPR Art. 17: the address goes, the pseudonymous events stay as proof. true: done; false: was done before; '
+  'NULL: no such person.';
 GRANT EXECUTE ON FUNCTION pmp.erase_user TO pmp_app;
 COMMIT;

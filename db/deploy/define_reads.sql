@@ -1,16 +1,14 @@
 -- Deploy pmp:define_reads to pg
+--
+-- What the API reads, one statement and one JSON document for each operation. PL/pgSQL rather than SQL where a function
+-- is called on its own: its plans are kept for the life of the pooled session.
 BEGIN;
-CREATE FUNCTION pmp.instant(moment timestamptz) RETURNS text
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
-  SELECT to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-$$;
-COMMENT ON FUNCTION pmp.instant IS 'RFC 3339 in UTC with microseconds, whatever the session''s time zone is.';
-
 CREATE FUNCTION pmp.expiry(occurred_at timestamptz, expires_after_days integer) RETURNS timestamptz
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   -- Hours, because the length of a day depends on the session's time zone.
   SELECT occurred_at + expires_after_days * interval '24 hours'
 $$;
+COMMENT ON FUNCTION pmp.expiry IS 'When a choice stops counting; NULL: never.';
 
 CREATE FUNCTION pmp.replay(subject_key bigint, until timestamptz DEFAULT 'infinity') RETURNS SETOF pmp.current_choice
 LANGUAGE sql STABLE SET search_path = pmp, pg_temp AS $$
@@ -24,59 +22,106 @@ LANGUAGE sql STABLE SET search_path = pmp, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION pmp.replay IS 'The fold of one person''s events up to an instant, from the events themselves.';
 
-CREATE FUNCTION pmp.describe_choices(choices pmp.current_choice[], at timestamptz) RETURNS json
-LANGUAGE sql STABLE SET search_path = pmp, pg_temp AS $$
-  SELECT coalesce(json_agg(json_build_object(
-    'id', k.id,
-    'enabled', c.enabled,
-    'since', instant(c.occurred_at),
-    'version', v.version,
-    'expires_at', instant(expiry(c.occurred_at, v.expires_after_days)),
-    'expired', coalesce(expiry(c.occurred_at, v.expires_after_days) <= $2, false)
-  ) ORDER BY c.consent_key), '[]')
-  FROM unnest($1) AS c
-  JOIN consent_version AS v USING (version_key)
-  JOIN consent AS k ON k.consent_key = c.consent_key
+CREATE FUNCTION pmp.describe_choice(consent_id text, enabled boolean, expires_at timestamptz, at timestamptz)
+RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  -- What has expired reads as not given.
+  SELECT CASE
+    WHEN expires_at <= at THEN jsonb_build_object('id', consent_id, 'enabled', false, 'reason', 'expired')
+    ELSE jsonb_build_object('id', consent_id, 'enabled', enabled)
+  END
 $$;
-COMMENT ON FUNCTION pmp.describe_choices IS
-  'Choices as JSON [{id, enabled, since, version, expires_at, expired}], consents in the order of the catalogue.';
 
-CREATE VIEW pmp.user_record AS
-SELECT
-  s.subject_key, s.id, s.email, s.email_key, s.created_at, s.erased_at,
-  (
-    SELECT coalesce(json_agg(json_build_object(
-      'id', k.id,
-      'enabled', c.enabled,
-      'since', pmp.instant(c.occurred_at),
-      'version', v.version,
-      'expires_at', pmp.instant(pmp.expiry(c.occurred_at, v.expires_after_days)),
-      'expired', coalesce(pmp.expiry(c.occurred_at, v.expires_after_days) <= now(), false)
-    ) ORDER BY c.consent_key), '[]')
-    FROM pmp.current_choice AS c
-    JOIN pmp.consent_version AS v USING (version_key)
-    JOIN pmp.consent AS k ON k.consent_key = c.consent_key
+CREATE FUNCTION pmp.describe_user(s pmp.subject) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
+BEGIN
+  RETURN jsonb_build_object('id', s.id, 'email', s.email, 'consents', (
+    SELECT coalesce(jsonb_agg(
+      describe_choice(k.id, c.enabled, expiry(c.occurred_at, v.expires_after_days), now()) ORDER BY c.consent_key
+    ), '[]')
+    FROM current_choice AS c
+    JOIN consent_version AS v USING (version_key)
+    JOIN consent AS k ON k.consent_key = c.consent_key
     WHERE c.subject_key = s.subject_key
-  ) AS consents
-FROM pmp.subject AS s;
-COMMENT ON VIEW pmp.user_record IS
-  'A person with their current choices as JSON [{id, enabled, since, version, expires_at, expired}] in the order of the '
-  'catalogue. Filter by id, email_key = pmp.fold_email(…) or subject_key; erased people are in it, with erased_at.';
-
-CREATE FUNCTION pmp.user_as_of(user_id uuid, at timestamptz)
-RETURNS TABLE (id uuid, email text, created_at timestamptz, erased_at timestamptz, consents json)
-LANGUAGE sql STABLE SET search_path = pmp, pg_temp AS $$
-  SELECT s.id, s.email, s.created_at, s.erased_at,
-    describe_choices(ARRAY(SELECT r FROM replay(s.subject_key, $2) AS r), $2)
-  FROM subject AS s WHERE s.id = $1
+  ));
+END
 $$;
-COMMENT ON FUNCTION pmp.user_as_of IS 'GET /users/{id}?as_of=: user_record as the events until then give it.';
+COMMENT ON FUNCTION pmp.describe_user IS 'A person as the API shows them, consents in the order of the catalogue.';
+
+CREATE FUNCTION pmp.get_user(user_id uuid, as_of timestamptz DEFAULT NULL) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
+DECLARE
+  person subject;
+BEGIN
+  SELECT * INTO person FROM subject AS s WHERE s.id = user_id;
+  IF person.subject_key IS NULL THEN
+    RETURN NULL;
+  ELSIF person.erased_at IS NOT NULL THEN
+    RETURN '{"erased": true}';
+  ELSIF as_of IS NULL THEN
+    RETURN describe_user(person);
+  END IF;
+  RETURN jsonb_build_object('id', person.id, 'email', person.email, 'consents', (
+    SELECT coalesce(jsonb_agg(
+      describe_choice(k.id, c.enabled, expiry(c.occurred_at, v.expires_after_days), as_of) ORDER BY c.consent_key
+    ), '[]')
+    FROM replay(person.subject_key, as_of) AS c
+    JOIN consent_version AS v USING (version_key)
+    JOIN consent AS k ON k.consent_key = c.consent_key
+  ));
+END
+$$;
+COMMENT ON FUNCTION pmp.get_user IS
+  '{"id", "email", "consents": [{"id", "enabled", "reason"?}]} now or as the events until as_of give it; '
+  '{"erased": true}; NULL: there never was such a person.';
+
+CREATE FUNCTION pmp.list_users(
+  after uuid, row_limit integer, address text DEFAULT NULL, consent_id text DEFAULT NULL, choice boolean DEFAULT NULL
+) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
+DECLARE
+  after_key bigint := coalesce((SELECT s.subject_key FROM subject AS s WHERE s.id = after), 0);
+BEGIN
+  IF address IS NOT NULL THEN
+    RETURN (
+      SELECT coalesce(jsonb_agg(describe_user(s)), '[]') FROM subject AS s
+      WHERE s.email_key = fold_email(address) AND s.subject_key > after_key
+        AND (consent_id IS NULL OR EXISTS (
+          SELECT FROM current_choice AS c JOIN consent AS k USING (consent_key)
+          JOIN consent_version AS v USING (version_key)
+          WHERE c.subject_key = s.subject_key AND k.id = consent_id AND c.enabled = choice
+            AND coalesce(expiry(c.occurred_at, v.expires_after_days) > now(), true)
+        ))
+    );
+  ELSIF consent_id IS NOT NULL THEN
+    RETURN (
+      SELECT coalesce(jsonb_agg(describe_user(s) ORDER BY s.subject_key), '[]')
+      FROM (
+        SELECT c.subject_key FROM current_choice AS c JOIN consent_version AS v USING (version_key)
+        WHERE c.consent_key = (SELECT k.consent_key FROM consent AS k WHERE k.id = consent_id)
+          AND c.enabled = choice AND c.subject_key > after_key
+          AND coalesce(expiry(c.occurred_at, v.expires_after_days) > now(), true)
+        ORDER BY c.subject_key LIMIT row_limit
+      ) AS page JOIN subject AS s USING (subject_key)
+    );
+  END IF;
+  RETURN (
+    SELECT coalesce(jsonb_agg(describe_user(s) ORDER BY s.subject_key), '[]')
+    FROM (
+      SELECT * FROM subject AS s WHERE s.subject_key > after_key AND s.erased_at IS NULL
+      ORDER BY s.subject_key LIMIT row_limit
+    ) AS s
+  );
+END
+$$;
+COMMENT ON FUNCTION pmp.list_users IS
+  'A page of people as get_user shows them, in order of creation, behind the person "after" (NULL: from the start). '
+  'Filters, NULL: none: address; consent_id with choice (people whose unexpired choice it is).';
 
 CREATE VIEW pmp.event_record AS
 SELECT
   e.id, s.id AS user_id, e.subject_key, e.sequence, e.occurred_at, e.received_at, pmp.source_name(e.source_key) AS source,
   (
-    SELECT json_agg(json_build_object('id', k.id, 'enabled', choice.enabled, 'version', v.version) ORDER BY choice.place)
+    SELECT jsonb_agg(jsonb_build_object('id', k.id, 'enabled', choice.enabled, 'version', v.version) ORDER BY choice.place)
     FROM unnest(e.versions, e.enabled) WITH ORDINALITY AS choice (version_key, enabled, place)
     JOIN pmp.consent_version AS v USING (version_key)
     JOIN pmp.consent AS k ON k.consent_key = v.consent_key
@@ -84,43 +129,131 @@ SELECT
 FROM pmp.event AS e
 JOIN pmp.subject AS s USING (subject_key);
 COMMENT ON VIEW pmp.event_record IS
-  'An event as the API shows it; consents as JSON [{id, enabled, version}] in the order they were sent. '
-  'Filter by id, or by subject_key and page by (occurred_at, sequence).';
+  'An event for people and programs; consents as JSON [{id, enabled, version}] in the order they were sent.';
 
-CREATE FUNCTION pmp.check_choices(checks jsonb)
-RETURNS TABLE ("position" bigint, allowed boolean, reason text, since timestamptz)
-LANGUAGE sql STABLE SET search_path = pmp, pg_temp AS $$
-  SELECT
-    asked.place,
-    coalesce(c.enabled AND NOT expired.yes AND s.erased_at IS NULL, false),
-    CASE
-      WHEN s.subject_key IS NULL THEN 'unknown_user'
-      WHEN s.erased_at IS NOT NULL THEN 'erased'
-      WHEN k.consent_key IS NULL THEN 'unknown_consent'
-      WHEN c.subject_key IS NULL THEN 'not_given'
-      WHEN expired.yes THEN 'expired'
-      WHEN c.enabled THEN 'given'
-      ELSE 'denied'
-    END,
-    CASE WHEN s.erased_at IS NULL THEN c.occurred_at END
-  FROM jsonb_array_elements($1) WITH ORDINALITY AS asked (item, place)
-  LEFT JOIN subject AS by_id ON by_id.id = (asked.item #>> '{user,id}')::uuid
-  LEFT JOIN subject AS by_email ON by_email.email_key = fold_email(asked.item #>> '{user,email}')
-  LEFT JOIN subject AS s ON s.subject_key = coalesce(by_id.subject_key, by_email.subject_key)
-  LEFT JOIN consent AS k ON k.id = asked.item ->> 'consent'
-  LEFT JOIN current_choice AS c ON c.subject_key = s.subject_key AND c.consent_key = k.consent_key
-  LEFT JOIN consent_version AS v ON v.version_key = c.version_key
-  CROSS JOIN LATERAL (
-    SELECT coalesce(expiry(c.occurred_at, v.expires_after_days) <= now(), false) AS yes
-  ) AS expired
-  ORDER BY asked.place
+CREATE FUNCTION pmp.describe_event(e pmp.event_record) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT jsonb_build_object(
+    'id', e.id, 'user', jsonb_build_object('id', e.user_id), 'consents', e.consents,
+    'occurred_at', pmp.instant(e.occurred_at), 'received_at', pmp.instant(e.received_at), 'source', e.source
+  )
 $$;
-COMMENT ON FUNCTION pmp.check_choices IS
-  'POST /check: [{"user": {"id"} or {"email"}, "consent"}], answers in the same order. Everything but a current, '
-  'unexpired grant is not allowed; reason is given, denied, expired, not_given, unknown_consent, erased or unknown_user.';
+COMMENT ON FUNCTION pmp.describe_event IS 'An event as the API shows it.';
 
-GRANT SELECT ON pmp.user_record, pmp.event_record TO pmp_app;
-GRANT SELECT ON pmp.event_record TO pmp_readonly;
-GRANT EXECUTE ON FUNCTION pmp.instant, pmp.expiry, pmp.replay, pmp.describe_choices TO pmp_app, pmp_readonly;
-GRANT EXECUTE ON FUNCTION pmp.user_as_of, pmp.check_choices TO pmp_app;
+CREATE FUNCTION pmp.get_event(event_id uuid) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
+BEGIN
+  RETURN (SELECT describe_event(e) FROM event_record AS e WHERE e.id = event_id);
+END
+$$;
+COMMENT ON FUNCTION pmp.get_event IS
+  '{"id", "user": {"id"}, "consents": [{"id", "enabled", "version"}], "occurred_at", "received_at", "source"} or NULL.';
+
+CREATE FUNCTION pmp.list_events(after_sequence bigint, row_limit integer) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
+BEGIN
+  RETURN (
+    SELECT coalesce(jsonb_agg(describe_event(e) || jsonb_build_object('sequence', e.sequence) ORDER BY e.sequence), '[]')
+    FROM (
+      SELECT * FROM event_record AS e WHERE e.sequence > coalesce(after_sequence, 0) ORDER BY e.sequence LIMIT row_limit
+    ) AS e
+  );
+END
+$$;
+COMMENT ON FUNCTION pmp.list_events IS
+  'A page of all events in order of arrival, each as get_event with its "sequence"; after_sequence NULL: from the start.';
+
+CREATE FUNCTION pmp.list_user_events(
+  user_id uuid, after_occurred_at timestamptz, after_sequence bigint, row_limit integer
+) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
+DECLARE
+  person subject;
+BEGIN
+  SELECT * INTO person FROM subject AS s WHERE s.id = user_id;
+  IF person.subject_key IS NULL THEN
+    RETURN NULL;
+  ELSIF person.erased_at IS NOT NULL THEN
+    RETURN '{"erased": true}';
+  END IF;
+  RETURN (
+    SELECT coalesce(jsonb_agg(
+      describe_event(e) || jsonb_build_object('sequence', e.sequence) ORDER BY e.occurred_at, e.sequence
+    ), '[]')
+    FROM (
+      SELECT * FROM event_record AS e
+      WHERE e.subject_key = person.subject_key
+        AND (e.occurred_at, e.sequence) > (coalesce(after_occurred_at, '-infinity'), coalesce(after_sequence, 0))
+      ORDER BY e.occurred_at, e.sequence LIMIT row_limit
+    ) AS e
+  );
+END
+$$;
+COMMENT ON FUNCTION pmp.list_user_events IS
+  'A page of one person''s history in the order it happened, each as get_event with its "sequence", behind '
+  '(after_occurred_at, after_sequence), NULL: from the start. NULL: no such person; {"erased": true}.';
+
+CREATE FUNCTION pmp.export_user(user_id uuid) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
+DECLARE
+  person jsonb := get_user(user_id);
+BEGIN
+  IF person IS NULL OR person ? 'erased' THEN
+    RETURN person;
+  END IF;
+  RETURN (
+    SELECT jsonb_build_object(
+      'user', person, 'created_at', instant(s.created_at), 'exported_at', instant(now()), 'events', (
+        SELECT coalesce(jsonb_agg(describe_event(e) ORDER BY e.occurred_at, e.sequence), '[]')
+        FROM event_record AS e WHERE e.subject_key = s.subject_key
+      )
+    )
+    FROM subject AS s WHERE s.id = user_id
+  );
+END
+$$;
+COMMENT ON FUNCTION pmp.export_user IS
+  'All that is kept about a person (GDPR Art. 15, 20): {"user", "created_at", "exported_at", "events"}; '
+  '{"erased": true}; NULL.';
+
+CREATE FUNCTION pmp.check_consents(checks jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
+BEGIN
+  RETURN (
+    SELECT coalesce(jsonb_agg(jsonb_build_object(
+      'allowed', c.enabled IS TRUE AND NOT expired.yes AND s.erased_at IS NULL,
+      'reason', CASE
+        WHEN s.subject_key IS NULL THEN 'unknown_user'
+        WHEN s.erased_at IS NOT NULL THEN 'erased'
+        WHEN k.consent_key IS NULL THEN 'unknown_consent'
+        WHEN c.subject_key IS NULL THEN 'not_given'
+        WHEN expired.yes THEN 'expired'
+        WHEN c.enabled THEN 'given'
+        ELSE 'denied'
+      END,
+      'since', instant(c.occurred_at)
+    ) ORDER BY asked.place), '[]')
+    FROM jsonb_array_elements(checks) WITH ORDINALITY AS asked (item, place)
+    LEFT JOIN subject AS by_id ON by_id.id = (asked.item #>> '{user,id}')::uuid
+    LEFT JOIN subject AS by_email ON by_email.email_key = fold_email(asked.item #>> '{user,email}')
+    LEFT JOIN subject AS s ON s.subject_key = coalesce(by_id.subject_key, by_email.subject_key)
+    LEFT JOIN consent AS k ON k.id = asked.item ->> 'consent'
+    LEFT JOIN current_choice AS c ON c.subject_key = s.subject_key AND c.consent_key = k.consent_key
+    LEFT JOIN consent_version AS v ON v.version_key = c.version_key
+    CROSS JOIN LATERAL (
+      SELECT coalesce(expiry(c.occurred_at, v.expires_after_days) <= now(), false) AS yes
+    ) AS expired
+  );
+END
+$$;
+COMMENT ON FUNCTION pmp.check_consents IS
+  '[{"user": {"id"} or {"email"}, "consent"}] → [{"allowed", "reason", "since"}] in the same order. Everything but an '
+  'unexpired grant is not allowed; reason: given, denied, expired, not_given, unknown_consent, erased, unknown_user.';
+
+GRANT EXECUTE ON FUNCTION
+  pmp.expiry, pmp.replay, pmp.describe_choice, pmp.describe_user, pmp.get_user, pmp.list_users, pmp.describe_event,
+  pmp.get_event, pmp.list_events, pmp.list_user_events, pmp.export_user, pmp.check_consents
+TO pmp_app;
+GRANT SELECT ON pmp.event_record TO pmp_app, pmp_readonly;
+GRANT EXECUTE ON FUNCTION pmp.expiry, pmp.replay TO pmp_readonly;
 COMMIT;

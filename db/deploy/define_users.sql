@@ -1,20 +1,16 @@
 -- Deploy pmp:define_users to pg
 BEGIN;
-CREATE FUNCTION pmp.create_user(user_id uuid, address text, client text)
-RETURNS TABLE (outcome text, id uuid, email text, created_at timestamptz)
+CREATE FUNCTION pmp.create_user(address text, client text) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp AS $$
-#variable_conflict use_column
+DECLARE
+  person subject;
 BEGIN
-  RETURN QUERY
-    INSERT INTO subject AS s (id, email, created_by)
-    VALUES (user_id, address, source_key(client))
-    ON CONFLICT (email_key) DO NOTHING
-    RETURNING 'created', s.id, s.email, s.created_at;
-  IF NOT FOUND THEN
-    RETURN QUERY SELECT 'taken', NULL::uuid, address, NULL::timestamptz;
-  END IF;
+  INSERT INTO subject (id, email, created_by) VALUES (gen_random_uuid(), address, source_key(client))
+  RETURNING * INTO person;
+  RETURN jsonb_build_object('id', person.id, 'email', person.email, 'consents', '[]'::jsonb);
 END
 $$;
-COMMENT ON FUNCTION pmp.create_user IS 'POST /users. Outcome: created, or taken when another person has the address.';
+COMMENT ON FUNCTION pmp.create_user IS
+  'A new person: {"id", "email", "consents": []}. SQLSTATE 23505 (unique_violation): another person has the address.';
 GRANT EXECUTE ON FUNCTION pmp.create_user TO pmp_app;
 COMMIT;

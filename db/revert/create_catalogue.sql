@@ -1,7 +1,10 @@
 -- Revert pmp:create_catalogue from pg
 BEGIN;
 DROP FUNCTION pmp.put_consent(text, text, text, integer, text);
-DROP VIEW pmp.catalogue;
+DROP FUNCTION pmp.list_consents(text, integer);
+DROP FUNCTION pmp.get_consent(text, integer);
+DROP FUNCTION pmp.describe_consent(text, pmp.consent_version);
+DROP FUNCTION pmp.instant(timestamptz);
 DROP TABLE pmp.consent_version;
 DROP TABLE pmp.consent;
 COMMIT;

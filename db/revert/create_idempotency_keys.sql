@@ -1,6 +1,7 @@
 -- Revert pmp:create_idempotency_keys from pg
 BEGIN;
-DROP FUNCTION pmp.keep_answer(text, text, bytea, integer, json, text, uuid);
-DROP FUNCTION pmp.claim_idempotency_key(text, text, bytea);
+DROP FUNCTION pmp.housekeeping();
+DROP FUNCTION pmp.idempotency_finish(text, text, bytea, integer, jsonb, text);
+DROP FUNCTION pmp.idempotency_begin(text, text, bytea);
 DROP TABLE pmp.idempotency_key;
 COMMIT;

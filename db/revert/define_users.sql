@@ -1,4 +1,4 @@
 -- Revert pmp:define_users from pg
 BEGIN;
-DROP FUNCTION pmp.create_user(uuid, text, text);
+DROP FUNCTION pmp.create_user(text, text);
 COMMIT;

@@ -1,9 +1,11 @@
 -- Verify pmp:create_idempotency_keys on pg
 BEGIN;
-SELECT 1 / (outcome = 'new')::int FROM pmp.claim_idempotency_key('verify', 'key', 'one');
-SELECT pmp.keep_answer('verify', 'key', 'one', 201, '{"location": "/v1"}', '{}', NULL);
-SELECT 1 / (outcome = 'replay' AND status = 201 AND body = '{}')::int FROM pmp.claim_idempotency_key('verify', 'key', 'one');
-SELECT 1 / (outcome = 'mismatch')::int FROM pmp.claim_idempotency_key('verify', 'key', 'two');
+SELECT 1 / (pmp.idempotency_begin('verify', 'key', 'one') IS NULL)::int;
+SELECT pmp.idempotency_finish('verify', 'key', 'one', 201, '{"location": "/v1"}', '{}');
+SELECT 1 / (pmp.idempotency_begin('verify', 'key', 'one')
+  = '{"state": "done", "status": 201, "headers": {"location": "/v1"}, "body": "{}"}')::int;
+SELECT 1 / (pmp.idempotency_begin('verify', 'key', 'two') = '{"state": "mismatch"}')::int;
 UPDATE pmp.idempotency_key SET expires_at = now() WHERE client = 'verify';
-SELECT 1 / (outcome = 'new')::int FROM pmp.claim_idempotency_key('verify', 'key', 'two');
+SELECT 1 / (pmp.idempotency_begin('verify', 'key', 'two') IS NULL)::int;
+SELECT 1 / ((pmp.housekeeping() ->> 'idempotency_keys')::int > 0)::int;
 ROLLBACK;

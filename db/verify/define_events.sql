@@ -2,18 +2,23 @@
 BEGIN;
 INSERT INTO pmp.subject (id, email, created_by)
 VALUES ('00000000-0000-4000-8000-000000000001', 'verify@example.invalid', pmp.source_key('verify'));
-CREATE FUNCTION pg_temp.record(event_id uuid, happened_at timestamptz, enabled boolean) RETURNS text LANGUAGE sql AS $$
-  SELECT outcome FROM pmp.record_event(
-    event_id, '00000000-0000-4000-8000-000000000001', happened_at, '{email_notifications}', ARRAY[enabled], NULL, 'verify'
-  )
+CREATE FUNCTION pg_temp.record(event_number integer, happened_at timestamptz, enabled boolean) RETURNS text LANGUAGE sql AS $$
+  SELECT pmp.create_event(
+    ('10000000-0000-4000-8000-00000000000' || event_number)::uuid, '00000000-0000-4000-8000-000000000001',
+    jsonb_build_array(jsonb_build_object('id', 'email_notifications', 'enabled', enabled)), happened_at, 'verify'
+  ) ->> 'outcome'
 $$;
-SELECT 1 / (pg_temp.record('10000000-0000-4000-8000-000000000001', '2026-01-02Z', true) = 'created')::int;
-SELECT 1 / (pg_temp.record('10000000-0000-4000-8000-000000000001', '2026-01-02Z', true) = 'repeated')::int;
-SELECT 1 / (pg_temp.record('10000000-0000-4000-8000-000000000001', '2026-01-02Z', false) = 'conflict')::int;
+CREATE FUNCTION pg_temp.choice() RETURNS boolean LANGUAGE sql AS $$
+  SELECT c.enabled FROM pmp.current_choice AS c JOIN pmp.subject AS s USING (subject_key)
+  WHERE s.email_key = 'verify@example.invalid'
+$$;
+SELECT 1 / (pg_temp.record(1, '2026-01-02Z', true) = 'created')::int;
+SELECT 1 / (pg_temp.record(1, '2026-01-02Z', true) = 'repeated')::int;
+SELECT 1 / (pg_temp.record(1, '2026-01-02Z', false) = 'conflict')::int;
 -- An older event changes nothing, one of the same instant only if it denies.
-SELECT 1 / (pg_temp.record('10000000-0000-4000-8000-000000000002', '2026-01-01Z', false) = 'created')::int;
-SELECT 1 / enabled::int FROM pmp.current_choice JOIN pmp.subject USING (subject_key) WHERE email_key = 'verify@example.invalid';
-SELECT 1 / (pg_temp.record('10000000-0000-4000-8000-000000000003', '2026-01-02Z', false) = 'created')::int;
-SELECT 1 / (NOT enabled)::int FROM pmp.current_choice JOIN pmp.subject USING (subject_key) WHERE email_key = 'verify@example.invalid';
-SELECT 1 / (pg_temp.record('10000000-0000-4000-8000-000000000004', now() + interval '1 hour', true) = 'in_future')::int;
+SELECT 1 / (pg_temp.record(2, '2026-01-01Z', false) = 'created' AND pg_temp.choice())::int;
+SELECT 1 / (pg_temp.record(3, '2026-01-02Z', false) = 'created' AND NOT pg_temp.choice())::int;
+SELECT 1 / (pg_temp.record(4, '2026-01-02Z', true) = 'created' AND NOT pg_temp.choice())::int;
+SELECT 1 / (pg_temp.record(5, NULL, true) = 'created' AND pg_temp.choice())::int;
+SELECT 1 / (pg_temp.record(6, now() + interval '1 hour', true) = 'in_future')::int;
 ROLLBACK;

@@ -1,14 +1,20 @@
 -- Verify pmp:define_reads on pg
 BEGIN;
-SELECT 1 / (pmp.instant('2026-01-02 03:04:05.000006+01') = '2026-01-02T02:04:05.000006Z')::int;
--- A person who chose nothing has no consents, and a stranger may get nothing.
 INSERT INTO pmp.subject (id, email, created_by)
 VALUES ('00000000-0000-4000-8000-000000000001', 'verify@example.invalid', pmp.source_key('verify'));
-SELECT 1 / (consents::text = '[]')::int FROM pmp.user_record WHERE email_key = 'verify@example.invalid';
-SELECT 1 / (count(*) = 1)::int FROM pmp.user_as_of('00000000-0000-4000-8000-000000000001', now());
-SELECT 1 / (count(*) FILTER (WHERE NOT allowed) = 2 AND string_agg(reason, ' ' ORDER BY position) = 'not_given unknown_user')::int
-FROM pmp.check_choices(
+-- A person who chose nothing has no consents, and whoever is unknown may get nothing.
+SELECT 1 / (pmp.get_user('00000000-0000-4000-8000-000000000001')
+  = '{"id": "00000000-0000-4000-8000-000000000001", "email": "verify@example.invalid", "consents": []}')::int;
+SELECT 1 / (pmp.get_user('00000000-0000-4000-8000-000000000001', now()) -> 'consents' = '[]')::int;
+SELECT 1 / (pmp.get_user('00000000-0000-4000-8000-000000000009') IS NULL)::int;
+SELECT 1 / (jsonb_array_length(pmp.list_users(NULL, 1)) = 1)::int;
+SELECT 1 / (jsonb_array_length(pmp.list_users(NULL, 1, 'VERIFY@example.invalid')) = 1)::int;
+SELECT 1 / (pmp.list_user_events('00000000-0000-4000-8000-000000000001', NULL, NULL, 1) = '[]')::int;
+SELECT 1 / (pmp.export_user('00000000-0000-4000-8000-000000000001') -> 'events' = '[]')::int;
+SELECT 1 / (pmp.get_event('00000000-0000-4000-8000-000000000009') IS NULL)::int;
+SELECT 1 / (jsonb_array_length(pmp.list_events(0, 1)) <= 1)::int;
+SELECT 1 / (pmp.check_consents(
   '[{"user": {"email": "VERIFY@example.invalid"}, "consent": "email_notifications"},
     {"user": {"id": "00000000-0000-4000-8000-000000000009"}, "consent": "email_notifications"}]'
-);
+) = '[{"allowed": false, "reason": "not_given", "since": null}, {"allowed": false, "reason": "unknown_user", "since": null}]')::int;
 ROLLBACK;
