@@ -1,0 +1,267 @@
+"""The deployment's recovery and memory, with a stand-in for ``python -m ci`` that the tests direct."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local import deployment, processes
+from local.aws import Account
+from local.deployment import Deployment
+from local.environments import Environment, write_account_variables, write_platform_variables
+from local.instance import PlatformError
+
+BUCKET = "pmp-terraform-state-trial"
+STATE = "foundation/local/foundation.tfstate"
+
+# Writes what it was called with, then acts as the file beside it says; "hang" ends on SIGINT in good order.
+CI = """
+import json, os, pathlib, sys, time
+here = pathlib.Path(__file__).parent.parent
+with (here / "calls").open("a") as calls:
+    calls.write(json.dumps([sys.argv[1:], os.environ["AWS_ACCESS_KEY_ID"], os.environ["PMP_ENVIRONMENT"]]) + "\\n")
+mode = (here / "mode").read_text() if (here / "mode").exists() else ""
+if mode == "fail":
+    print("│ Error: creating thing", "error: thing: AccessDenied: use another key", "bye", sep="\\n")
+    sys.exit(1)
+if mode == "hang":
+    print("hanging", flush=True)
+    try:
+        time.sleep(30)
+    except KeyboardInterrupt:
+        print("state saved", flush=True)
+        sys.exit(130)
+if sys.argv[1] == "plan":
+    plan = pathlib.Path(sys.argv[sys.argv.index("--out") + 1])
+    plan.mkdir(parents=True, exist_ok=True)
+    (plan / "plan.json").write_text((here / "plan.json").read_text())
+print("first", "last line", sep="\\n")
+"""
+
+
+def _plan(*actions: list[str]) -> str:
+    return json.dumps(
+        {"applyable": bool(actions), "resource_changes": [{"change": {"actions": one}} for one in actions]}
+    )
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with a directed ``ci``, one layer and one commit."""
+    root = tmp_path / "repository"
+    (root / "ci").mkdir(parents=True)
+    (root / "ci/__main__.py").write_text(CI)
+    (root / "envs/foundation").mkdir(parents=True)
+    (root / "envs/foundation/main.tf").write_text("# one\n")
+    (root / "plan.json").write_text(_plan())
+    monkeypatch.setattr(deployment, "ROOT", root)
+    return root
+
+
+@pytest.fixture
+def deploy(root: Path, account: Account) -> Deployment:
+    write_account_variables(account.instance)
+    write_platform_variables(account.instance, "local")
+    admin = account.session("admin")
+    admin.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    admin.client("ssm").put_parameter(Name="/pmp/bootstrap/state_bucket_name", Value=BUCKET, Type="String")
+    return Deployment(account.instance, account, Environment(account.instance, "local"))
+
+
+def _calls(root: Path) -> list[list[Any]]:
+    path = root / "calls"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _commands(root: Path) -> list[str]:
+    return [call[0][0] for call in _calls(root)]
+
+
+def _silent(_: str) -> None:
+    return
+
+
+def _lock(account: Account) -> None:
+    account.session("admin").client("s3").put_object(Bucket=BUCKET, Key=f"{STATE}.tflock", Body=b"{}")
+
+
+def _keys(account: Account) -> list[str]:
+    answer = account.session("admin").client("s3").list_objects_v2(Bucket=BUCKET)
+    return [item["Key"] for item in answer.get("Contents", [])]
+
+
+def test_a_command_gets_the_platforms_variables_and_no_others(
+    deploy: Deployment, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "company")
+    seen: list[str] = []
+    assert deploy.ci("admin", ["smoke"], "smoke", seen.append) == "last line"
+    assert seen == ["first", "last line"]
+    assert _calls(root) == [[["smoke"], deploy.account.admin().access_key_id, "local"]]
+    assert "$ python -m ci smoke   # as admin" in (deploy.instance.logs / "smoke.log").read_text()
+
+
+def test_a_failed_command_is_quoted_by_its_error_line(deploy: Deployment, root: Path) -> None:
+    (root / "mode").write_text("fail")
+    with pytest.raises(PlatformError, match=r"^thing: AccessDenied: use another key \(log: .*smoke\.log\)$"):
+        deploy.ci("admin", ["smoke"], "smoke", _silent)
+
+
+def test_a_plan_that_changes_nothing_is_not_applied_and_not_made_again(deploy: Deployment, root: Path) -> None:
+    assert deploy.layer("foundation", "admin", _silent) == "nothing to change"
+    assert deploy.layer("foundation", "admin", _silent) == "unchanged"
+    assert _commands(root) == ["plan"]
+
+
+def test_a_plan_that_changes_something_is_applied_as_it_was_saved(deploy: Deployment, root: Path) -> None:
+    (root / "plan.json").write_text(_plan(["create"], ["create"], ["update"], ["delete", "create"], ["no-op"]))
+    assert deploy.layer("foundation", "admin", _silent) == "3 added, 1 changed, 1 removed"
+    assert _commands(root) == ["plan", "apply"]
+    plan, apply = (call[0] for call in _calls(root))
+    assert plan[plan.index("--out") + 1] == apply[apply.index("--plan") + 1]
+
+
+@pytest.mark.parametrize("change", ["main.tf", "tfvars", "platform"])
+def test_a_changed_input_is_noticed(deploy: Deployment, root: Path, change: str) -> None:
+    deploy.layer("foundation", "admin", _silent)
+    paths = {
+        "main.tf": root / "envs/foundation/main.tf",
+        "tfvars": root / "envs/local.tfvars",
+        "platform": deploy.instance.platform_directory / "local.tfvars.json",
+    }
+    paths[change].write_text("# two\n")
+    deploy.layer("foundation", "admin", _silent)
+    assert _commands(root) == ["plan", "plan"]
+
+
+def test_a_restarted_account_is_planned_again(deploy: Deployment, root: Path) -> None:
+    deploy.layer("foundation", "admin", _silent)
+    deploy.trusted = False
+    deploy.layer("foundation", "admin", _silent)
+    assert _commands(root) == ["plan", "plan"]
+
+
+def test_a_failed_layer_is_not_remembered_as_done(deploy: Deployment, root: Path) -> None:
+    (root / "mode").write_text("fail")
+    for _ in range(2):
+        with pytest.raises(PlatformError):
+            deploy.layer("foundation", "admin", _silent)
+    assert _commands(root) == ["plan", "plan"]
+
+
+def test_a_plan_that_cannot_be_read_says_so(deploy: Deployment, root: Path) -> None:
+    (root / "plan.json").write_text("{")
+    with pytest.raises(PlatformError, match=r"plan\.json is no plan"):
+        deploy.layer("foundation", "admin", _silent)
+
+
+def test_an_interrupt_lets_the_command_end_in_good_order(deploy: Deployment, root: Path) -> None:
+    (root / "mode").write_text("hang")
+    seen: list[str] = []
+
+    def report(line: str) -> None:
+        seen.append(line)
+        if line == "hanging":
+            threading.Timer(0.1, deploy.interrupt).start()
+
+    with pytest.raises(PlatformError):
+        deploy.ci("admin", ["apply"], "foundation-local", report, "foundation")
+    assert seen == ["hanging", "state saved"]
+
+
+def _dead_process() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def _journal(deploy: Deployment, *, changes: bool, pid: int, started: float = 1.0) -> None:
+    entry = {"layer": "foundation", "environment": "local", "changes": changes, "pid": pid, "started": started}
+    path = deploy.instance.directory / "journal/foundation-local.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(entry))
+
+
+def test_an_apply_that_was_cut_off_is_undone(deploy: Deployment, root: Path, account: Account) -> None:
+    account.checkpoint()
+    _lock(account)
+    account.session("admin").client("ssm").put_parameter(Name="/half", Value="made", Type="String")
+    (root / "envs/foundation/errored.tfstate").write_text("{}")
+    _journal(deploy, changes=True, pid=_dead_process())
+    assert deploy.recover(_silent) == "undid the half-made apply of foundation"
+    assert _keys(account) == []
+    with pytest.raises(PlatformError, match="no parameter /half"):
+        account.parameter("/half")
+    assert not (root / "envs/foundation/errored.tfstate").exists()
+    assert deploy.recover(_silent) == ""
+
+
+def test_an_apply_that_failed_by_itself_is_kept(deploy: Deployment, account: Account) -> None:
+    account.checkpoint()
+    account.session("admin").client("ssm").put_parameter(Name="/made", Value="1", Type="String")
+    _journal(deploy, changes=True, pid=_dead_process())
+    assert deploy.recover(_silent) == ""
+    assert account.parameter("/made") == "1"
+
+
+def test_the_lock_of_a_plan_that_was_cut_off_is_released(deploy: Deployment, account: Account) -> None:
+    _lock(account)
+    _journal(deploy, changes=False, pid=_dead_process())
+    assert deploy.recover(_silent) == "released the lock of a plan of foundation"
+    assert _keys(account) == []
+
+
+def test_a_lock_of_somebody_else_is_left_alone(deploy: Deployment, account: Account) -> None:
+    _lock(account)
+    assert deploy.recover(_silent) == ""
+    assert _keys(account) == [f"{STATE}.tflock"]
+
+
+def test_a_command_left_running_is_waited_for(deploy: Deployment, tmp_path: Path) -> None:
+    record = processes.start(
+        tmp_path / "left",
+        "left",
+        [sys.executable, "-c", "import time; time.sleep(1)"],
+        port=1,
+        log=tmp_path / "left.log",
+        environment=os.environ,
+        directory_to_run_in=tmp_path,
+    )
+    _journal(deploy, changes=True, pid=record.pid, started=record.started)
+    seen: list[str] = []
+    started = time.monotonic()
+    deploy.recover(seen.append)
+    assert time.monotonic() - started > 0.4
+    assert seen[0] == f"waiting for the foundation run that was left behind (process {record.pid})"
+
+
+@pytest.mark.parametrize("mode", ["", "fail"])
+def test_a_command_that_ended_normally_leaves_no_journal(deploy: Deployment, root: Path, mode: str) -> None:
+    (root / "mode").write_text(mode)
+    outcome: Callable[[], str] = lambda: deploy.ci("admin", ["apply"], "x", _silent, "foundation")  # noqa: E731
+    if mode:
+        with pytest.raises(PlatformError):
+            outcome()
+    else:
+        outcome()
+    assert len(deploy.journals()) == (1 if mode else 0)
+
+
+def test_a_killed_command_names_its_signal(deploy: Deployment, root: Path) -> None:
+    (root / "mode").write_text("hang")
+
+    def report(_: str) -> None:
+        for journal in deploy.journals():
+            os.kill(journal.pid, signal.SIGKILL)
+
+    with pytest.raises(PlatformError, match="ended by SIGKILL"):
+        deploy.ci("admin", ["apply"], "x", report, "foundation")
+    assert [one.layer for one in deploy.journals()] == ["foundation"]
