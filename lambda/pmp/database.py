@@ -217,15 +217,34 @@ def _begin() -> Connection:
     return connection
 
 
+_after_commit: list[Callable[[], object]] | None = None
+"""What to do once the transaction is committed; None outside of one."""
+
+
+def after_commit(action: Callable[[], object]) -> None:
+    """Do something that must not happen before the open transaction's writes can be seen; at once if there is none."""
+    if _after_commit is None:
+        action()
+    else:
+        _after_commit.append(action)
+
+
 @contextmanager
 def transaction() -> Iterator[Connection]:
     """The connection inside BEGIN … COMMIT; ROLLBACK on any exception; the connection dropped where it is lost.
+
+    Inside another transaction it is a part of that one.
 
     Raises:
         DatabaseError: with PostgreSQL's fields in ``args[0]`` (``C`` is the SQLSTATE).
         InterfaceError, OSError: the network's. A lost COMMIT leaves open whether it happened.
     """
+    global _after_commit  # noqa: PLW0603
+    if _after_commit is not None:
+        yield connect()
+        return
     connection = _begin()
+    actions = _after_commit = []
     try:
         yield connection
         connection.run("COMMIT")
@@ -238,6 +257,10 @@ def transaction() -> Iterator[Connection]:
             except Exception:  # noqa: BLE001 - the first error is the one to report
                 disconnect()
         raise
+    finally:
+        _after_commit = None
+    for action in actions:
+        action()
 
 
 def retry_read(function: Callable[P, R]) -> Callable[P, R]:

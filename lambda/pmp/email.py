@@ -22,3 +22,15 @@ def normalized(address: str, pointer: str) -> str:
         return str(validate_email(address, check_deliverability=False).normalized)
     except EmailNotValidError as error:
         raise invalid([{"pointer": pointer, "detail": f"is no e-mail address: {error}"}]) from None
+
+
+def sought(address: str) -> str:
+    """The address as ``normalized`` would have kept it, for looking somebody up; what cannot exist stays as it is."""
+    if address.isascii() and "xn--" not in address.lower():
+        return address  # only the case can differ, and the database folds that
+    from email_validator import EmailNotValidError, validate_email
+
+    try:
+        return str(validate_email(address, check_deliverability=False).normalized)
+    except EmailNotValidError:
+        return address

@@ -121,7 +121,9 @@ class Gateway:
     def __init__(self, *, scope: str = ALL_SCOPES, client: str = "test-client") -> None:
         self.headers = {"Authorization": f"Bearer {token(scope, client)}"}
 
-    def request(self, method: str, target: str, document: Any = None, *, body: bytes | None = None, **headers: str) -> Answer:
+    def request(
+        self, method: str, target: str, document: Any = None, *, body: bytes | None = None, **headers: str
+    ) -> Answer:
         sent = dict(self.headers)
         if document is not None:
             body = json.dumps(document).encode()

@@ -27,7 +27,11 @@ def free_port() -> int:
 
 def missing() -> str | None:
     """What has to be installed before a stack can start, or None."""
-    wanted = [name for name in ("sqitch", "psql", "pgbouncer") if not shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")]
+    wanted = [
+        name
+        for name in ("sqitch", "psql", "pgbouncer")
+        if not shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
+    ]
     return f"not installed: {', '.join(wanted)}" if wanted else None
 
 
@@ -77,7 +81,9 @@ def migrate(cluster: Cluster, authority: Authority, app_password: str) -> None:
 
 
 def _run(command: list[str], environment: dict[str, str], directory: Path, text: str | None = None) -> None:
-    done = subprocess.run(command, env=environment, cwd=directory, input=text, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env=environment, cwd=directory, input=text, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise RuntimeError(f"{command[0]} failed:\n{done.stdout}\n{done.stderr}")
 

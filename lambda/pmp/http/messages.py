@@ -4,11 +4,12 @@ import base64
 import gzip
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl
 
-from pmp.http.problems import Problem
+from pmp.http.problems import Problem, invalid
 
 LARGEST_BODY_BYTES = 1024 * 1024
 _COMPRESSED_FROM_BYTES = 8 * 1024
@@ -43,6 +44,8 @@ class Response:
     content: bytes | None = None
     """Instead of a document: bytes whose type stands in ``headers``."""
     compress: bool = False
+    subject: str | None = None
+    """The user whom it tells about: an erasure also removes the answer kept for its Idempotency-Key."""
 
     def body(self) -> bytes | None:
         """The bytes to send."""
@@ -107,8 +110,16 @@ def cursor(*position: Any) -> str:
     return base64.urlsafe_b64encode(encode(position)).rstrip(b"=").decode()
 
 
-def position(text: str | None, *kinds: type) -> tuple[Any, ...]:
+INTEGER = ""
+UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+
+
+def position(text: str | None, *kinds: str) -> tuple[Any, ...]:
     """The place that a cursor names; as many None as there are kinds without one.
+
+    Args:
+        text: from the client, who may have made it up.
+        kinds: of each member: ``INTEGER``, or the pattern of a string.
 
     Raises:
         Problem: 422 if it is not one of ours.
@@ -117,17 +128,17 @@ def position(text: str | None, *kinds: type) -> tuple[Any, ...]:
         return (None,) * len(kinds)
     try:
         values = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        if len(values) == len(kinds) and all(type(value) is kind for value, kind in zip(values, kinds, strict=True)):
+        if len(values) == len(kinds) and all(map(_is_of, values, kinds)):
             return tuple(values)
     except (ValueError, TypeError, RecursionError):
         pass
-    raise bad_cursor()
+    raise invalid([{"parameter": "cursor", "detail": "is not the `next` of a page of this list"}])
 
 
-def bad_cursor() -> Problem:
-    """422 for a cursor that no page gave."""
-    detail = "is not the `next` of a page of this list"
-    return Problem(422, "invalid", f"cursor: {detail}", errors=[{"parameter": "cursor", "detail": detail}])
+def _is_of(value: Any, kind: str) -> bool:
+    if kind == INTEGER:
+        return type(value) is int and abs(value) < 2**62
+    return isinstance(value, str) and re.fullmatch(kind, value) is not None
 
 
 def receive(event: dict[str, Any], request_id: str) -> Request:
@@ -154,7 +165,9 @@ def receive(event: dict[str, Any], request_id: str) -> Request:
         request.raw_body = base64.b64decode(body) if event.get("isBase64Encoded") else body.encode("utf-8", "replace")
     if not body or 0 < len(request.raw_body) <= LARGEST_BODY_BYTES:
         return request
-    raise Problem(413, "too-large", f"the body has more than {LARGEST_BODY_BYTES} bytes; send less at once, or import it")
+    raise Problem(
+        413, "too-large", f"the body has more than {LARGEST_BODY_BYTES} bytes; send less at once, or import it"
+    )
 
 
 def parse_query(raw: str) -> list[tuple[str, str]]:

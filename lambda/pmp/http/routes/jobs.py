@@ -1,0 +1,74 @@
+"""Imports and exports: what the client sees of them. The work itself is ``pmp.imports`` and ``pmp.exports``."""
+
+from typing import Any
+
+from pmp.http.messages import UUID, Request, Response, cursor, position
+from pmp.http.pages import limit
+from pmp.http.problems import not_found
+
+
+def create_import(request: Request, _connection: Any) -> Response:
+    """POST /v1/imports."""
+    from pmp import imports
+
+    document = imports.create(request.body, request.client)
+    return Response(201, document, {"Location": f"/v1/imports/{document['id']}"})
+
+
+def list_imports(request: Request, _connection: Any) -> Response:
+    """GET /v1/imports."""
+    from pmp import imports
+
+    after = position(request.query.get("cursor"), UUID)[0]
+    documents, following = imports.list_jobs(after, limit(request))
+    opaque = cursor(following) if following else None
+    headers = {"Link": f'<{request.path}?cursor={opaque}&limit={limit(request)}>; rel="next"'} if opaque else {}
+    return Response(200, {"items": documents, "next": opaque}, headers)
+
+
+def get_import(request: Request, _connection: Any) -> Response:
+    """GET /v1/imports/{id}."""
+    from pmp import imports
+
+    document = imports.get(request.parameters["id"])
+    if document is None:
+        raise not_found("import with this id")
+    return Response(200, document)
+
+
+def cancel_import(request: Request, _connection: Any) -> Response:
+    """DELETE /v1/imports/{id}."""
+    from pmp import imports
+
+    document = imports.cancel(request.parameters["id"])
+    if document is None:
+        raise not_found("import with this id")
+    return Response(200, document)
+
+
+def get_import_rejects(request: Request, _connection: Any) -> Response:
+    """GET /v1/imports/{id}/rejects."""
+    from pmp import imports
+
+    address = imports.rejects_url(request.parameters["id"])
+    if address is None:
+        raise not_found("file of rejected lines: the import has not ended, or rejected nothing")
+    return Response(302, headers={"Location": address})
+
+
+def create_export(request: Request, _connection: Any) -> Response:
+    """POST /v1/exports."""
+    from pmp import exports
+
+    document = exports.create(request.body, request.client)
+    return Response(201, document, {"Location": f"/v1/exports/{document['id']}"})
+
+
+def get_export(request: Request, _connection: Any) -> Response:
+    """GET /v1/exports/{id}."""
+    from pmp import exports
+
+    document = exports.get(request.parameters["id"])
+    if document is None:
+        raise not_found("export with this id")
+    return Response(200, document)

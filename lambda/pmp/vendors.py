@@ -1,0 +1,272 @@
+"""The copy of the IAB's Global Vendor List: fetched by one at a time, as seldom as its host asks, kept when it fails.
+
+The rules (https://github.com/InteractiveAdvertisingBureau/GDPR-Transparency-and-Consent-Framework, "Caching the Global
+Vendor List"): keep a copy for exactly the response's max-age, accept compression, never hammer. The host is known to
+answer 403 with XML instead of 404, and to cut documents short. So nothing replaces the copy that is not a whole list of
+at least the same version; after a failure the next attempt waits longer each time, up to six hours.
+"""
+
+import json
+import random
+import time
+from typing import Any
+
+from pmp import database
+from pmp.configuration import configuration
+from pmp.logging import log
+
+CONNECT_SECONDS = 2.0
+TOTAL_SECONDS = 5.0
+_LARGEST_BYTES = 16 * 1024 * 1024
+_LEASE_SECONDS = 60
+"""Within which whoever fetches has either succeeded or failed: two attempts and the swap."""
+_FIRST_BACKOFF_SECONDS = 60
+_LONGEST_BACKOFF_SECONDS = 6 * 3600
+_DEFAULT_MAX_AGE_SECONDS = 24 * 3600
+
+
+class UpstreamError(Exception):
+    """The third party did not answer with a vendor list; the text says what it did."""
+
+    def __init__(self, text: str, *, again: bool = False) -> None:
+        """Say what happened, and whether trying once more at once is allowed."""
+        super().__init__(text)
+        self.again = again
+
+
+def refresh() -> bool:
+    """Fetch the list if its time has come and nobody else does.
+
+    Returns:
+        Whether this call asked the third party, with whatever outcome.
+    """
+    url = configuration().vendor_list_url
+    claimed = _claim(url)
+    if claimed is None:
+        return False
+    etag, version, failures = claimed
+    try:
+        document, new_etag, max_age = _fetch_twice(url, etag)
+        if document is not None:
+            _check(document, version)
+        _keep(url, document, new_etag, max_age)
+    except UpstreamError as error:
+        seconds = _postpone(url, failures + 1, str(error))
+        log("vendor list not refreshed", level="warning", reason=str(error), failures=failures + 1, again_in=seconds)
+    else:
+        log("vendor list refreshed", changed=document is not None, max_age=max_age)
+    return True
+
+
+def _claim(url: str) -> tuple[str | None, int | None, int] | None:
+    """Move the next attempt forward, which only one caller can do; what it needs to ask with, or None for the others."""
+    with database.transaction() as connection:
+        connection.run("INSERT INTO pmp.upstream_cache (url) VALUES (:url) ON CONFLICT DO NOTHING", url=url)
+        rows = connection.run(
+            "UPDATE pmp.upstream_cache SET next_attempt_at = now() + :lease * interval '1 second' "
+            "WHERE url = :url AND next_attempt_at <= now() RETURNING etag, version, failures",
+            url=url,
+            lease=_LEASE_SECONDS,
+        )
+    return tuple(rows[0]) if rows else None
+
+
+def _fetch_twice(url: str, etag: str | None) -> tuple[dict[str, Any] | None, str | None, int]:
+    try:
+        return _fetch(url, etag)
+    except UpstreamError as error:
+        if not error.again:
+            raise
+        return _fetch(url, etag)
+
+
+def _fetch(url: str, etag: str | None) -> tuple[dict[str, Any] | None, str | None, int]:
+    """The document (None if the copy is still the newest), its ETag, its lifetime in seconds."""
+    import urllib3
+
+    headers = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "pmp"}
+    if etag is not None:
+        headers["If-None-Match"] = etag
+    deadline = time.monotonic() + TOTAL_SECONDS
+    pool = urllib3.PoolManager(
+        timeout=urllib3.Timeout(connect=CONNECT_SECONDS, total=TOTAL_SECONDS),
+        retries=False,
+        ssl_context=database.tls(),
+    )
+    try:
+        response = pool.request("GET", url, headers=headers, preload_content=False, redirect=False)
+        body = _read(response, deadline)
+    except urllib3.exceptions.HTTPError as error:
+        raise UpstreamError(f"{type(error).__name__}: {error}", again=True) from error
+    finally:
+        pool.clear()
+    max_age = _max_age(response.headers.get("Cache-Control", ""))
+    if response.status == 304 and etag is not None:
+        return None, etag, max_age
+    if response.status != 200:
+        raise UpstreamError(f"status {response.status}: {body[:200]!r}", again=response.status >= 500)
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise UpstreamError(f"no JSON: {error}") from error
+    return document, response.headers.get("ETag"), max_age
+
+
+def _read(response: Any, deadline: float) -> bytes:
+    """The whole body; a time limit on it all, as the library's is one on each read."""
+    body = bytearray()
+    for chunk in response.stream(64 * 1024, decode_content=True):
+        body += chunk
+        if len(body) > _LARGEST_BYTES:
+            raise UpstreamError(f"more than {_LARGEST_BYTES} bytes")
+        if time.monotonic() > deadline:
+            raise UpstreamError(f"not read whole within {TOTAL_SECONDS} s", again=True)
+    return bytes(body)
+
+
+def _max_age(header: str) -> int:
+    for directive in header.split(","):
+        name, _, value = directive.strip().partition("=")
+        if name.lower() == "max-age" and value.isascii() and value.isdigit() and len(value) < 10:
+            return int(value)
+    return _DEFAULT_MAX_AGE_SECONDS
+
+
+_LISTS = {
+    "purposes": "purposes",
+    "legitimate_interest_purposes": "legIntPurposes",
+    "flexible_purposes": "flexiblePurposes",
+    "special_purposes": "specialPurposes",
+    "features": "features",
+    "special_features": "specialFeatures",
+    "data_declaration": "dataDeclaration",
+}
+
+
+def _check(document: Any, known_version: int | None) -> None:
+    """Refuse what is not a whole vendor list, or older than the copy."""
+    try:
+        version, vendors = document["vendorListVersion"], document["vendors"]
+        if document["gvlSpecificationVersion"] != 3:
+            raise UpstreamError(f"gvlSpecificationVersion {document['gvlSpecificationVersion']!r}, not 3")
+        whole = type(version) is int and isinstance(document["lastUpdated"], str) and bool(vendors)
+        for identifier, vendor in vendors.items():
+            whole = whole and str(vendor["id"]) == identifier and vendor["id"] > 0 and isinstance(vendor["name"], str)
+            whole = whole and all(_are_integers(vendor.get(name, [])) for name in _LISTS.values())
+            whole = whole and all(
+                isinstance(vendor.get(name, False), bool) for name in ("usesCookies", "cookieRefresh")
+            )
+    except (TypeError, KeyError, AttributeError) as error:
+        raise UpstreamError(f"not the shape of a vendor list: {type(error).__name__} {error}") from error
+    if not whole:
+        raise UpstreamError("not the shape of a vendor list")
+    if known_version is not None and version < known_version:
+        raise UpstreamError(f"version {version} is older than ours, {known_version}")
+
+
+def _are_integers(values: Any) -> bool:
+    return isinstance(values, list) and all(type(value) is int for value in values)
+
+
+def _vendor(vendor: dict[str, Any]) -> dict[str, Any]:
+    """A vendor as our API shows it."""
+    shown: dict[str, Any] = {"id": vendor["id"], "name": vendor["name"].replace("\x00", "")}
+    shown |= {name: vendor.get(theirs, []) for name, theirs in _LISTS.items()}
+    return shown | {
+        "cookie_max_age_seconds": vendor.get("cookieMaxAgeSeconds"),
+        "uses_cookies": vendor.get("usesCookies", False),
+        "cookie_refresh": vendor.get("cookieRefresh", False),
+        "uses_non_cookie_access": vendor.get("usesNonCookieAccess", False),
+        "data_retention": vendor.get("dataRetention", {}),
+        "urls": vendor.get("urls", []),
+        "device_storage_disclosure_url": vendor.get("deviceStorageDisclosureUrl"),
+        "deleted_at": vendor.get("deletedDate"),
+    }
+
+
+_SWAP = """
+WITH told AS (
+  SELECT (item ->> 'id')::integer AS id, item FROM jsonb_array_elements((:vendors)::jsonb) AS item
+), gone AS (
+  DELETE FROM pmp.vendor WHERE id NOT IN (SELECT id FROM told)
+)
+INSERT INTO pmp.vendor AS v (id, name, purposes, deleted_at, document)
+SELECT
+  id, item ->> 'name',
+  ARRAY(
+    SELECT DISTINCT purpose::integer
+    FROM jsonb_array_elements_text((item -> 'purposes') || (item -> 'legitimate_interest_purposes')) AS purpose
+    ORDER BY 1
+  ),
+  (item ->> 'deleted_at')::timestamptz, item
+FROM told
+ON CONFLICT (id) DO UPDATE
+SET name = excluded.name, purposes = excluded.purposes, deleted_at = excluded.deleted_at, document = excluded.document
+WHERE v.document <> excluded.document
+"""
+
+
+def _keep(url: str, document: dict[str, Any] | None, etag: str | None, max_age: int) -> None:
+    """Swap the copy as a whole; without a document only note that it is still current."""
+    try:
+        with database.transaction() as connection:
+            if document is not None:
+                vendors = json.dumps([_vendor(vendor) for vendor in document["vendors"].values()])
+                connection.run(_SWAP, vendors=vendors)
+                rest = {name: value for name, value in document.items() if name != "vendors"}
+                connection.run(
+                    "UPDATE pmp.upstream_cache SET version = :version, document = :rest WHERE url = :url",
+                    url=url,
+                    version=document["vendorListVersion"],
+                    rest=json.dumps(rest),
+                )
+            connection.run(
+                "UPDATE pmp.upstream_cache SET etag = :etag, fetched_at = now(), failures = 0, last_error = NULL, "
+                "fresh_until = now() + :age * interval '1 second', next_attempt_at = now() + :age * interval '1 second' "
+                "WHERE url = :url",
+                url=url,
+                etag=etag,
+                age=max_age,
+            )
+    except database.DatabaseError as error:
+        if database.is_lost(error):
+            raise
+        raise UpstreamError(f"not to be stored: {error}") from error
+
+
+def _postpone(url: str, failures: int, reason: str) -> int:
+    """Set the next attempt; seconds until then."""
+    longest = min(_LONGEST_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2 ** min(failures - 1, 10))
+    seconds = int(longest * random.uniform(0.5, 1.0))  # noqa: S311 - so that many clients do not come back at once
+    with database.transaction() as connection:
+        connection.run(
+            "UPDATE pmp.upstream_cache SET failures = :failures, last_error = :reason, "
+            "next_attempt_at = now() + :seconds * interval '1 second' WHERE url = :url",
+            url=url,
+            failures=failures,
+            reason=reason[:500].replace("\x00", ""),
+            seconds=seconds,
+        )
+    return seconds
+
+
+def edition(connection: Any) -> tuple[dict[str, Any], int] | None:
+    """Which list the copy is, as the API shows it, and its age in seconds; None while there is no copy."""
+    rows = connection.run(
+        "SELECT version, document ->> 'lastUpdated', pmp.instant(fetched_at), fresh_until < now(), "
+        "extract(epoch FROM now() - fetched_at)::bigint FROM pmp.upstream_cache WHERE url = :url AND version IS NOT NULL",
+        url=configuration().vendor_list_url,
+    )
+    if not rows:
+        return None
+    version, last_updated, fetched_at, stale, age = rows[0]
+    document = {"version": version, "last_updated": last_updated, "fetched_at": fetched_at, "stale": stale}
+    return document, age
+
+
+def freshness(connection: Any) -> str:
+    """``fresh``, ``stale`` or ``missing``."""
+    found = edition(connection)
+    if found is None:
+        return "missing"
+    return "stale" if found[0]["stale"] else "fresh"
