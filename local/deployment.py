@@ -22,6 +22,7 @@ from typing import Any
 
 import psutil
 
+from ci import plans
 from local import processes
 from local.aws import Account
 from local.environments import Environment
@@ -318,25 +319,22 @@ def _forget_errored_state(layer: str) -> None:
 
 
 def _changes(plan: Path) -> str:
-    """What a plan changes, in words; nothing when it changes nothing.
+    """What a plan changes, in words; nothing when it changes nothing but what the emulator never keeps.
 
     Raises:
         PlatformError: the plan's JSON cannot be read.
     """
     try:
-        content = json.loads((plan / "plan.json").read_text())
-        actions = [change["change"]["actions"] for change in content.get("resource_changes", [])]
-        applyable = content["applyable"]
+        document = json.loads((plan / plans.DOCUMENT).read_text())
+        applyable, found = document["applyable"], plans.changes(document)
     except (OSError, ValueError, KeyError) as error:
-        raise PlatformError(f"{plan}/plan.json is no plan ({error}): remove the folder and run again") from error
-    if not applyable:
+        raise PlatformError(f"{plan}/{plans.DOCUMENT} is no plan ({error}): remove the folder, run again") from error
+    gaps = plans.known_gaps(plans.GAPS_FILE)
+    if not applyable or (found and all(any(gap.explains(change) for gap in gaps) for change in found)):
         return ""
-    counts = {
-        "added": sum("create" in one for one in actions),
-        "changed": sum(one == ["update"] for one in actions),
-        "removed": sum("delete" in one for one in actions),
-    }
-    return ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "outputs changed"
+    number = plans.counts(found)
+    words = {"create": "added", "update": "changed", "delete": "removed"}
+    return ", ".join(f"{number[name]} {word}" for name, word in words.items() if number[name]) or "outputs changed"
 
 
 def _reason(lines: Sequence[str], status: int) -> str:

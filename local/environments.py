@@ -9,7 +9,7 @@ from pathlib import Path
 from local import processes
 from local.aws import Account
 from local.certificates import Authority
-from local.instance import HOSTED_ZONE_NAME, ROOT, Instance, PlatformError
+from local.instance import ENVIRONMENTS, HOSTED_ZONE_NAME, ROOT, Instance, PlatformError
 from local.pgbouncer import Bouncer
 from local.postgres import MASTER, Cluster
 
@@ -116,7 +116,11 @@ def write_platform_variables(instance: Instance, environment: str) -> None:
 
 def write_account_variables(instance: Instance) -> None:
     """Write what the account layer and ``ci`` need: variables, and the hook between foundation and migration."""
-    variables = {"hosted_zone_name": HOSTED_ZONE_NAME, "platform": {"s3_use_path_style": True}}
+    variables = {
+        "hosted_zone_name": HOSTED_ZONE_NAME,
+        "environments": ENVIRONMENTS,
+        "platform": {"s3_use_path_style": True},
+    }
     _write_json(instance.platform_directory / "account.tfvars.json", variables)
     hook = instance.platform_directory / "after-foundation"
     text = (

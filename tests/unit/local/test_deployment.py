@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from ci import plans
 from local import deployment, processes
 from local.aws import Account
 from local.deployment import Deployment
@@ -48,9 +49,11 @@ print("first", "last line", sep="\\n")
 
 
 def _plan(*actions: list[str]) -> str:
-    return json.dumps(
-        {"applyable": bool(actions), "resource_changes": [{"change": {"actions": one}} for one in actions]}
-    )
+    changes = [
+        {"address": f"x.y{index}", "type": "x", "change": {"actions": one, "before": {"a": 1}, "after": {"a": 2}}}
+        for index, one in enumerate(actions)
+    ]
+    return json.dumps({"applyable": bool(actions), "resource_changes": changes})
 
 
 @pytest.fixture
@@ -118,6 +121,17 @@ def test_a_failed_command_is_quoted_by_its_error_line(deploy: Deployment, root: 
 def test_a_plan_that_changes_nothing_is_not_applied_and_not_made_again(deploy: Deployment, root: Path) -> None:
     assert deploy.layer("foundation", "admin", _silent) == "nothing to change"
     assert deploy.layer("foundation", "admin", _silent) == "unchanged"
+    assert _commands(root) == ["plan"]
+
+
+def test_a_plan_of_nothing_but_known_gaps_is_not_applied(
+    deploy: Deployment, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gaps = tmp_path / "gaps.yml"
+    gaps.write_text("unchanged_plan: [{type: x, attributes: [a], reason: it forgets}]\n")
+    monkeypatch.setattr(plans, "GAPS_FILE", gaps)
+    (root / "plan.json").write_text(_plan(["update"]))
+    assert deploy.layer("foundation", "admin", _silent) == "nothing to change"
     assert _commands(root) == ["plan"]
 
 
