@@ -83,7 +83,7 @@ def undocumented_interfaces(root: Path, files: Iterable[Path]) -> Iterator[str]:
 
 def unknown_make_targets(root: Path, files: Iterable[Path]) -> Iterator[str]:
     """Every ``make x`` that a document tells people to run exists."""
-    makefiles = [root / "Makefile", *sorted((root / "make").glob("*.mk"))]
+    makefiles = [*root.glob("Makefile"), *root.glob("make/*.mk")]
     targets = {name for makefile in makefiles for name in _MAKE_TARGET.findall(text_of(makefile))}
     for file in files:
         if file.suffix != ".md":
