@@ -1,5 +1,6 @@
 """Plan, apply and destroy one layer in one environment."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,7 +116,8 @@ def apply(target: Target, directory: Path) -> None:
     Raises:
         CommandError: the plan is of another layer, environment or commit, or Terraform failed.
     """
-    saved = plans.require_plan(directory, target, release())
+    # A laptop deploys its working tree, whose HEAD may move meanwhile; a pipeline is of one commit.
+    saved = plans.require_plan(directory, target, os.environ.get("CI_COMMIT_SHA", ""))
     terraform = Terraform(target)
     terraform.init()
     document = terraform.show_json(saved)

@@ -15,7 +15,7 @@ from ci.errors import CommandError
 from ci.settings import ROOT, Target, platform_directory
 
 PLAN, DOCUMENT, TEXT, REPORT, ORIGIN = "plan.tfplan", "plan.json", "plan.txt", "report.json", "origin.json"
-"""A plan directory's files: Terraform's own (may hold secrets), redacted JSON, text, GitLab's widget, where it is from."""
+"""A plan directory's files: Terraform's own (may hold secrets), JSON and text without them, GitLab's widget, origin."""
 
 GAPS_FILE = ROOT / "local" / "emulator-gaps.yml"
 _MASK = "(sensitive value)"
@@ -186,13 +186,13 @@ def known_gaps(file: Path) -> list[Gap]:
     gaps = []
     for entry in entries:
         try:
-            if not entry["reason"].strip():
-                raise KeyError("reason")
-            gaps.append(Gap(entry["type"], frozenset(entry["attributes"]), bool(entry.get("replace", False))))
-        except (KeyError, TypeError, AttributeError) as error:
-            raise CommandError(
-                f"{file}: entry {entry!r} needs type, attributes and reason (missing: {error})"
-            ) from None
+            gap = Gap(entry["type"], frozenset(entry["attributes"]), bool(entry.get("replace", False)))
+            reason = entry["reason"].strip()
+        except (KeyError, TypeError, AttributeError):
+            gap = reason = None
+        if not gap or not reason:
+            raise CommandError(f"{file}: entry {entry!r} needs a type, a list of attributes and a reason")
+        gaps.append(gap)
     return gaps
 
 
@@ -223,8 +223,8 @@ def sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def require_plan(directory: Path, target: Target, release: str) -> Path:
-    """The saved plan in ``directory``, which must be of this layer, environment and commit.
+def require_plan(directory: Path, target: Target, commit: str) -> Path:
+    """The saved plan in ``directory``, which must be of this layer and environment, and of ``commit`` if that is given.
 
     Raises:
         CommandError: it is missing, was changed, or was made for something else.
@@ -244,9 +244,9 @@ def require_plan(directory: Path, target: Target, release: str) -> Path:
     made_for = Target(origin.layer, origin.environment)
     if made_for != target:
         raise CommandError(f"the plan in {directory} was made for {made_for}, this job applies {target}: {again}")
-    if origin.release != release:
+    if commit and origin.release != commit:
         raise CommandError(
-            f"the plan in {directory} was made from commit {origin.release[:12]}, this job deploys {release[:12]}: {again}"
+            f"the plan in {directory} was made from commit {origin.release[:12]}, this job deploys {commit[:12]}: {again}"
         )
     return plan
 
