@@ -185,15 +185,19 @@ def known_gaps(file: Path) -> list[Gap]:
     entries = (yaml.safe_load(file.read_text()) or {}).get("unchanged_plan", [])
     gaps = []
     for entry in entries:
-        try:
-            gap = Gap(entry["type"], frozenset(entry["attributes"]), bool(entry.get("replace", False)))
-            reason = entry["reason"].strip()
-        except (KeyError, TypeError, AttributeError):
-            gap = reason = None
-        if not gap or not reason:
+        gap = _gap(entry)
+        if gap is None:
             raise CommandError(f"{file}: entry {entry!r} needs a type, a list of attributes and a reason")
         gaps.append(gap)
     return gaps
+
+
+def _gap(entry: Any) -> Gap | None:
+    try:
+        gap = Gap(entry["type"], frozenset(entry["attributes"]), bool(entry.get("replace", False)))
+        return gap if entry["reason"].strip() else None
+    except (KeyError, TypeError, AttributeError):
+        return None
 
 
 # -- files -----------------------------------------------------------------------------------------------------------
@@ -246,7 +250,8 @@ def require_plan(directory: Path, target: Target, commit: str) -> Path:
         raise CommandError(f"the plan in {directory} was made for {made_for}, this job applies {target}: {again}")
     if commit and origin.release != commit:
         raise CommandError(
-            f"the plan in {directory} was made from commit {origin.release[:12]}, this job deploys {commit[:12]}: {again}"
+            f"the plan in {directory} was made from commit {origin.release[:12]}, this job deploys "
+            f"{commit[:12]}: {again}"
         )
     return plan
 
