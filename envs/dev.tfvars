@@ -1,0 +1,34 @@
+# Small and cheap; may be destroyed and made anew.
+environment = "dev"
+
+foundation = {
+  network = {
+    cidr = "10.20.0.0/16"
+    subnet_cidrs = {
+      private  = ["10.20.0.0/20", "10.20.16.0/20"]
+      database = ["10.20.56.0/24", "10.20.57.0/24"]
+      public   = ["10.20.60.0/24", "10.20.61.0/24"]
+    }
+    nat                 = "single"
+    interface_endpoints = []
+  }
+
+  database = {
+    instance_class        = "db.t4g.small"
+    storage_gib           = { initial = 20, max = 50 }
+    enable_multi_az       = false
+    enable_protection     = false
+    backup_retention_days = 3
+    insights_mode         = "standard"
+  }
+
+  alarms = {}
+
+  log_retention_days = 30
+}
+
+service = {
+  function = {
+    reserved_concurrency = 20
+  }
+}

@@ -1,0 +1,4 @@
+key                  = "foundation.tfstate"
+workspace_key_prefix = "foundation"
+encrypt              = true
+use_lockfile         = true

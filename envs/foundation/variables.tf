@@ -1,0 +1,81 @@
+variable "environment" {
+  description = "Name of the environment, which is also the name of the workspace."
+  type        = string
+
+  validation {
+    condition     = contains(["dev", "staging", "prod", "local"], var.environment)
+    error_message = "environment must be dev, staging, prod or local, not ${var.environment}."
+  }
+
+  # Also fires when a plan made in one workspace is applied in another: a plan carries its variables, not its workspace.
+  validation {
+    condition     = var.environment == terraform.workspace
+    error_message = "environment is ${var.environment}, but the workspace is ${terraform.workspace}: select the workspace ${var.environment} or take envs/${terraform.workspace}.tfvars."
+  }
+}
+
+variable "foundation" {
+  description = "Settings of this layer; modules/network and modules/database say what they mean and refuse what cannot be."
+  type = object({
+    network = object({
+      cidr                = string
+      subnet_cidrs        = object({ private = list(string), database = list(string), public = list(string) })
+      nat                 = string
+      interface_endpoints = set(string)
+      gitlab_cidr_blocks  = optional(list(string), ["0.0.0.0/0"])
+      dns_allow_list      = optional(list(string), [])
+    })
+    database = object({
+      instance_class              = string
+      storage_gib                 = object({ initial = number, max = number })
+      enable_multi_az             = bool
+      enable_protection           = bool
+      backup_retention_days       = number
+      insights_mode               = string
+      monitoring_interval_seconds = optional(number, 60)
+      password_version            = optional(number, 1)
+    })
+    alarms = object({
+      email_addresses_by_severity = optional(map(set(string)), {})
+    })
+    log_retention_days = number
+  })
+
+  validation {
+    condition     = var.environment != "prod" || var.foundation.database.enable_protection
+    error_message = "foundation.database.enable_protection must be true in prod: without it a plan may delete the database and leave no last snapshot."
+  }
+
+  validation {
+    condition     = var.environment != "prod" || var.foundation.database.backup_retention_days >= 7
+    error_message = "foundation.database.backup_retention_days must be at least 7 in prod."
+  }
+
+  validation {
+    condition     = length(setsubtract(keys(var.foundation.alarms.email_addresses_by_severity), ["critical", "warning"])) == 0
+    error_message = "foundation.alarms.email_addresses_by_severity knows the severities critical and warning."
+  }
+}
+
+variable "service" {
+  description = "Of the service layer's settings, what the database has to carry."
+  type = object({
+    function = object({
+      reserved_concurrency = number
+    })
+  })
+}
+
+variable "platform" {
+  description = "Where an emulated AWS platform's endpoints are; null on AWS."
+  type = object({
+    s3_use_path_style   = optional(bool, false)
+    database_host       = optional(string)
+    database_port       = optional(number)
+    database_proxy_host = optional(string)
+    database_proxy_port = optional(number)
+    issuer              = optional(string)
+    token_url           = optional(string)
+  })
+  default = null
+}

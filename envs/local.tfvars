@@ -1,0 +1,34 @@
+# The laptop platform.
+environment = "local"
+
+foundation = {
+  network = {
+    cidr = "10.23.0.0/16"
+    subnet_cidrs = {
+      private  = ["10.23.0.0/20", "10.23.16.0/20"]
+      database = ["10.23.56.0/24", "10.23.57.0/24"]
+      public   = ["10.23.60.0/24", "10.23.61.0/24"]
+    }
+    nat                 = "single"
+    interface_endpoints = ["lambda", "secretsmanager"]
+  }
+
+  database = {
+    instance_class        = "db.t3.medium"
+    storage_gib           = { initial = 20, max = 100 }
+    enable_multi_az       = true
+    enable_protection     = false
+    backup_retention_days = 7
+    insights_mode         = "standard"
+  }
+
+  alarms = {}
+
+  log_retention_days = 30
+}
+
+service = {
+  function = {
+    reserved_concurrency = 20
+  }
+}

@@ -1,0 +1,34 @@
+# Real consents.
+environment = "prod"
+
+foundation = {
+  network = {
+    cidr = "10.22.0.0/16"
+    subnet_cidrs = {
+      private  = ["10.22.0.0/20", "10.22.16.0/20", "10.22.32.0/20"]
+      database = ["10.22.56.0/24", "10.22.57.0/24", "10.22.58.0/24"]
+      public   = ["10.22.60.0/24", "10.22.61.0/24", "10.22.62.0/24"]
+    }
+    nat                 = "per_zone"
+    interface_endpoints = ["lambda", "secretsmanager", "ssm", "ssmmessages"]
+  }
+
+  database = {
+    instance_class        = "db.r6g.large"
+    storage_gib           = { initial = 100, max = 1000 }
+    enable_multi_az       = true
+    enable_protection     = true
+    backup_retention_days = 35
+    insights_mode         = "advanced"
+  }
+
+  alarms = {}
+
+  log_retention_days = 365
+}
+
+service = {
+  function = {
+    reserved_concurrency = 200
+  }
+}

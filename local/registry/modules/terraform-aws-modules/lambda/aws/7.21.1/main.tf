@@ -1,0 +1,91 @@
+# Stand-in for terraform-aws-modules/lambda/aws 7.21.1, of PMP's own making: the part that PMP uses, so that a network
+# without the registry can plan and apply. See local/registry/README.md.
+
+resource "aws_cloudwatch_log_group" "lambda" {
+  count = 1
+
+  name              = "/aws/lambda/${var.function_name}"
+  retention_in_days = var.cloudwatch_logs_retention_in_days
+  kms_key_id        = var.cloudwatch_logs_kms_key_id
+}
+
+resource "aws_lambda_function" "this" {
+  count = 1
+
+  function_name                  = var.function_name
+  description                    = var.description
+  role                           = var.lambda_role
+  handler                        = var.handler
+  runtime                        = var.runtime
+  architectures                  = var.architectures
+  memory_size                    = var.memory_size
+  timeout                        = var.timeout
+  reserved_concurrent_executions = var.reserved_concurrent_executions
+  package_type                   = "Zip"
+  s3_bucket                      = var.s3_existing_package["bucket"]
+  s3_key                         = var.s3_existing_package["key"]
+  s3_object_version              = lookup(var.s3_existing_package, "version_id", null)
+
+  ephemeral_storage {
+    size = 512
+  }
+
+  logging_config {
+    log_format = "Text"
+  }
+
+  dynamic "environment" {
+    for_each = length(var.environment_variables) > 0 ? [var.environment_variables] : []
+
+    content {
+      variables = environment.value
+    }
+  }
+
+  dynamic "tracing_config" {
+    for_each = var.tracing_mode[*]
+
+    content {
+      mode = tracing_config.value
+    }
+  }
+
+  dynamic "vpc_config" {
+    for_each = var.vpc_subnet_ids != null && var.vpc_security_group_ids != null ? [1] : []
+
+    content {
+      security_group_ids = var.vpc_security_group_ids
+      subnet_ids         = var.vpc_subnet_ids
+    }
+  }
+
+  tags = var.include_default_tag ? { terraform-aws-modules = "lambda" } : {}
+
+  # Invoked before the group exists, Lambda would make one of its own without retention or key.
+  depends_on = [aws_cloudwatch_log_group.lambda]
+}
+
+resource "aws_lambda_function_event_invoke_config" "this" {
+  for_each = var.create_async_event_config ? toset(["unqualified_alias"]) : toset([])
+
+  function_name                = aws_lambda_function.this[0].function_name
+  maximum_event_age_in_seconds = var.maximum_event_age_in_seconds
+  maximum_retry_attempts       = var.maximum_retry_attempts
+
+  dynamic "destination_config" {
+    for_each = var.destination_on_failure[*]
+
+    content {
+      on_failure {
+        destination = destination_config.value
+      }
+    }
+  }
+}
+
+resource "aws_lambda_function_recursion_config" "this" {
+  count = var.recursive_loop == "Allow" ? 1 : 0
+
+  function_name  = aws_lambda_function.this[0].function_name
+  recursive_loop = var.recursive_loop
+}

@@ -1,0 +1,129 @@
+data "aws_caller_identity" "this" {}
+
+data "aws_region" "this" {}
+
+locals {
+  account_id = data.aws_caller_identity.this.account_id
+  region     = data.aws_region.this.name
+  port       = 5432
+
+  # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Appendix.PostgreSQL.CommonDBATasks.Parameters.html
+  parameters = {
+    "rds.force_ssl" = "1"
+    # Slow statements and waits are logged; statements as such are not: CREATE ROLE would show a password.
+    "log_statement"              = "none"
+    "log_min_duration_statement" = "500"
+    "log_lock_waits"             = "1"
+    "log_connections"            = "1"
+    "log_disconnections"         = "1"
+    "log_temp_files"             = "10240"
+    # Parameters of a statement are personal data: e-mail addresses.
+    "log_parameter_max_length"          = "0"
+    "log_parameter_max_length_on_error" = "0"
+    # A transaction that its client forgot blocks vacuum and holds a connection of the pool.
+    "idle_in_transaction_session_timeout" = "60000"
+    # No statement outlives the longest run of a function, 900 s.
+    "statement_timeout" = "900000"
+  }
+}
+
+module "instance" {
+  source  = "terraform-aws-modules/rds/aws"
+  version = "6.13.1"
+
+  identifier                  = var.name
+  engine                      = "postgres"
+  engine_version              = var.engine_version
+  instance_class              = var.instance_class
+  db_name                     = "pmp"
+  port                        = local.port
+  multi_az                    = var.enable_multi_az
+  auto_minor_version_upgrade  = true
+  allow_major_version_upgrade = false
+  apply_immediately           = true
+  maintenance_window          = "sun:03:00-sun:04:00"
+
+  allocated_storage     = var.storage_gib.initial
+  max_allocated_storage = var.storage_gib.max
+  storage_type          = "gp3"
+  storage_encrypted     = true
+  kms_key_id            = var.kms_key_arn
+
+  db_subnet_group_name   = var.database_subnet_group_name
+  vpc_security_group_ids = [var.security_group_id_by_role.database]
+
+  username                            = "pmp_admin"
+  manage_master_user_password         = true
+  master_user_secret_kms_key_id       = var.kms_key_arn
+  iam_database_authentication_enabled = true
+  ca_cert_identifier                  = "rds-ca-rsa2048-g1"
+
+  backup_retention_period          = var.backup_retention_days
+  backup_window                    = "01:00-02:00"
+  copy_tags_to_snapshot            = true
+  delete_automated_backups         = !var.enable_protection
+  deletion_protection              = var.enable_protection
+  skip_final_snapshot              = !var.enable_protection
+  final_snapshot_identifier_prefix = "final"
+
+  # Performance Insights' console is gone, its metrics (DBLoad and its parts) are Database Insights'.
+  database_insights_mode                = var.insights_mode
+  performance_insights_enabled          = true
+  performance_insights_kms_key_id       = var.kms_key_arn
+  performance_insights_retention_period = var.insights_mode == "advanced" ? 465 : 7
+
+  monitoring_interval = var.monitoring_interval_seconds
+  monitoring_role_arn = aws_iam_role.monitoring.arn
+
+  enabled_cloudwatch_logs_exports        = ["postgresql", "upgrade"]
+  create_cloudwatch_log_group            = true
+  cloudwatch_log_group_retention_in_days = var.log_retention_days
+  cloudwatch_log_group_kms_key_id        = var.kms_key_arn
+
+  create_db_option_group          = false
+  family                          = "postgres16"
+  parameter_group_name            = var.name
+  parameter_group_use_name_prefix = true
+  parameter_group_description     = "PostgreSQL of ${var.name}"
+  parameters                      = [for name, value in local.parameters : { name = name, value = value }]
+}
+
+# The module can make this role, but under no path, and the delivery identity may make roles under /pmp/ only.
+resource "aws_iam_role" "monitoring" {
+  name                 = "${var.name}-database-monitoring"
+  path                 = "/pmp/"
+  description          = "Lets RDS Enhanced Monitoring write its samples"
+  permissions_boundary = var.permissions_boundary_arn
+
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Service = "monitoring.rds.amazonaws.com" }
+      Action    = "sts:AssumeRole"
+      Condition = { StringEquals = { "aws:SourceAccount" = local.account_id } }
+    }]
+  })
+}
+
+# RDSOSMetrics is one log group for all instances of an account and region, with a stream per instance.
+resource "aws_iam_role_policy" "monitoring" {
+  name = "write-samples"
+  role = aws_iam_role.monitoring.id
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Effect   = "Allow"
+        Action   = ["logs:CreateLogGroup", "logs:PutRetentionPolicy"]
+        Resource = "arn:aws:logs:${local.region}:${local.account_id}:log-group:RDS*"
+      },
+      {
+        Effect   = "Allow"
+        Action   = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:GetLogEvents", "logs:PutLogEvents"]
+        Resource = "arn:aws:logs:${local.region}:${local.account_id}:log-group:RDS*:log-stream:*"
+      },
+    ]
+  })
+}

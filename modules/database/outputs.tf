@@ -1,0 +1,52 @@
+output "database_identifier" {
+  description = "Identifier of the instance."
+  value       = module.instance.db_instance_identifier
+}
+
+output "database_host" {
+  description = "Host name of the instance: for migrations."
+  value       = module.instance.db_instance_address
+}
+
+output "database_port" {
+  description = "Port of the instance and of the proxy."
+  value       = local.port
+}
+
+output "database_name" {
+  description = "Name of the database."
+  value       = module.instance.db_instance_name
+}
+
+output "database_resource_id" {
+  description = "Immutable id of the instance, as IAM's `rds-db:connect` names it."
+  value       = module.instance.db_instance_resource_id
+}
+
+output "master_secret_arn" {
+  description = "ARN of the secret of pmp_admin, which RDS made and rotates."
+  value       = module.instance.db_instance_master_user_secret_arn
+}
+
+output "secret_arn_by_role" {
+  description = "ARNs of the secrets of `pmp_app` and `pmp_migrator`, JSON with username and password."
+  value       = { for role, secret in aws_secretsmanager_secret.this : role => secret.arn }
+}
+
+output "proxy_name" {
+  description = "Name of the proxy."
+  value       = aws_db_proxy.this.name
+}
+
+output "proxy_host" {
+  description = "Host name of the proxy: for the function."
+  value       = aws_db_proxy.this.endpoint
+
+  # The proxy answers only once it has its instance.
+  depends_on = [aws_db_proxy_target.this]
+}
+
+output "proxy_resource_id" {
+  description = "Id of the proxy (`prx-…`), as IAM's `rds-db:connect` names it."
+  value       = element(split(":", aws_db_proxy.this.arn), 6)
+}

@@ -1,0 +1,179 @@
+variable "name" {
+  description = "Identifier of the instance, and prefix of the names of what belongs to it, such as `pmp-dev`."
+  type        = string
+
+  validation {
+    condition     = can(regex("^pmp-[a-z0-9]+(-[a-z0-9]+)*$", var.name)) && length(var.name) <= 40
+    error_message = "name must be 'pmp-' and then lower-case letters, digits and single hyphens, at most 40 characters."
+  }
+}
+
+variable "environment" {
+  description = "Environment, as it stands in the names of the secrets: `pmp/<environment>/database/<role>`."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{1,20}$", var.environment))
+    error_message = "environment must be 2 to 21 lower-case letters, digits and hyphens."
+  }
+}
+
+variable "instance_class" {
+  description = "Class of the instance: db.t3, db.t4g, db.m6g or db.r6g; `modules/sizing` knows which."
+  type        = string
+
+  validation {
+    condition     = can(regex("^db[.](t3|t4g|m6g|r6g)[.](micro|small|medium|[0-9]*x?large)$", var.instance_class))
+    error_message = "instance_class must be of the families db.t3, db.t4g, db.m6g or db.r6g, such as db.t4g.medium."
+  }
+}
+
+variable "engine_version" {
+  description = "PostgreSQL version: the major alone follows RDS's default minor version."
+  type        = string
+  default     = "16"
+
+  validation {
+    condition     = can(regex("^16([.][0-9]+)?$", var.engine_version))
+    error_message = "engine_version must be 16 or 16.<minor>: PMP's SQL is tested on 15 and 16."
+  }
+}
+
+variable "storage_gib" {
+  description = "Storage in GiB: `initial`, and `max` up to which it grows by itself."
+  type = object({
+    initial = number
+    max     = number
+  })
+
+  validation {
+    condition     = var.storage_gib.initial >= 20 && var.storage_gib.max <= 65536
+    error_message = "storage_gib.initial must be at least 20 and storage_gib.max at most 65536: the bounds of gp3 in RDS."
+  }
+
+  validation {
+    condition     = var.storage_gib.max >= var.storage_gib.initial * 1.26
+    error_message = "storage_gib.max must be at least 26 % above initial: RDS refuses less, as it would never grow."
+  }
+}
+
+variable "enable_multi_az" {
+  description = "Whether a standby runs in a second zone."
+  type        = bool
+}
+
+variable "backup_retention_days" {
+  description = "Days of automated backups, and so of point-in-time recovery."
+  type        = number
+
+  validation {
+    condition     = var.backup_retention_days >= 1 && var.backup_retention_days <= 35
+    error_message = "backup_retention_days must be from 1 to 35: without backups there is no point-in-time recovery."
+  }
+}
+
+variable "enable_protection" {
+  description = "Whether the instance refuses to be deleted, leaves a last snapshot, and its secrets can be restored for 30 days."
+  type        = bool
+}
+
+variable "insights_mode" {
+  description = "Mode of CloudWatch Database Insights: `standard` (7 days of metrics) or `advanced` (465 days)."
+  type        = string
+  default     = "standard"
+
+  validation {
+    condition     = contains(["standard", "advanced"], var.insights_mode)
+    error_message = "insights_mode must be standard or advanced."
+  }
+}
+
+variable "monitoring_interval_seconds" {
+  description = "Seconds between two samples of Enhanced Monitoring."
+  type        = number
+  default     = 60
+
+  validation {
+    condition     = contains([1, 5, 10, 15, 30, 60], var.monitoring_interval_seconds)
+    error_message = "monitoring_interval_seconds must be 1, 5, 10, 15, 30 or 60."
+  }
+}
+
+variable "log_retention_days" {
+  description = "Days that PostgreSQL's and the proxy's logs are kept."
+  type        = number
+  default     = 365
+
+  validation {
+    condition     = contains([1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], var.log_retention_days)
+    error_message = "log_retention_days must be a retention that CloudWatch Logs knows: 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, …"
+  }
+}
+
+variable "proxy" {
+  description = "RDS Proxy: share of max_connections for its pool (from `modules/sizing`), how long a request waits for a connection, how long an idle client stays."
+  type = object({
+    max_connections_percent     = number
+    borrow_timeout_seconds      = optional(number, 4)
+    idle_client_timeout_seconds = optional(number, 180)
+  })
+
+  validation {
+    condition     = var.proxy.max_connections_percent >= 1 && var.proxy.max_connections_percent <= 100
+    error_message = "proxy.max_connections_percent must be from 1 to 100."
+  }
+
+  validation {
+    condition     = var.proxy.borrow_timeout_seconds >= 3 && var.proxy.borrow_timeout_seconds <= 5
+    error_message = "proxy.borrow_timeout_seconds must be from 3 to 5: it has to end before the function's socket does (10 s)."
+  }
+
+  validation {
+    condition     = var.proxy.idle_client_timeout_seconds >= 120 && var.proxy.idle_client_timeout_seconds <= 300
+    error_message = "proxy.idle_client_timeout_seconds must be from 120 to 300: a frozen function keeps its connection that long."
+  }
+}
+
+variable "password_version" {
+  description = "Raise it to give pmp_app and pmp_migrator new passwords; the next migration job sets them in the database."
+  type        = number
+  default     = 1
+
+  validation {
+    condition     = var.password_version >= 1 && floor(var.password_version) == var.password_version
+    error_message = "password_version must be a whole number from 1 up."
+  }
+}
+
+variable "database_subnet_group_name" {
+  description = "Name of the DB subnet group of the instance."
+  type        = string
+}
+
+variable "proxy_subnet_ids" {
+  description = "Ids of the subnets of the proxy, in at least two zones."
+  type        = list(string)
+
+  validation {
+    condition     = length(var.proxy_subnet_ids) >= 2
+    error_message = "proxy_subnet_ids must be at least two: RDS Proxy takes no fewer."
+  }
+}
+
+variable "security_group_id_by_role" {
+  description = "Ids of the security groups of the instance (`database`) and of the proxy (`proxy`)."
+  type = object({
+    database = string
+    proxy    = string
+  })
+}
+
+variable "kms_key_arn" {
+  description = "ARN of the KMS key of storage, secrets, logs and Performance Insights."
+  type        = string
+}
+
+variable "permissions_boundary_arn" {
+  description = "ARN of the permissions boundary of the roles made here."
+  type        = string
+}
