@@ -30,5 +30,15 @@ foundation = {
 service = {
   function = {
     reserved_concurrency = 200
+    memory_mb            = 1769
+    imports              = { retention_days = 30 }
+  }
+
+  api = {
+    subdomain = "api"
+    throttling_by_route = {
+      "POST /v1/exports" = { rate_per_second = 1, burst = 5 }
+      "POST /v1/imports" = { rate_per_second = 5, burst = 10 }
+    }
   }
 }

@@ -30,5 +30,15 @@ foundation = {
 service = {
   function = {
     reserved_concurrency = 50
+    memory_mb            = 1024
+    imports              = { enable_force_destroy = true }
+  }
+
+  api = {
+    subdomain = "api.staging"
+    throttling_by_route = {
+      "POST /v1/exports" = { rate_per_second = 1, burst = 5 }
+      "POST /v1/imports" = { rate_per_second = 5, burst = 10 }
+    }
   }
 }
