@@ -81,12 +81,11 @@ def plan(
     # The plan holds every value in clear: no other user of this machine may read it.
     saved.chmod(0o600)
     document = terraform.show_json(saved)
-    text = terraform.show_text(saved)
     found = plans.changes(document)
     origin = plans.Origin(target.layer, target.environment, release(), plans.sha256(saved))
-    plans.save(directory, origin, document, text)
-    if has_changes:
-        say(text)
+    plans.save(directory, origin, document, terraform.show_text(saved))
+    for change in found:
+        say(f"  {change}")
     try:
         plans.refuse_destruction(found)
         if refuse_changes:
@@ -101,10 +100,7 @@ def plan(
 def _refuse_changes(target: Target, found: list[plans.Change], *, has_changes: bool) -> None:
     unexplained = plans.unexplained(found)
     if unexplained:
-        listed = ", ".join(
-            f"{one.address} ({'/'.join(one.actions)}{': ' + ', '.join(one.attributes) if one.attributes else ''})"
-            for one in unexplained
-        )
+        listed = ", ".join(map(str, unexplained))
         raise CommandError(f"{target} is not as its code says, this would change: {listed}")
     if has_changes and not found:
         raise CommandError(f"{target} is not as its code says: outputs would change, see {plans.TEXT}")

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-_console = Console(soft_wrap=True, highlight=False, markup=False)
+_console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
 def say(text: str, style: str = "") -> None:

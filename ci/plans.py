@@ -41,6 +41,13 @@ class Change:
     attributes: tuple[str, ...]
     """Top-level attributes whose value differs, or is not known before the apply."""
 
+    def __str__(self) -> str:
+        if self.is_destroyed:
+            return f"{'-/+' if 'create' in self.actions else '-'} {self.address}"
+        if "update" in self.actions:
+            return f"~ {self.address} ({', '.join(self.attributes)})"
+        return f"{'+' if 'create' in self.actions else '·'} {self.address}"
+
     @property
     def is_destroyed(self) -> bool:
         """Whether the present resource goes away, replaced or not."""
