@@ -78,6 +78,11 @@ with _deferred_imports():
     from pg8000.core import NULL_BYTE, PORTAL, SYNC_MSG, Context, _flush, _write
     from pg8000.exceptions import DatabaseError, InterfaceError
 
+__all__ = [
+    "Connection", "DatabaseError", "InterfaceError", "after_commit", "authentication_token", "connect", "disconnect",
+    "error_code", "is_lost", "retry_read", "tls", "transaction",
+]  # fmt: skip
+
 
 class Connection(pg8000.native.Connection):  # type: ignore[misc]
     """pg8000's native connection whose parametrised statements are one round trip and one implicit transaction."""

@@ -59,7 +59,7 @@ def refresh() -> bool:
 
 
 def _claim(url: str) -> tuple[str | None, int | None, int] | None:
-    """Move the next attempt forward, which only one caller can do; what it needs to ask with, or None for the others."""
+    """Move the next attempt forward, which only one caller can do: what it needs to ask with; None for the others."""
     with database.transaction() as connection:
         connection.run("INSERT INTO pmp.upstream_cache (url) VALUES (:url) ON CONFLICT DO NOTHING", url=url)
         rows = connection.run(
@@ -143,6 +143,9 @@ _LISTS = {
 }
 
 
+_FLAGS = ("usesCookies", "cookieRefresh", "usesNonCookieAccess")
+
+
 def _check(document: Any, known_version: int | None) -> None:
     """Refuse what is not a whole vendor list, or older than the copy."""
     try:
@@ -153,9 +156,7 @@ def _check(document: Any, known_version: int | None) -> None:
         for identifier, vendor in vendors.items():
             whole = whole and str(vendor["id"]) == identifier and vendor["id"] > 0 and isinstance(vendor["name"], str)
             whole = whole and all(_are_integers(vendor.get(name, [])) for name in _LISTS.values())
-            whole = whole and all(
-                isinstance(vendor.get(name, False), bool) for name in ("usesCookies", "cookieRefresh")
-            )
+            whole = whole and all(isinstance(vendor.get(name, False), bool) for name in _FLAGS)
     except (TypeError, KeyError, AttributeError) as error:
         raise UpstreamError(f"not the shape of a vendor list: {type(error).__name__} {error}") from error
     if not whole:
@@ -210,21 +211,20 @@ def _keep(url: str, document: dict[str, Any] | None, etag: str | None, max_age: 
     """Swap the copy as a whole; without a document only note that it is still current."""
     try:
         with database.transaction() as connection:
+            version, rest = None, None
             if document is not None:
                 vendors = json.dumps([_vendor(vendor) for vendor in document["vendors"].values()])
                 connection.run(_SWAP, vendors=vendors)
-                rest = {name: value for name, value in document.items() if name != "vendors"}
-                connection.run(
-                    "UPDATE pmp.upstream_cache SET version = :version, document = :rest WHERE url = :url",
-                    url=url,
-                    version=document["vendorListVersion"],
-                    rest=json.dumps(rest),
-                )
+                version = document["vendorListVersion"]
+                rest = json.dumps({name: value for name, value in document.items() if name != "vendors"})
             connection.run(
-                "UPDATE pmp.upstream_cache SET etag = :etag, fetched_at = now(), failures = 0, last_error = NULL, "
-                "fresh_until = now() + :age * interval '1 second', next_attempt_at = now() + :age * interval '1 second' "
-                "WHERE url = :url",
+                "UPDATE pmp.upstream_cache SET version = coalesce(:version, version), "
+                "document = coalesce(:rest, document), etag = :etag, failures = 0, last_error = NULL, "
+                "fetched_at = now(), fresh_until = now() + :age * interval '1 second', "
+                "next_attempt_at = now() + :age * interval '1 second' WHERE url = :url",
                 url=url,
+                version=version,
+                rest=rest,
                 etag=etag,
                 age=max_age,
             )
@@ -237,7 +237,8 @@ def _keep(url: str, document: dict[str, Any] | None, etag: str | None, max_age: 
 def _postpone(url: str, failures: int, reason: str) -> int:
     """Set the next attempt; seconds until then."""
     longest = min(_LONGEST_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2 ** min(failures - 1, 10))
-    seconds = int(longest * random.uniform(0.5, 1.0))  # noqa: S311 - so that many clients do not come back at once
+    # Jitter, so that many clients do not come back at once.
+    seconds = int(longest * random.uniform(0.5, 1.0))  # noqa: S311
     with database.transaction() as connection:
         connection.run(
             "UPDATE pmp.upstream_cache SET failures = :failures, last_error = :reason, "
@@ -254,7 +255,8 @@ def edition(connection: Any) -> tuple[dict[str, Any], int] | None:
     """Which list the copy is, as the API shows it, and its age in seconds; None while there is no copy."""
     rows = connection.run(
         "SELECT version, document ->> 'lastUpdated', pmp.instant(fetched_at), fresh_until < now(), "
-        "extract(epoch FROM now() - fetched_at)::bigint FROM pmp.upstream_cache WHERE url = :url AND version IS NOT NULL",
+        "extract(epoch FROM now() - fetched_at)::bigint FROM pmp.upstream_cache "
+        "WHERE url = :url AND version IS NOT NULL",
         url=configuration().vendor_list_url,
     )
     if not rows:

@@ -1,10 +1,10 @@
-"""The HTTP API in front of the function, for tests: HTTP becomes its payload (version 2.0), answers become HTTP again.
+"""The HTTP API in front of the function, for tests: HTTP becomes its payload (version 2.0), answers become HTTP.
 
 In a test's own process: ``Gateway().post("/v1/users", {"email": …})``. As a server with worker processes of its own::
 
     python -m tests.support.gateway --port 24970 --workers 2
 
-A token is the base64url of its claims; nothing is signed here, so forged tokens are a matter of the real gateway's tests.
+A token is the base64url of its claims. Nothing is signed here: forged tokens are a matter of the real gateway's tests.
 """
 
 import argparse
@@ -121,12 +121,9 @@ class Gateway:
     def __init__(self, *, scope: str = ALL_SCOPES, client: str = "test-client") -> None:
         self.headers = {"Authorization": f"Bearer {token(scope, client)}"}
 
-    def request(
-        self, method: str, target: str, document: Any = None, *, body: bytes | None = None, **headers: str
-    ) -> Answer:
+    def request(self, method: str, target: str, document: Any = None, **headers: str) -> Answer:
         sent = dict(self.headers)
-        if document is not None:
-            body = json.dumps(document).encode()
+        body = document if document is None or isinstance(document, bytes) else json.dumps(document).encode()
         if body is not None:
             sent["Content-Type"] = "application/json"
         sent.update({name.replace("_", "-"): value for name, value in headers.items()})
@@ -168,7 +165,10 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD" and answer.status not in {204, 304}:
             self.wfile.write(answer.content)
 
-    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = do_OPTIONS = do_TRACE = _pass_on
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("do_"):
+            return self._pass_on
+        raise AttributeError(name)
 
 
 class _Server(HTTPServer):

@@ -1,4 +1,4 @@
-"""PostgreSQL with PMP's schema, and PgBouncer before it, for tests and benchmarks: TLS, roles and pooling as deployed."""
+"""PostgreSQL with PMP's schema, and PgBouncer before it, for tests and benchmarks; TLS, roles, pooling as deployed."""
 
 import os
 import secrets

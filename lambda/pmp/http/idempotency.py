@@ -25,30 +25,27 @@ def once(route: Callable[..., Response], request: Request, connection: Any, key:
         Problem: 409 while the first request is under way, 422 if the key was used for another request.
     """
     mark = fingerprint(request)
-    ((outcome, status, headers, body),) = connection.run(
-        "SELECT outcome, status, headers, body FROM pmp.claim_idempotency_key(:client, :key, :mark)",
-        client=request.client,
-        key=key,
-        mark=mark,
+    ((known,),) = connection.run(
+        "SELECT pmp.idempotency_begin(:client, :key, :mark)", client=request.client, key=key, mark=mark
     )
-    if outcome == "in_flight":
+    if known is None:
+        response = route(request, connection)
+        connection.run(
+            "SELECT pmp.idempotency_finish(:client, :key, :mark, :status, :headers, :body)",
+            client=request.client,
+            key=key,
+            mark=mark,
+            status=response.status,
+            headers=encode(response.headers).decode(),
+            body=(response.body() or b"").decode(),
+        )
+        return response
+    if known["state"] == "in_flight":
         detail = "the first request with this Idempotency-Key is under way; try again"
         raise Problem(409, "in-flight", detail, headers={"Retry-After": "1"})
-    if outcome == "mismatch":
+    if known["state"] == "mismatch":
         detail = "was used for another request; use a new key for a new request"
         error = {"header": "Idempotency-Key", "detail": detail}
         raise Problem(422, "key-reused", f"Idempotency-Key: {detail}", errors=[error])
-    if outcome == "replay":
-        return Response(status, headers={**headers, "Idempotency-Replayed": "true"}, content=body.encode())
-    response = route(request, connection)
-    connection.run(
-        "SELECT pmp.keep_answer(:client, :key, :mark, :status, :headers, :body, :subject)",
-        client=request.client,
-        key=key,
-        mark=mark,
-        status=response.status,
-        headers=encode(response.headers).decode(),
-        body=(response.body() or b"").decode(),
-        subject=response.subject,
-    )
-    return response
+    headers = {**known["headers"], "Idempotency-Replayed": "true"}
+    return Response(known["status"], headers=headers, content=known["body"].encode())

@@ -44,8 +44,6 @@ class Response:
     content: bytes | None = None
     """Instead of a document: bytes whose type stands in ``headers``."""
     compress: bool = False
-    subject: str | None = None
-    """The user whom it tells about: an erasure also removes the answer kept for its Idempotency-Key."""
 
     def body(self) -> bytes | None:
         """The bytes to send."""

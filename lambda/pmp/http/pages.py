@@ -16,18 +16,19 @@ def limit(request: Request) -> int:
 
 def page(
     request: Request,
-    rows: list[Any],
-    item: Callable[[Any], Any],
-    place: Callable[[Any], tuple[Any, ...]],
+    rows: list[dict[str, Any]],
+    place: Callable[[dict[str, Any]], tuple[Any, ...]],
+    *,
+    hidden: str = "",
     **more: Any,
 ) -> Response:
     """A page of a list.
 
     Args:
         request: with ``limit``.
-        rows: up to ``limit`` + 1 of them, in the list's order.
-        item: a row as the client sees it.
+        rows: documents, up to ``limit`` + 1 of them, in the list's order.
         place: a row's position in the order, JSON-encodable.
+        hidden: a member of the rows that only ``place`` needs.
         more: further members of the document.
     """
     shown = rows[: limit(request)]
@@ -36,7 +37,8 @@ def page(
     if following:
         query = urlencode({name: _text(value) for name, value in request.query.items()} | {"cursor": following})
         headers["Link"] = f'<{request.path}?{query}>; rel="next"'
-    return Response(200, {"items": [item(row) for row in shown], "next": following, **more}, headers)
+    items = [{name: value for name, value in row.items() if name != hidden} for row in shown] if hidden else shown
+    return Response(200, {"items": items, "next": following, **more}, headers)
 
 
 def _text(value: Any) -> str:

@@ -168,10 +168,11 @@ class Schemas:
                 found.append({"pointer": f"{pointer}/{escape(name[:100])}", "detail": f"is unknown; known are {known}"})
 
     def _one_of(self, value: Any, alternatives: list[dict[str, Any]], pointer: str, found: Errors) -> None:
-        outcomes = [self.errors(value, alternative, pointer) for alternative in alternatives]
+        outcomes: list[Errors] = [self.errors(value, alternative, pointer) for alternative in alternatives]
         if sum(not outcome for outcome in outcomes) != 1:
             found.append({"pointer": pointer, "detail": f"must be one of: {self._names(alternatives)}"})
-            found.extend(min(outcomes, key=len))
+            fewest = min(len(outcome) for outcome in outcomes)
+            found.extend(next(outcome for outcome in outcomes if len(outcome) == fewest))
 
     def _names(self, alternatives: list[dict[str, Any]]) -> str:
         return ", ".join(

@@ -13,8 +13,5 @@ def check_consents(request: Request, connection: Any) -> Response:
         {**check, "user": {"email": email.sought(check["user"]["email"])}} if "email" in check["user"] else check
         for check in request.body["checks"]
     ]
-    rows = connection.run(
-        "SELECT allowed, reason, pmp.instant(since) FROM pmp.check_choices(:checks) ORDER BY position",
-        checks=json.dumps(checks),
-    )
-    return Response(200, {"results": [{"allowed": row[0], "reason": row[1], "since": row[2]} for row in rows]})
+    ((results,),) = connection.run("SELECT pmp.check_consents(:checks)", checks=json.dumps(checks))
+    return Response(200, {"results": results})

@@ -32,15 +32,16 @@ def list_vendors(request: Request, connection: Any) -> Response:
     """GET /v1/vendors: all, or those that declare a purpose."""
     edition, age = _edition(connection)
     (after,) = position(request.query.get("cursor"), INTEGER)
-    arguments = {"after": min(after or 0, 2**31 - 1), "most": limit(request) + 1}
-    where = "id > :after"
-    if "purpose" in request.query:
-        where += " AND purposes @> ARRAY[(:purpose)::integer]"
-        arguments["purpose"] = request.query["purpose"]
+    purpose = request.query.get("purpose")
     rows = database.connect().run(
-        f"SELECT id, document FROM pmp.vendor WHERE {where} ORDER BY id LIMIT :most", **arguments
+        "SELECT document FROM pmp.vendor WHERE id > :after AND purposes @> (:purposes)::integer[] "
+        "ORDER BY id LIMIT :most",
+        after=min(after or 0, 2**31 - 1),
+        purposes=[] if purpose is None else [purpose],
+        most=limit(request) + 1,
     )
-    return _answer(request, page(request, rows, lambda row: row[1], lambda row: (row[0],), list=edition), age)
+    documents = [row[0] for row in rows]
+    return _answer(request, page(request, documents, lambda vendor: (vendor["id"],), list=edition), age)
 
 
 def get_vendor(request: Request, connection: Any) -> Response:

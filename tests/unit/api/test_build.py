@@ -1,0 +1,93 @@
+"""The zip: the same bytes every time, pure Python, complete, nothing in it that a client or a scanner should not find."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def load() -> ModuleType:
+    specification = importlib.util.spec_from_file_location("pmp_build", ROOT / "lambda" / "build.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path: Path = load().build(tmp_path_factory.mktemp("build"))[1]
+    return path
+
+
+def test_the_same_sources_give_the_same_bytes(bundle: Path, tmp_path: Path) -> None:
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HOME": str(tmp_path),
+        "TZ": "Asia/Tokyo",
+    }
+    for name in ("UV_CACHE_DIR", "UV_INDEX_URL", "UV_DEFAULT_INDEX", "PIP_INDEX_URL", "SSL_CERT_FILE"):
+        if name in os.environ:
+            environment[name] = os.environ[name]
+    command = f"umask 077; {sys.executable} lambda/build.py --output {tmp_path}/out"
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=True
+    )
+    digest = done.stdout.strip()
+    assert bundle.name == f"lambda-{digest}.zip"
+    assert (tmp_path / "out" / bundle.name).read_bytes() == bundle.read_bytes()
+    assert (tmp_path / "out" / "lambda.sha256").read_text() == f"{digest}\n"
+
+
+def test_it_holds_pure_python_and_no_more_than_is_used(bundle: Path) -> None:
+    names = zipfile.ZipFile(bundle).namelist()
+    assert names == sorted(names)
+    assert not [name for name in names if name.endswith((".so", ".pyc", ".pyd"))]
+    tops = {name.split("/")[0] for name in names}
+    assert {"pmp", "pg8000", "urllib3", "email_validator"} <= tops
+    assert not {"boto3", "botocore", "dns", "tests", "drf_spectacular_sidecar", "django"} & tops
+    assert bundle.stat().st_size < 1_000_000
+
+
+def test_it_runs_with_nothing_else_installed(bundle: Path) -> None:
+    script = (
+        "import sys; sys.path = [p for p in sys.path if 'site-packages' not in p]; sys.path.insert(0, sys.argv[1])\n"
+        "from pmp.handler import handler\n"
+        "def get(path):\n"
+        "    http = {'method': 'GET', 'path': path}\n"
+        "    return handler({'requestContext': {'http': http}, 'rawPath': path, 'headers': {}}, None)\n"
+        "for path in ['/v1/health', '/v1/openapi.json', '/docs', '/docs/swagger-ui-bundle.js', '/docs/start.js']:\n"
+        "    assert get(path)['statusCode'] == 200, get(path)\n"
+        "import pmp.vendors, pmp.email, urllib3, pkgutil, importlib, pmp\n"
+        "for module in pkgutil.walk_packages(pmp.__path__, 'pmp.'):\n"
+        "    if not module.name.startswith(('pmp.imports', 'pmp.exports')): importlib.import_module(module.name)\n"
+        "print(pmp.email.normalized('Grüße@EXAMPLE.com', ''))\n"
+    )
+    environment = {"PMP_ENVIRONMENT": "x", "PMP_DATABASE_HOST": "x", "PMP_DATABASE_NAME": "x", "PMP_DATABASE_USER": "x"}
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", script, str(bundle)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "Grüße@example.com"
+
+
+def test_compiled_code_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "fast.cpython-313-aarch64-linux-gnu.so").write_bytes(b"\x7fELF")
+    with pytest.raises(SystemExit, match="package/fast.*is compiled code, but the zip carries pure Python only"):
+        list(load()._packages(tmp_path))
+
+
+def test_a_changed_hash_is_refused(tmp_path: Path) -> None:
+    lock = tmp_path / "wrong.lock"
+    lock.write_text(f"six==1.17.0 --hash=sha256:{'0' * 64}\n")
+    with pytest.raises(SystemExit, match=r"uv could not install wrong\.lock"):
+        load()._install(lock, tmp_path / "target")

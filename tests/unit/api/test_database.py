@@ -1,0 +1,76 @@
+"""The connection's parts that need no server: the log-in token, the imports put off, what counts as lost."""
+
+import subprocess
+import sys
+import time
+
+import boto3
+import pytest
+
+from pmp import database
+
+
+@pytest.mark.parametrize("session_token", [None, "session/token+with=signs"])
+@pytest.mark.parametrize("user", ["pmp_app", "odd user+name"])
+def test_the_token_is_botocores(session_token: str | None, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
+    monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
+    if session_token:
+        monkeypatch.setenv("AWS_SESSION_TOKEN", session_token)
+    session = boto3.Session("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", session_token)
+    host = "pmp-dev.proxy-abc.eu-west-1.rds.amazonaws.com"
+    for _ in range(3):  # the second may change between the two
+        now = time.time()
+        theirs = session.client("rds", region_name="eu-west-1").generate_db_auth_token(host, 5432, user)
+        ours = database.authentication_token(host, 5432, user, "eu-west-1", now)
+        if int(now) == int(time.time()):
+            break
+    # The order of the query differs; what is signed is the sorted one.
+    assert _parts(ours) == _parts(theirs)
+
+
+def _parts(token: str) -> tuple[str, list[str]]:
+    host, _, query = token.partition("?")
+    return host, sorted(query.split("&"))
+
+
+def test_nothing_slow_is_imported_and_nothing_stays_replaced() -> None:
+    script = (
+        "import sys, pmp.http.router, pmp.http.routes.users, pmp.http.routes.events\n"
+        "slow = {'dateutil', 'scramp', 'asn1crypto', 'boto3', 'botocore', 'urllib3', 'email_validator', 'idna',"
+        " 'importlib.metadata', 'fastjsonschema', 'asyncio', 'logging'}\n"
+        "print(sorted(slow & sys.modules.keys()))\n"
+        "import dateutil.parser, scramp, importlib.metadata\n"
+        "print(dateutil.parser.parse('2026-01-01').year, scramp.ScramClient.__module__, importlib.metadata.version('pg8000'))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd="lambda")
+    first, second = done.stdout.splitlines()
+    assert first == "[]"
+    assert second.startswith("2026 scramp.core 1.")
+
+
+def test_an_instant_beyond_pythons_range_is_still_read() -> None:
+    from pg8000.converters import timestamptz_in
+
+    assert timestamptz_in("infinity") == "infinity"
+    assert timestamptz_in("2026-01-01 00:00:00+00:00:30") is not None
+
+
+@pytest.mark.parametrize(
+    ("error", "lost"),
+    [
+        (database.InterfaceError("network error"), True),
+        (TimeoutError(), True),
+        (ConnectionResetError(), True),
+        (database.DatabaseError({"C": "26000"}), True),
+        (database.DatabaseError({"C": "42P05"}), True),
+        (database.DatabaseError({"C": "08P01"}), True),
+        (database.DatabaseError({"C": "57P01"}), True),
+        (database.DatabaseError({"C": "23505"}), False),
+        (database.DatabaseError("text"), False),
+        (ValueError(), False),
+    ],
+)
+def test_what_makes_a_connection_unusable(error: Exception, lost: bool) -> None:
+    assert database.is_lost(error) is lost

@@ -1,0 +1,167 @@
+"""Reading requests and writing responses, without a database."""
+
+import base64
+import gzip
+import json
+from typing import Any
+
+import pytest
+
+from pmp.http.messages import (
+    INTEGER,
+    UUID,
+    Request,
+    Response,
+    conditional,
+    cursor,
+    encode,
+    parse_json,
+    parse_query,
+    position,
+    receive,
+    require_match,
+    send,
+)
+from pmp.http.problems import Problem
+from tests.support.gateway import payload
+
+
+def _request(**headers: str) -> Request:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Request("GET", "/v1/users", named, "", b"", "request-id")
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        (b"", "Expecting value"),
+        (b"{", "Expecting property name"),
+        (b'{"a": 1, "a": 2}', "the key 'a' stands twice"),
+        (b'{"b": {"a": 1, "a": 1}}', "the key 'a' stands twice"),
+        (b'{"a": NaN}', "NaN is no JSON"),
+        (b"[Infinity]", "Infinity is no JSON"),
+        (b"\xff\xfe", "it is not UTF-8 at byte 0"),
+        (b'\xef\xbb\xbf{"a": 1}', "BOM"),
+        (b"[" * 100_000, "it is nested too deep"),
+        (b'{"a":' * 50_000, "it is nested too deep"),
+        (b"9" * 10_000, "integer string conversion"),
+        (b"{} {}", "Extra data"),
+        (b"{'a': 1}", "Expecting property name"),
+    ],
+)
+def test_what_is_no_json_is_refused_with_a_reason(body: bytes, detail: str) -> None:
+    with pytest.raises(Problem, match="the body is no valid JSON") as caught:
+        parse_json(body)
+    assert caught.value.status == 400
+    assert detail in caught.value.detail
+
+
+def test_a_whole_number_is_an_integer_however_it_is_written() -> None:
+    assert parse_json(b"[1.0, 1e2, 1.5]") == [1, 100, 1.5]
+    assert [type(value) for value in parse_json(b"[1.0, 1e2, 1.5]")] == [int, int, float]
+    assert parse_json(b"1e400") == float("inf")
+
+
+def test_a_body_of_one_mebibyte_is_the_largest() -> None:
+    for encoded in (False, True):
+        event = payload("POST", "/v1/users", {}, None)
+        body = b"x" * (1024 * 1024)
+        event["body"] = base64.b64encode(body).decode() if encoded else body.decode()
+        event["isBase64Encoded"] = encoded
+        assert receive(event, "id").raw_body == body
+        event["body"] = base64.b64encode(body + b"x").decode() if encoded else (body + b"x").decode()
+        with pytest.raises(Problem) as caught:
+            receive(event, "id")
+        assert caught.value.status == 413
+
+
+def test_ten_megabytes_are_refused_unread() -> None:
+    event = payload("POST", "/v1/users", {}, None)
+    event["body"] = "é" * 10_000_000
+    with pytest.raises(Problem) as caught:
+        receive(event, "id")
+    assert caught.value.status == 413
+
+
+def test_a_named_stage_is_no_part_of_the_path() -> None:
+    event = payload("GET", "/live/v1/health", {}, None)
+    event["requestContext"]["stage"] = "live"
+    assert receive(event, "id").path == "/v1/health"
+
+
+@pytest.mark.parametrize("raw", ["a=%ff", "a=%c3%28"])
+def test_a_query_that_is_not_utf8_is_refused(raw: str) -> None:
+    with pytest.raises(Problem) as caught:
+        parse_query(raw)
+    assert caught.value.status == 400
+
+
+def test_a_cursor_leads_back() -> None:
+    assert position(cursor(5, 6), INTEGER, INTEGER) == (5, 6)
+    assert position(None, INTEGER, UUID) == (None, None)
+    identifier = "01a20aa5-7b3c-7a26-b54f-452299678f07"
+    assert position(cursor(identifier), UUID) == (identifier,)
+
+
+@pytest.mark.parametrize(
+    "text", ["x", "é", "AAAA", cursor("5"), cursor(5, 6), cursor(True), cursor(2**80), cursor(1.5),
+             base64.urlsafe_b64encode(b"{}").decode(), base64.urlsafe_b64encode(b"[" * 5000).decode()]
+)  # fmt: skip
+def test_a_made_up_cursor_is_refused(text: str) -> None:
+    with pytest.raises(Problem) as caught:
+        position(text, INTEGER)
+    assert caught.value.status == 422
+    assert caught.value.errors == [{"parameter": "cursor", "detail": "is not the `next` of a page of this list"}]
+
+
+def test_a_client_that_has_it_gets_304() -> None:
+    first = conditional(_request(), Response(200, {"a": 1}))
+    tag = first.headers["ETag"]
+    for known in (tag, f'"other", {tag}', f"W/{tag}", "*"):
+        again = conditional(_request(if_none_match=known), Response(200, {"a": 1}))
+        assert (again.status, again.body(), again.headers["ETag"]) == (304, None, tag)
+    assert conditional(_request(if_none_match=tag), Response(200, {"a": 2})).status == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "tag", "refused"),
+    [
+        ({}, '"a"', False),
+        ({"if_match": '"a"'}, '"a"', False),
+        ({"if_match": '"b", "a"'}, '"a"', False),
+        ({"if_match": "*"}, '"a"', False),
+        ({"if_match": "*"}, None, True),
+        ({"if_match": '"b"'}, '"a"', True),
+        ({"if_match": 'W/"a"'}, '"a"', True),  # If-Match compares strongly
+        ({"if_none_match": "*"}, None, False),
+        ({"if_none_match": "*"}, '"a"', True),
+    ],
+)
+def test_preconditions_of_a_write(headers: dict[str, str], tag: str | None, refused: bool) -> None:
+    if refused:
+        with pytest.raises(Problem) as caught:
+            require_match(_request(**headers), tag)
+        assert caught.value.status == 412
+    else:
+        require_match(_request(**headers), tag)
+
+
+def test_large_answers_are_compressed_for_who_can_read_it() -> None:
+    document = {"a": "b" * 20_000}
+    packed = send(Response(200, document, compress=True), _request(accept_encoding="br, gzip"))
+    assert packed["headers"]["Content-Encoding"] == "gzip"
+    assert packed["headers"]["Vary"] == "Accept-Encoding"
+    assert json.loads(gzip.decompress(base64.b64decode(packed["body"]))) == document
+    plain = send(Response(200, document, compress=True), _request())
+    assert json.loads(plain["body"]) == document
+    assert "Content-Encoding" not in plain["headers"]
+
+
+def test_an_echo_of_half_a_surrogate_pair_can_be_sent() -> None:
+    assert encode({"detail": "\ud800"}) == b'{"detail":"?"}'
+
+
+def test_answers_may_not_be_kept_or_sniffed() -> None:
+    sent: dict[str, Any] = send(Response(204), None)
+    assert sent["headers"] == {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+    assert "body" not in sent

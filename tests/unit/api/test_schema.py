@@ -1,0 +1,127 @@
+"""The schema interpreter against the reference implementation, over every schema that validates a request."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pmp.http.schema import ANNOTATIONS, KEYWORDS, Schemas, instant
+
+DOCUMENT: dict[str, Any] = json.loads(Path("lambda/pmp/openapi.json").read_text())
+SCHEMAS = Schemas(DOCUMENT)
+BODIES = sorted({operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+                 for methods in DOCUMENT["paths"].values() for operation in methods.values()
+                 if "requestBody" in operation})  # fmt: skip
+
+
+def _walk(schema: dict[str, Any]) -> Any:
+    schema = SCHEMAS.resolve(schema)
+    yield schema
+    for child in schema.get("properties", {}).values():
+        yield from _walk(child)
+    for child in schema.get("oneOf", ()):
+        yield from _walk(child)
+    if "items" in schema:
+        yield from _walk(schema["items"])
+
+
+def _request_schemas() -> Any:
+    for reference in BODIES:
+        yield from _walk({"$ref": reference})
+    for methods in DOCUMENT["paths"].values():
+        for operation in methods.values():
+            for parameter in operation.get("parameters", ()):
+                yield from _walk(SCHEMAS.resolve(parameter)["schema"])
+
+
+def test_requests_use_no_keyword_that_is_not_checked() -> None:
+    for schema in _request_schemas():
+        assert schema.keys() <= KEYWORDS | ANNOTATIONS, schema
+        assert schema.get("format", "uuid") in {"uuid", "date-time", "email"}, schema
+        assert schema.get("additionalProperties", False) is False
+
+
+def test_every_uuid_and_every_pattern_is_anchored() -> None:
+    for schema in _request_schemas():
+        assert schema.get("format") != "uuid" or "pattern" in schema
+        assert re.fullmatch(r"\^.*\$", schema.get("pattern", "^$")), schema
+
+
+names = st.sampled_from(["id", "email", "user", "consents", "enabled", "version", "checks", "consent", "occurred_at",
+                         "description", "channel", "expires_after_days", "format", "compression", "x/~y"])  # fmt: skip
+scalars = (
+    st.none() | st.booleans() | st.integers(-5, 2000) | st.floats(allow_nan=False, allow_infinity=False)
+    | st.sampled_from(["email_notifications", "Email", "a@b.cd", "ndjson", "gzip", "email", "", "x" * 300,
+                       "01a20aa5-7b3c-7a26-b54f-452299678f07", "01a20aa5-7b3c-7a26-b54f-452299678f07\n"])
+)  # fmt: skip
+documents = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=5), max_leaves=12
+)
+
+
+@pytest.mark.parametrize("reference", BODIES)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(data=st.data())
+def test_the_verdict_is_the_reference_implementations(reference: str, data: st.DataObject) -> None:
+    document = data.draw(documents)
+    if '"occurred_at"' in json.dumps(document) or '"as_of"' in json.dumps(document):
+        return  # instants are compared below; the reference only annotates them
+    validator = jsonschema.Draft202012Validator({**DOCUMENT, "$ref": reference})
+    # JSON knows one kind of number; parse_json makes 1.0 an integer before a schema sees it.
+    document = json.loads(
+        json.dumps(document), parse_float=lambda text: int(float(text)) if float(text) % 1 == 0 else float(text)
+    )
+    assert (SCHEMAS.errors(document, {"$ref": reference}) == []) == validator.is_valid(document)
+
+
+@pytest.mark.parametrize(
+    ("document", "pointer", "detail"),
+    [
+        ({}, "/email", "is missing"),
+        ({"email": 1}, "/email", "must be a string"),
+        ({"email": "a@b.c", "a/b~c": 1}, "/a~1b~0c", "is unknown; known are email"),
+        ({"email": "a\x00b"}, "/email", "must not hold the character U+0000"),
+        ({"email": "a\ud800b"}, "/email", "must not hold half of a surrogate pair"),
+        ({"email": "a" * 255}, "/email", "must have at most 254 characters"),
+        ([], "", "must be an object"),
+    ],
+)
+def test_an_error_points_at_what_is_wrong(document: Any, pointer: str, detail: str) -> None:
+    assert {"pointer": pointer, "detail": detail} in SCHEMAS.errors(document, {"$ref": "#/components/schemas/NewUser"})
+
+
+def test_all_errors_are_told_at_once() -> None:
+    event = {"user": {"id": "x"}, "consents": [{"id": "email_notifications", "enabled": "yes"}, {"id": "A"}], "more": 1}
+    pointers = {error["pointer"] for error in SCHEMAS.errors(event, {"$ref": "#/components/schemas/NewEvent"})}
+    assert pointers == {"/user/id", "/consents/0/enabled", "/consents/1/id", "/consents/1/enabled", "/more"}
+
+
+def test_a_thousand_errors_are_told_briefly() -> None:
+    found = SCHEMAS.errors({"checks": [{}] * 1000}, {"$ref": "#/components/schemas/Checks"})
+    assert 50 <= len(found) < 60
+
+
+def test_a_user_is_named_one_way() -> None:
+    both = {"id": "01a20aa5-7b3c-7a26-b54f-452299678f07", "email": "a@b.cd"}
+    found = SCHEMAS.errors({"checks": [{"user": both, "consent": "x"}]}, {"$ref": "#/components/schemas/Checks"})
+    assert found[0] == {"pointer": "/checks/0/user", "detail": "must be one of: {id}, {email}"}
+
+
+@pytest.mark.parametrize("text", ["2026-01-31T12:00:00Z", "2026-01-31t12:00:00z", "1970-01-01T00:00:00+00:00",
+                                  "2026-01-31T12:00:00.123456789-23:59", "9999-12-31T23:59:59Z"])  # fmt: skip
+def test_instants_that_exist(text: str) -> None:
+    assert instant(text).tzinfo is not None
+
+
+@pytest.mark.parametrize("text", ["", "2026-01-31", "2026-01-31T12:00:00", "2026-02-30T12:00:00Z", "2026-01-31 12:00:00Z",
+                                  "2026-01-31T12:00:60Z", "2026-01-31T24:00:00Z", "1969-12-31T23:59:59Z", "12026-01-31T12:00:00Z",
+                                  "9999-12-31T23:59:59-10:00", "2026-01-31T12:00:00+99:00", "2026-01-31T12:00:00Z\n",
+                                  "٢٠٢٦-01-31T12:00:00Z"])  # fmt: skip
+def test_instants_that_do_not(text: str) -> None:
+    with pytest.raises(ValueError, match="is "):
+        instant(text)

@@ -1,0 +1,106 @@
+"""The third party's double: its list has the true shape, its server the true headers and every failure."""
+
+import gzip
+import json
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from local.vendor_list.generator import generate
+from local.vendor_list.server import MODES, PATH, Server
+from pmp.vendors import UpstreamError, _check, _max_age
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server(0) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield running
+        running.shutdown()
+
+
+def ask(server: Server, body: Any = None, path: str = PATH, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    data = None if body is None else json.dumps(body).encode()
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    request = urllib.request.Request(f"http://127.0.0.1:{server.server_port}{path}", data, named)
+    try:
+        with urllib.request.urlopen(request, timeout=5) as response:
+            return response.status, dict(response.headers), response.read()
+    except urllib.error.HTTPError as error:
+        return error.code, dict(error.headers), error.read()
+
+
+def test_a_list_has_the_true_shape_and_size() -> None:
+    document = generate()
+    assert document == generate()
+    assert document != generate(seed=2)
+    assert len(document["vendors"]) == 700
+    assert 400_000 < len(json.dumps(document)) < 700_000
+    identifiers = sorted(int(identifier) for identifier in document["vendors"])
+    assert identifiers[-1] > 1200
+    assert {
+        len(document[name]) for name in ("purposes", "specialPurposes", "features", "specialFeatures", "stacks")
+    } == {11, 2, 3, 43}
+    for vendor in document["vendors"].values():
+        assert not set(vendor["purposes"]) & set(vendor["legIntPurposes"])
+        assert set(vendor["flexiblePurposes"]) <= set(vendor["purposes"]) | set(vendor["legIntPurposes"])
+    _check(document, None)
+
+
+def test_it_answers_with_the_true_headers(server: Server) -> None:
+    status, headers, body = ask(server, Accept_Encoding="gzip")
+    assert (status, headers["Cache-Control"], headers["Content-Encoding"]) == (200, "max-age=604800", "gzip")
+    assert json.loads(gzip.decompress(body))["vendorListVersion"] == 100
+    assert ask(server, If_None_Match=headers["ETag"])[0] == 304
+    assert "Content-Encoding" not in ask(server)[1]
+    assert ask(server, path="/v3/other.json")[0] == 403
+
+
+def test_it_fails_as_told(server: Server) -> None:
+    assert ask(server, {"mode": "down"}, "/control")[0] == 200
+    assert ask(server)[0] == 503
+    ask(server, {"mode": "forbidden"}, "/control")
+    assert ask(server)[0] == 403
+    ask(server, {"mode": "malformed"}, "/control")
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(ask(server)[2])
+    ask(server, {"mode": "regressing"}, "/control")
+    assert json.loads(ask(server)[2])["vendorListVersion"] == 90
+    ask(server, {"mode": "slow", "delay_seconds": 0.2}, "/control")
+    assert ask(server)[0] == 200
+    status, _, body = ask(server, {"mode": "sulking"}, "/control")
+    assert status == 422
+    assert all(mode in body.decode() for mode in MODES)
+    assert ask(server, [], "/control")[0] == 422
+
+
+@pytest.mark.parametrize("change", [
+    {"vendors": {}}, {"vendors": []}, {"vendorListVersion": "7"}, {"vendorListVersion": True}, {"lastUpdated": None},
+    {"gvlSpecificationVersion": 2}, {"vendors": {"1": {"id": 2, "name": "x"}}}, {"vendors": {"1": {"id": 1}}},
+    {"vendors": {"1": {"id": 1, "name": "x", "purposes": ["1"]}}}, {"vendors": {"1": {"id": 1, "name": "x", "usesCookies": 1}}},
+    {"vendors": {"1": None}}, {"vendors": {"x": {"id": "x", "name": "x"}}},
+])  # fmt: skip
+def test_what_is_no_vendor_list_is_refused(change: dict[str, Any]) -> None:
+    document = generate(vendors=3)
+    _check(document, 100)
+    with pytest.raises(UpstreamError):
+        _check(document | change, 100)
+
+
+def test_an_older_list_is_refused() -> None:
+    with pytest.raises(UpstreamError, match="version 100 is older than ours, 101"):
+        _check(generate(vendors=3), 101)
+
+
+@pytest.mark.parametrize("header", ["max-age=60", "public, max-age=60, must-revalidate", "Max-Age=60"])
+def test_the_lifetime_is_the_responses(header: str) -> None:
+    assert _max_age(header) == 60
+
+
+@pytest.mark.parametrize("header", ["", "no-store", "max-age=-1", "max-age=x", "max-age=99999999999999"])
+def test_without_a_lifetime_a_copy_lives_for_a_day(header: str) -> None:
+    assert _max_age(header) == 86400
