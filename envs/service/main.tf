@@ -1,0 +1,83 @@
+locals {
+  name    = "pmp-${var.environment}"
+  api_url = "https://${local.domain_name}${local.api_port == 443 ? "" : ":${local.api_port}"}"
+
+  domain_name = "${var.service.api.subdomain}.${local.account["hosted_zone_name"]}"
+  api_port    = try(var.platform.api_port, 443)
+}
+
+# Refuses a concurrency that the database cannot carry, and says how much the API may let through.
+module "sizing" {
+  source = "../../modules/sizing"
+
+  instance_class       = var.foundation.database.instance_class
+  reserved_concurrency = var.service.function.reserved_concurrency
+}
+
+module "function" {
+  source = "../../modules/function"
+
+  name        = local.name
+  environment = var.environment
+  code = {
+    bucket_name = local.account["deployment_bucket_name"]
+    sha256      = var.code_sha256
+    release     = var.release
+  }
+
+  memory_mb            = var.service.function.memory_mb
+  timeout_seconds      = var.service.function.timeout_seconds
+  reserved_concurrency = module.sizing.reserved_concurrency
+  network = {
+    subnet_ids        = split(",", local.foundation["private_subnet_ids"])
+    security_group_id = local.foundation["function_security_group_id"]
+  }
+  database = {
+    host              = local.foundation["database_proxy_host"]
+    port              = tonumber(local.foundation["database_proxy_port"])
+    name              = local.foundation["database_name"]
+    proxy_resource_id = local.foundation["database_proxy_resource_id"]
+  }
+
+  api_url               = local.api_url
+  vendor_list_url       = try(coalesce(try(var.platform.vendor_list_url, null), var.service.function.vendor_list_url), null)
+  environment_variables = try(var.platform.function_environment, {})
+  imports               = var.service.function.imports
+  schedules             = var.service.function.schedules
+
+  log_retention_days       = var.foundation.log_retention_days
+  kms_key_arn              = local.foundation["kms_key_arn"]
+  permissions_boundary_arn = local.account["permissions_boundary_arn"]
+}
+
+module "api" {
+  source = "../../modules/api"
+  providers = {
+    aws     = aws
+    aws.dns = aws.dns
+  }
+
+  name        = local.name
+  domain_name = local.domain_name
+  hosted_zone = {
+    id   = local.account["hosted_zone_id"]
+    name = local.account["hosted_zone_name"]
+  }
+
+  openapi       = file("${path.root}/../../lambda/pmp/openapi.json")
+  function_arn  = module.function.function_arn
+  function_name = module.function.function_name
+  issuer        = local.foundation["issuer"]
+  audience      = local.audience
+
+  throttling = {
+    rate_per_second = try(var.service.api.throttling.rate_per_second, module.sizing.throttling.rate_limit)
+    burst           = try(var.service.api.throttling.burst, module.sizing.throttling.burst_limit)
+    by_route        = var.service.api.throttling_by_route
+  }
+  cors       = var.service.api.cors
+  truststore = var.service.api.truststore
+
+  log_retention_days = var.foundation.log_retention_days
+  kms_key_arn        = local.foundation["kms_key_arn"]
+}

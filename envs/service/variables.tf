@@ -1,0 +1,100 @@
+variable "environment" {
+  description = "Name of the environment, which is also the name of the workspace."
+  type        = string
+
+  validation {
+    condition     = contains(["dev", "staging", "prod", "local"], var.environment)
+    error_message = "environment must be dev, staging, prod or local, not ${var.environment}."
+  }
+
+  # Also fires when a plan made in one workspace is applied in another: a plan carries its variables, not its workspace.
+  validation {
+    condition     = var.environment == terraform.workspace
+    error_message = "environment is ${var.environment}, but the workspace is ${terraform.workspace}: select the workspace ${var.environment} or take envs/${terraform.workspace}.tfvars."
+  }
+}
+
+variable "release" {
+  description = "Full SHA of the commit that is deployed."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[0-9a-f]{40}$", var.release))
+    error_message = "release must be a full commit SHA of 40 hexadecimal digits, not ${var.release}: take 'git rev-parse HEAD'."
+  }
+}
+
+variable "code_sha256" {
+  description = "SHA-256 (hexadecimal) of the zip to run, which lies in the deployment bucket as `lambda/<sha256>.zip`."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[0-9a-f]{64}$", var.code_sha256))
+    error_message = "code_sha256 must be a SHA-256 in 64 hexadecimal digits, not ${var.code_sha256}: 'python -m ci package' prints it."
+  }
+}
+
+variable "foundation" {
+  description = "Of the foundation layer's settings, what this layer follows."
+  type = object({
+    database = object({
+      instance_class = string
+    })
+    log_retention_days = number
+  })
+}
+
+variable "service" {
+  description = "Settings of this layer; modules/function and modules/api say what they mean and refuse what cannot be. Throttling follows from the database unless `throttling` is given."
+  type = object({
+    function = object({
+      reserved_concurrency = number
+      memory_mb            = optional(number, 1024)
+      timeout_seconds      = optional(number, 300)
+      vendor_list_url      = optional(string)
+      imports = optional(object({
+        retention_days       = optional(number, 30)
+        enable_force_destroy = optional(bool, false)
+      }), {})
+      schedules = optional(object({
+        refresh_vendors = optional(string, "rate(15 minutes)")
+        housekeeping    = optional(string, "rate(1 hour)")
+      }), {})
+    })
+    api = object({
+      subdomain            = string
+      hosted_zone_role_arn = optional(string)
+      throttling           = optional(object({ rate_per_second = number, burst = number }))
+      throttling_by_route  = optional(map(object({ rate_per_second = number, burst = number })), {})
+      cors = optional(object({
+        allow_origins = list(string)
+        max_age       = optional(number, 600)
+      }))
+      truststore = optional(object({
+        uri     = string
+        version = optional(string)
+      }))
+    })
+  })
+
+  validation {
+    condition     = can(regex("^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$", var.service.api.subdomain))
+    error_message = "service.api.subdomain must be the part of the API's domain before the hosted zone's name, such as api.dev."
+  }
+
+  validation {
+    condition     = var.environment != "prod" || !var.service.function.imports.enable_force_destroy
+    error_message = "service.function.imports.enable_force_destroy must be false in prod: a destroy would take uploads with it."
+  }
+}
+
+variable "platform" {
+  description = "How an emulated AWS platform differs; null on AWS."
+  type = object({
+    s3_use_path_style    = optional(bool, false)
+    api_port             = optional(number, 443)
+    vendor_list_url      = optional(string)
+    function_environment = optional(map(string), {})
+  })
+  default = null
+}

@@ -1,0 +1,39 @@
+terraform {
+  required_version = ">= 1.11.0, < 2.0.0"
+
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = "~> 5.100"
+    }
+  }
+
+  # Settings: backend.hcl, and bucket, key and region from the job (they differ by account).
+  backend "s3" {}
+}
+
+# Region and credentials come from the standard AWS_* variables.
+provider "aws" {
+  s3_use_path_style = try(var.platform.s3_use_path_style, false)
+
+  default_tags {
+    tags = {
+      Project     = "pmp"
+      Environment = var.environment
+      Layer       = "service"
+    }
+  }
+}
+
+# Changes records of the hosted zone, which may live in another account.
+provider "aws" {
+  alias = "dns"
+
+  dynamic "assume_role" {
+    for_each = var.service.api.hosted_zone_role_arn[*]
+
+    content {
+      role_arn = assume_role.value
+    }
+  }
+}

@@ -1,0 +1,42 @@
+resource "aws_acm_certificate" "this" {
+  domain_name       = var.domain_name
+  validation_method = "DNS"
+
+  lifecycle {
+    create_before_destroy = true
+  }
+}
+
+resource "aws_route53_record" "validation" {
+  for_each = {
+    for option in aws_acm_certificate.this.domain_validation_options : option.domain_name => option
+  }
+  provider = aws.dns
+
+  zone_id         = var.hosted_zone.id
+  name            = each.value.resource_record_name
+  type            = each.value.resource_record_type
+  records         = [each.value.resource_record_value]
+  ttl             = 60
+  allow_overwrite = true
+}
+
+resource "aws_acm_certificate_validation" "this" {
+  certificate_arn         = aws_acm_certificate.this.arn
+  validation_record_fqdns = [for record in aws_route53_record.validation : record.fqdn]
+}
+
+resource "aws_route53_record" "api" {
+  for_each = toset(["A", "AAAA"])
+  provider = aws.dns
+
+  zone_id = var.hosted_zone.id
+  name    = var.domain_name
+  type    = each.key
+
+  alias {
+    name                   = module.api.domain_name_target_domain_name
+    zone_id                = module.api.domain_name_hosted_zone_id
+    evaluate_target_health = false
+  }
+}

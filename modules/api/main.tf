@@ -1,0 +1,135 @@
+# The HTTP API: routes and scopes come from the OpenAPI document, every route is answered by the one function.
+
+locals {
+  # "GET /v1/users/{id}" => the scopes that a token must carry; null where the operation is public.
+  operations = merge([
+    for path, methods in jsondecode(var.openapi).paths : {
+      for method, operation in methods : "${upper(method)} ${path}" => {
+        id     = try(operation.operationId, null)
+        scopes = length(try(operation.security, [])) == 0 ? null : one(values(operation.security[0]))
+      } if contains(["get", "put", "post", "delete", "patch", "head", "options"], method)
+    }
+  ]...)
+
+  integration = {
+    uri                    = var.function_arn
+    payload_format_version = "2.0"
+    # HTTP APIs wait 30 s at most; the function's own limits for a request are below this.
+    timeout_milliseconds = 29000
+  }
+}
+
+module "api" {
+  source  = "terraform-aws-modules/apigateway-v2/aws"
+  version = "5.5.0"
+
+  name          = var.name
+  description   = "Preference management platform"
+  protocol_type = "HTTP"
+
+  # Only the custom domain answers.
+  disable_execute_api_endpoint = true
+  domain_name                  = aws_acm_certificate.this.domain_name
+  domain_name_certificate_arn  = aws_acm_certificate_validation.this.certificate_arn
+  mutual_tls_authentication = var.truststore == null ? {} : {
+    for key, value in { truststore_uri = var.truststore.uri, truststore_version = var.truststore.version } : key => value if value != null
+  }
+
+  # Made here, because the zone may be another provider's.
+  create_certificate    = false
+  create_domain_records = false
+
+  authorizers = {
+    jwt = {
+      name             = "jwt"
+      authorizer_type  = "JWT"
+      identity_sources = ["$request.header.Authorization"]
+      jwt_configuration = {
+        audience = var.audience
+        issuer   = var.issuer
+      }
+    }
+  }
+
+  routes = merge(
+    {
+      for route_key, operation in local.operations : route_key => {
+        operation_name         = operation.id
+        authorization_type     = operation.scopes == null ? "NONE" : "JWT"
+        authorization_scopes   = operation.scopes == null ? [] : operation.scopes
+        authorizer_key         = operation.scopes == null ? null : "jwt"
+        throttling_rate_limit  = try(var.throttling.by_route[route_key].rate_per_second, null)
+        throttling_burst_limit = try(var.throttling.by_route[route_key].burst, null)
+        integration            = local.integration
+      }
+    },
+    {
+      # What no operation matches: the function answers with a problem document (404, 405), and knows no claims there.
+      "$default" = {
+        operation_name         = null
+        authorization_type     = "NONE"
+        authorization_scopes   = []
+        authorizer_key         = null
+        throttling_rate_limit  = null
+        throttling_burst_limit = null
+        integration            = local.integration
+      }
+    },
+  )
+
+  stage_default_route_settings = {
+    detailed_metrics_enabled = true
+    throttling_rate_limit    = var.throttling.rate_per_second
+    throttling_burst_limit   = var.throttling.burst
+  }
+
+  stage_access_log_settings = {
+    log_group_name              = "/aws/apigateway/${var.name}"
+    log_group_retention_in_days = var.log_retention_days
+    log_group_kms_key_id        = var.kms_key_arn
+    format                      = jsonencode(local.access_log)
+  }
+
+  cors_configuration = var.cors == null ? null : {
+    allow_origins     = var.cors.allow_origins
+    allow_methods     = ["DELETE", "GET", "OPTIONS", "POST", "PUT"]
+    allow_headers     = ["authorization", "content-type", "idempotency-key", "if-match", "if-none-match"]
+    expose_headers    = ["etag", "location", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "retry-after"]
+    allow_credentials = false
+    max_age           = var.cors.max_age
+  }
+}
+
+locals {
+  # What it takes to tell who asked for what, who answered (gateway, authorizer or function), and how long each took.
+  access_log = {
+    requestTime        = "$context.requestTime"
+    requestId          = "$context.requestId"
+    sourceIp           = "$context.identity.sourceIp"
+    userAgent          = "$context.identity.userAgent"
+    clientId           = "$context.authorizer.claims.client_id"
+    method             = "$context.httpMethod"
+    path               = "$context.path"
+    routeKey           = "$context.routeKey"
+    protocol           = "$context.protocol"
+    domainName         = "$context.domainName"
+    status             = "$context.status"
+    responseLength     = "$context.responseLength"
+    responseLatency    = "$context.responseLatency"
+    integrationStatus  = "$context.integration.status"
+    integrationLatency = "$context.integration.latency"
+    integrationError   = "$context.integration.error"
+    functionRequestId  = "$context.integration.requestId"
+    authorizerError    = "$context.authorizer.error"
+    errorMessage       = "$context.error.message"
+    errorResponseType  = "$context.error.responseType"
+  }
+}
+
+resource "aws_lambda_permission" "api" {
+  statement_id  = "api"
+  action        = "lambda:InvokeFunction"
+  function_name = var.function_name
+  principal     = "apigateway.amazonaws.com"
+  source_arn    = "${module.api.api_execution_arn}/*"
+}

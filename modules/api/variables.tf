@@ -1,0 +1,127 @@
+variable "name" {
+  description = "Name of the API, such as `pmp-dev`."
+  type        = string
+}
+
+variable "domain_name" {
+  description = "Custom domain that the API answers on; it must lie in the hosted zone."
+  type        = string
+
+  validation {
+    condition     = endswith(var.domain_name, ".${var.hosted_zone.name}")
+    error_message = "The API's domain ${var.domain_name} does not lie in the hosted zone ${var.hosted_zone.name}: change service.api.subdomain or the account layer's hosted_zone_name."
+  }
+}
+
+variable "hosted_zone" {
+  description = "Route 53 zone of the domain, reached through the provider `aws.dns`."
+  type = object({
+    id   = string
+    name = string
+  })
+}
+
+variable "openapi" {
+  description = "OpenAPI document (JSON). Its paths become routes, and the scopes of each operation's first security requirement what a token must carry; `security: []` makes a route public."
+  type        = string
+
+  validation {
+    condition     = can(jsondecode(var.openapi).paths) && length(try(jsondecode(var.openapi).paths, {})) > 0
+    error_message = "openapi must be an OpenAPI document in JSON that has paths."
+  }
+}
+
+variable "function_arn" {
+  description = "Function that answers every route."
+  type        = string
+}
+
+variable "function_name" {
+  description = "Name of that function: the API gets the permission to invoke it."
+  type        = string
+}
+
+variable "issuer" {
+  description = "Issuer whose tokens are trusted."
+  type        = string
+
+  validation {
+    condition     = startswith(var.issuer, "https://")
+    error_message = "issuer must be an https address."
+  }
+}
+
+variable "audience" {
+  description = "OAuth client ids whose tokens are accepted."
+  type        = list(string)
+
+  validation {
+    condition     = length(var.audience) > 0
+    error_message = "No API client exists, so no token could ever be accepted: make one with 'python -m ci client NAME' first."
+  }
+}
+
+variable "throttling" {
+  description = "Requests per second that the stage lets through, and the burst above it; `by_route` narrows single routes, such as `POST /v1/exports`."
+  type = object({
+    rate_per_second = number
+    burst           = number
+    by_route        = optional(map(object({ rate_per_second = number, burst = number })), {})
+  })
+
+  validation {
+    condition = alltrue([
+      for limit in concat([var.throttling], values(var.throttling.by_route)) : limit.rate_per_second >= 1 && limit.burst >= 1
+    ])
+    error_message = "throttling: every rate_per_second and burst must be at least 1, else nothing is let through."
+  }
+
+  validation {
+    condition     = length(setsubtract(keys(var.throttling.by_route), keys(local.operations))) == 0
+    error_message = "throttling.by_route names routes that the OpenAPI document does not have: ${join(", ", setsubtract(keys(var.throttling.by_route), keys(local.operations)))}."
+  }
+}
+
+variable "cors" {
+  description = "Origins whose browsers may call the API, such as `https://preferences.example.com`; null for none."
+  type = object({
+    allow_origins = list(string)
+    max_age       = optional(number, 600)
+  })
+  default = null
+
+  validation {
+    condition     = alltrue([for origin in try(var.cors.allow_origins, []) : can(regex("^https://[^/*]+$", origin))])
+    error_message = "cors.allow_origins must be https origins without a path or wildcard: tokens travel with these requests."
+  }
+}
+
+variable "truststore" {
+  description = "Certificate authorities that clients must prove a certificate of (mutual TLS): `uri` (s3://bucket/key.pem) and object `version`; null for none."
+  type = object({
+    uri     = string
+    version = optional(string)
+  })
+  default = null
+
+  validation {
+    condition     = var.truststore == null || can(regex("^s3://[^/]+/.+$", var.truststore.uri))
+    error_message = "truststore.uri must be s3://<bucket>/<key>."
+  }
+}
+
+variable "log_retention_days" {
+  description = "Days that access logs are kept."
+  type        = number
+  default     = 365
+
+  validation {
+    condition     = contains([7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731], var.log_retention_days)
+    error_message = "log_retention_days must be one of CloudWatch's: 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545 or 731."
+  }
+}
+
+variable "kms_key_arn" {
+  description = "Key of the access logs."
+  type        = string
+}

@@ -1,0 +1,12 @@
+terraform {
+  required_version = ">= 1.11.0, < 2.0.0"
+
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = "~> 5.100"
+      # The hosted zone may live in another account: aws.dns is a provider that may change its records.
+      configuration_aliases = [aws.dns]
+    }
+  }
+}

@@ -1,0 +1,120 @@
+# imports/ is what clients upload; rejects/ and exports/ are what the function writes. All of it is personal data, so it
+# expires.
+resource "aws_s3_bucket" "imports" {
+  # checkov:skip=CKV_AWS_144: transit data that expires within weeks; the database is the record
+  # checkov:skip=CKV_AWS_18: CloudTrail's data events log it where a company wants that
+  bucket        = local.imports_bucket
+  force_destroy = var.imports.enable_force_destroy
+}
+
+resource "aws_s3_bucket_versioning" "imports" {
+  bucket = aws_s3_bucket.imports.id
+
+  versioning_configuration {
+    status = "Enabled"
+  }
+}
+
+resource "aws_s3_bucket_server_side_encryption_configuration" "imports" {
+  bucket = aws_s3_bucket.imports.id
+
+  rule {
+    bucket_key_enabled = true
+
+    apply_server_side_encryption_by_default {
+      sse_algorithm     = "aws:kms"
+      kms_master_key_id = var.kms_key_arn
+    }
+  }
+}
+
+resource "aws_s3_bucket_public_access_block" "imports" {
+  bucket                  = aws_s3_bucket.imports.id
+  block_public_acls       = true
+  block_public_policy     = true
+  ignore_public_acls      = true
+  restrict_public_buckets = true
+}
+
+resource "aws_s3_bucket_ownership_controls" "imports" {
+  bucket = aws_s3_bucket.imports.id
+
+  rule {
+    object_ownership = "BucketOwnerEnforced"
+  }
+}
+
+resource "aws_s3_bucket_lifecycle_configuration" "imports" {
+  bucket = aws_s3_bucket.imports.id
+
+  rule {
+    id     = "expire"
+    status = "Enabled"
+
+    filter {}
+
+    expiration {
+      days = var.imports.retention_days
+    }
+
+    noncurrent_version_expiration {
+      noncurrent_days = 1
+    }
+
+    abort_incomplete_multipart_upload {
+      days_after_initiation = 1
+    }
+  }
+
+  depends_on = [aws_s3_bucket_versioning.imports]
+}
+
+resource "aws_s3_bucket_policy" "imports" {
+  bucket = aws_s3_bucket.imports.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid       = "DenyPlaintextTransport"
+        Effect    = "Deny"
+        Principal = "*"
+        Action    = "s3:*"
+        Resource  = [aws_s3_bucket.imports.arn, "${aws_s3_bucket.imports.arn}/*"]
+        Condition = { Bool = { "aws:SecureTransport" = "false" } }
+      },
+      {
+        Sid       = "DenyOldTls"
+        Effect    = "Deny"
+        Principal = "*"
+        Action    = "s3:*"
+        Resource  = [aws_s3_bucket.imports.arn, "${aws_s3_bucket.imports.arn}/*"]
+        Condition = { NumericLessThan = { "s3:TlsVersion" = "1.2" } }
+      },
+    ]
+  })
+
+  depends_on = [aws_s3_bucket_public_access_block.imports]
+}
+
+resource "aws_lambda_permission" "imports" {
+  statement_id   = "imports"
+  action         = "lambda:InvokeFunction"
+  function_name  = module.function.lambda_function_name
+  principal      = "s3.amazonaws.com"
+  source_arn     = aws_s3_bucket.imports.arn
+  source_account = data.aws_caller_identity.this.account_id
+}
+
+resource "aws_s3_bucket_notification" "imports" {
+  bucket = aws_s3_bucket.imports.id
+
+  lambda_function {
+    id                  = "imports"
+    lambda_function_arn = module.function.lambda_function_arn
+    events              = ["s3:ObjectCreated:*"]
+    # What the function itself writes must not start it again.
+    filter_prefix = "imports/"
+  }
+
+  depends_on = [aws_lambda_permission.imports]
+}

@@ -1,0 +1,71 @@
+# The one Lambda: it answers HTTP requests, imports what lands in the bucket, and does scheduled tasks.
+
+data "aws_caller_identity" "this" {}
+
+data "aws_region" "this" {}
+
+locals {
+  arn_suffix     = "${data.aws_region.this.name}:${data.aws_caller_identity.this.account_id}"
+  imports_bucket = "${var.name}-imports-${data.aws_caller_identity.this.account_id}-${data.aws_region.this.name}"
+}
+
+module "function" {
+  source  = "terraform-aws-modules/lambda/aws"
+  version = "7.21.1"
+
+  function_name = var.name
+  description   = "Preference management platform, release ${substr(var.code.release, 0, 12)}"
+  handler       = "pmp.handler.handler"
+  runtime       = "python3.13"
+  architectures = ["arm64"]
+  memory_size   = var.memory_mb
+  timeout       = var.timeout_seconds
+  tracing_mode  = "Active"
+
+  # The key holds the digest: the module sets no source_code_hash for an existing package, so only a new key deploys.
+  create_package      = false
+  s3_existing_package = { bucket = var.code.bucket_name, key = "lambda/${var.code.sha256}.zip" }
+
+  create_role = false
+  lambda_role = aws_iam_role.function.arn
+
+  reserved_concurrent_executions = var.reserved_concurrency
+  vpc_subnet_ids                 = var.network.subnet_ids
+  vpc_security_group_ids         = [var.network.security_group_id]
+
+  environment_variables = merge(var.environment_variables, {
+    PMP_ENVIRONMENT     = var.environment
+    PMP_RELEASE         = var.code.release
+    PMP_CODE_SHA256     = var.code.sha256
+    PMP_DATABASE_HOST   = var.database.host
+    PMP_DATABASE_PORT   = tostring(var.database.port)
+    PMP_DATABASE_NAME   = var.database.name
+    PMP_DATABASE_USER   = var.database.user
+    PMP_IMPORTS_BUCKET  = local.imports_bucket
+    PMP_VENDOR_LIST_URL = var.vendor_list_url
+    PMP_API_URL         = var.api_url
+  })
+
+  # Failed notifications and hand-overs are tried again, and end in a queue that an alarm watches.
+  create_async_event_config                 = true
+  create_current_version_async_event_config = false
+  maximum_retry_attempts                    = 2
+  maximum_event_age_in_seconds              = 21600
+  destination_on_failure                    = aws_sqs_queue.failed_events.arn
+
+  # An import that needs longer than one invocation invokes the function again; each step is checked in the database.
+  recursive_loop = "Allow"
+
+  cloudwatch_logs_retention_in_days = var.log_retention_days
+  cloudwatch_logs_kms_key_id        = var.kms_key_arn
+  include_default_tag               = false
+
+  depends_on = [aws_iam_role_policy.function]
+}
+
+resource "aws_sqs_queue" "failed_events" {
+  name                      = "${var.name}-failed-events"
+  message_retention_seconds = 1209600
+  # SQS's own key: an event holds the names of objects, no personal data.
+  sqs_managed_sse_enabled = true
+}

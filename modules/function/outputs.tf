@@ -1,0 +1,32 @@
+output "function_arn" {
+  description = "ARN of the function."
+  value       = module.function.lambda_function_arn
+}
+
+output "function_name" {
+  description = "Name of the function."
+  value       = module.function.lambda_function_name
+}
+
+output "role_arn" {
+  description = "Role that the function runs as."
+  value       = aws_iam_role.function.arn
+}
+
+output "imports_bucket_name" {
+  description = "Bucket whose `imports/` starts an import."
+  value       = aws_s3_bucket.imports.id
+
+  # An upload before the notification exists would never be imported.
+  depends_on = [aws_s3_bucket_notification.imports, aws_s3_bucket_policy.imports]
+}
+
+output "failed_events_queue_name" {
+  description = "Queue of events that failed for good."
+  value       = aws_sqs_queue.failed_events.name
+}
+
+output "log_group_name" {
+  description = "Log group of the function."
+  value       = module.function.lambda_cloudwatch_log_group_name
+}

@@ -1,0 +1,92 @@
+resource "aws_iam_role" "function" {
+  name                 = "${var.name}-function"
+  path                 = "/pmp/"
+  description          = "What the function may do"
+  permissions_boundary = var.permissions_boundary_arn
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Service = "lambda.amazonaws.com" }
+      Action    = "sts:AssumeRole"
+    }]
+  })
+}
+
+resource "aws_iam_role_policy" "function" {
+  name = "function"
+  role = aws_iam_role.function.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid      = "WriteLogs"
+        Effect   = "Allow"
+        Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
+        Resource = "arn:aws:logs:${local.arn_suffix}:log-group:/aws/lambda/${var.name}:*"
+      },
+      {
+        # These actions know no resource types.
+        Sid      = "WriteTraces"
+        Effect   = "Allow"
+        Action   = ["xray:PutTelemetryRecords", "xray:PutTraceSegments"]
+        Resource = "*"
+      },
+      {
+        # Lambda makes its interfaces in the private subnets as this role; most of these know no resource types.
+        Sid    = "LiveInTheNetwork"
+        Effect = "Allow"
+        Action = [
+          "ec2:AssignPrivateIpAddresses", "ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface",
+          "ec2:DescribeNetworkInterfaces", "ec2:DescribeSecurityGroups", "ec2:DescribeSubnets", "ec2:DescribeVpcs",
+          "ec2:GetSecurityGroupsForVpc", "ec2:UnassignPrivateIpAddresses",
+        ]
+        Resource = "*"
+      },
+      {
+        Sid      = "ConnectToTheDatabase"
+        Effect   = "Allow"
+        Action   = ["rds-db:connect"]
+        Resource = "arn:aws:rds-db:${local.arn_suffix}:dbuser:${var.database.proxy_resource_id}/${var.database.user}"
+      },
+      {
+        Sid      = "FindImports"
+        Effect   = "Allow"
+        Action   = ["s3:ListBucket"]
+        Resource = aws_s3_bucket.imports.arn
+      },
+      {
+        Sid      = "ReadImportsAndResults"
+        Effect   = "Allow"
+        Action   = ["s3:GetObject", "s3:GetObjectVersion"]
+        Resource = [for prefix in ["imports", "rejects", "exports"] : "${aws_s3_bucket.imports.arn}/${prefix}/*"]
+      },
+      {
+        # `imports/` for the upload addresses that it presigns.
+        Sid      = "WriteResultsAndUploads"
+        Effect   = "Allow"
+        Action   = ["s3:AbortMultipartUpload", "s3:PutObject"]
+        Resource = [for prefix in ["imports", "rejects", "exports"] : "${aws_s3_bucket.imports.arn}/${prefix}/*"]
+      },
+      {
+        Sid       = "UseKeyThroughS3"
+        Effect    = "Allow"
+        Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
+        Resource  = var.kms_key_arn
+        Condition = { StringEquals = { "kms:ViaService" = "s3.${data.aws_region.this.name}.amazonaws.com" } }
+      },
+      {
+        Sid      = "HandOverToItself"
+        Effect   = "Allow"
+        Action   = ["lambda:InvokeFunction"]
+        Resource = "arn:aws:lambda:${local.arn_suffix}:function:${var.name}"
+      },
+      {
+        Sid      = "KeepFailedEvents"
+        Effect   = "Allow"
+        Action   = ["sqs:SendMessage"]
+        Resource = aws_sqs_queue.failed_events.arn
+      },
+    ]
+  })
+}

@@ -1,0 +1,56 @@
+resource "aws_iam_role" "scheduler" {
+  name                 = "${var.name}-scheduler"
+  path                 = "/pmp/"
+  description          = "Lets EventBridge Scheduler invoke the function"
+  permissions_boundary = var.permissions_boundary_arn
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Service = "scheduler.amazonaws.com" }
+      Action    = "sts:AssumeRole"
+      Condition = { StringEquals = { "aws:SourceAccount" = data.aws_caller_identity.this.account_id } }
+    }]
+  })
+}
+
+resource "aws_iam_role_policy" "scheduler" {
+  name = "invoke"
+  role = aws_iam_role.scheduler.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid      = "InvokeTheFunction"
+      Effect   = "Allow"
+      Action   = ["lambda:InvokeFunction"]
+      Resource = module.function.lambda_function_arn
+    }]
+  })
+}
+
+resource "aws_scheduler_schedule" "this" {
+  # checkov:skip=CKV_AWS_297: the input names a task; there is nothing to encrypt
+  for_each = var.schedules
+
+  name                = "${var.name}-${replace(each.key, "_", "-")}"
+  description         = "Invokes the function with the task ${each.key}"
+  schedule_expression = each.value
+
+  flexible_time_window {
+    mode                      = "FLEXIBLE"
+    maximum_window_in_minutes = 1
+  }
+
+  target {
+    arn      = module.function.lambda_function_arn
+    role_arn = aws_iam_role.scheduler.arn
+    input    = jsonencode({ task = each.key })
+
+    retry_policy {
+      maximum_event_age_in_seconds = 900
+      maximum_retry_attempts       = 2
+    }
+  }
+
+  depends_on = [aws_iam_role_policy.scheduler]
+}

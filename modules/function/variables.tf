@@ -1,0 +1,156 @@
+variable "name" {
+  description = "Name of the function, and prefix of what belongs to it, such as `pmp-dev`."
+  type        = string
+
+  validation {
+    condition     = can(regex("^pmp-[a-z]+$", var.name))
+    error_message = "name must be pmp-<environment>: the delivery identity may make nothing else."
+  }
+}
+
+variable "environment" {
+  description = "Environment, such as `dev`."
+  type        = string
+}
+
+variable "code" {
+  description = "The zip to run: the bucket that holds it as `lambda/<sha256>.zip`, its SHA-256 (hexadecimal) and the commit it was built from."
+  type = object({
+    bucket_name = string
+    sha256      = string
+    release     = string
+  })
+
+  validation {
+    condition     = can(regex("^[0-9a-f]{64}$", var.code.sha256))
+    error_message = "code.sha256 must be a SHA-256 in 64 hexadecimal digits, as 'python -m ci package' prints it."
+  }
+
+  validation {
+    condition     = can(regex("^[0-9a-f]{40}$", var.code.release))
+    error_message = "code.release must be a full commit SHA of 40 hexadecimal digits."
+  }
+}
+
+variable "memory_mb" {
+  description = "Memory in MiB; processor time grows with it (1,769 MiB is one processor)."
+  type        = number
+  default     = 1024
+
+  validation {
+    condition     = var.memory_mb >= 256 && var.memory_mb <= 3008 && floor(var.memory_mb) == var.memory_mb
+    error_message = "memory_mb must be a whole number from 256 to 3,008."
+  }
+}
+
+variable "timeout_seconds" {
+  description = "Seconds that one invocation may take. It bounds imports, which hand over to a fresh invocation when 60 s remain; requests have the API's 29 s, and the function limits itself below that."
+  type        = number
+  default     = 300
+
+  validation {
+    condition     = var.timeout_seconds >= 120 && var.timeout_seconds <= 900
+    error_message = "timeout_seconds must lie between 120 (imports hand over when 60 s remain) and Lambda's 900."
+  }
+}
+
+variable "reserved_concurrency" {
+  description = "Executions that may run at once: set aside for the function, and its limit, so that it can never ask the database for more connections than the proxy has."
+  type        = number
+
+  validation {
+    condition     = var.reserved_concurrency >= 2 && floor(var.reserved_concurrency) == var.reserved_concurrency
+    error_message = "reserved_concurrency must be a whole number of at least 2: an import and a request."
+  }
+}
+
+variable "network" {
+  description = "Private subnets and security group that the function lives in."
+  type = object({
+    subnet_ids        = list(string)
+    security_group_id = string
+  })
+}
+
+variable "database" {
+  description = "Proxy that the function connects to: its endpoint, resource id (for IAM authentication), database and user."
+  type = object({
+    host              = string
+    port              = number
+    name              = string
+    user              = optional(string, "pmp_app")
+    proxy_resource_id = string
+  })
+}
+
+variable "api_url" {
+  description = "Address of the API, without a trailing slash."
+  type        = string
+}
+
+variable "vendor_list_url" {
+  description = "Address of the IAB's Global Vendor List."
+  type        = string
+  default     = "https://vendor-list.consensu.org/v3/vendor-list.json"
+  nullable    = false
+
+  validation {
+    condition     = startswith(var.vendor_list_url, "https://")
+    error_message = "vendor_list_url must be an https address."
+  }
+}
+
+variable "environment_variables" {
+  description = "Further environment variables, as an emulated platform needs; empty on AWS."
+  type        = map(string)
+  default     = {}
+}
+
+variable "imports" {
+  description = "Imports bucket: days that uploads, rejects and exports are kept (they hold personal data), and whether the bucket may be deleted with objects in it."
+  type = object({
+    retention_days       = optional(number, 30)
+    enable_force_destroy = optional(bool, false)
+  })
+  default = {}
+
+  validation {
+    condition     = var.imports.retention_days >= 1 && var.imports.retention_days <= 365
+    error_message = "imports.retention_days must lie between 1 and 365: these objects hold personal data."
+  }
+}
+
+variable "schedules" {
+  description = "When the function refreshes the vendor list (it asks upstream only when its copy is due) and cleans up: EventBridge Scheduler expressions."
+  type = object({
+    refresh_vendors = optional(string, "rate(15 minutes)")
+    housekeeping    = optional(string, "rate(1 hour)")
+  })
+  default = {}
+
+  validation {
+    condition     = alltrue([for expression in values(var.schedules) : can(regex("^(rate|cron)\\(.+\\)$", expression))])
+    error_message = "schedules must be rate(…) or cron(…) expressions."
+  }
+}
+
+variable "log_retention_days" {
+  description = "Days that logs are kept."
+  type        = number
+  default     = 365
+
+  validation {
+    condition     = contains([7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731], var.log_retention_days)
+    error_message = "log_retention_days must be one of CloudWatch's: 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545 or 731."
+  }
+}
+
+variable "kms_key_arn" {
+  description = "Key of the logs, of the imports bucket and of failed events."
+  type        = string
+}
+
+variable "permissions_boundary_arn" {
+  description = "Boundary that the roles must carry."
+  type        = string
+}
