@@ -1,8 +1,9 @@
 """Run MiniStack with what the laptop platform adds to it: ``python -m local.ministack_launcher``.
 
-Nothing of the installed package is changed on disk. Four things are added in this process:
+Nothing of the installed package is changed on disk. Five things are added in this process:
 
 * requests are checked by what AWS's authorization sees of them (``local.iam_requests``);
+* RDS keeps the master user's password in a secret of its own (``local.rds_secrets``);
 * every IAM decision is written as one JSON line ``{"principal", "action", "resource", "decision", "sid"}`` to
   ``PMP_IAM_RECORD``, each distinct one once: the exact permissions that a deployment asks for;
 * the address of MiniStack's own Cognito keys becomes https, because with TLS on, plain HTTP is not served and every
@@ -29,7 +30,7 @@ from ministack import app as ministack
 from ministack.core import iam_evaluator, persistence
 from ministack.services import apigateway
 
-from local import iam_requests
+from local import iam_requests, rds_secrets
 
 SNAPSHOT_PATH = "/_pmp/snapshot"
 SNAPSHOT_INTERVAL_SECONDS = 15
@@ -125,6 +126,7 @@ async def run(port: int, certificate: str, key: str) -> None:
 def main() -> None:
     """Read the settings from the environment and run."""
     iam_requests.install()
+    rds_secrets.install()
     try:
         port = int(os.environ["GATEWAY_PORT"])
         certificate, key = os.environ["MINISTACK_SSL_CERT"], os.environ["MINISTACK_SSL_KEY"]

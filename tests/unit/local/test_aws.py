@@ -116,3 +116,20 @@ def test_an_identity_that_does_not_exist(account: Account) -> None:
         account.credentials("root")
     with pytest.raises(PlatformError, match="there is no key for 'gitlab' yet"):
         account.credentials("gitlab")
+
+
+def test_rds_keeps_the_master_users_secret(account: Account) -> None:
+    admin = account.session("admin")
+    database, manager = admin.client("rds"), admin.client("secretsmanager")
+    shape: dict[str, Any] = {"DBInstanceClass": "db.t3.micro", "Engine": "postgres", "MasterUsername": "pmp_admin"}
+    database.create_db_instance(DBInstanceIdentifier="one", ManageMasterUserPassword=True, **shape)
+    database.create_db_instance(DBInstanceIdentifier="two", MasterUserPassword="chosen-by-hand", **shape)
+    instances = {one["DBInstanceIdentifier"]: one for one in database.describe_db_instances()["DBInstances"]}
+    assert "MasterUserSecret" not in instances["two"]
+    secret = instances["one"]["MasterUserSecret"]
+    assert secret["SecretStatus"] == "active"
+    content = account.secret(secret["SecretArn"])
+    assert content["username"] == "pmp_admin"
+    assert len(content["password"]) >= 24
+    database.delete_db_instance(DBInstanceIdentifier="one", SkipFinalSnapshot=True)
+    assert manager.list_secrets()["SecretList"] == []
