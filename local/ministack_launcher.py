@@ -3,7 +3,7 @@
 Nothing of the installed package is changed on disk. Five things are added in this process:
 
 * requests are checked by what AWS's authorization sees of them (``local.iam_requests``);
-* RDS keeps the master user's password in a secret of its own (``local.rds_secrets``);
+* resources keep what MiniStack forgets of them (``local.emulator_gaps``);
 * every IAM decision is written as one JSON line ``{"principal", "action", "resource", "decision", "sid"}`` to
   ``PMP_IAM_RECORD``, each distinct one once: the exact permissions that a deployment asks for;
 * the address of MiniStack's own Cognito keys becomes https, because with TLS on, plain HTTP is not served and every
@@ -30,7 +30,7 @@ from ministack import app as ministack
 from ministack.core import iam_evaluator, persistence
 from ministack.services import apigateway
 
-from local import iam_requests, rds_secrets
+from local import emulator_gaps, iam_requests
 
 SNAPSHOT_PATH = "/_pmp/snapshot"
 SNAPSHOT_INTERVAL_SECONDS = 15
@@ -126,7 +126,7 @@ async def run(port: int, certificate: str, key: str) -> None:
 def main() -> None:
     """Read the settings from the environment and run."""
     iam_requests.install()
-    rds_secrets.install()
+    emulator_gaps.install()
     try:
         port = int(os.environ["GATEWAY_PORT"])
         certificate, key = os.environ["MINISTACK_SSL_CERT"], os.environ["MINISTACK_SSL_KEY"]

@@ -133,3 +133,21 @@ def test_rds_keeps_the_master_users_secret(account: Account) -> None:
     assert len(content["password"]) >= 24
     database.delete_db_instance(DBInstanceIdentifier="one", SkipFinalSnapshot=True)
     assert manager.list_secrets()["SecretList"] == []
+
+
+def test_a_security_group_rule_keeps_its_prefix_list(account: Account) -> None:
+    client = account.session("admin").client("ec2")
+    prefix_list = client.describe_prefix_lists()["PrefixLists"][0]["PrefixListId"]
+    group = client.create_security_group(GroupName="g", Description="d")["GroupId"]
+    rule: dict[str, Any] = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443}
+    rule["PrefixListIds"] = [{"PrefixListId": prefix_list, "Description": "to S3"}]
+    client.authorize_security_group_egress(GroupId=group, IpPermissions=[rule])
+    found = [
+        one
+        for one in client.describe_security_group_rules()["SecurityGroupRules"]
+        if one["GroupId"] == group and one.get("PrefixListId")
+    ]
+    assert [(one["PrefixListId"], one["Description"]) for one in found] == [(prefix_list, "to S3")]
+    client.revoke_security_group_egress(GroupId=group, IpPermissions=[rule])
+    rules = client.describe_security_group_rules()["SecurityGroupRules"]
+    assert not [one for one in rules if one.get("PrefixListId")]

@@ -1,0 +1,181 @@
+"""What MiniStack 1.5 forgets of the foundation layer, added to it in the launcher's process.
+
+Without these the layer cannot be deployed there (no secret of the RDS master user) or an unchanged plan shows changes.
+Each function repairs one gap and says how AWS behaves; the package on disk is never changed.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+from xml.sax.saxutils import escape
+
+from ministack.services import ec2, rds, secretsmanager
+
+Parameters = dict[str, Any]
+Answer = tuple[int, dict[str, str], bytes]
+
+
+def install() -> None:
+    """Repair all of them; once per process."""
+    keep_master_secret()
+    keep_prefix_lists()
+    keep_endpoint_settings()
+    keep_flow_log_settings()
+
+
+def keep_master_secret() -> None:
+    """Make ``ManageMasterUserPassword`` of an instance create a secret, report it and delete it with the instance.
+
+    MiniStack does so for clusters only. https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-secrets-manager.html
+    """
+    create, delete, describe = rds._create_db_instance_impl, rds._delete_db_instance_impl, rds._instance_xml
+
+    def create_with_secret(parameters: Parameters) -> Any:
+        answer = create(parameters)
+        instance = rds._instances.get(rds._p(parameters, "DBInstanceIdentifier"))
+        if answer[0] == 200 and instance and rds._p(parameters, "ManageMasterUserPassword") == "true":
+            login = {"username": instance["MasterUsername"], "password": rds._generate_master_user_password()}
+            instance["MasterUserSecret"] = {
+                "SecretArn": secretsmanager.create_secret_in_process(
+                    f"rds!db-{rds.new_uuid()}",
+                    json.dumps(login),
+                    description=f"Secret managed by RDS for {instance['DBInstanceIdentifier']}",
+                ),
+                "KmsKeyId": rds._p(parameters, "MasterUserSecretKmsKeyId"),
+            }
+        return answer
+
+    def delete_with_secret(parameters: Parameters) -> Any:
+        instance = rds._instances.get(rds._p(parameters, "DBInstanceIdentifier"))
+        answer = delete(parameters)
+        if answer[0] == 200 and instance and instance.get("MasterUserSecret"):
+            secretsmanager.delete_secret_in_process(instance["MasterUserSecret"]["SecretArn"])
+        return answer
+
+    def describe_with_secret(instance: dict[str, Any]) -> str:
+        secret = instance.get("MasterUserSecret")
+        if not secret:
+            return str(describe(instance))
+        return (
+            f"{describe(instance)}<MasterUserSecret><SecretArn>{escape(secret['SecretArn'])}</SecretArn>"
+            f"<SecretStatus>active</SecretStatus><KmsKeyId>{escape(secret['KmsKeyId'])}</KmsKeyId></MasterUserSecret>"
+        )
+
+    rds._create_db_instance_impl = create_with_secret
+    rds._delete_db_instance_impl = delete_with_secret
+    rds._instance_xml = describe_with_secret
+
+
+def keep_prefix_lists() -> None:
+    """Keep the prefix lists of security group rules; MiniStack neither reads nor shows them."""
+    parse, describe = ec2._parse_ip_permissions, ec2._sg_rule_xml
+
+    def parse_with_prefix_lists(parameters: Parameters, prefix: str) -> list[dict[str, Any]]:
+        rules: list[dict[str, Any]] = parse(parameters, prefix)
+        for number, rule in enumerate(rules, start=1):
+            position = 1
+            while identifier := ec2._p(parameters, f"{prefix}.{number}.PrefixListIds.{position}.PrefixListId"):
+                description = ec2._p(parameters, f"{prefix}.{number}.PrefixListIds.{position}.Description")
+                entry = {"PrefixListId": identifier} | ({"Description": description} if description else {})
+                rule["PrefixListIds"].append(entry)
+                position += 1
+        return rules
+
+    def describe_with_prefix_list(group: str, rule: dict[str, Any], is_egress: bool = False) -> str:
+        text = str(describe(group, rule, is_egress))
+        for entry in rule.get("PrefixListIds", []):
+            # One rule names one prefix list, or a CIDR, or a group: never two of them.
+            text = text.replace("</toPort>", f"</toPort><prefixListId>{entry['PrefixListId']}</prefixListId>", 1)
+        return text
+
+    ec2._parse_ip_permissions = parse_with_prefix_lists
+    ec2._sg_rule_xml = describe_with_prefix_list
+
+
+def keep_endpoint_settings() -> None:
+    """Keep policy, security groups and private DNS of VPC endpoints; MiniStack drops them when it makes one."""
+    create, modify, describe = ec2._create_vpc_endpoint, ec2._modify_vpc_endpoint, ec2._vpce_fields_xml
+
+    def remember(endpoint: dict[str, Any], parameters: Parameters) -> None:
+        groups = endpoint.get("SecurityGroupIds", [])
+        groups = [group for group in groups if group not in ec2._parse_member_list(parameters, "RemoveSecurityGroupId")]
+        for name in ("SecurityGroupId", "AddSecurityGroupId"):
+            groups += [group for group in ec2._parse_member_list(parameters, name) if group not in groups]
+        endpoint["SecurityGroupIds"] = groups
+        for name in ("PolicyDocument", "PrivateDnsEnabled"):
+            if value := ec2._p(parameters, name):
+                endpoint[name] = value
+
+    def create_with_settings(parameters: Parameters) -> Answer:
+        before = set(ec2._vpc_endpoints)
+        answer: Answer = create(parameters)
+        for identifier in set(ec2._vpc_endpoints) - before:
+            remember(ec2._vpc_endpoints[identifier], parameters)
+        return answer
+
+    def modify_with_settings(parameters: Parameters) -> Answer:
+        answer: Answer = modify(parameters)
+        if answer[0] == 200:
+            remember(ec2._vpc_endpoints[ec2._p(parameters, "VpcEndpointId")], parameters)
+        return answer
+
+    def describe_with_settings(endpoint: dict[str, Any], tag: str = "item") -> str:
+        groups = "".join(f"<item><groupId>{group}</groupId></item>" for group in endpoint.get("SecurityGroupIds", []))
+        settings = f"<groupSet>{groups}</groupSet>"
+        if policy := endpoint.get("PolicyDocument"):
+            settings += f"<policyDocument>{escape(policy)}</policyDocument>"
+        if enabled := endpoint.get("PrivateDnsEnabled"):
+            settings += f"<privateDnsEnabled>{enabled}</privateDnsEnabled>"
+        return str(describe(endpoint, tag)).removesuffix(f"</{tag}>") + settings + f"</{tag}>"
+
+    ec2._vpce_fields_xml = describe_with_settings
+    ec2._ACTION_MAP["CreateVpcEndpoint"] = create_with_settings
+    ec2._ACTION_MAP["ModifyVpcEndpoint"] = modify_with_settings
+
+
+# Name of a setting in the request and in the answer.
+_FLOW_LOG_SETTINGS = {
+    "DeliverLogsPermissionArn": "deliverLogsPermissionArn",
+    "MaxAggregationInterval": "maxAggregationInterval",
+    "LogGroupName": "logGroupName",
+    "LogFormat": "logFormat",
+}
+# https://docs.aws.amazon.com/vpc/latest/userguide/flow-log-records.html#flow-logs-default
+_FLOW_LOG_DEFAULTS = {
+    "MaxAggregationInterval": "600",
+    "LogFormat": "${version} ${account-id} ${interface-id} ${srcaddr} ${dstaddr} ${srcport} ${dstport} ${protocol} "
+    "${packets} ${bytes} ${start} ${end} ${action} ${log-status}",
+}
+_FLOW_LOG_ID = re.compile(r"<flowLogId>([^<]+)</flowLogId>")
+
+
+def keep_flow_log_settings() -> None:
+    """Keep role, interval, format and tags of flow logs; MiniStack drops them."""
+    create: Callable[[Parameters], Answer] = ec2._create_flow_logs
+    describe: Callable[[Parameters], Answer] = ec2._describe_flow_logs
+
+    def create_with_settings(parameters: Parameters) -> Answer:
+        before = set(ec2._flow_logs)
+        answer = create(parameters)
+        for identifier in set(ec2._flow_logs) - before:
+            settings = {name: ec2._p(parameters, name) for name in _FLOW_LOG_SETTINGS}
+            # The group's name is the last part of its ARN, when that is what was given.
+            settings["LogGroupName"] = ec2._p(parameters, "LogDestination").split(":log-group:")[-1].removesuffix(":*")
+            given = {name: value for name, value in settings.items() if value}
+            ec2._flow_logs[identifier]["Settings"] = _FLOW_LOG_DEFAULTS | given
+            ec2._parse_tag_specs(parameters, "vpc-flow-log", identifier)
+        return answer
+
+    def describe_with_settings(parameters: Parameters) -> Answer:
+        status, headers, body = describe(parameters)
+
+        def insert(match: re.Match[str]) -> str:
+            settings = ec2._flow_logs.get(match[1], {}).get("Settings", {})
+            elements = (f"<{_FLOW_LOG_SETTINGS[name]}>{escape(value)}</{_FLOW_LOG_SETTINGS[name]}>" for name, value in settings.items())
+            return match[0] + "".join(elements)
+
+        return status, headers, _FLOW_LOG_ID.sub(insert, body.decode()).encode()
+
+    ec2._ACTION_MAP["CreateFlowLogs"] = create_with_settings
+    ec2._ACTION_MAP["DescribeFlowLogs"] = describe_with_settings
