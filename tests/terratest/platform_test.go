@@ -25,7 +25,7 @@ func apply(t *testing.T, fixture string) (*terraform.Options, string) {
 	if tree == "" || os.Getenv("AWS_ENDPOINT_URL") == "" {
 		t.Fatal("PMP_TERRATEST_TREE and AWS_ENDPOINT_URL are not set: run this by 'make test-terratest'")
 	}
-	name := "terratest-" + strings.ToLower(random.UniqueId())
+	name := "pmp-terratest-" + strings.ToLower(random.UniqueId())
 	options := terraform.WithDefaultRetryableErrors(t, &terraform.Options{
 		TerraformDir: filepath.Join(tree, "tests/terratest/fixtures", fixture),
 		Vars:         map[string]interface{}{"name": name},

@@ -1,0 +1,83 @@
+package terratest
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/rds"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/gruntwork-io/terratest/modules/terraform"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestDatabase(t *testing.T) {
+	options, name := apply(t, "database")
+	ctx, configuration := account(t)
+	client := rds.NewFromConfig(configuration)
+
+	t.Run("the instance is encrypted, private, in two zones and authenticates by IAM", func(t *testing.T) {
+		answer := must[*rds.DescribeDBInstancesOutput](t, "instance")(client.DescribeDBInstances(ctx, &rds.DescribeDBInstancesInput{
+			DBInstanceIdentifier: aws.String(terraform.Output(t, options, "database_identifier")),
+		}))
+		require.Len(t, answer.DBInstances, 1)
+		instance := answer.DBInstances[0]
+		assert.Equal(t, "postgres", aws.ToString(instance.Engine))
+		assert.True(t, strings.HasPrefix(aws.ToString(instance.EngineVersion), "16"), "version %s", aws.ToString(instance.EngineVersion))
+		assert.True(t, aws.ToBool(instance.StorageEncrypted), "storage is encrypted")
+		assert.Equal(t, terraform.Output(t, options, "kms_key_arn"), aws.ToString(instance.KmsKeyId))
+		assert.False(t, aws.ToBool(instance.PubliclyAccessible), "no public address")
+		assert.True(t, aws.ToBool(instance.MultiAZ), "a standby in a second zone")
+		assert.True(t, aws.ToBool(instance.IAMDatabaseAuthenticationEnabled), "IAM authentication")
+		assert.True(t, aws.ToBool(instance.CopyTagsToSnapshot), "snapshots carry the tags")
+		assert.Equal(t, int32(7), aws.ToInt32(instance.BackupRetentionPeriod))
+		assert.Equal(t, "pmp_admin", aws.ToString(instance.MasterUsername))
+	})
+
+	t.Run("the proxy wants TLS and IAM", func(t *testing.T) {
+		answer := must[*rds.DescribeDBProxiesOutput](t, "proxy")(client.DescribeDBProxies(ctx, &rds.DescribeDBProxiesInput{
+			DBProxyName: aws.String(terraform.Output(t, options, "proxy_name")),
+		}))
+		require.Len(t, answer.DBProxies, 1)
+		proxy := answer.DBProxies[0]
+		assert.True(t, aws.ToBool(proxy.RequireTLS), "TLS is required")
+		assert.Equal(t, int32(180), aws.ToInt32(proxy.IdleClientTimeout))
+		require.Len(t, proxy.Auth, 1, "one user goes through the proxy")
+		assert.Equal(t, "REQUIRED", string(proxy.Auth[0].IAMAuth))
+		assert.Equal(t, terraform.OutputMap(t, options, "secret_arn_by_role")["pmp_app"], aws.ToString(proxy.Auth[0].SecretArn))
+	})
+
+	t.Run("the proxy's pool leaves connections to others and does not wait long", func(t *testing.T) {
+		answer := must[*rds.DescribeDBProxyTargetGroupsOutput](t, "pool")(client.DescribeDBProxyTargetGroups(ctx, &rds.DescribeDBProxyTargetGroupsInput{
+			DBProxyName: aws.String(terraform.Output(t, options, "proxy_name")),
+		}))
+		require.Len(t, answer.TargetGroups, 1)
+		pool := answer.TargetGroups[0].ConnectionPoolConfig
+		assert.Equal(t, int32(60), aws.ToInt32(pool.MaxConnectionsPercent))
+		assert.Equal(t, int32(4), aws.ToInt32(pool.ConnectionBorrowTimeout))
+	})
+
+	t.Run("passwords are in their secrets and in no state", func(t *testing.T) {
+		secrets := secretsmanager.NewFromConfig(configuration)
+		state := must[[]byte](t, "state")(os.ReadFile(filepath.Join(options.TerraformDir, "terraform.tfstate.d", name, "terraform.tfstate")))
+		seen := map[string]bool{}
+		for role, arn := range terraform.OutputMap(t, options, "secret_arn_by_role") {
+			answer := must[*secretsmanager.GetSecretValueOutput](t, role)(secrets.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: aws.String(arn)}))
+			var login struct{ Username, Password string }
+			require.NoError(t, json.Unmarshal([]byte(aws.ToString(answer.SecretString)), &login))
+			assert.Equal(t, role, login.Username)
+			assert.GreaterOrEqual(t, len(login.Password), 32, "length of the password of %s", role)
+			assert.NotContains(t, string(state), login.Password, "the state holds the password of %s", role)
+			seen[login.Password] = true
+		}
+		assert.Len(t, seen, 2, "each role has a password of its own")
+	})
+
+	t.Run("a second plan changes nothing", func(t *testing.T) {
+		assert.Equal(t, terraform.DefaultSuccessExitCode, terraform.PlanExitCode(t, options), "see the plan above")
+	})
+}
