@@ -2,12 +2,14 @@
 
 from pmp.http.problems import invalid
 
+LONGEST_LOCAL_PART_OCTETS = 64
+
 
 def normalized(address: str, pointer: str) -> str:
     """The address as it is kept: Unicode normalized (NFC), the domain in lower case and in its own script.
 
-    The rules are email-validator's, which follows RFC 5321, 5322, 6531 and the limits of 64 octets before the @ and 254
-    in all. Uniqueness without regard to case is the database's.
+    The rules are email-validator's, which follows RFC 5321, 5322 and 6531, with their limits of 64 octets before the @
+    and 254 in all. Uniqueness without regard to case is the database's.
 
     Args:
         address: as the client wrote it.
@@ -19,7 +21,11 @@ def normalized(address: str, pointer: str) -> str:
     from email_validator import EmailNotValidError, validate_email
 
     try:
-        return str(validate_email(address, check_deliverability=False).normalized)
+        found = validate_email(address, check_deliverability=False, strict=True)
+        # The library counts characters here; RFC 6531 keeps RFC 5321's octets.
+        if len(found.local_part.encode()) > LONGEST_LOCAL_PART_OCTETS:
+            raise EmailNotValidError(f"more than {LONGEST_LOCAL_PART_OCTETS} octets before the @-sign.")
+        return str(found.normalized)
     except EmailNotValidError as error:
         raise invalid([{"pointer": pointer, "detail": f"is no e-mail address: {error}"}]) from None
 

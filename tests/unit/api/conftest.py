@@ -1,7 +1,6 @@
 """What the function finds in its environment."""
 
 import pytest
-
 from pmp.configuration import configuration
 
 

@@ -1,4 +1,4 @@
-"""The zip: the same bytes every time, pure Python, complete, nothing in it that a client or a scanner should not find."""
+"""The zip: the same bytes every time, pure Python, complete, nothing in it that is not used."""
 
 import importlib.util
 import os
@@ -82,7 +82,7 @@ def test_it_runs_with_nothing_else_installed(bundle: Path) -> None:
 def test_compiled_code_is_refused(tmp_path: Path) -> None:
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "fast.cpython-313-aarch64-linux-gnu.so").write_bytes(b"\x7fELF")
-    with pytest.raises(SystemExit, match="package/fast.*is compiled code, but the zip carries pure Python only"):
+    with pytest.raises(SystemExit, match=r"package/fast.*is compiled code, but the zip carries pure Python only"):
         list(load()._packages(tmp_path))
 
 

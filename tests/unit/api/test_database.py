@@ -6,7 +6,6 @@ import time
 
 import boto3
 import pytest
-
 from pmp import database
 
 
@@ -42,7 +41,8 @@ def test_nothing_slow_is_imported_and_nothing_stays_replaced() -> None:
         " 'importlib.metadata', 'fastjsonschema', 'asyncio', 'logging'}\n"
         "print(sorted(slow & sys.modules.keys()))\n"
         "import dateutil.parser, scramp, importlib.metadata\n"
-        "print(dateutil.parser.parse('2026-01-01').year, scramp.ScramClient.__module__, importlib.metadata.version('pg8000'))\n"
+        "print(dateutil.parser.parse('2026-01-01').year, scramp.ScramClient.__module__,"
+        " importlib.metadata.version('pg8000'))\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd="lambda")
     first, second = done.stdout.splitlines()

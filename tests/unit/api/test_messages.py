@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import pytest
-
 from pmp.http.messages import (
     INTEGER,
     UUID,
@@ -23,6 +22,7 @@ from pmp.http.messages import (
     send,
 )
 from pmp.http.problems import Problem
+
 from tests.support.gateway import payload
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from pmp import database
 from pmp.handler import handler
 from pmp.http import router
+
 from tests.support.gateway import ALL_SCOPES, Context, Gateway, invoke, payload, token
 
 DOCUMENT: dict[str, Any] = json.loads(Path("lambda/pmp/openapi.json").read_text())
@@ -85,10 +85,29 @@ def test_events_are_never_changed(method: str, path: str) -> None:
     assert answer.headers["Allow"] == ("GET, POST" if path == "/v1/events" else "GET")
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/users/", "/v1//users", "/v2/users", "/v1/users/x/y/z", "/v1/users/../health",
-                                  "/v1/users/%2e%2e", "/v1/users/x", "/v1/vendors/0", "/v1/vendors/1e3", "/v1/vendors/٣",
-                                  "/v1/vendors/99999999999999999999", "/v1/consents/A", "/v1/consents/a%00b",
-                                  f"/v1/users/{UUID}%0a", "/docs/../openapi.json", "/docs/index.html"])  # fmt: skip
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/v1",
+        "/v1/users/",
+        "/v1//users",
+        "/v2/users",
+        "/v1/users/x/y/z",
+        "/v1/users/../health",
+        "/v1/users/%2e%2e",
+        "/v1/users/x",
+        "/v1/vendors/0",
+        "/v1/vendors/1e3",
+        "/v1/vendors/٣",
+        "/v1/vendors/99999999999999999999",
+        "/v1/consents/A",
+        "/v1/consents/a%00b",
+        f"/v1/users/{UUID}%0a",
+        "/docs/../openapi.json",
+        "/docs/index.html",
+    ],
+)
 def test_there_is_nothing_elsewhere(path: str) -> None:
     answer = Gateway().get(path)
     assert answer.status == 404
@@ -99,12 +118,20 @@ def test_there_is_nothing_elsewhere(path: str) -> None:
 @pytest.mark.parametrize(
     ("query", "detail"),
     [
-        ("limit=0", "must be at least 1"), ("limit=501", "must be at most 500"), ("limit=x", "must be an integer"),
-        ("limit=1_0", "must be an integer"), ("limit=%201", "must be an integer"), ("limit=", "must be an integer"),
-        ("limit=--1", "must be an integer"), ("limit=1&limit=2", "stands twice"), ("page=2", "is unknown"),
-        ("enabled=yes&consent=a", "must be true or false"), ("consent=a%00", "U+0000"), ("cursor=!", "must match"),
+        ("limit=0", "must be at least 1"),
+        ("limit=501", "must be at most 500"),
+        ("limit=x", "must be an integer"),
+        ("limit=1_0", "must be an integer"),
+        ("limit=%201", "must be an integer"),
+        ("limit=", "must be an integer"),
+        ("limit=--1", "must be an integer"),
+        ("limit=1&limit=2", "stands twice"),
+        ("page=2", "is unknown"),
+        ("enabled=yes&consent=a", "must be true or false"),
+        ("consent=a%00", "U+0000"),
+        ("cursor=!", "must match"),
     ],
-)  # fmt: skip
+)
 def test_parameters_that_cannot_be_used(query: str, detail: str) -> None:
     answer = Gateway().get(f"/v1/users?{query}")
     assert answer.status == 422

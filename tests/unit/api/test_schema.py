@@ -5,11 +5,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from pmp.http.schema import ANNOTATIONS, KEYWORDS, Schemas, instant
 
 DOCUMENT: dict[str, Any] = json.loads(Path("lambda/pmp/openapi.json").read_text())
@@ -52,13 +51,45 @@ def test_every_uuid_and_every_pattern_is_anchored() -> None:
         assert re.fullmatch(r"\^.*\$", schema.get("pattern", "^$")), schema
 
 
-names = st.sampled_from(["id", "email", "user", "consents", "enabled", "version", "checks", "consent", "occurred_at",
-                         "description", "channel", "expires_after_days", "format", "compression", "x/~y"])  # fmt: skip
+names = st.sampled_from(
+    [
+        "id",
+        "email",
+        "user",
+        "consents",
+        "enabled",
+        "version",
+        "checks",
+        "consent",
+        "occurred_at",
+        "description",
+        "channel",
+        "expires_after_days",
+        "format",
+        "compression",
+        "x/~y",
+    ]
+)
 scalars = (
-    st.none() | st.booleans() | st.integers(-5, 2000) | st.floats(allow_nan=False, allow_infinity=False)
-    | st.sampled_from(["email_notifications", "Email", "a@b.cd", "ndjson", "gzip", "email", "", "x" * 300,
-                       "01a20aa5-7b3c-7a26-b54f-452299678f07", "01a20aa5-7b3c-7a26-b54f-452299678f07\n"])
-)  # fmt: skip
+    st.none()
+    | st.booleans()
+    | st.integers(-5, 2000)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.sampled_from(
+        [
+            "email_notifications",
+            "Email",
+            "a@b.cd",
+            "ndjson",
+            "gzip",
+            "email",
+            "",
+            "x" * 300,
+            "01a20aa5-7b3c-7a26-b54f-452299678f07",
+            "01a20aa5-7b3c-7a26-b54f-452299678f07\n",
+        ]
+    )
+)
 documents = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=5), max_leaves=12
 )
@@ -112,16 +143,38 @@ def test_a_user_is_named_one_way() -> None:
     assert found[0] == {"pointer": "/checks/0/user", "detail": "must be one of: {id}, {email}"}
 
 
-@pytest.mark.parametrize("text", ["2026-01-31T12:00:00Z", "2026-01-31t12:00:00z", "1970-01-01T00:00:00+00:00",
-                                  "2026-01-31T12:00:00.123456789-23:59", "9999-12-31T23:59:59Z"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-01-31T12:00:00Z",
+        "2026-01-31t12:00:00z",
+        "1970-01-01T00:00:00+00:00",
+        "2026-01-31T12:00:00.123456789-23:59",
+        "9999-12-31T23:59:59Z",
+    ],
+)
 def test_instants_that_exist(text: str) -> None:
     assert instant(text).tzinfo is not None
 
 
-@pytest.mark.parametrize("text", ["", "2026-01-31", "2026-01-31T12:00:00", "2026-02-30T12:00:00Z", "2026-01-31 12:00:00Z",
-                                  "2026-01-31T12:00:60Z", "2026-01-31T24:00:00Z", "1969-12-31T23:59:59Z", "12026-01-31T12:00:00Z",
-                                  "9999-12-31T23:59:59-10:00", "2026-01-31T12:00:00+99:00", "2026-01-31T12:00:00Z\n",
-                                  "٢٠٢٦-01-31T12:00:00Z"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "2026-01-31",
+        "2026-01-31T12:00:00",
+        "2026-02-30T12:00:00Z",
+        "2026-01-31 12:00:00Z",
+        "2026-01-31T12:00:60Z",
+        "2026-01-31T24:00:00Z",
+        "1969-12-31T23:59:59Z",
+        "12026-01-31T12:00:00Z",
+        "9999-12-31T23:59:59-10:00",
+        "2026-01-31T12:00:00+99:00",
+        "2026-01-31T12:00:00Z\n",
+        "٢٠٢٦-01-31T12:00:00Z",
+    ],
+)
 def test_instants_that_do_not(text: str) -> None:
     with pytest.raises(ValueError, match="is "):
         instant(text)

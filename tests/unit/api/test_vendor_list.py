@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from pmp.vendors import UpstreamError, _check, _max_age
 
 from local.vendor_list.generator import generate
 from local.vendor_list.server import MODES, PATH, Server
-from pmp.vendors import UpstreamError, _check, _max_age
 
 
 @pytest.fixture
@@ -78,12 +78,23 @@ def test_it_fails_as_told(server: Server) -> None:
     assert ask(server, [], "/control")[0] == 422
 
 
-@pytest.mark.parametrize("change", [
-    {"vendors": {}}, {"vendors": []}, {"vendorListVersion": "7"}, {"vendorListVersion": True}, {"lastUpdated": None},
-    {"gvlSpecificationVersion": 2}, {"vendors": {"1": {"id": 2, "name": "x"}}}, {"vendors": {"1": {"id": 1}}},
-    {"vendors": {"1": {"id": 1, "name": "x", "purposes": ["1"]}}}, {"vendors": {"1": {"id": 1, "name": "x", "usesCookies": 1}}},
-    {"vendors": {"1": None}}, {"vendors": {"x": {"id": "x", "name": "x"}}},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"vendors": {}},
+        {"vendors": []},
+        {"vendorListVersion": "7"},
+        {"vendorListVersion": True},
+        {"lastUpdated": None},
+        {"gvlSpecificationVersion": 2},
+        {"vendors": {"1": {"id": 2, "name": "x"}}},
+        {"vendors": {"1": {"id": 1}}},
+        {"vendors": {"1": {"id": 1, "name": "x", "purposes": ["1"]}}},
+        {"vendors": {"1": {"id": 1, "name": "x", "usesCookies": 1}}},
+        {"vendors": {"1": None}},
+        {"vendors": {"x": {"id": "x", "name": "x"}}},
+    ],
+)
 def test_what_is_no_vendor_list_is_refused(change: dict[str, Any]) -> None:
     document = generate(vendors=3)
     _check(document, 100)

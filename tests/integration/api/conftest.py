@@ -1,0 +1,61 @@
+"""PostgreSQL with the schema and PgBouncer, once a run; a third party's double; the function in this process."""
+
+import os
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from local.vendor_list.server import PATH, Server
+from pmp import database
+from pmp.configuration import configuration
+from tests.support.gateway import Gateway
+from tests.support.stack import Stack, missing
+from tests.support.stack import stack as started
+
+
+@pytest.fixture(scope="session")
+def third_party() -> Iterator[Server]:
+    with Server(0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def stack(third_party: Server) -> Iterator[Stack]:
+    if lacking := missing():
+        pytest.skip(lacking)
+    with started() as running:
+        address = f"http://127.0.0.1:{third_party.server_port}{PATH}"
+        os.environ.update(running.environment | {"PMP_VENDOR_LIST_URL": address})
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def fresh(stack: Stack) -> Iterator[None]:
+    """Each test gets a connection of its own."""
+    configuration.cache_clear()
+    database.tls.cache_clear()
+    database.disconnect()
+    yield
+    database.disconnect()
+
+
+@pytest.fixture
+def api() -> Gateway:
+    return Gateway()
+
+
+@pytest.fixture
+def new_user(api: Gateway) -> Callable[[], str]:
+    """Register somebody; the id."""
+
+    def register() -> str:
+        answer = api.post("/v1/users", {"email": f"{uuid.uuid4().hex}@example.com"})
+        assert answer.status == 201, answer.content
+        identifier: str = answer.json["id"]
+        return identifier
+
+    return register

@@ -1,0 +1,118 @@
+"""The catalogue's versions, the expiry of choices, and the question before every message."""
+
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.integration.api.test_contract import EMAIL, SMS, choose
+from tests.support.gateway import Gateway
+
+
+@pytest.fixture
+def consent() -> str:
+    return f"c{uuid.uuid4().hex[:12]}"
+
+
+def test_putting_makes_versions(api: Gateway, consent: str) -> None:
+    path = f"/v1/consents/{consent}"
+    assert api.get(path).status == 404
+    first = api.put(path, {"description": "one", "channel": "push"})
+    assert (first.status, first.headers["Location"], first.json["version"]) == (201, path, 1)
+    assert first.json["expires_after_days"] is None
+    assert api.get(path).headers["ETag"] == first.headers["ETag"]
+    same = api.put(path, {"channel": "push", "description": "one", "expires_after_days": None})
+    assert (same.status, same.json) == (200, first.json)
+    second = api.put(path, {"description": "two", "channel": "push", "expires_after_days": 30})
+    assert (second.status, second.json["version"]) == (200, 2)
+    assert api.get(path).json == second.json
+    assert api.get(f"{path}?version=1").json == first.json
+    assert api.get(f"{path}?version=3").status == 404
+    assert consent in [entry["id"] for entry in api.get("/v1/consents?limit=500").json["items"]]
+
+
+def test_two_editors_do_not_overwrite_each_other(api: Gateway, consent: str) -> None:
+    path = f"/v1/consents/{consent}"
+    tag = api.put(path, {"description": "one", "channel": "push"}, If_None_Match="*").headers["ETag"]
+    assert api.put(path, {"description": "two", "channel": "push"}, If_None_Match="*").status == 412
+    assert api.put(path, {"description": "two", "channel": "push"}, If_Match=tag).status == 200
+    assert api.put(path, {"description": "three", "channel": "push"}, If_Match=tag).status == 412
+    assert api.get(path).json["description"] == "two"
+    assert api.put(f"{path}x", {"description": "x", "channel": "push"}, If_Match="*").status == 412
+    assert api.get(f"{path}x").status == 404
+
+
+@pytest.mark.parametrize("body", [
+    {}, {"description": "", "channel": "push"}, {"description": "x", "channel": "pigeon"},
+    {"description": "x", "channel": "push", "expires_after_days": 0},
+    {"description": "x" * 2001, "channel": "push"}, {"description": "x", "channel": "push", "version": 3},
+    {"description": "x", "channel": "push", "expires_after_days": 1.5},
+])
+def test_an_entry_that_cannot_be_is_422(api: Gateway, consent: str, body: dict[str, object]) -> None:
+    assert api.put(f"/v1/consents/{consent}", body).status == 422
+    assert api.get(f"/v1/consents/{consent}").status == 404
+
+
+def test_an_event_names_the_version_it_answered(api: Gateway, consent: str, new_user: Callable[[], str]) -> None:
+    user = new_user()
+    for description in ("one", "two"):
+        api.put(f"/v1/consents/{consent}", {"description": description, "channel": "push"})
+    newest = choose(api, user, {consent: True}).json
+    assert newest["consents"] == [{"id": consent, "enabled": True, "version": 2}]
+    body = {"user": {"id": user}, "consents": [{"id": consent, "enabled": True, "version": 1}]}
+    assert api.post("/v1/events", body).json["consents"][0]["version"] == 1
+
+
+def test_an_expired_choice_reads_as_not_given(api: Gateway, consent: str, new_user: Callable[[], str]) -> None:
+    user = new_user()
+    api.put(f"/v1/consents/{consent}", {"description": "x", "channel": "push", "expires_after_days": 10})
+    given = datetime.now(UTC) - timedelta(days=10) + timedelta(seconds=1.5)
+    choose(api, user, {consent: True}, occurred_at=given.isoformat())
+    question = {"checks": [{"user": {"id": user}, "consent": consent}]}
+    assert api.get(f"/v1/users/{user}").json["consents"] == [{"id": consent, "enabled": True}]
+    assert api.post("/v1/check", question).json["results"][0]["allowed"] is True
+    time.sleep(1.6)
+    assert api.get(f"/v1/users/{user}").json["consents"] == [{"id": consent, "enabled": False, "reason": "expired"}]
+    assert api.post("/v1/check", question).json["results"][0] | {"since": None} == {
+        "allowed": False, "reason": "expired", "since": None,
+    }
+    for enabled in ("true", "false"):
+        assert api.get(f"/v1/users?consent={consent}&enabled={enabled}").json["items"] == []
+    then = (given + timedelta(days=1)).isoformat().replace("+", "%2B")
+    assert api.get(f"/v1/users/{user}?as_of={then}").json["consents"] == [{"id": consent, "enabled": True}]
+
+
+def test_a_check_fails_closed_and_says_why(api: Gateway, new_user: Callable[[], str]) -> None:
+    address = f"Check-{uuid.uuid4().hex}@example.com"
+    user = api.post("/v1/users", {"email": address}).json["id"]
+    event = choose(api, user, {EMAIL: True, SMS: False}).json
+    erased = new_user()
+    choose(api, erased, {EMAIL: True})
+    api.delete(f"/v1/users/{erased}")
+    checks = [
+        ({"id": user}, EMAIL, True, "given"),
+        ({"id": user.upper()}, SMS, False, "denied"),
+        ({"email": address.upper()}, EMAIL, True, "given"),
+        ({"email": "nobody@example.com"}, EMAIL, False, "unknown_user"),
+        ({"email": "' OR 1=1 --"}, EMAIL, False, "unknown_user"),
+        ({"id": str(uuid.uuid4())}, EMAIL, False, "unknown_user"),
+        ({"id": new_user()}, EMAIL, False, "not_given"),
+        ({"id": user}, "no such consent", False, "unknown_consent"),
+        ({"id": erased}, EMAIL, False, "erased"),
+    ]
+    results = api.post("/v1/check", {"checks": [{"user": who, "consent": what} for who, what, _, _ in checks]}).json["results"]
+    assert [(result["allowed"], result["reason"]) for result in results] == [(allowed, why) for _, _, allowed, why in checks]
+    assert results[0]["since"] == event["occurred_at"]
+    assert results[3]["since"] is None
+
+
+def test_a_thousand_checks_in_one_question_and_in_order(api: Gateway, new_user: Callable[[], str]) -> None:
+    yes, no = new_user(), new_user()
+    choose(api, yes, {EMAIL: True})
+    pairs = [{"user": {"id": yes if number % 3 else no}, "consent": EMAIL} for number in range(1000)]
+    answer = api.post("/v1/check", {"checks": pairs})
+    assert [result["allowed"] for result in answer.json["results"]] == [bool(number % 3) for number in range(1000)]
+    assert api.post("/v1/check", {"checks": [*pairs, pairs[0]]}).status == 422
+    assert api.post("/v1/check", {"checks": []}).status == 422

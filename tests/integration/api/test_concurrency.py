@@ -1,0 +1,160 @@
+"""Many at once: every worker is a process with a connection of its own, as an instance of the function is."""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import pytest
+
+from local.vendor_list.server import Server
+from pmp import database
+from pmp.configuration import configuration
+from tests.integration.api.test_contract import EMAIL, SMS, choose, consents
+from tests.support.gateway import Gateway
+from tests.support.stack import Stack
+
+WORKERS = 4
+
+
+def _call(arguments: tuple[str, str, Any, dict[str, str]]) -> tuple[int, Any]:
+    method, path, body, headers = arguments
+    answer = Gateway().request(method, path, body, **headers)
+    return answer.status, answer.json if answer.content else None
+
+
+def _refresh(_: int) -> bool:
+    from pmp import vendors
+
+    return vendors.refresh()
+
+
+@pytest.fixture(scope="module")
+def workers(stack: Stack) -> Any:
+    # spawn: a connection must not be shared by two processes.
+    with ProcessPoolExecutor(WORKERS, mp_context=multiprocessing.get_context("spawn")) as pool:
+        list(pool.map(_call, [("GET", "/v1/health", None, {})] * WORKERS * 2))
+        yield pool
+
+
+def test_concurrent_writers_of_one_user_lose_nothing(workers: Any, api: Gateway, new_user: Callable[[], str]) -> None:
+    user = new_user()
+    bodies = [
+        {"user": {"id": user}, "consents": [{"id": (EMAIL, SMS)[number % 2], "enabled": bool(number % 3)}]}
+        for number in range(40)
+    ]
+    answers = list(workers.map(_call, [("POST", "/v1/events", body, {}) for body in bodies]))
+    assert {status for status, _ in answers} == {201}
+    events = api.get(f"/v1/users/{user}/events?limit=100").json["items"]
+    assert {event["id"] for event in events} == {event["id"] for _, event in answers}
+    folded = {}
+    for event in events:
+        for choice in event["consents"]:
+            folded[choice["id"]] = choice["enabled"]
+    assert consents(api, user) == folded
+
+
+def test_one_event_sent_many_times_at_once_is_one(workers: Any, api: Gateway, new_user: Callable[[], str]) -> None:
+    user, identifier = new_user(), str(uuid.uuid4())
+    body = {"id": identifier, "user": {"id": user}, "consents": [{"id": EMAIL, "enabled": True}]}
+    answers = list(workers.map(_call, [("POST", "/v1/events", body, {})] * 16))
+    assert sorted(status for status, _ in answers) == [200] * 15 + [201]
+    assert len({str(document) for _, document in answers}) == 1
+    assert len(api.get(f"/v1/users/{user}/events").json["items"]) == 1
+
+
+def test_one_address_registered_many_times_at_once_is_one_user(workers: Any, api: Gateway) -> None:
+    address = f"{uuid.uuid4().hex}@example.com"
+    answers = list(workers.map(_call, [("POST", "/v1/users", {"email": address}, {})] * 12))
+    assert sorted(status for status, _ in answers) == [201] + [422] * 11
+    assert len(api.get(f"/v1/users?email={address}").json["items"]) == 1
+
+
+def test_one_key_many_times_at_once_is_done_once(workers: Any, api: Gateway, new_user: Callable[[], str]) -> None:
+    user, key = new_user(), uuid.uuid4().hex
+    body = {"user": {"id": user}, "consents": [{"id": EMAIL, "enabled": True}]}
+    answers = list(workers.map(_call, [("POST", "/v1/events", body, {"Idempotency_Key": key})] * 16))
+    assert {status for status, _ in answers} <= {201, 409}
+    assert len({document["id"] for status, document in answers if status == 201}) == 1
+    assert len(api.get(f"/v1/users/{user}/events").json["items"]) == 1
+
+
+def test_a_request_under_way_is_409(api: Gateway, new_user: Callable[[], str], stack: Stack) -> None:
+    user, key = new_user(), uuid.uuid4().hex
+    body = {"user": {"id": user}, "consents": [{"id": EMAIL, "enabled": True}]}
+    # Another instance of the function holds the key: it has begun, and not come to its end.
+    first = database.connect()
+    first.run("BEGIN")
+    first.run("SELECT pmp.idempotency_begin('test-client', :key, '')", key=key)
+    database._connection = None
+    try:
+        answer = api.post("/v1/events", body, Idempotency_Key=key)
+        assert (answer.status, answer.json["type"], answer.headers["Retry-After"]) == (409, "urn:pmp:problem:in-flight", "1")
+    finally:
+        first.close()  # the instance dies: nothing stays in flight
+    time.sleep(0.2)
+    assert api.post("/v1/events", body, Idempotency_Key=key).status == 201
+
+
+def test_a_read_after_a_write_sees_it(workers: Any, api: Gateway, new_user: Callable[[], str]) -> None:
+    user = new_user()
+    for number in range(20):
+        choose(api, user, {EMAIL: bool(number % 2)})
+        _, seen = workers.submit(_call, ("GET", f"/v1/users/{user}", None, {})).result()
+        assert seen["consents"] == [{"id": EMAIL, "enabled": bool(number % 2)}]
+
+
+def test_one_fetches_the_vendor_list_for_all(workers: Any, stack: Stack, third_party: Server) -> None:
+    stack.cluster.psql("DELETE FROM pmp.upstream_cache; DELETE FROM pmp.vendor")
+    third_party.state.mode, third_party.state.delay_seconds = "slow", 0.5
+    before = third_party.state.requests
+    assert sorted(workers.map(_refresh, range(WORKERS))) == [False] * (WORKERS - 1) + [True]
+    assert third_party.state.requests == before + 1
+    third_party.state.mode = "ok"
+
+
+def test_a_connection_that_died_between_requests_is_replaced(api: Gateway, new_user: Callable[[], str], stack: Stack) -> None:
+    user = new_user()
+    for request in (lambda: choose(api, user, {EMAIL: True}).status == 201, lambda: consents(api, user) == {EMAIL: True}):
+        assert request()
+        stack.bouncer.stop()
+        stack.bouncer.start()
+        assert request()
+        stack.cluster.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'pmp_app'")
+        time.sleep(0.2)
+        assert request()
+
+
+def test_an_untrusted_server_is_refused(api: Gateway, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt")
+    database.tls.cache_clear()
+    assert api.get("/v1/users").status == 503
+    monkeypatch.undo()
+    database.tls.cache_clear()
+    monkeypatch.setenv("PMP_DATABASE_HOST", "127.0.0.2")  # answers, but is not in the certificate
+    configuration.cache_clear()
+    assert api.get("/v1/users").status == 503
+
+
+def test_a_pooler_cannot_part_a_statement_from_its_parameters(stack: Stack) -> None:
+    """More clients than server connections, statements outside of transactions: what loses pg8000's own statements."""
+    script = (
+        "from pmp import database\n"
+        "connection = database.connect()\n"
+        "for number in range(300):\n"
+        "    ((answer,),) = connection.run('SELECT :number::integer', number=number)\n"
+        "    assert answer == number\n"
+        "print('well')\n"
+    ).replace(":number::integer", "(:number)::integer")
+    environment = os.environ | stack.environment | {"PYTHONPATH": "lambda"}
+    clients = [
+        subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(14)
+    ]
+    outcomes = [client.communicate(timeout=60) for client in clients]
+    assert [out for out, _ in outcomes] == ["well\n"] * len(clients), outcomes

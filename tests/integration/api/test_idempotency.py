@@ -1,0 +1,90 @@
+"""``Idempotency-Key`` on every POST: the same again is answered the same, and done once."""
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.integration.api.test_contract import EMAIL, choose
+from tests.support.gateway import Context, Gateway
+from tests.support.stack import Stack
+
+
+def _bodies(user: str) -> dict[str, Any]:
+    return {
+        "/v1/users": {"email": f"{uuid.uuid4().hex}@example.com"},
+        "/v1/events": {"user": {"id": user}, "consents": [{"id": EMAIL, "enabled": True}]},
+        "/v1/check": {"checks": [{"user": {"id": user}, "consent": EMAIL}]},
+    }
+
+
+@pytest.mark.parametrize("path", ["/v1/users", "/v1/events", "/v1/check"])
+def test_the_same_again_is_answered_the_same(api: Gateway, new_user: Callable[[], str], path: str) -> None:
+    user, key = new_user(), uuid.uuid4().hex
+    body = _bodies(user)[path]
+    first = api.post(path, body, Idempotency_Key=key)
+    choose(api, user, {EMAIL: False})
+    again = api.post(path, body, Idempotency_Key=key)
+    assert first.status in {200, 201}
+    assert (again.status, again.content) == (first.status, first.content)
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert "Idempotency-Replayed" not in first.headers
+    for name in ("Location", "ETag"):
+        assert again.headers.get(name) == first.headers.get(name)
+
+
+def test_another_request_with_the_same_key_is_422(api: Gateway, new_user: Callable[[], str]) -> None:
+    user, key = new_user(), uuid.uuid4().hex
+    assert choose(api, user, {EMAIL: True}).status == 201
+    bodies = _bodies(user)
+    assert api.post("/v1/events", bodies["/v1/events"], Idempotency_Key=key).status == 201
+    other = api.post("/v1/events", {**bodies["/v1/events"], "id": str(uuid.uuid4())}, Idempotency_Key=key)
+    assert (other.status, other.json["errors"][0]["header"]) == (422, "Idempotency-Key")
+    assert api.post("/v1/check", bodies["/v1/check"], Idempotency_Key=key).status == 422
+
+
+def test_a_key_belongs_to_its_client(new_user: Callable[[], str]) -> None:
+    user, key = new_user(), uuid.uuid4().hex
+    body = _bodies(user)["/v1/events"]
+    first, second = (Gateway(client=name).post("/v1/events", body, Idempotency_Key=key) for name in ("one", "two"))
+    assert (first.status, second.status) == (201, 201)
+    assert first.json["id"] != second.json["id"]
+
+
+def test_what_failed_is_tried_again(api: Gateway) -> None:
+    address, key = f"{uuid.uuid4().hex}@example.com", uuid.uuid4().hex
+    taken = api.post("/v1/users", {"email": address}).json["id"]
+    assert api.post("/v1/users", {"email": address}, Idempotency_Key=key).status == 422
+    api.delete(f"/v1/users/{taken}")
+    assert api.post("/v1/users", {"email": address}, Idempotency_Key=key).status == 201
+
+
+def test_a_key_lives_for_a_day(api: Gateway, new_user: Callable[[], str], stack: Stack) -> None:
+    user, key = new_user(), uuid.uuid4().hex
+    body = _bodies(user)["/v1/events"]
+    first = api.post("/v1/events", body, Idempotency_Key=key).json["id"]
+    age = "UPDATE pmp.idempotency_key SET expires_at = expires_at - interval '{}' WHERE key = '" + key + "'"
+    stack.cluster.psql(age.format("23 hours 59 minutes"))
+    assert api.post("/v1/events", body, Idempotency_Key=key).json["id"] == first
+    stack.cluster.psql(age.format("1 minute"))
+    assert api.post("/v1/events", body, Idempotency_Key=key).json["id"] != first
+
+
+def test_housekeeping_removes_old_keys(
+    api: Gateway, new_user: Callable[[], str], stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imports = pytest.importorskip("pmp.imports")
+    from pmp.handler import handler
+
+    monkeypatch.setattr(imports, "housekeeping", lambda _context: None)
+    api.post("/v1/events", _bodies(new_user())["/v1/events"], Idempotency_Key=uuid.uuid4().hex)
+    stack.cluster.psql("UPDATE pmp.idempotency_key SET expires_at = now() - interval '1 second'")
+    handler({"task": "housekeeping"}, Context())
+    assert stack.cluster.psql("SELECT count(*) FROM pmp.idempotency_key").strip() == "0"
+
+
+@pytest.mark.parametrize("key", ["", " ", "a b", "x" * 256, "schlüssel"])
+def test_a_key_that_cannot_be_is_422(api: Gateway, key: str) -> None:
+    answer = api.post("/v1/users", {"email": f"{uuid.uuid4().hex}@example.com"}, Idempotency_Key=key)
+    assert (answer.status, answer.json["errors"][0]["header"]) == (422, "Idempotency-Key")
