@@ -22,12 +22,13 @@ def normalized(address: str, pointer: str) -> str:
 
     try:
         found = validate_email(address, check_deliverability=False, strict=True)
-        # The library counts characters here; RFC 6531 keeps RFC 5321's octets.
-        if len(found.local_part.encode()) > LONGEST_LOCAL_PART_OCTETS:
-            raise EmailNotValidError(f"more than {LONGEST_LOCAL_PART_OCTETS} octets before the @-sign.")
-        return str(found.normalized)
     except EmailNotValidError as error:
         raise invalid([{"pointer": pointer, "detail": f"is no e-mail address: {error}"}]) from None
+    # The library counts characters here; RFC 6531 keeps RFC 5321's octets.
+    if len(found.local_part.encode()) > LONGEST_LOCAL_PART_OCTETS:
+        detail = f"has more than {LONGEST_LOCAL_PART_OCTETS} octets before the @"
+        raise invalid([{"pointer": pointer, "detail": detail}])
+    return str(found.normalized)
 
 
 def sought(address: str) -> str:

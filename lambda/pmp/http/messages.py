@@ -135,7 +135,7 @@ def position(text: str | None, *kinds: str) -> tuple[Any, ...]:
 
 def _is_of(value: Any, kind: str) -> bool:
     if kind == INTEGER:
-        return type(value) is int and abs(value) < 2**62
+        return type(value) is int and 0 <= value < 2**62
     return isinstance(value, str) and re.fullmatch(kind, value) is not None
 
 

@@ -6,10 +6,10 @@ import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
-
-from local.vendor_list.server import PATH, Server
 from pmp import database
 from pmp.configuration import configuration
+
+from local.vendor_list.server import PATH, Server
 from tests.support.gateway import Gateway
 from tests.support.stack import Stack, missing
 from tests.support.stack import stack as started

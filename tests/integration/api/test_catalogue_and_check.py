@@ -44,12 +44,18 @@ def test_two_editors_do_not_overwrite_each_other(api: Gateway, consent: str) -> 
     assert api.get(f"{path}x").status == 404
 
 
-@pytest.mark.parametrize("body", [
-    {}, {"description": "", "channel": "push"}, {"description": "x", "channel": "pigeon"},
-    {"description": "x", "channel": "push", "expires_after_days": 0},
-    {"description": "x" * 2001, "channel": "push"}, {"description": "x", "channel": "push", "version": 3},
-    {"description": "x", "channel": "push", "expires_after_days": 1.5},
-])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"description": "", "channel": "push"},
+        {"description": "x", "channel": "pigeon"},
+        {"description": "x", "channel": "push", "expires_after_days": 0},
+        {"description": "x" * 2001, "channel": "push"},
+        {"description": "x", "channel": "push", "version": 3},
+        {"description": "x", "channel": "push", "expires_after_days": 1.5},
+    ],
+)
 def test_an_entry_that_cannot_be_is_422(api: Gateway, consent: str, body: dict[str, object]) -> None:
     assert api.put(f"/v1/consents/{consent}", body).status == 422
     assert api.get(f"/v1/consents/{consent}").status == 404
@@ -76,7 +82,9 @@ def test_an_expired_choice_reads_as_not_given(api: Gateway, consent: str, new_us
     time.sleep(1.6)
     assert api.get(f"/v1/users/{user}").json["consents"] == [{"id": consent, "enabled": False, "reason": "expired"}]
     assert api.post("/v1/check", question).json["results"][0] | {"since": None} == {
-        "allowed": False, "reason": "expired", "since": None,
+        "allowed": False,
+        "reason": "expired",
+        "since": None,
     }
     for enabled in ("true", "false"):
         assert api.get(f"/v1/users?consent={consent}&enabled={enabled}").json["items"] == []
@@ -102,8 +110,12 @@ def test_a_check_fails_closed_and_says_why(api: Gateway, new_user: Callable[[], 
         ({"id": user}, "no such consent", False, "unknown_consent"),
         ({"id": erased}, EMAIL, False, "erased"),
     ]
-    results = api.post("/v1/check", {"checks": [{"user": who, "consent": what} for who, what, _, _ in checks]}).json["results"]
-    assert [(result["allowed"], result["reason"]) for result in results] == [(allowed, why) for _, _, allowed, why in checks]
+    results = api.post("/v1/check", {"checks": [{"user": who, "consent": what} for who, what, _, _ in checks]}).json[
+        "results"
+    ]
+    assert [(result["allowed"], result["reason"]) for result in results] == [
+        (allowed, why) for _, _, allowed, why in checks
+    ]
     assert results[0]["since"] == event["occurred_at"]
     assert results[3]["since"] is None
 

@@ -11,10 +11,10 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import pytest
-
-from local.vendor_list.server import Server
 from pmp import database
 from pmp.configuration import configuration
+
+from local.vendor_list.server import Server
 from tests.integration.api.test_contract import EMAIL, SMS, choose, consents
 from tests.support.gateway import Gateway
 from tests.support.stack import Stack
@@ -94,7 +94,11 @@ def test_a_request_under_way_is_409(api: Gateway, new_user: Callable[[], str], s
     database._connection = None
     try:
         answer = api.post("/v1/events", body, Idempotency_Key=key)
-        assert (answer.status, answer.json["type"], answer.headers["Retry-After"]) == (409, "urn:pmp:problem:in-flight", "1")
+        assert (answer.status, answer.json["type"], answer.headers["Retry-After"]) == (
+            409,
+            "urn:pmp:problem:in-flight",
+            "1",
+        )
     finally:
         first.close()  # the instance dies: nothing stays in flight
     time.sleep(0.2)
@@ -118,9 +122,14 @@ def test_one_fetches_the_vendor_list_for_all(workers: Any, stack: Stack, third_p
     third_party.state.mode = "ok"
 
 
-def test_a_connection_that_died_between_requests_is_replaced(api: Gateway, new_user: Callable[[], str], stack: Stack) -> None:
+def test_a_connection_that_died_between_requests_is_replaced(
+    api: Gateway, new_user: Callable[[], str], stack: Stack
+) -> None:
     user = new_user()
-    for request in (lambda: choose(api, user, {EMAIL: True}).status == 201, lambda: consents(api, user) == {EMAIL: True}):
+    for request in (
+        lambda: choose(api, user, {EMAIL: True}).status == 201,
+        lambda: consents(api, user) == {EMAIL: True},
+    ):
         assert request()
         stack.bouncer.stop()
         stack.bouncer.start()
@@ -153,7 +162,9 @@ def test_a_pooler_cannot_part_a_statement_from_its_parameters(stack: Stack) -> N
     ).replace(":number::integer", "(:number)::integer")
     environment = os.environ | stack.environment | {"PYTHONPATH": "lambda"}
     clients = [
-        subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         for _ in range(14)
     ]
     outcomes = [client.communicate(timeout=60) for client in clients]

@@ -49,22 +49,53 @@ def test_the_published_example(api: Gateway) -> None:
     assert api.delete(f"/v1/users/{user}").status == 204
 
 
-@pytest.mark.parametrize("email", [
-    "", "a", "a@", "@b.com", "a b@c.com", "a@b..com", "a@b", "a@-b.com", ".a@b.com", "a..b@c.com", "a@b.com\n", "a@[127.0.0.1]",
-    f"{'a' * 65}@b.com", f"a@{'b' * 64}.com", f"{'a' * 64}@{'b' * 63}.{'c' * 63}.{'d' * 63}.com", "ä" * 40 + "@b.com",
-    "a@b.com, c@d.com", "<script>@b.com", "a@localhost", "a@b.test", None, 5, [], {"a": "b"}, "a\x00@b.com", "a\ud800@b.com",
-])
+@pytest.mark.parametrize(
+    "email",
+    [
+        "",
+        "a",
+        "a@",
+        "@b.com",
+        "a b@c.com",
+        "a@b..com",
+        "a@b",
+        "a@-b.com",
+        ".a@b.com",
+        "a..b@c.com",
+        "a@b.com\n",
+        "a@[127.0.0.1]",
+        f"{'a' * 65}@b.com",
+        f"a@{'b' * 64}.com",
+        f"{'a' * 64}@{'b' * 63}.{'c' * 63}.{'d' * 63}.com",
+        "ä" * 40 + "@b.com",
+        "a@b.com, c@d.com",
+        "<script>@b.com",
+        "a@localhost",
+        "a@b.test",
+        None,
+        5,
+        [],
+        {"a": "b"},
+        "a\x00@b.com",
+        "a\ud800@b.com",
+    ],
+)
 def test_an_address_that_cannot_be_is_422(api: Gateway, email: Any) -> None:
     answer = api.post("/v1/users", {"email": email})
     assert answer.status == 422
     assert answer.json["errors"][0]["pointer"] == "/email"
 
 
-@pytest.mark.parametrize(("email", "kept"), [
-    ("Grütze@Bücher.example.com", "Grütze@bücher.example.com"), ("用户@例子.广告", "用户@例子.广告"),
-    ("e\u0301@x.example.com", "\u00e9@x.example.com"), ("o'hara+tag@EXAMPLE.com", "o'hara+tag@example.com"),
-    ("a@xn--bcher-kva.example.com", "a@bücher.example.com"),
-])
+@pytest.mark.parametrize(
+    ("email", "kept"),
+    [
+        ("Grütze@Bücher.example.com", "Grütze@bücher.example.com"),
+        ("用户@例子.广告", "用户@例子.广告"),
+        ("e\u0301@x.example.com", "\u00e9@x.example.com"),
+        ("o'hara+tag@EXAMPLE.com", "o'hara+tag@example.com"),
+        ("a@xn--bcher-kva.example.com", "a@bücher.example.com"),
+    ],
+)
 def test_international_addresses_are_welcome(api: Gateway, email: str, kept: str) -> None:
     answer = api.post("/v1/users", {"email": email})
     assert (answer.status, answer.json["email"]) == (201, kept)

@@ -104,7 +104,7 @@ def test_a_cursor_leads_back() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["x", "é", "AAAA", cursor("5"), cursor(5, 6), cursor(True), cursor(2**80), cursor(1.5),
+    "text", ["x", "é", "AAAA", cursor("5"), cursor(5, 6), cursor(True), cursor(2**80), cursor(-1), cursor(1.5),
              base64.urlsafe_b64encode(b"{}").decode(), base64.urlsafe_b64encode(b"[" * 5000).decode()]
 )  # fmt: skip
 def test_a_made_up_cursor_is_refused(text: str) -> None:

@@ -1,0 +1,123 @@
+"""Any sequence of requests: the API agrees with a model of ten lines, and the projection with a replay."""
+
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tests.support.gateway import Gateway
+from tests.support.stack import Stack
+
+CONSENTS = ["email_notifications", "sms_notifications"]
+START = datetime(2026, 1, 1, tzinfo=UTC)
+DIFFERENCE = """
+SELECT count(*) FROM (
+  (SELECT c.* FROM pmp.current_choice AS c EXCEPT SELECT r.* FROM pmp.subject AS s, pmp.replay(s.subject_key) AS r)
+  UNION ALL
+  (SELECT r.* FROM pmp.subject AS s, pmp.replay(s.subject_key) AS r WHERE s.erased_at IS NULL
+   EXCEPT SELECT c.* FROM pmp.current_choice AS c)
+) AS difference
+"""
+
+choices = st.dictionaries(st.sampled_from(CONSENTS), st.booleans(), min_size=1)
+
+
+class Machine(RuleBasedStateMachine):
+    """Users with a few instants, so that events arrive late, in order, and at the same time."""
+
+    stack: Stack
+    users = Bundle("users")
+    events = Bundle("events")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.api = Gateway()
+        self.model: dict[str, list[tuple[datetime, dict[str, bool]]]] = {}
+
+    @rule(target=users)
+    def register(self) -> str:
+        user: str = self.api.post("/v1/users", {"email": f"{uuid.uuid4().hex}@example.com"}).json["id"]
+        self.model[user] = []
+        return user
+
+    @rule(target=events, user=users, chosen=choices, minute=st.integers(0, 4))
+    def choose(self, user: str, chosen: dict[str, bool], minute: int) -> Any:
+        moment = START + timedelta(minutes=minute)
+        consents = [{"id": name, "enabled": enabled} for name, enabled in chosen.items()]
+        body = {"id": str(uuid.uuid4()), "user": {"id": user}, "consents": consents, "occurred_at": moment.isoformat()}
+        answer = self.api.post("/v1/events", body)
+        if user not in self.model:
+            assert answer.status == 410
+            return multiple()
+        assert answer.status == 201, answer.content
+        self.model[user].append((moment, chosen))
+        return body
+
+    @rule(body=events)
+    def send_again(self, body: dict[str, Any]) -> None:
+        expected = 200 if body["user"]["id"] in self.model else 410
+        assert self.api.post("/v1/events", body).status == expected
+
+    @rule(user=consumes(users))
+    def erase(self, user: str) -> None:
+        expected = 204 if self.model.pop(user, None) is not None else 410
+        assert self.api.delete(f"/v1/users/{user}").status == expected
+
+    @rule(user=users, minute=st.integers(-1, 5))
+    def look_back(self, user: str, minute: int) -> None:
+        moment = START + timedelta(minutes=minute)
+        answer = self.api.get(f"/v1/users/{user}?as_of={moment.isoformat().replace('+', '%2B')}")
+        if user in self.model:
+            assert self.shown(answer.json) == self.fold(user, moment)
+
+    @rule(user=users)
+    def check(self, user: str) -> None:
+        question = {"checks": [{"user": {"id": user}, "consent": name} for name in CONSENTS]}
+        results = self.api.post("/v1/check", question).json["results"]
+        folded = self.fold(user, START + timedelta(days=1)) if user in self.model else {}
+        assert [result["allowed"] for result in results] == [folded.get(name, False) for name in CONSENTS]
+
+    @staticmethod
+    def shown(document: dict[str, Any]) -> dict[str, bool]:
+        return {choice["id"]: choice["enabled"] for choice in document["consents"]}
+
+    def fold(self, user: str, until: datetime) -> dict[str, bool]:
+        state: dict[str, tuple[datetime, bool]] = {}
+        for moment, chosen in self.model[user]:
+            for name, enabled in chosen.items() if moment <= until else ():
+                last, was = state.get(name, (moment, True))
+                # Later wins; at the same instant a denial does.
+                if moment > last or (moment == last and (not enabled or was)):
+                    state[name] = (moment, enabled)
+        return {name: enabled for name, (_, enabled) in state.items()}
+
+    @invariant()
+    def every_user_reads_as_the_model_says(self) -> None:
+        for user in self.model:
+            assert self.shown(self.api.get(f"/v1/users/{user}").json) == self.fold(user, START + timedelta(days=1))
+
+    def teardown(self) -> None:
+        assert self.stack.cluster.psql(DIFFERENCE).strip() == "0"
+
+
+@pytest.mark.slow
+def test_any_sequence_of_requests(stack: Stack) -> None:
+    Machine.stack = stack
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(
+            max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )

@@ -1,0 +1,174 @@
+"""The copy of the vendor list: fetched as seldom as allowed, kept through every failure, read with its age."""
+
+import gzip
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+from pmp import vendors
+from pmp.handler import handler
+
+from local.vendor_list.generator import generate
+from local.vendor_list.server import Server, State
+from tests.support.gateway import Answer, Context, Gateway
+from tests.support.stack import Stack
+
+LISTED = generate(version=100)["vendors"]
+
+
+@pytest.fixture(autouse=True)
+def empty(stack: Stack, third_party: Server) -> Iterator[None]:
+    stack.cluster.psql("DELETE FROM pmp.upstream_cache; DELETE FROM pmp.vendor")
+    third_party.state = State()
+    yield
+    third_party.state = State()
+
+
+def due(stack: Stack) -> None:
+    """Let the copy's time be over, and the next attempt allowed."""
+    stack.cluster.psql(
+        "UPDATE pmp.upstream_cache SET next_attempt_at = now(), fresh_until = now() - interval '1 second'"
+    )
+
+
+def cache(stack: Stack, column: str) -> str:
+    return stack.cluster.psql(f"SELECT {column} FROM pmp.upstream_cache").strip()
+
+
+def refresh() -> None:
+    handler({"task": "refresh_vendors"}, Context())
+
+
+def one(api: Gateway, **headers: str) -> Answer:
+    return api.get(f"/v1/vendors/{min(map(int, LISTED))}", **headers)
+
+
+def test_the_schedule_fetches_once_in_a_lifetime(api: Gateway, stack: Stack, third_party: Server) -> None:
+    for _ in range(5):
+        refresh()
+    assert third_party.state.requests == 1
+    answer = one(api)
+    assert (answer.status, answer.json["list"]["version"], answer.json["list"]["stale"]) == (200, 100, False)
+    assert int(answer.headers["Age"]) <= 2
+    assert cache(stack, "extract(epoch FROM fresh_until - fetched_at)::int") == "604800"
+    due(stack)
+    refresh()
+    assert (third_party.state.requests, third_party.state.not_modified) == (2, 1)
+    assert one(api).json["list"]["stale"] is False
+
+
+def test_the_first_reader_fetches_where_the_schedule_has_not(api: Gateway, third_party: Server) -> None:
+    assert one(api).status == 200
+    assert one(api).status == 200
+    assert third_party.state.requests == 1
+
+
+def test_without_any_copy_a_reader_is_told_when_to_come_back(api: Gateway, third_party: Server) -> None:
+    third_party.state.mode = "down"
+    for _ in range(3):
+        answer = one(api)
+        assert (answer.status, answer.json["type"]) == (503, "urn:pmp:problem:no-vendor-list")
+        assert int(answer.headers["Retry-After"]) > 0
+    assert third_party.state.requests == 2  # one attempt and its one repetition, whoever asks
+
+
+@pytest.mark.parametrize(
+    ("mode", "requests", "reason"),
+    [
+        ("down", 2, "status 503"),
+        ("forbidden", 1, "status 403"),
+        ("malformed", 1, "no JSON"),
+        ("misshapen", 1, "not the shape"),
+        ("regressing", 1, "version 90 is older than ours, 100"),
+    ],
+)
+def test_a_failure_leaves_the_copy_and_waits_longer_each_time(
+    api: Gateway, stack: Stack, third_party: Server, *, mode: str, requests: int, reason: str
+) -> None:
+    refresh()
+    third_party.state = State(mode=mode)
+    waits = []
+    for failure in range(1, 13):
+        due(stack)
+        refresh()
+        assert cache(stack, "failures") == str(failure)
+        assert reason in cache(stack, "last_error")
+        waits.append(float(cache(stack, "extract(epoch FROM next_attempt_at - now())")))
+    assert third_party.state.requests == 12 * requests
+    for failure, wait in enumerate(waits):
+        longest = min(6 * 3600, 60 * 2**failure)
+        assert longest / 2 - 3 <= wait <= longest
+    answer = one(api)
+    assert (answer.status, answer.json["list"]["version"], answer.json["list"]["stale"]) == (200, 100, True)
+    third_party.state = State(version=101)
+    due(stack)
+    refresh()
+    assert (one(api).json["list"]["version"], one(api).json["list"]["stale"]) == (101, False)
+    assert (cache(stack, "failures"), cache(stack, "last_error")) == ("0", "")
+
+
+def test_a_slow_third_party_is_given_up(stack: Stack, third_party: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vendors, "TOTAL_SECONDS", 0.3)
+    third_party.state = State(mode="slow", delay_seconds=2)
+    started = time.monotonic()
+    refresh()
+    assert time.monotonic() - started < 1.5
+    assert "Timeout" in cache(stack, "last_error")
+
+
+def test_a_dead_third_party_stops_no_write(api: Gateway, stack: Stack, third_party: Server) -> None:
+    third_party.state = State(mode="slow", delay_seconds=30)
+    started = time.monotonic()
+    assert api.post("/v1/users", {"email": "written.while.down@example.com"}).status == 201
+    assert time.monotonic() - started < 1
+    assert third_party.state.requests == 0
+
+
+def test_vendors_that_left_the_list_are_gone(api: Gateway, stack: Stack, third_party: Server) -> None:
+    refresh()
+    stack.cluster.psql(
+        "INSERT INTO pmp.vendor (id, name, purposes, document) VALUES (5000, 'Left', '{}', '{\"id\": 5000}');"
+        "UPDATE pmp.upstream_cache SET etag = 'older'"
+    )
+    due(stack)
+    refresh()
+    assert api.get("/v1/vendors/5000").status == 404
+    assert stack.cluster.psql("SELECT count(*) FROM pmp.vendor").strip() == "700"
+
+
+def test_all_vendors_page_by_page(api: Gateway) -> None:
+    found, path = [], "/v1/vendors?limit=300"
+    while path:
+        answer = api.get(path)
+        found += answer.json["items"]
+        path = answer.headers.get("Link", "<>")[1:].split(">")[0]
+    assert [str(vendor["id"]) for vendor in found] == sorted(LISTED, key=int)
+
+
+@pytest.mark.parametrize("purpose", [1, 2, 11, 64])
+def test_vendors_of_a_purpose(api: Gateway, purpose: int) -> None:
+    found = [vendor["id"] for vendor in api.get(f"/v1/vendors?limit=500&purpose={purpose}").json["items"]]
+    expected = sorted(v["id"] for v in LISTED.values() if purpose in v["purposes"] + v["legIntPurposes"])
+    assert found == expected[:500]
+
+
+def test_a_vendor_is_shown_whole(api: Gateway) -> None:
+    theirs = LISTED[min(LISTED, key=int)]
+    ours = one(api).json
+    assert (ours["name"], ours["urls"], ours["data_retention"]) == (
+        theirs["name"],
+        theirs["urls"],
+        theirs["dataRetention"],
+    )
+    assert ours["legitimate_interest_purposes"] == theirs["legIntPurposes"]
+    assert api.get("/v1/vendors/999999").status == 404
+
+
+def test_a_reader_that_has_it_is_told_so(api: Gateway) -> None:
+    first = api.get("/v1/vendors?limit=500", Accept_Encoding="gzip")
+    assert first.headers["Content-Encoding"] == "gzip"
+    assert len(json.loads(gzip.decompress(first.content))["items"]) == 500
+    again = api.get("/v1/vendors?limit=500", If_None_Match=first.headers["ETag"])
+    assert (again.status, again.content) == (304, b"")
+    assert "Age" in again.headers
