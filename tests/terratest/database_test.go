@@ -16,6 +16,7 @@ import (
 )
 
 func TestDatabase(t *testing.T) {
+	t.Parallel()
 	options, name := apply(t, "database")
 	ctx, configuration := account(t)
 	client := rds.NewFromConfig(configuration)
@@ -78,6 +79,6 @@ func TestDatabase(t *testing.T) {
 	})
 
 	t.Run("a second plan changes nothing", func(t *testing.T) {
-		assert.Equal(t, terraform.DefaultSuccessExitCode, terraform.PlanExitCode(t, options), "see the plan above")
+		assertUnchanged(t, options)
 	})
 }

@@ -12,6 +12,7 @@ import (
 )
 
 func TestNetwork(t *testing.T) {
+	t.Parallel()
 	options, _ := apply(t, "network")
 	ctx, configuration := account(t)
 	client := ec2.NewFromConfig(configuration)
@@ -42,11 +43,12 @@ func TestNetwork(t *testing.T) {
 		}
 	})
 
-	t.Run("S3 and Lambda are reached inside the VPC", func(t *testing.T) {
+	t.Run("S3 and Lambda are reached inside the VPC, under a policy", func(t *testing.T) {
 		endpoints := must[*ec2.DescribeVpcEndpointsOutput](t, "endpoints")(client.DescribeVpcEndpoints(ctx, &ec2.DescribeVpcEndpointsInput{Filters: inVpc}))
 		kinds := map[string]types.VpcEndpointType{}
 		for _, endpoint := range endpoints.VpcEndpoints {
 			kinds[aws.ToString(endpoint.ServiceName)] = endpoint.VpcEndpointType
+			assert.Contains(t, aws.ToString(endpoint.PolicyDocument), "aws:PrincipalAccount", "%s", aws.ToString(endpoint.ServiceName))
 		}
 		assert.Equal(t, map[string]types.VpcEndpointType{
 			"com.amazonaws.eu-west-1.s3":     types.VpcEndpointTypeGateway,
@@ -86,6 +88,10 @@ func TestNetwork(t *testing.T) {
 			}
 		}
 		assert.Equal(t, []types.TrafficType{types.TrafficTypeAll}, kinds)
+	})
+
+	t.Run("a second plan changes nothing", func(t *testing.T) {
+		assertUnchanged(t, options)
 	})
 }
 
