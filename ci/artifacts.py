@@ -107,7 +107,10 @@ def published_release(digest: str) -> str:
         )[-3:]
         known = ", ".join(Path(entry["Key"]).stem for entry in reversed(newest)) or "none"
         raise CommandError(f"no zip {digest} is published; the newest are: {known}") from None
-    return str(head["Metadata"].get(_RELEASE, "unknown"))
+    try:
+        return str(head["Metadata"][_RELEASE])
+    except KeyError:
+        raise CommandError(f"the zip {digest} does not say of which commit it is: 'publish' did not write it") from None
 
 
 def _verify(s3: Any, bucket: str, digest: str) -> None:

@@ -1,10 +1,12 @@
 # shellcheck shell=sh
-# What every job does first; sourced, so that the variables stay. On a laptop PATH already leads to the tools.
+# What every job does first; sourced, so that the variables stay.
 set -eu
 
-if [ -d /opt/pmp/bin ]; then
-  export PATH="/opt/pmp/bin:$PATH"
+# The image carries the tools of requirements.lock; a laptop says where its own are.
+if [ ! -e .venv ]; then
+  ln -s "${PMP_TOOLS:-/opt/pmp}" .venv
 fi
+export PATH="$PWD/.venv/bin:$PATH"
 
 # Without an access key the job is a role, which GitLab's id token opens: the AWS tools read both variables themselves.
 if [ -n "${PMP_ROLE_ARN:-}" ] && [ -n "${PMP_ID_TOKEN:-}" ]; then

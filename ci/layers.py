@@ -131,7 +131,8 @@ def destroy(target: Target) -> None:
         CommandError: the layer holds what is protected and was not named, or Terraform failed.
     """
     directory = target.plan_directory.with_name(f"{target.name}-destroy")
-    version = Version("destroyed", "0" * 64) if target.layer == "service" else None
+    # A half-made layer may not say what it runs, and to destroy it the answer does not matter.
+    version = Version(release(), "0" * 64) if target.layer == "service" else None
     if plan(target, directory, version=version, destroy=True):
         apply(target, directory)
 
