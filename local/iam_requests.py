@@ -7,6 +7,7 @@ never widens what a policy allows. Resource types and condition keys: the Servic
 (https://docs.aws.amazon.com/service-authorization/latest/reference/).
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,6 +48,15 @@ def iam_resource(parameters: Parameters, account: str) -> str | None:
     return None
 
 
+def _json_value(body: bytes, name: str) -> str:
+    """A text member of a JSON request; empty when there is none."""
+    try:
+        value = json.loads(body or b"{}").get(name, "")
+    except (ValueError, AttributeError):
+        return ""
+    return value if isinstance(value, str) else ""
+
+
 def iam_keys(parameters: Parameters, account: str) -> dict[str, str]:
     """Condition keys of an IAM request: the boundary it sets (or its role has), the policy, the linked service."""
     role = _stored(iam._roles, account, _value(parameters, "RoleName"))  # noqa: SLF001
@@ -63,7 +73,7 @@ def iam_keys(parameters: Parameters, account: str) -> dict[str, str]:
 
 def install() -> None:
     """Complete the resources and condition keys that MiniStack of this process checks policies against."""
-    from ministack.core.responses import get_account_id  # noqa: PLC0415 - needs MiniStack's set-up
+    from ministack.core.responses import get_account_id
 
     resource, tag_keys, s3_keys = (
         iam_actions.extract_resource_arn,
@@ -71,10 +81,12 @@ def install() -> None:
         iam_actions.s3_service_context,
     )
 
-    def complete_resource(
+    def complete_resource(  # noqa: PLR0917 - MiniStack's own signature
         service: str, method: str, path: str, headers: Any, body: bytes, parameters: Any, region: str, account: str
     ) -> str:
         answer = iam_resource(parameters, account) if service == "iam" else None
+        if service == "kms" and (alias := _json_value(body, "AliasName")):
+            answer = f"arn:aws:kms:{region}:{account}:{alias}"
         return answer or str(resource(service, method, path, headers, body, parameters, region, account))
 
     def complete_keys(service: str, action: str, body: bytes, parameters: Any) -> dict[str, Any]:

@@ -5,7 +5,8 @@ Nothing of the installed package is changed on disk. Five things are added in th
 * requests are checked by what AWS's authorization sees of them (``local.iam_requests``);
 * resources keep what MiniStack forgets of them (``local.emulator_gaps``);
 * every IAM decision is written as one JSON line ``{"principal", "action", "resource", "decision", "sid"}`` to
-  ``PMP_IAM_RECORD``, each distinct one once: the exact permissions that a deployment asks for;
+  ``PMP_IAM_RECORD``, each distinct one once: the exact permissions that a deployment asks for (``sid``: the statement
+  of the principal's own policies that decided; empty when a resource policy did, or nothing allowed it);
 * the address of MiniStack's own Cognito keys becomes https, because with TLS on, plain HTTP is not served and every
   token would be answered with 401;
 * its state is saved while it runs, not only at a clean end: every 15 seconds when something changed, and at once by
@@ -20,6 +21,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -44,19 +46,34 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 def record_decisions(path: Path) -> None:
     """Write each distinct IAM decision of this process to ``path`` as a JSON line."""
     stream = path.open("a", buffering=1, encoding="utf-8")
-    evaluate = iam_evaluator.evaluate
+    evaluate, enforce = iam_evaluator.evaluate, iam_evaluator.enforce
+    # The first evaluation of a request is that of the principal's own policies; resource policies come after it.
+    first: ContextVar[Any] = ContextVar("first", default=None)
 
     @lru_cache(maxsize=65536)
     def note(principal: str, action: str, resource: str, decision: str, sid: str) -> None:
         line = {"principal": principal, "action": action, "resource": resource, "decision": decision, "sid": sid}
         stream.write(json.dumps(line) + "\n")
 
-    def recorded(context: Any, policies: Any, *limits: Any) -> Any:
+    def remembered(context: Any, policies: Any, *limits: Any) -> Any:
         result = evaluate(context, policies, *limits)
-        note(context.principal_arn, context.action, context.resource_arn, result.decision, result.matched_sid)
+        if first.get() is None:
+            first.set((context, result))
         return result
 
-    iam_evaluator.evaluate = recorded
+    def recorded(*arguments: Any, **named: Any) -> Any:
+        token = first.set(None)
+        try:
+            answer = enforce(*arguments, **named)
+            if seen := first.get():
+                context, result = seen
+                decision = "Allow" if answer is None else str(getattr(answer, "decision", "Deny"))
+                note(context.principal_arn, context.action, context.resource_arn, decision, result.matched_sid)
+        finally:
+            first.reset(token)
+        return answer
+
+    iam_evaluator.evaluate, iam_evaluator.enforce = remembered, recorded
 
 
 def fetch_keys_over_tls() -> None:

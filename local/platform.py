@@ -86,8 +86,9 @@ class Platform:
     def _begin(self) -> None:
         self.instance.directory.mkdir(parents=True, exist_ok=True)
         (self.instance.directory / "port_base").write_text(f"{self.instance.port_base}\n")
-        # Made here and not by whichever phase comes first: two would race for it.
+        # Made here and not by whichever phase comes first: two would race for them.
         Authority(self.instance.ca_file.parent)
+        self.account.admin()
         write_account_variables(self.instance)
 
     def _phases(self, deployment: Deployment) -> list[Phase]:
