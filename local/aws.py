@@ -25,6 +25,7 @@ NAME = "aws"
 USERS = {"gitlab": "gitlab", "plan": "gitlab-plan"}
 
 _START_SECONDS = 60
+_SOURCES = ("ministack_launcher.py", "iam_requests.py", "emulator_gaps.py")
 _KEYS_PER_USER = 2
 
 
@@ -182,7 +183,7 @@ class Account:
 
     def start(self) -> bool:
         """Start MiniStack from its saved state unless it answers; whether it was started."""
-        if self.is_healthy():
+        if self.is_healthy() and not self._is_outdated():
             return False
         processes.stop(self._processes, NAME)
         certificate = Authority(self.instance.ca_file.parent).issue(
@@ -230,6 +231,11 @@ class Account:
         )
         processes.wait_until(self.is_healthy, self._processes, NAME, _START_SECONDS)
         return True
+
+    def _is_outdated(self) -> bool:
+        """Whether what the launcher runs was changed after it was started."""
+        record = processes.read(self._processes, NAME)
+        return record is None or any((ROOT / "local" / name).stat().st_mtime > record.started for name in _SOURCES)
 
     def stop(self) -> bool:
         """Stop MiniStack, its state saved, and the Lambdas in it; whether it ran."""

@@ -34,8 +34,8 @@ def iam_resource(parameters: Parameters, account: str) -> str | None:
     path = _value(parameters, "Path") or "/"
     for kind, parameter, store in (
         ("instance-profile", "InstanceProfileName", getattr(iam, "_instance_profiles", None)),
-        ("role", "RoleName", iam._roles),  # noqa: SLF001 - MiniStack has no other way to ask
-        ("user", "UserName", iam._users),  # noqa: SLF001
+        ("role", "RoleName", iam._roles),
+        ("user", "UserName", iam._users),
         ("policy", "PolicyName", None),
     ):
         name = _value(parameters, parameter)
@@ -59,7 +59,7 @@ def _json_value(body: bytes, name: str) -> str:
 
 def iam_keys(parameters: Parameters, account: str) -> dict[str, str]:
     """Condition keys of an IAM request: the boundary it sets (or its role has), the policy, the linked service."""
-    role = _stored(iam._roles, account, _value(parameters, "RoleName"))  # noqa: SLF001
+    role = _stored(iam._roles, account, _value(parameters, "RoleName"))
     boundary = _value(parameters, "PermissionsBoundary") or role.get("PermissionsBoundary")
     if isinstance(boundary, dict):
         boundary = boundary.get("PermissionsBoundaryArn")
