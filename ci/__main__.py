@@ -11,6 +11,7 @@ from ci import artifacts, aws, clients, layers, note
 from ci.bootstrap import bootstrap as deploy_bootstrap
 from ci.errors import CommandError, InterruptedCommandError
 from ci.migrate import migrate as deploy_schema
+from ci.migrations import check as check_migrations
 from ci.settings import PROMOTED_LAYERS, Target, require_digest, require_environment
 from ci.smoke import DEFAULT_EVENTS
 from ci.smoke import smoke as run_smoke
@@ -64,6 +65,12 @@ def destroy(layer: Layer, environment: Environment = None) -> None:
 def migrate(environment: Environment = None) -> None:
     """Define the database's roles and deploy the schema with Sqitch."""
     deploy_schema(require_environment(environment))
+
+
+@application.command()
+def migrations() -> None:
+    """Check the migrations' scripts: squawk, and the rule that a release expands and the next one contracts."""
+    check_migrations()
 
 
 @application.command()

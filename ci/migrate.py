@@ -65,6 +65,17 @@ class Migration:
                 stdin=f"{script}\\i roles.sql\n",
             )
 
+    def check(self) -> None:
+        """Refuse a plan whose deployed part is not what was deployed: a released change is never edited.
+
+        Raises:
+            CommandError: plan or scripts differ from what the database remembers.
+        """
+        if self._ask("SELECT to_regclass('sqitch.changes') IS NOT NULL") != "t":
+            return  # nothing was ever deployed here, which Sqitch takes for an error
+        with step(f"sqitch check {self.environment}"):
+            self._run(["sqitch", "check", "--target", "db:pg:"], _MIGRATOR)
+
     def deploy(self) -> None:
         """Deploy and verify every change that is not there yet; a failing one takes those of this run with it.
 
@@ -82,17 +93,15 @@ class Migration:
 
     def version(self) -> tuple[str, str]:
         """The newest deployed tag (may be empty) and the newest deployed change."""
-        question = (
+        tag, change = self._ask(
             "SELECT coalesce((SELECT tag FROM sqitch.tags ORDER BY planned_at DESC LIMIT 1), ''),"
             " (SELECT change FROM sqitch.changes ORDER BY planned_at DESC LIMIT 1)"
-        )
-        lines = self._run(
-            ["psql", "--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--command", question],
-            _MIGRATOR,
-            quiet=True,
-        )
-        tag, change = lines[-1].split("|")
+        ).split("|")
         return tag, change
+
+    def _ask(self, question: str) -> str:
+        command = ["psql", "--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--command", question]
+        return self._run(command, _MIGRATOR, quiet=True)[-1]
 
     def _run(self, command: list[str], who: str, *, stdin: str = "", quiet: bool = False) -> list[str]:
         user = self._secrets[who]
@@ -142,6 +151,7 @@ def migrate(environment: str) -> None:
     _after_foundation(environment)
     migration = Migration(environment)
     migration.define_roles()
+    migration.check()
     migration.deploy()
     tag, change = migration.version()
     record = build_directory() / "migrations" / f"{environment}.json"
