@@ -19,6 +19,7 @@ Answer = tuple[int, dict[str, str], bytes]
 def install() -> None:
     """Repair all of them; once per process."""
     keep_master_secret()
+    keep_instance_settings()
     keep_prefix_lists()
     keep_endpoint_settings()
     keep_flow_log_settings()
@@ -65,6 +66,61 @@ def keep_master_secret() -> None:
     rds._create_db_instance_impl = create_with_secret
     rds._delete_db_instance_impl = delete_with_secret
     rds._instance_xml = describe_with_secret
+
+
+# Settings of an instance by their name in requests, each with the element of MiniStack's answer that it replaces.
+_INSTANCE_SETTINGS = {
+    "PreferredBackupWindow": re.compile(r"<PreferredBackupWindow>[^<]*</PreferredBackupWindow>"),
+    "PreferredMaintenanceWindow": re.compile(r"<PreferredMaintenanceWindow>[^<]*</PreferredMaintenanceWindow>"),
+    "PerformanceInsightsKMSKeyId": re.compile(r"<PerformanceInsightsKMSKeyId>[^<]*</PerformanceInsightsKMSKeyId>"),
+    "DatabaseInsightsMode": re.compile(r"<DatabaseInsightsMode>[^<]*</DatabaseInsightsMode>"),
+}
+_LOG_EXPORTS = "EnabledCloudwatchLogsExports"
+
+
+def keep_instance_settings() -> None:
+    """Keep windows, exported logs and the insights settings of DB instances; MiniStack answers with defaults."""
+    create, modify, describe = rds._create_db_instance_impl, rds._ACTION_MAP["ModifyDBInstance"], rds._instance_xml
+
+    def remember(parameters: Parameters) -> None:
+        instance = rds._instances.get(rds._p(parameters, "DBInstanceIdentifier"))
+        if instance is None:
+            return
+        settings = instance.setdefault("Settings", {})
+        settings.update({name: value for name in _INSTANCE_SETTINGS if (value := rds._p(parameters, name))})
+        logs = settings.setdefault(_LOG_EXPORTS, [])
+        change = "CloudwatchLogsExportConfiguration"
+        for name in ("EnableCloudwatchLogsExports", f"{change}.EnableLogTypes"):
+            logs += [log for log in rds._parse_member_list(parameters, name) if log not in logs]
+        for log in rds._parse_member_list(parameters, f"{change}.DisableLogTypes"):
+            logs.remove(log)
+
+    def create_with_settings(parameters: Parameters) -> Any:
+        answer = create(parameters)
+        if answer[0] == 200:
+            remember(parameters)
+        return answer
+
+    def modify_with_settings(parameters: Parameters) -> Any:
+        answer = modify(parameters)
+        if answer[0] == 200:
+            remember(parameters)
+        return answer
+
+    def describe_with_settings(instance: dict[str, Any]) -> str:
+        text = str(describe(instance))
+        settings = instance.get("Settings", {})
+        for name, element in _INSTANCE_SETTINGS.items():
+            if value := settings.get(name):
+                text = element.sub("", text) + f"<{name}>{escape(value)}</{name}>"
+        if logs := settings.get(_LOG_EXPORTS):
+            members = "".join(f"<member>{escape(log)}</member>" for log in logs)
+            text = text.replace(f"<{_LOG_EXPORTS}/>", f"<{_LOG_EXPORTS}>{members}</{_LOG_EXPORTS}>")
+        return text
+
+    rds._create_db_instance_impl = create_with_settings
+    rds._ACTION_MAP["ModifyDBInstance"] = modify_with_settings
+    rds._instance_xml = describe_with_settings
 
 
 def keep_prefix_lists() -> None:

@@ -25,6 +25,7 @@ locals {
 }
 
 resource "aws_security_group" "this" {
+  # checkov:skip=CKV2_AWS_5: other modules and the service layer attach them
   for_each = local.groups
 
   name        = "${var.name}-${each.key}"

@@ -1,0 +1,245 @@
+mock_provider "aws" {
+  mock_data "aws_caller_identity" {
+    defaults = { account_id = "123456789012" }
+  }
+  mock_data "aws_region" {
+    defaults = { name = "eu-west-1" }
+  }
+  mock_resource "aws_iam_role" {
+    defaults = { arn = "arn:aws:iam::123456789012:role/pmp/x" }
+  }
+  mock_resource "aws_secretsmanager_secret" {
+    defaults = { arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:x" }
+  }
+  mock_resource "aws_db_proxy" {
+    defaults = { arn = "arn:aws:rds:eu-west-1:123456789012:db-proxy:prx-0123456789abcdef0", endpoint = "proxy.example" }
+  }
+}
+
+variables {
+  name                       = "pmp-dev"
+  environment                = "dev"
+  instance_class             = "db.t4g.small"
+  storage_gib                = { initial = 20, max = 50 }
+  enable_multi_az            = false
+  enable_protection          = true
+  backup_retention_days      = 7
+  proxy                      = { max_connections_percent = 85 }
+  database_subnet_group_name = "pmp-dev"
+  proxy_subnet_ids           = ["subnet-1", "subnet-2"]
+  security_group_id_by_role  = { database = "sg-1", proxy = "sg-2" }
+  kms_key_arn                = "arn:aws:kms:eu-west-1:123456789012:key/00000000-0000-0000-0000-000000000000"
+  permissions_boundary_arn   = "arn:aws:iam::123456789012:policy/pmp/pmp-boundary"
+  password_by_role           = { pmp_app = "0123456789012345678901234567890123456789", pmp_migrator = "9876543210987654321098765432109876543210" }
+}
+
+run "proxy_takes_tls_and_iam_only" {
+  assert {
+    condition     = aws_db_proxy.this.require_tls && !aws_db_proxy.this.debug_logging && one(aws_db_proxy.this.auth).iam_auth == "REQUIRED"
+    error_message = "the proxy must require TLS and IAM, and must not log statements"
+  }
+
+  assert {
+    condition     = one(aws_db_proxy.this.auth).secret_arn == aws_secretsmanager_secret.this["pmp_app"].arn
+    error_message = "the proxy logs in as pmp_app"
+  }
+
+  assert {
+    condition     = one(aws_db_proxy_default_target_group.this.connection_pool_config).max_connections_percent == 85
+    error_message = "the pool is what sizing says"
+  }
+
+  assert {
+    condition     = output.proxy_resource_id == "prx-0123456789abcdef0"
+    error_message = "proxy_resource_id is ${output.proxy_resource_id}"
+  }
+}
+
+# A request that waits for a connection gives up before the function's socket does (10 s), that before the function
+# (28 s), and that before the HTTP API (30 s): so each layer's error is said by the layer that knows it.
+run "timeouts_nest" {
+  assert {
+    condition     = one(aws_db_proxy_default_target_group.this.connection_pool_config).connection_borrow_timeout < 10
+    error_message = "the borrow timeout must end before the function's socket timeout"
+  }
+
+  assert {
+    condition     = aws_db_proxy.this.idle_client_timeout > 30
+    error_message = "an idle client must outlive the longest request"
+  }
+
+  assert {
+    condition     = tonumber(local.parameters.statement_timeout) == 900 * 1000
+    error_message = "no statement may outlive the longest function"
+  }
+}
+
+run "roles_are_bounded" {
+  assert {
+    condition     = alltrue([for role in [aws_iam_role.proxy, aws_iam_role.monitoring] : role.path == "/pmp/" && role.permissions_boundary == var.permissions_boundary_arn])
+    error_message = "roles are made under /pmp/ and with the boundary"
+  }
+
+  assert {
+    condition     = jsondecode(aws_iam_role_policy.proxy.policy).Statement[0].Resource == aws_secretsmanager_secret.this["pmp_app"].arn
+    error_message = "the proxy reads the secret of pmp_app and no other"
+  }
+}
+
+run "secrets_can_be_restored_where_protected" {
+  assert {
+    condition     = alltrue([for secret in aws_secretsmanager_secret.this : secret.recovery_window_in_days == 30])
+    error_message = "a protected environment's secrets can be restored for 30 days"
+  }
+
+  assert {
+    condition     = alltrue([for version in aws_secretsmanager_secret_version.this : version.secret_string == null])
+    error_message = "a password must not be in state"
+  }
+}
+
+run "secrets_go_at_once_where_not" {
+  variables {
+    enable_protection = false
+  }
+
+  assert {
+    condition     = alltrue([for secret in aws_secretsmanager_secret.this : secret.recovery_window_in_days == 0])
+    error_message = "an unprotected environment can be destroyed and made again"
+  }
+}
+
+run "logs_show_no_statement_and_no_parameter" {
+  assert {
+    condition     = local.parameters.log_statement == "none" && local.parameters.log_parameter_max_length == "0" && local.parameters["rds.force_ssl"] == "1"
+    error_message = "statements carry passwords, parameters carry e-mail addresses"
+  }
+}
+
+run "name_without_prefix" {
+  command = plan
+  variables {
+    name = "dev"
+  }
+  expect_failures = [var.name]
+}
+
+run "unusable_environment" {
+  command = plan
+  variables {
+    environment = "Dev!"
+  }
+  expect_failures = [var.environment]
+}
+
+run "old_family" {
+  command = plan
+  variables {
+    instance_class = "db.t2.micro"
+  }
+  expect_failures = [var.instance_class]
+}
+
+run "untested_version" {
+  command = plan
+  variables {
+    engine_version = "13"
+  }
+  expect_failures = [var.engine_version]
+}
+
+run "storage_too_small" {
+  command = plan
+  variables {
+    storage_gib = { initial = 10, max = 50 }
+  }
+  expect_failures = [var.storage_gib]
+}
+
+run "storage_that_cannot_grow" {
+  command = plan
+  variables {
+    storage_gib = { initial = 20, max = 21 }
+  }
+  expect_failures = [var.storage_gib]
+}
+
+run "no_backups" {
+  command = plan
+  variables {
+    backup_retention_days = 0
+  }
+  expect_failures = [var.backup_retention_days]
+}
+
+run "unknown_insights_mode" {
+  command = plan
+  variables {
+    insights_mode = "premium"
+  }
+  expect_failures = [var.insights_mode]
+}
+
+run "unknown_monitoring_interval" {
+  command = plan
+  variables {
+    monitoring_interval_seconds = 2
+  }
+  expect_failures = [var.monitoring_interval_seconds]
+}
+
+run "unknown_retention" {
+  command = plan
+  variables {
+    log_retention_days = 8
+  }
+  expect_failures = [var.log_retention_days]
+}
+
+run "pool_of_nothing" {
+  command = plan
+  variables {
+    proxy = { max_connections_percent = 0 }
+  }
+  expect_failures = [var.proxy]
+}
+
+run "borrow_timeout_beyond_the_socket" {
+  command = plan
+  variables {
+    proxy = { max_connections_percent = 85, borrow_timeout_seconds = 30 }
+  }
+  expect_failures = [var.proxy]
+}
+
+run "clients_cut_off_too_early" {
+  command = plan
+  variables {
+    proxy = { max_connections_percent = 85, idle_client_timeout_seconds = 60 }
+  }
+  expect_failures = [var.proxy]
+}
+
+run "password_version_zero" {
+  command = plan
+  variables {
+    password_version = 0
+  }
+  expect_failures = [var.password_version]
+}
+
+run "proxy_in_one_zone" {
+  command = plan
+  variables {
+    proxy_subnet_ids = ["subnet-1"]
+  }
+  expect_failures = [var.proxy_subnet_ids]
+}
+
+run "short_password" {
+  command = plan
+  variables {
+    password_by_role = { pmp_app = "short", pmp_migrator = "9876543210987654321098765432109876543210" }
+  }
+  expect_failures = [var.password_by_role]
+}

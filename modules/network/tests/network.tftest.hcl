@@ -1,0 +1,323 @@
+mock_provider "aws" {
+  mock_data "aws_caller_identity" {
+    defaults = { account_id = "123456789012" }
+  }
+  mock_data "aws_region" {
+    defaults = { name = "eu-west-1" }
+  }
+  mock_data "aws_availability_zones" {
+    defaults = { names = ["eu-west-1a", "eu-west-1b", "eu-west-1c"] }
+  }
+  mock_data "aws_vpc_endpoint_service" {
+    defaults = { service_name = "com.amazonaws.eu-west-1.x" }
+  }
+  mock_resource "aws_iam_role" {
+    defaults = { arn = "arn:aws:iam::123456789012:role/pmp/x" }
+  }
+  mock_resource "aws_cloudwatch_log_group" {
+    defaults = { arn = "arn:aws:logs:eu-west-1:123456789012:log-group:x" }
+  }
+}
+
+variables {
+  name = "pmp-dev"
+  cidr = "10.20.0.0/16"
+  subnet_cidrs = {
+    private  = ["10.20.0.0/20", "10.20.16.0/20"]
+    database = ["10.20.56.0/24", "10.20.57.0/24"]
+    public   = ["10.20.60.0/24", "10.20.61.0/24"]
+  }
+  nat                      = "single"
+  interface_endpoints      = ["lambda", "ssm"]
+  bucket_names             = ["pmp-dev-imports"]
+  kms_key_arn              = "arn:aws:kms:eu-west-1:123456789012:key/00000000-0000-0000-0000-000000000000"
+  permissions_boundary_arn = "arn:aws:iam::123456789012:policy/pmp/pmp-boundary"
+}
+
+run "ways_between_security_groups" {
+  assert {
+    condition = { for key, rule in aws_vpc_security_group_egress_rule.inside : key => rule.from_port } == {
+      function_to_proxy     = 5432
+      proxy_to_database     = 5432
+      runner_to_database    = 5432
+      function_to_endpoints = 443
+      runner_to_endpoints   = 443
+    }
+    error_message = "the ways are ${jsonencode(keys(aws_vpc_security_group_egress_rule.inside))}"
+  }
+
+  assert {
+    condition = alltrue([
+      for key, rule in aws_vpc_security_group_ingress_rule.inside :
+      rule.security_group_id == aws_vpc_security_group_egress_rule.inside[key].referenced_security_group_id
+    ])
+    error_message = "each egress rule has its ingress rule on the other side"
+  }
+
+  assert {
+    condition     = alltrue([for rule in aws_vpc_security_group_ingress_rule.inside : rule.cidr_ipv4 == null])
+    error_message = "no group lets an address range in"
+  }
+
+  assert {
+    condition     = toset(keys(aws_vpc_security_group_egress_rule.internet)) == toset(["function_to_third_party", "runner_to_gitlab_0.0.0.0/0"])
+    error_message = "only the function and the runner reach the internet"
+  }
+
+  assert {
+    condition     = alltrue([for rule in aws_vpc_security_group_egress_rule.internet : rule.from_port == 443 && rule.to_port == 443])
+    error_message = "and that on port 443 alone"
+  }
+}
+
+run "endpoint_policies_name_the_account_and_own_buckets" {
+  assert {
+    condition = jsondecode(local.gateway_endpoints.s3.policy).Statement[0] == {
+      Sid       = "OwnBuckets"
+      Effect    = "Allow"
+      Principal = "*"
+      Action    = "s3:*"
+      Resource  = ["arn:aws:s3:::pmp-dev-imports", "arn:aws:s3:::pmp-dev-imports/*"]
+      Condition = { StringEquals = { "aws:PrincipalAccount" = "123456789012" } }
+    }
+    error_message = "the S3 endpoint allows ${local.gateway_endpoints.s3.policy}"
+  }
+
+  assert {
+    condition = alltrue([
+      for endpoint in values(local.interface_endpoints) :
+      jsondecode(endpoint.policy).Statement[0].Condition.StringEquals["aws:PrincipalAccount"] == "123456789012"
+    ])
+    error_message = "every interface endpoint asks for principals of this account"
+  }
+
+  assert {
+    condition     = jsondecode(local.interface_endpoints["lambda"].policy).Statement[0].Condition.StringEquals["aws:ResourceAccount"] == "123456789012"
+    error_message = "the Lambda endpoint asks for functions of this account"
+  }
+}
+
+run "flow_log_role_is_bounded" {
+  assert {
+    condition     = aws_iam_role.flow_log.path == "/pmp/" && aws_iam_role.flow_log.permissions_boundary == var.permissions_boundary_arn
+    error_message = "the role is ${aws_iam_role.flow_log.path} with ${aws_iam_role.flow_log.permissions_boundary}"
+  }
+}
+
+run "without_nat_nothing_reaches_the_internet" {
+  variables {
+    nat = "none"
+  }
+
+  assert {
+    condition     = length(aws_vpc_security_group_egress_rule.internet) == 0 && length(output.nat_public_ips) == 0
+    error_message = "there is a way out: ${jsonencode(keys(aws_vpc_security_group_egress_rule.internet))}"
+  }
+}
+
+run "a_gateway_per_zone" {
+  variables {
+    nat = "per_zone"
+  }
+
+  assert {
+    condition     = length(output.nat_public_ips) == 2
+    error_message = "two zones have ${length(output.nat_public_ips)} gateways"
+  }
+}
+
+run "dns_firewall_blocks_what_is_not_listed" {
+  variables {
+    dns_allow_list = ["gitlab.com", "*.consensu.org."]
+  }
+
+  assert {
+    condition     = aws_route53_resolver_firewall_domain_list.this["allow"].domains == toset(["*.amazonaws.com.", "gitlab.com.", "*.consensu.org."])
+    error_message = "allowed are ${jsonencode(aws_route53_resolver_firewall_domain_list.this["allow"].domains)}"
+  }
+
+  assert {
+    condition     = aws_route53_resolver_firewall_rule.this["block"].action == "BLOCK" && aws_route53_resolver_firewall_rule.this["block"].priority > aws_route53_resolver_firewall_rule.this["allow"].priority
+    error_message = "the rest is blocked, after the list"
+  }
+
+  assert {
+    condition     = aws_route53_resolver_firewall_config.this[0].firewall_fail_open == "DISABLED"
+    error_message = "a failing firewall resolves nothing"
+  }
+}
+
+run "dns_firewall_is_off_by_default" {
+  assert {
+    condition     = length(aws_route53_resolver_firewall_rule.this) == 0
+    error_message = "an empty list must not block every name"
+  }
+}
+
+run "overlapping_subnets" {
+  command = plan
+
+  variables {
+    subnet_cidrs = {
+      private  = ["10.20.0.0/20", "10.20.16.0/20"]
+      database = ["10.20.8.0/24", "10.20.57.0/24"]
+      public   = ["10.20.60.0/24", "10.20.61.0/24"]
+    }
+  }
+
+  expect_failures = [data.aws_availability_zones.this]
+}
+
+run "subnet_outside_the_vpc" {
+  command = plan
+
+  variables {
+    subnet_cidrs = {
+      private  = ["10.20.0.0/20", "10.20.16.0/20"]
+      database = ["10.20.56.0/24", "10.21.57.0/24"]
+      public   = ["10.20.60.0/24", "10.20.61.0/24"]
+    }
+  }
+
+  expect_failures = [data.aws_availability_zones.this]
+}
+
+run "region_with_too_few_zones" {
+  command = plan
+
+  override_data {
+    target = data.aws_availability_zones.this
+    values = { names = ["eu-west-1a"] }
+  }
+
+  expect_failures = [data.aws_availability_zones.this]
+}
+
+run "too_few_zones" {
+  command = plan
+
+  variables {
+    subnet_cidrs = { private = ["10.20.0.0/20"], database = ["10.20.56.0/24"], public = ["10.20.60.0/24"] }
+  }
+
+  expect_failures = [var.subnet_cidrs]
+}
+
+run "kinds_of_different_length" {
+  command = plan
+
+  variables {
+    subnet_cidrs = {
+      private  = ["10.20.0.0/20", "10.20.16.0/20"]
+      database = ["10.20.56.0/24"]
+      public   = ["10.20.60.0/24", "10.20.61.0/24"]
+    }
+  }
+
+  expect_failures = [var.subnet_cidrs]
+}
+
+run "subnet_that_is_no_range" {
+  command = plan
+
+  variables {
+    subnet_cidrs = {
+      private  = ["10.20.0.0/20", "10.20.16.0/20"]
+      database = ["10.20.56.0/24", "10.20.57.0/29"]
+      public   = ["10.20.60.0/24", "10.20.61.0/24"]
+    }
+  }
+
+  expect_failures = [var.subnet_cidrs]
+}
+
+run "vpc_that_is_no_range" {
+  command = plan
+
+  variables {
+    cidr = "10.20.0.0/8"
+  }
+
+  expect_failures = [var.cidr]
+}
+
+run "unknown_nat" {
+  command = plan
+
+  variables {
+    nat = "double"
+  }
+
+  expect_failures = [var.nat]
+}
+
+run "endpoint_that_nothing_calls" {
+  command = plan
+
+  variables {
+    interface_endpoints = ["lambda", "bedrock"]
+  }
+
+  expect_failures = [var.interface_endpoints]
+}
+
+run "no_way_to_lambda" {
+  command = plan
+
+  variables {
+    nat                 = "none"
+    interface_endpoints = []
+  }
+
+  expect_failures = [var.interface_endpoints]
+}
+
+run "no_buckets" {
+  command = plan
+
+  variables {
+    bucket_names = []
+  }
+
+  expect_failures = [var.bucket_names]
+}
+
+run "gitlab_by_name" {
+  command = plan
+
+  variables {
+    gitlab_cidr_blocks = ["gitlab.com"]
+  }
+
+  expect_failures = [var.gitlab_cidr_blocks]
+}
+
+run "dns_by_address" {
+  command = plan
+
+  variables {
+    dns_allow_list = ["https://gitlab.com"]
+  }
+
+  expect_failures = [var.dns_allow_list]
+}
+
+run "unknown_retention" {
+  command = plan
+
+  variables {
+    flow_log_retention_days = 100
+  }
+
+  expect_failures = [var.flow_log_retention_days]
+}
+
+run "unusable_name" {
+  command = plan
+
+  variables {
+    name = "PMP dev"
+  }
+
+  expect_failures = [var.name]
+}
