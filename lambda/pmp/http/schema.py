@@ -45,6 +45,11 @@ def instant(text: str) -> datetime:
     return moment
 
 
+def utc(text: str | None) -> str | None:
+    """A validated instant as PostgreSQL reads it: Python takes offsets of up to 24 hours, PostgreSQL of 16."""
+    return None if text is None else instant(text).isoformat()
+
+
 @lru_cache(maxsize=64)
 def _pattern(pattern: str) -> re.Pattern[str]:
     # JSON Schema's $ is the very end; Python's also matches before a last line break.

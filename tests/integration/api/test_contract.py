@@ -189,6 +189,7 @@ def test_as_of_is_the_fold_until_then(api: Gateway, new_user: Callable[[], str])
     assert consents(api, user, "?as_of=2026-01-01T00:00:00Z") == {EMAIL: True}
     assert consents(api, user, "?as_of=2026-01-31T23:59:59.999999Z") == {EMAIL: True}
     assert consents(api, user, "?as_of=2026-02-01T01:00:00%2B01:00") == {EMAIL: False, SMS: True}
+    assert consents(api, user, "?as_of=2026-02-01T23:58:00%2B23:59") == {EMAIL: True}  # PostgreSQL stops at 15:59
     assert api.get(f"/v1/users/{user}?as_of=yesterday").status == 422
 
 

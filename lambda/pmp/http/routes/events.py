@@ -7,6 +7,7 @@ from pmp import identifiers
 from pmp.http.messages import INTEGER, Request, Response, conditional, position
 from pmp.http.pages import limit, page
 from pmp.http.problems import Problem, gone, invalid, not_found
+from pmp.http.schema import utc
 
 
 def create_event(request: Request, connection: Any) -> Response:
@@ -23,7 +24,7 @@ def create_event(request: Request, connection: Any) -> Response:
         id=body.get("id") or identifiers.new(),
         user=body["user"]["id"],
         choices=json.dumps(choices),
-        occurred_at=body.get("occurred_at"),
+        occurred_at=utc(body.get("occurred_at")),
         client=request.client,
     )
     if result["outcome"] == "created":

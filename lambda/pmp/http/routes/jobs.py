@@ -5,6 +5,7 @@ from typing import Any
 from pmp.http.messages import UUID, Request, Response, cursor, position
 from pmp.http.pages import limit
 from pmp.http.problems import not_found
+from pmp.http.schema import utc
 
 
 def create_import(request: Request, _connection: Any) -> Response:
@@ -60,7 +61,8 @@ def create_export(request: Request, _connection: Any) -> Response:
     """POST /v1/exports."""
     from pmp import exports
 
-    document = exports.create(request.body, request.client)
+    filters = request.body | ({"as_of": utc(request.body["as_of"])} if "as_of" in request.body else {})
+    document = exports.create(filters, request.client)
     return Response(201, document, {"Location": f"/v1/exports/{document['id']}"})
 
 

@@ -17,6 +17,7 @@ from pmp.http.messages import (
 )
 from pmp.http.pages import limit, page
 from pmp.http.problems import Problem, gone, invalid, not_found
+from pmp.http.schema import instant, utc
 
 _UNIQUE_VIOLATION = "23505"
 
@@ -45,7 +46,7 @@ def create_user(request: Request, connection: Any) -> Response:
 def get_user(request: Request, connection: Any) -> Response:
     """GET /v1/users/{id}: now, or as of an instant."""
     ((user,),) = connection.run(
-        "SELECT pmp.get_user(:id, :as_of)", id=request.parameters["id"], as_of=request.query.get("as_of")
+        "SELECT pmp.get_user(:id, :as_of)", id=request.parameters["id"], as_of=utc(request.query.get("as_of"))
     )
     return conditional(request, Response(200, _present(user)))
 
@@ -106,8 +107,6 @@ def list_events(request: Request, connection: Any) -> Response:
 
 
 def _place(event: dict[str, Any]) -> tuple[int, int]:
-    from pmp.http.schema import instant
-
     moment = instant(event["occurred_at"])
     # Not timestamp() * 10**6: a float has not enough digits.
     return int(moment.replace(microsecond=0).timestamp()) * 1_000_000 + moment.microsecond, event["sequence"]

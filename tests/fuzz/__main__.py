@@ -1,0 +1,119 @@
+"""Thousands of generated requests against the API: no 5xx, no undocumented status or header, no violated schema.
+
+    python -m tests.fuzz                                     against the function on a throwaway PostgreSQL
+    python -m tests.fuzz --url "$(make -s url)" --token "$(make -s token)"     against a running platform
+
+Schemathesis lives in an environment of its own, made from ``tests/fuzz/requirements.lock`` on first use.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.gateway import token
+from tests.support.stack import ROOT, free_port
+
+ENVIRONMENT = ROOT / "build" / "fuzz"
+LOCK = Path(__file__).with_name("requirements.lock")
+LEFT_OUT = {
+    "positive_data_acceptance": "whether a valid request is accepted also depends on what is there: 410, 412, 422",
+}
+
+
+def install() -> Path:
+    """The program, installed if its lock file is newer."""
+    program = ENVIRONMENT / "bin" / "schemathesis"
+    if not program.exists() or program.stat().st_mtime < LOCK.stat().st_mtime:
+        uv = str(Path(sys.executable).with_name("uv"))
+        subprocess.run([uv, "venv", "--quiet", "--clear", str(ENVIRONMENT)], check=True)
+        python = str(ENVIRONMENT / "bin" / "python")
+        command = [uv, "pip", "install", "--quiet", "--require-hashes", "--python", python, "-r", str(LOCK)]
+        subprocess.run(command, check=True)
+        program.touch()
+    return program
+
+
+@contextmanager
+def throwaway() -> Iterator[str]:
+    """The function behind a gateway of its own, on a PostgreSQL of its own."""
+    port, third_party = free_port(), free_port()
+    environment = os.environ | {
+        "PMP_VENDOR_LIST_URL": f"http://127.0.0.1:{third_party}/v3/vendor-list.json",
+        "PYTHONPATH": str(ROOT / "lambda"),
+    }
+    vendor_list = [sys.executable, "-m", "local.vendor_list", "--port", str(third_party)]
+    gateway = [sys.executable, "-m", "tests.support.gateway", "--port", str(port), "--workers", "3"]
+    running = [
+        subprocess.Popen(vendor_list, cwd=ROOT, stdout=subprocess.DEVNULL),
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.support.stack", *gateway],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+        ),
+    ]
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(300):
+            try:
+                with urllib.request.urlopen(f"{url}/v1/ready", timeout=5):
+                    break
+            except OSError:
+                time.sleep(0.1)
+        yield url
+    finally:
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait(timeout=30)
+
+
+def fuzz(url: str, bearer: str, *, cases: int, operations: str | None, bundle: str | None) -> int:
+    """Run it.
+
+    Returns:
+        The exit code: not 0 if anything was found, or fewer cases were generated than asked for.
+    """
+    document = f"{url}/v1/openapi.json"
+    command = [str(install()), "run", document, "--url", url, "--header", f"Authorization: Bearer {bearer}"]
+    command += ["--max-examples", str(max(1, cases // 20)), "--workers", "2", "--continue-on-failure"]
+    command += ["--request-retries", "2", "--max-redirects", "0", "--warnings", "off", "--request-timeout", "40"]
+    command += ["--exclude-checks", ",".join(LEFT_OUT)]
+    if operations:
+        command += ["--include-path-regex", operations]
+    if bundle:
+        command += ["--tls-verify", bundle]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, cwd=ENVIRONMENT)
+    print(done.stdout)
+    found = re.search(r"(\d[\d,]*) generated", done.stdout)
+    generated = int(found[1].replace(",", "")) if found else 0
+    print(f"{generated} cases generated, {cases} asked for; {'nothing' if done.returncode == 0 else 'something'} found")
+    return done.returncode or (0 if generated >= cases else 1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Generated requests against the API.")
+    parser.add_argument("--url", help="base URL of a running platform (default: a throwaway one)")
+    parser.add_argument("--token", help="access token with all scopes")
+    parser.add_argument("--certificates", help="authorities to trust (PEM), for a platform with a local one")
+    parser.add_argument("--cases", type=int, default=5000, help="at least so many (default 5000)")
+    parser.add_argument("--operations", help="regular expression of paths, default all")
+    arguments = parser.parse_args()
+    chosen = {"cases": arguments.cases, "operations": arguments.operations, "bundle": arguments.certificates}
+    if arguments.url:
+        if not arguments.token:
+            parser.error('--url needs --token "$(make -s token)"')
+        raise SystemExit(fuzz(arguments.url.rstrip("/"), arguments.token, **chosen))
+    with throwaway() as url:
+        raise SystemExit(fuzz(url, token(expires_in=7200), **chosen))
+
+
+if __name__ == "__main__":
+    main()

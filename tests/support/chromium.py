@@ -1,0 +1,133 @@
+"""Debian's headless Chromium, driven by the DevTools protocol over a pipe: no driver program, no package.
+
+The protocol: https://chromedevtools.github.io/devtools-protocol/, messages end with a zero byte.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+def program() -> str | None:
+    """Chromium's path, if it is installed."""
+    return shutil.which("chromium")
+
+
+class Page:
+    """One tab, its console and its network log."""
+
+    def __init__(self, to_browser: int, from_browser: int) -> None:
+        self._to, self._from = to_browser, from_browser
+        self._received = b""
+        self._number = 0
+        self._session: str | None = None
+        self.events: list[dict[str, Any]] = []
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Network", "Log"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Send a command and wait for its result."""
+        self._number += 1
+        message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
+        if self._session:
+            message["sessionId"] = self._session
+        os.write(self._to, json.dumps(message).encode() + b"\0")
+        while True:
+            answer = self._next()
+            if answer.get("id") == self._number:
+                if "error" in answer:
+                    raise RuntimeError(f"{method}: {answer['error']['message']}")
+                result: dict[str, Any] = answer["result"]
+                return result
+            self.events.append(answer)
+
+    def _next(self) -> dict[str, Any]:
+        while b"\0" not in self._received:
+            block = os.read(self._from, 1 << 20)
+            if not block:
+                raise RuntimeError("Chromium ended")
+            self._received += block
+        message, _, self._received = self._received.partition(b"\0")
+        document: dict[str, Any] = json.loads(message)
+        return document
+
+    def evaluate(self, expression: str) -> Any:
+        """The value of a JavaScript expression in the page."""
+        result = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        if "exceptionDetails" in result:
+            raise RuntimeError(f"{expression}: {result['exceptionDetails']}")
+        return result["result"].get("value")
+
+    def wait(self, expression: str, seconds: float = 30) -> Any:
+        """Wait until the expression is true; its value."""
+        end = time.monotonic() + seconds
+        while not (value := self.evaluate(expression)):
+            if time.monotonic() > end:
+                raise TimeoutError(f"{expression} did not become true in {seconds} s")
+            time.sleep(0.1)
+        return value
+
+    def complaints(self) -> list[str]:
+        """What the console says is wrong: errors, refused loads, violated policies."""
+        logged = [event["params"]["entry"] for event in self.events if event["method"] == "Log.entryAdded"]
+        thrown = [event["params"] for event in self.events if event["method"] == "Runtime.exceptionThrown"]
+        return [entry["text"] for entry in logged if entry["level"] == "error"] + [str(error) for error in thrown]
+
+    def requested(self) -> list[str]:
+        """Every address that was asked for."""
+        sent = [event["params"] for event in self.events if event["method"] == "Network.requestWillBeSent"]
+        return [parameters["request"]["url"] for parameters in sent]
+
+
+@contextmanager
+def page() -> Iterator[Page]:
+    """A browser of its own with an empty profile."""
+    executable = program()
+    if executable is None:
+        raise FileNotFoundError("chromium is not installed: apt-get install chromium")
+    profile = tempfile.mkdtemp(prefix="pmp-chromium-")
+    browser_reads, we_write = os.pipe()
+    we_read, browser_writes = os.pipe()
+
+    def connect() -> None:
+        # dup2 onto 3 and 4, which the protocol names; from above, so that neither overwrites the other.
+        reads, writes = os.dup(browser_reads), os.dup(browser_writes)
+        high_reads, high_writes = 100, 101
+        os.dup2(reads, high_reads)
+        os.dup2(writes, high_writes)
+        os.dup2(high_reads, 3)
+        os.dup2(high_writes, 4)
+
+    # no-sandbox: tests also run as root, in containers, against nothing but loopback.
+    command = [executable, "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--no-first-run"]
+    command += [
+        "--disable-dev-shm-usage",
+        "--disable-background-networking",
+        f"--user-data-dir={profile}",
+        "about:blank",
+    ]
+    browser = subprocess.Popen(
+        command,
+        preexec_fn=connect,  # noqa: PLW1509 - the tests that use it have no threads
+        close_fds=False,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(browser_reads)
+    os.close(browser_writes)
+    try:
+        yield Page(we_write, we_read)
+    finally:
+        browser.kill()
+        browser.wait()
+        os.close(we_write)
+        os.close(we_read)
+        shutil.rmtree(profile, ignore_errors=True)

@@ -1,0 +1,62 @@
+"""The page at /docs in a real browser, served from the zip as it is deployed, without any other host."""
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import chromium
+from tests.unit.api.test_build import ROOT, load
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    bundle: Path = load().build(tmp_path_factory.mktemp("docs"))[1]
+    environment = os.environ | {
+        "PYTHONPATH": f"{bundle}:{ROOT}",
+        "PMP_ENVIRONMENT": "local",
+        "PMP_RELEASE": "release-shown-on-the-page",
+        "PMP_DATABASE_HOST": "127.0.0.1",
+        "PMP_DATABASE_PORT": "1",
+        "PMP_DATABASE_NAME": "pmp",
+        "PMP_DATABASE_USER": "pmp_app",
+    }
+    command = [sys.executable, "-m", "tests.support.gateway", "--workers", "2"]
+    server = subprocess.Popen(command, env=environment, cwd="/", stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    yield server.stdout.readline().strip()
+    server.terminate()
+    server.wait(timeout=10)
+
+
+def test_nothing_of_the_page_is_elsewhere(url: str) -> None:
+    with urllib.request.urlopen(f"{url}/docs", timeout=10) as response:
+        page = response.read().decode()
+        policy = response.headers["Content-Security-Policy"]
+    assert "://" not in page
+    assert "script-src 'self'; " in policy
+    assert "default-src 'none'" in policy
+
+
+@pytest.mark.skipif(chromium.program() is None, reason="chromium is not installed (Debian package chromium)")
+def test_the_page_shows_every_operation_and_sends_a_request(url: str) -> None:
+    with chromium.page() as page:
+        page.call("Page.navigate", url=f"{url}/docs")
+        operations = sum(map(len, json.loads((ROOT / "lambda/pmp/openapi.json").read_text())["paths"].values()))
+        page.wait(f"document.querySelectorAll('.opblock').length === {operations}")
+        assert page.evaluate("document.querySelector('.info .title').innerText").startswith("PMP")
+        page.evaluate("document.querySelector('#operations-Service-getHealth .opblock-summary-control').click()")
+        page.wait("document.querySelector('#operations-Service-getHealth .execute') !== null")
+        page.evaluate("document.querySelector('#operations-Service-getHealth .execute').click()")
+        row = "#operations-Service-getHealth .live-responses-table"
+        text = page.wait(f"document.querySelector('{row}')?.innerText")
+        assert "200" in text
+        assert "release-shown-on-the-page" in text
+        assert page.complaints() == []
+        assert {address.split("/")[2] for address in page.requested() if address.startswith("http")} == {url.split("/")[2]}
+        assert f"{url}/v1/health" in page.requested()
