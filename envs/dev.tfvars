@@ -22,6 +22,8 @@ foundation = {
     insights_mode         = "standard"
   }
 
+  runner = { enable = true }
+
   alarms = {}
 
   log_retention_days = 30

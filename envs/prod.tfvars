@@ -22,6 +22,8 @@ foundation = {
     insights_mode         = "advanced"
   }
 
+  runner = { enable = true }
+
   alarms = {}
 
   log_retention_days = 365

@@ -12,6 +12,7 @@ locals {
     database_master_secret_arn   = module.database.master_secret_arn
     database_app_secret_arn      = module.database.secret_arn_by_role["pmp_app"]
     database_migrator_secret_arn = module.database.secret_arn_by_role["pmp_migrator"]
+    database_proxy_name          = module.database.proxy_name
     database_proxy_host          = coalesce(try(var.platform.database_proxy_host, null), module.database.proxy_host)
     database_proxy_port          = coalesce(try(var.platform.database_proxy_port, null), module.database.database_port)
     database_proxy_resource_id   = module.database.proxy_resource_id

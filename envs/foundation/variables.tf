@@ -35,8 +35,14 @@ variable "foundation" {
       monitoring_interval_seconds = optional(number, 60)
       password_version            = optional(number, 1)
     })
+    runner = object({
+      enable        = bool
+      instance_type = optional(string, "t4g.small")
+      gitlab_url    = optional(string, "https://gitlab.com")
+    })
     alarms = object({
       email_addresses_by_severity = optional(map(set(string)), {})
+      runbook_url                 = optional(string)
     })
     log_retention_days = number
   })

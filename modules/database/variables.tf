@@ -86,6 +86,11 @@ variable "insights_mode" {
     condition     = contains(["standard", "advanced"], var.insights_mode)
     error_message = "insights_mode must be standard or advanced."
   }
+
+  validation {
+    condition     = var.insights_mode != "advanced" || !can(regex("[.](micro|small)$", var.instance_class))
+    error_message = "insights_mode advanced is not for ${var.instance_class}: charged per vCPU, it costs about as much as the instance. Set insights_mode to standard or take db.t4g.medium or larger."
+  }
 }
 
 variable "monitoring_interval_seconds" {

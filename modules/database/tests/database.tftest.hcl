@@ -180,6 +180,22 @@ run "unknown_insights_mode" {
   expect_failures = [var.insights_mode]
 }
 
+run "advanced_insights_on_a_small_class" {
+  command = plan
+  variables {
+    insights_mode = "advanced"
+  }
+  expect_failures = [var.insights_mode]
+}
+
+run "advanced_insights_keep_15_months" {
+  command = plan
+  variables {
+    insights_mode  = "advanced"
+    instance_class = "db.t4g.medium"
+  }
+}
+
 run "unknown_monitoring_interval" {
   command = plan
   variables {

@@ -267,6 +267,8 @@ variable "parameter_group_description" {
   default     = null
 }
 
+# Its validation is its use.
+# tflint-ignore: terraform_unused_declarations
 variable "create_db_option_group" {
   description = "Only `false` is implemented here."
   type        = bool

@@ -1,5 +1,5 @@
 locals {
-  private_table_count = var.single_nat_gateway ? 1 : length(var.private_subnets)
+  private_table_count = var.single_nat_gateway ? 1 : var.one_nat_gateway_per_az ? length(var.azs) : length(var.private_subnets)
   nat_count           = var.enable_nat_gateway ? local.private_table_count : 0
   zone_suffixes       = var.single_nat_gateway ? [""] : [for zone in var.azs : "-${zone}"]
 }

@@ -64,6 +64,8 @@ variable "one_nat_gateway_per_az" {
   default     = false
 }
 
+# Its validation is its use.
+# tflint-ignore: terraform_unused_declarations
 variable "manage_default_network_acl" {
   description = "Only `false` is implemented here."
   type        = bool
@@ -75,6 +77,8 @@ variable "manage_default_network_acl" {
   }
 }
 
+# Its validation is its use.
+# tflint-ignore: terraform_unused_declarations
 variable "manage_default_route_table" {
   description = "Only `false` is implemented here."
   type        = bool
