@@ -1,0 +1,30 @@
+locals {
+  api = coalesce(var.api, { id = "", stage_name = "", rate_per_second = 1 })
+
+  # https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-metrics.html
+  api_alarms = { for key, alarm in {
+    api-server-errors = {
+      severity  = "critical"
+      metric    = "5xx"
+      statistic = "Sum"
+      period    = 60
+      of        = 3
+      out_of    = 5
+      # A thousandth of what the stage lets through in a minute, but no less than one a minute says anything.
+      above   = max(1, floor(local.api.rate_per_second * 60 * 0.001))
+      meaning = "Clients get answers 5xx in three of five minutes: the function fails, is throttled, or cannot reach the database."
+      first   = "see whether function-throttles, function-errors or a database alarm fires too; else the access log names integration errors."
+    }
+    api-latency = {
+      severity  = "warning"
+      metric    = "Latency"
+      statistic = "p99"
+      period    = 300
+      of        = 3
+      # Above function-request-duration by what a cold start takes.
+      above   = 2000
+      meaning = "One request in a hundred took more than two seconds for a quarter of an hour."
+      first   = "compare with function-request-duration: if that is fine, it is cold starts or throttling."
+    }
+  } : key => merge({ namespace = "AWS/ApiGateway", dimensions = { ApiId = local.api.id, Stage = local.api.stage_name } }, alarm) if var.api != null }
+}

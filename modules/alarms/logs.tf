@@ -1,0 +1,75 @@
+# What only the function itself knows: it logs JSON lines with constant messages, which filters turn into metrics. The
+# namespace is PMP's own, one per environment: a filter's dimensions are values of the line, and no line names it.
+locals {
+  metric_namespace = "PMP/${var.name}"
+
+  # No default value: a missing line has to be missing.
+  log_metrics = { for name, metric in {
+    ErrorLines               = { pattern = "{ $.level = \"error\" }", value = "1", unit = "Count" }
+    RequestMilliseconds      = { pattern = "{ $.message = \"request\" }", value = "$.milliseconds", unit = "Milliseconds" }
+    ImportFailures           = { pattern = "{ $.message = \"import failed\" }", value = "1", unit = "Count" }
+    ImportRejectedLines      = { pattern = "{ $.message = \"import finished\" }", value = "$.rejected", unit = "Count" }
+    ImportAcceptedLines      = { pattern = "{ $.message = \"import finished\" }", value = "$.accepted", unit = "Count" }
+    VendorListOverdueSeconds = { pattern = "{ $.message = \"vendor list checked\" }", value = "$.overdue_seconds", unit = "Seconds" }
+  } : name => metric if var.function != null }
+
+  log_alarms = { for key, alarm in {
+    function-error-lines = {
+      severity  = "warning"
+      metric    = "ErrorLines"
+      statistic = "Sum"
+      period    = 300
+      of        = 1
+      above     = 0
+      meaning   = "The function wrote lines of level error."
+      first     = "read them: message, error and traceback; the request id finds the rest."
+    }
+    function-request-duration = {
+      severity  = "warning"
+      metric    = "RequestMilliseconds"
+      statistic = "p99"
+      period    = 300
+      of        = 3
+      above     = 1000
+      meaning   = "The function itself needed more than a second for one request in a hundred, for a quarter of an hour."
+      first     = "group the request lines of the log by operation, then look at the database's load."
+    }
+    import-failures = {
+      severity  = "warning"
+      metric    = "ImportFailures"
+      statistic = "Sum"
+      period    = 300
+      of        = 1
+      above     = 0
+      meaning   = "An import ended as failed: what it had accepted until then is kept, the rest is not."
+      first     = "GET /v1/imports/{id} says why; mend the file and upload it again, lines already accepted are skipped."
+    }
+    vendor-list-stale = {
+      severity  = "warning"
+      metric    = "VendorListOverdueSeconds"
+      statistic = "Minimum"
+      # The schedule runs every quarter of an hour; six hours without a line mean that it does not run at all.
+      period  = 21600
+      of      = 1
+      above   = 86400
+      missing = "breaching"
+      meaning = "The copy of the vendor list is more than a day older than its source allows, or nothing refreshes it any more."
+      first   = "read the lines 'vendor list not refreshed' for the reason; readers get the old copy with stale = true."
+    }
+  } : key => merge({ namespace = local.metric_namespace, dimensions = {} }, alarm) if var.function != null }
+}
+
+resource "aws_cloudwatch_log_metric_filter" "this" {
+  for_each = local.log_metrics
+
+  name           = "${var.name}-${each.key}"
+  log_group_name = local.function.log_group_name
+  pattern        = each.value.pattern
+
+  metric_transformation {
+    namespace = local.metric_namespace
+    name      = each.key
+    value     = each.value.value
+    unit      = each.value.unit
+  }
+}

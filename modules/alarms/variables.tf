@@ -1,0 +1,102 @@
+variable "name" {
+  description = "Prefix of the alarms' names, such as `pmp-dev`."
+  type        = string
+
+  validation {
+    condition     = can(regex("^pmp-[a-z0-9]+(-[a-z0-9]+)*$", var.name)) && length(var.name) <= 40
+    error_message = "name must be 'pmp-' and then lower-case letters, digits and single hyphens, at most 40 characters."
+  }
+}
+
+variable "topic_arn_by_severity" {
+  description = "ARNs of the SNS topics by severity: `critical` wakes someone up, `warning` waits for the morning."
+  type = object({
+    critical = string
+    warning  = string
+  })
+
+  validation {
+    condition     = alltrue([for arn in values(var.topic_arn_by_severity) : can(regex("^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:", arn))])
+    error_message = "topic_arn_by_severity must be ARNs of SNS topics."
+  }
+}
+
+variable "runbook_url" {
+  description = "Address of docs/runbook.md as people on call reach it; an alarm's description ends with it and the alarm's section. Null leaves it out."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.runbook_url == null ? true : can(regex("^https://[^#\\s]{1,300}$", var.runbook_url))
+    error_message = "runbook_url must be an https address of at most 300 characters, without a fragment."
+  }
+}
+
+variable "database" {
+  description = "Instance and proxy to watch, with what thresholds follow from (`modules/sizing`): vCPUs, whether the class is burstable and its largest credit balance, memory, initial storage, connections, pool, borrow timeout of the proxy. Null for none."
+  type = object({
+    identifier             = string
+    proxy_name             = string
+    vcpu                   = number
+    is_burstable           = bool
+    largest_credit_balance = number
+    memory_gib             = number
+    storage_gib            = number
+    max_connections        = number
+    pool_size              = number
+    borrow_timeout_seconds = optional(number, 4)
+  })
+  default = null
+
+  validation {
+    condition     = var.database == null ? true : min(var.database.vcpu, var.database.memory_gib, var.database.storage_gib, var.database.max_connections, var.database.pool_size, var.database.borrow_timeout_seconds) > 0
+    error_message = "database: vcpu, memory_gib, storage_gib, max_connections, pool_size and borrow_timeout_seconds must be above 0."
+  }
+
+  validation {
+    condition     = var.database == null ? true : var.database.pool_size < var.database.max_connections
+    error_message = "database.pool_size must be below max_connections: nobody but the proxy could log in."
+  }
+
+  validation {
+    condition     = var.database == null ? true : var.database.is_burstable == (var.database.largest_credit_balance > 0)
+    error_message = "database.largest_credit_balance must be above 0 for a burstable class, and 0 for any other."
+  }
+}
+
+variable "function" {
+  description = "Lambda function to watch: its log group, time limit, reserved concurrency and the queue of events that failed for good. Null for none."
+  type = object({
+    name                     = string
+    log_group_name           = string
+    timeout_seconds          = number
+    reserved_concurrency     = number
+    failed_events_queue_name = string
+  })
+  default = null
+
+  validation {
+    condition     = var.function == null ? true : var.function.timeout_seconds >= 1 && var.function.timeout_seconds <= 900
+    error_message = "function.timeout_seconds must be from 1 to 900, the bounds of Lambda."
+  }
+
+  validation {
+    condition     = var.function == null ? true : var.function.reserved_concurrency >= 1
+    error_message = "function.reserved_concurrency must be at least 1: with 0 the function never runs."
+  }
+}
+
+variable "api" {
+  description = "HTTP API to watch: id, stage, and the requests per second that the stage lets through. Null for none."
+  type = object({
+    id              = string
+    stage_name      = optional(string, "$default")
+    rate_per_second = number
+  })
+  default = null
+
+  validation {
+    condition     = var.api == null ? true : var.api.rate_per_second > 0
+    error_message = "api.rate_per_second must be above 0."
+  }
+}
