@@ -35,13 +35,14 @@ CREATE TABLE pmp.current_choice (
   occurred_at timestamptz NOT NULL,
   sequence    bigint NOT NULL,
   enabled     boolean NOT NULL,
-  PRIMARY KEY (subject_key, consent_key)
-) WITH (fillfactor = 90);
+  -- By consent first: one index serves both a person's choices (a probe for each consent of the catalogue) and the
+  -- people of one consent. No other column is indexed, so a change of mind is a heap-only update.
+  PRIMARY KEY (consent_key, subject_key)
+) WITH (fillfactor = 80);
 COMMENT ON TABLE pmp.current_choice IS
   'The fold of each person''s events, kept up to date by every write. Of two events the later occurred_at wins; at the '
   'same instant a denial wins; then the one that arrived last. That order is total, so it does not matter in which '
   'order events arrive, and the table always equals a replay.';
-CREATE INDEX current_choice_by_consent ON pmp.current_choice (consent_key, enabled, subject_key);
 
 GRANT SELECT ON pmp.event, pmp.current_choice TO pmp_app, pmp_readonly;
 COMMIT;

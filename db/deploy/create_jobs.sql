@@ -28,7 +28,7 @@ CREATE TABLE pmp.import_job (
   rejected        bigint NOT NULL DEFAULT 0,
   bytes_read      bigint NOT NULL DEFAULT 0,
   bytes_total     bigint,
-  busy_seconds    double precision NOT NULL DEFAULT 0,
+  header          text,
   rejects_key     text,
   error           text,
   CONSTRAINT import_job_adds_up CHECK (accepted + skipped + rejected = lines),
@@ -43,6 +43,7 @@ COMMENT ON COLUMN pmp.import_job.sha256 IS 'Of the object as it lies in S3; the 
 COMMENT ON COLUMN pmp.import_job.uploaded_at IS 'S3''s LastModified; when lines without an instant happened.';
 COMMENT ON COLUMN pmp.import_job.lease_owner IS 'The invocation that works on it; any other finds it taken until lease_until.';
 COMMENT ON COLUMN pmp.import_job.position IS 'Bytes of the uncompressed text that are dealt with.';
+COMMENT ON COLUMN pmp.import_job.header IS 'CSV: the first line, which a later invocation does not see.';
 COMMENT ON COLUMN pmp.import_job.line IS 'Number of the last line dealt with, empty ones included.';
 COMMENT ON COLUMN pmp.import_job.lines IS 'Lines dealt with, empty ones not included.';
 COMMENT ON COLUMN pmp.import_job.bytes_read IS 'Bytes of the object in S3 that are dealt with.';

@@ -16,7 +16,8 @@ BEGIN
   END IF;
   UPDATE subject SET email = NULL, erased_at = clock_timestamp(), erased_by = source_key(client)
   WHERE subject.subject_key = person.subject_key;
-  DELETE FROM current_choice AS c WHERE c.subject_key = person.subject_key;
+  DELETE FROM current_choice AS c USING consent AS k
+  WHERE c.consent_key = k.consent_key AND c.subject_key = person.subject_key;
   -- Kept answers tell of people too. They live for a day, so looking through all of them is quick enough.
   DELETE FROM idempotency_key AS i
   WHERE strpos(i.body, person.id::text) > 0 OR strpos(fold_email(i.body), person.email_key) > 0;

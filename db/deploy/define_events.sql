@@ -52,7 +52,8 @@ BEGIN
     -- Without an instant: now, and after everything that is known of this person, also where another client's clock
     -- ran ahead. A choice that somebody just made must not lose to a clock.
     coalesce(happened_at, greatest(told, (
-      SELECT max(c.occurred_at) + interval '1 microsecond' FROM current_choice AS c
+      SELECT max(c.occurred_at) + interval '1 microsecond'
+      FROM consent AS k JOIN current_choice AS c USING (consent_key)
       WHERE c.subject_key = person.subject_key
     ))),
     told, source_key(client), happened_at IS NOT NULL, keys, answers
@@ -87,7 +88,7 @@ BEGIN
   FROM unnest(keys, answers) AS choice (version_key, enabled)
   JOIN consent_version AS v USING (version_key)
   ORDER BY v.consent_key
-  ON CONFLICT (subject_key, consent_key) DO UPDATE
+  ON CONFLICT (consent_key, subject_key) DO UPDATE
   SET version_key = excluded.version_key, occurred_at = excluded.occurred_at,
       sequence = excluded.sequence, enabled = excluded.enabled
   WHERE (excluded.occurred_at, NOT excluded.enabled, excluded.sequence) > (c.occurred_at, NOT c.enabled, c.sequence);

@@ -1,3 +1,179 @@
--- Deploy pmp:define_imports
+-- Deploy pmp:define_imports to pg
+--
+-- The set-based half of an import. A batch arrives as arrays, one element a line, rather than by COPY into a staging
+-- table: as fast (docs/adr/0202), and there is no table to truncate, to bloat or to share between jobs.
 BEGIN;
+CREATE FUNCTION pmp.claim_import(job_id uuid, owner uuid, seconds integer) RETURNS jsonb
+LANGUAGE sql SET search_path = pmp, pg_temp AS $$
+  UPDATE import_job AS j
+  SET state = 'running', lease_owner = owner, lease_until = clock_timestamp() + seconds * interval '1 second',
+      attempts = j.attempts + 1, started_at = coalesce(j.started_at, clock_timestamp())
+  WHERE j.id = job_id AND j.state IN ('waiting', 'running')
+    AND (j.lease_owner IS NULL OR j.lease_until < clock_timestamp())
+  RETURNING to_jsonb(j)
+$$;
+COMMENT ON FUNCTION pmp.claim_import IS
+  'Take the lease of an import that waits, or whose worker has not been heard of in time. The job''s row as JSON; NULL: '
+  'somebody works on it, or it has ended. One row''s update: of any number of workers one gets it.';
+
+CREATE FUNCTION pmp.merge_lines(
+  source integer, line_numbers bigint[], event_ids uuid[], user_ids uuid[], emails text[], instants timestamptz[],
+  versions text[], choices text[], has_repeats boolean
+) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp SET work_mem = '64MB' AS $$
+DECLARE
+  answer jsonb;
+  by_id boolean := array_remove(user_ids, NULL) <> '{}';
+  by_email boolean := array_remove(emails, NULL) <> '{}';
+BEGIN
+  IF by_email THEN
+    INSERT INTO subject (id, email, created_by)
+    SELECT gen_random_uuid(), new.email, source
+    FROM (
+      SELECT DISTINCT ON (fold_email(l.email)) l.email, fold_email(l.email) AS email_key
+      FROM unnest(emails) WITH ORDINALITY AS l (email, place) WHERE l.email IS NOT NULL
+      ORDER BY fold_email(l.email), l.place
+    ) AS new
+    WHERE NOT EXISTS (SELECT FROM subject AS s WHERE s.email_key = new.email_key)
+    ORDER BY new.email_key
+    ON CONFLICT (email_key) DO NOTHING;
+  END IF;
+
+  -- Planned anew each time (EXECUTE): the right plan for an empty table is the wrong one a million rows later.
+  -- One statement, one snapshot: each line is either inserted, or a duplicate, or refused, whatever others do meanwhile.
+  EXECUTE format($merge$
+    WITH resolved AS MATERIALIZED (
+      SELECT l.*, %s
+      FROM unnest($2, $3, $4, $5, $6, $7, $8)
+        AS l (line, event_id, user_id, email, occurred_at, versions, enabled)
+      %s
+    ), inserted AS (
+      INSERT INTO event (id, subject_key, occurred_at, received_at, source_key, has_instant, versions, enabled)
+      SELECT
+        r.event_id, r.subject_key, r.occurred_at, statement_timestamp(), $1, true,
+        r.versions::integer[], r.enabled::boolean[]
+      FROM resolved AS r
+      WHERE r.subject_key IS NOT NULL AND r.erased_at IS NULL
+        AND NOT EXISTS (SELECT FROM event AS e WHERE e.id = r.event_id)
+      -- Neighbours in the index are inserted one after the other; of one person, in the order of the lines.
+      ORDER BY r.subject_key, r.line
+      %s
+      RETURNING subject_key, occurred_at, sequence, versions, enabled
+    ), folded AS (
+      SELECT DISTINCT ON (v.consent_key, e.subject_key)
+        e.subject_key, v.consent_key, v.version_key, e.occurred_at, e.sequence, e.enabled
+      FROM (
+        SELECT i.subject_key, i.occurred_at, i.sequence, unnest(i.versions) AS version_key, unnest(i.enabled) AS enabled
+        FROM inserted AS i
+      ) AS e
+      JOIN consent_version AS v USING (version_key)
+      -- The order also keeps two writers from waiting for each other.
+      ORDER BY v.consent_key, e.subject_key, e.occurred_at DESC, e.enabled, e.sequence DESC
+    ), projected AS (
+      INSERT INTO current_choice AS c (subject_key, consent_key, version_key, occurred_at, sequence, enabled)
+      SELECT f.subject_key, f.consent_key, f.version_key, f.occurred_at, f.sequence, f.enabled FROM folded AS f
+      ON CONFLICT (consent_key, subject_key) DO UPDATE
+      SET version_key = excluded.version_key, occurred_at = excluded.occurred_at,
+          sequence = excluded.sequence, enabled = excluded.enabled
+      WHERE (excluded.occurred_at, NOT excluded.enabled, excluded.sequence)
+        > (c.occurred_at, NOT c.enabled, c.sequence)
+    )
+    SELECT jsonb_build_object(
+      'accepted', (SELECT count(*) FROM inserted),
+      'unknown', (SELECT coalesce(jsonb_agg(r.line), '[]') FROM resolved AS r WHERE r.subject_key IS NULL),
+      'erased', (SELECT coalesce(jsonb_agg(r.line), '[]') FROM resolved AS r WHERE r.erased_at IS NOT NULL)
+    )
+    $merge$,
+    CASE
+      WHEN by_id AND by_email THEN
+        'coalesce(by_id.subject_key, by_email.subject_key) AS subject_key, by_id.erased_at'
+      WHEN by_id THEN 'by_id.subject_key, by_id.erased_at'
+      ELSE 'by_email.subject_key, by_email.erased_at'
+    END,
+    CASE WHEN by_id THEN 'LEFT JOIN subject AS by_id ON by_id.id = l.user_id ' ELSE '' END
+      || CASE WHEN by_email THEN 'LEFT JOIN subject AS by_email ON by_email.email_key = fold_email(l.email)' ELSE '' END,
+    -- Looking before inserting costs less than a speculative insertion, but does not see a repeat among these lines.
+    CASE WHEN has_repeats THEN 'ON CONFLICT (id) DO NOTHING' ELSE '' END
+  ) INTO answer
+  USING source, line_numbers, event_ids, user_ids, emails, instants, versions, choices;
+  RETURN answer;
+END
+$$;
+COMMENT ON FUNCTION pmp.merge_lines IS 'Add lines as events and project them: {"accepted", "unknown": [line], "erased": [line]}.';
+
+CREATE FUNCTION pmp.import_batch(
+  job_id uuid, owner uuid, seconds integer, up_to_line bigint, up_to_position bigint, up_to_byte bigint,
+  line_numbers bigint[], event_ids uuid[], user_ids uuid[], emails text[], instants timestamptz[],
+  versions text[], choices text[], has_repeats boolean,
+  bad_lines bigint[], bad_codes text[], bad_pointers text[], bad_details text[]
+) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp AS $$
+DECLARE
+  job import_job;
+  merged jsonb := '{"accepted": 0, "unknown": [], "erased": []}';
+  attempt integer := 0;
+  refused integer;
+BEGIN
+  -- Until the end of the transaction: nobody else advances this job, and no erasure starts in between.
+  SELECT * INTO job FROM import_job AS j WHERE j.id = job_id FOR NO KEY UPDATE;
+  IF job.state IS DISTINCT FROM 'running' OR job.lease_owner IS DISTINCT FROM owner THEN
+    RETURN jsonb_build_object('state', CASE WHEN job.state = 'running' THEN 'taken' ELSE job.state END);
+  END IF;
+
+  IF job.position >= up_to_position THEN
+    -- The answer to its first commit was lost on the way, and the worker asks again.
+    RETURN jsonb_build_object('state', 'running', 'lines', job.lines);
+  END IF;
+
+  IF cardinality(line_numbers) > 0 THEN
+    LOOP
+      BEGIN
+        merged := merge_lines(
+          source_key(NULL, job_id), line_numbers, event_ids, user_ids, emails, instants, versions, choices,
+          has_repeats OR attempt > 0
+        );
+        IF job.dry_run THEN
+          RAISE EXCEPTION USING ERRCODE = 'PMP01';
+        END IF;
+        EXIT;
+      EXCEPTION
+        WHEN SQLSTATE 'PMP01' THEN
+          EXIT;
+        WHEN unique_violation THEN
+          -- Another import added one of these events after we looked.
+          attempt := attempt + 1;
+          IF attempt > 1 THEN
+            RAISE;
+          END IF;
+      END;
+    END LOOP;
+  END IF;
+
+  INSERT INTO import_reject (import_id, line, code, pointer, detail)
+  SELECT job_id, * FROM unnest(bad_lines, bad_codes, bad_pointers, bad_details)
+  UNION ALL
+  SELECT job_id, line::bigint, 'unknown_user', '/user/id', 'no user has this id' FROM jsonb_array_elements(merged -> 'unknown') AS line
+  UNION ALL
+  SELECT job_id, line::bigint, 'erased_user', '/user/id', 'this user was erased' FROM jsonb_array_elements(merged -> 'erased') AS line;
+  GET DIAGNOSTICS refused = ROW_COUNT;
+
+  UPDATE import_job AS j
+  SET
+    lines = j.lines + cardinality(line_numbers) + cardinality(bad_lines),
+    accepted = j.accepted + (merged ->> 'accepted')::bigint,
+    rejected = j.rejected + refused,
+    skipped = j.skipped + cardinality(line_numbers) + cardinality(bad_lines) - (merged ->> 'accepted')::bigint - refused,
+    line = up_to_line, position = up_to_position, bytes_read = up_to_byte,
+    lease_until = clock_timestamp() + seconds * interval '1 second'
+  WHERE j.id = job_id
+  RETURNING * INTO job;
+  RETURN jsonb_build_object('state', 'running', 'lines', job.lines);
+END
+$$;
+COMMENT ON FUNCTION pmp.import_batch IS
+  'Merge one batch of an import and note how far it got, in one transaction. user_ids and emails: one of both is NULL in '
+  'each place. versions and choices: array literals, since PostgreSQL has no arrays of unequal arrays. {"state": '
+  '"running", "lines"}; any other state (cancelled, taken, …): nothing was done, stop.';
+
+GRANT EXECUTE ON FUNCTION pmp.claim_import, pmp.import_batch TO pmp_app;
 COMMIT;

@@ -38,9 +38,9 @@ BEGIN
     SELECT coalesce(jsonb_agg(
       describe_choice(k.id, c.enabled, expiry(c.occurred_at, v.expires_after_days), now()) ORDER BY c.consent_key
     ), '[]')
-    FROM current_choice AS c
+    FROM consent AS k
+    JOIN current_choice AS c USING (consent_key)
     JOIN consent_version AS v USING (version_key)
-    JOIN consent AS k ON k.consent_key = c.consent_key
     WHERE c.subject_key = s.subject_key
   ));
 END

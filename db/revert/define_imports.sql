@@ -1,3 +1,11 @@
--- Revert pmp:define_imports
+-- Revert pmp:define_imports from pg
 BEGIN;
+DROP FUNCTION pmp.import_batch(
+  uuid, uuid, integer, bigint, bigint, bigint, bigint[], uuid[], uuid[], text[], timestamptz[], text[], text[], boolean,
+  bigint[], text[], text[], text[]
+);
+DROP FUNCTION pmp.merge_lines(
+  integer, bigint[], uuid[], uuid[], text[], timestamptz[], text[], text[], boolean
+);
+DROP FUNCTION pmp.claim_import(uuid, uuid, integer);
 COMMIT;
