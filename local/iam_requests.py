@@ -87,6 +87,8 @@ def install() -> None:
         answer = iam_resource(parameters, account) if service == "iam" else None
         if service == "kms" and (alias := _json_value(body, "AliasName")):
             answer = f"arn:aws:kms:{region}:{account}:{alias}"
+        if service == "ssm" and (parent := _json_value(body, "Path")):
+            answer = f"arn:aws:ssm:{region}:{account}:parameter{parent.rstrip('/')}"
         return answer or str(resource(service, method, path, headers, body, parameters, region, account))
 
     def complete_keys(service: str, action: str, body: bytes, parameters: Any) -> dict[str, Any]:
