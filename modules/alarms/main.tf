@@ -31,12 +31,8 @@ locals {
 resource "aws_cloudwatch_metric_alarm" "this" {
   for_each = local.alarms
 
-  alarm_name = "${var.name}-${each.key}"
-  alarm_description = join(" ", compact([
-    each.value.meaning,
-    "First: ${each.value.first}",
-    var.runbook_url == null ? "" : "Runbook: ${var.runbook_url}#${each.key}",
-  ]))
+  alarm_name        = "${var.name}-${each.key}"
+  alarm_description = "${each.value.meaning} First: ${each.value.first} Runbook: ${var.runbook_url}#${each.key}"
 
   namespace           = each.value.namespace
   metric_name         = each.value.metric

@@ -22,12 +22,13 @@ variable "topic_arn_by_severity" {
 }
 
 variable "runbook_url" {
-  description = "Address of docs/runbook.md as people on call reach it; an alarm's description ends with it and the alarm's section. Null leaves it out."
+  description = "Where people on call read docs/runbook.md; an alarm's description ends with it and the alarm's section. Null says where it is in the repository."
   type        = string
-  default     = null
+  default     = "docs/runbook.md"
+  nullable    = false
 
   validation {
-    condition     = var.runbook_url == null ? true : can(regex("^https://[^#\\s]{1,300}$", var.runbook_url))
+    condition     = can(regex("^(https://[^#\\s]{1,300}|docs/runbook[.]md)$", var.runbook_url))
     error_message = "runbook_url must be an https address of at most 300 characters, without a fragment."
   }
 }

@@ -218,14 +218,14 @@ run "parts_are_optional" {
   }
 }
 
-run "no_runbook_no_address" {
+run "runbook_without_an_address" {
   variables {
     runbook_url = null
   }
 
   assert {
-    condition     = alltrue([for alarm in aws_cloudwatch_metric_alarm.this : !strcontains(alarm.alarm_description, "Runbook")])
-    error_message = "a description names a runbook that is nowhere"
+    condition     = endswith(aws_cloudwatch_metric_alarm.this["database-load"].alarm_description, " Runbook: docs/runbook.md#database-load")
+    error_message = "without an address a description says where the runbook is in the repository"
   }
 }
 

@@ -1,0 +1,23 @@
+# What watches the database. The service layer watches its own, and draws the dashboard of both.
+module "alarms" {
+  source = "../../modules/alarms"
+
+  name                  = local.name
+  topic_arn_by_severity = { for severity, topic in aws_sns_topic.this : severity => topic.arn }
+  runbook_url           = var.foundation.alarms.runbook_url
+
+  database = {
+    identifier             = module.database.database_identifier
+    proxy_name             = module.database.proxy_name
+    vcpu                   = module.sizing.vcpu
+    is_burstable           = module.sizing.is_burstable
+    largest_credit_balance = module.sizing.cpu_credits.largest_balance
+    memory_gib             = module.sizing.memory_gib
+    storage_gib            = var.foundation.database.storage_gib.initial
+    max_connections        = module.sizing.max_connections
+    pool_size              = module.sizing.pool_size
+  }
+
+  # An alarm that fires before its topic takes messages is lost.
+  depends_on = [aws_sns_topic_policy.this]
+}
