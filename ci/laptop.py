@@ -113,7 +113,7 @@ def execute(directory: Path, gates: Sequence[str], jobs: Sequence[str] = (), *, 
     if not EXECUTOR.exists():
         raise CommandError("gitlab-ci-local is not installed: 'make pipeline' installs it, or 'npm ci --prefix ci'")
     command = [
-        *(str(EXECUTOR), "--cwd", str(directory), "--force-shell-executor", "--shell-isolation", "--timestamps"),
+        *(str(EXECUTOR), "--force-shell-executor", "--shell-isolation", "--timestamps"),
         *("--no-artifacts-to-source", "--no-color", "--concurrency", "2"),
         # Its copy of GitLab's schema is older than `artifacts: access: maintainer`; the lint has a newer one.
         "--json-schema-validation=false",
@@ -223,7 +223,8 @@ def main(
     transcript.write_text("\n".join(outcome.transcript) + "\n")
     say(f"transcript: {transcript}")
     if outcome.status:
-        raise CommandError(f"the pipeline failed in {', '.join(outcome.failed) or 'its set-up'}: see {transcript}")
+        where = ", ".join(outcome.failed) or f"its set-up ({(outcome.transcript or ['no output'])[-1]})"
+        raise CommandError(f"the pipeline failed in {where}: see {transcript}")
     account = platform.account
     for environment in environments:
         running = {
