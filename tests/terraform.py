@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.tree import ROOT, copy_tree, registry, terraform_folders
+from tests.tree import copied_tree, registry, terraform_folders
 
 WORKERS = 2
 _SUMMARY = re.compile(r"^(?:Success|Failure)! (\d+) passed, (\d+) failed(?:, (\d+) skipped)?\.", re.MULTILINE)
@@ -87,10 +87,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make test-terraform", description=__doc__)
     parser.add_argument("modules", nargs="*", metavar="MODULE")
     names = parser.parse_args().modules
-    tree = copy_tree(ROOT / "build/terraform-test")
-    folders = tested_folders(tree, names)
     outcomes = []
-    with registry() as environment, ThreadPoolExecutor(WORKERS) as pool:
+    with copied_tree("terraform-test") as tree, registry() as environment, ThreadPoolExecutor(WORKERS) as pool:
+        folders = tested_folders(tree, names)
         for outcome in pool.map(lambda folder: test(folder, tree, environment), folders):
             verdict = "failed" if outcome.failed else "passed"
             print(f"  {verdict}  {outcome.name:<40} {outcome.passed:>3} runs {outcome.seconds:>5.0f} s", flush=True)

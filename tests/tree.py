@@ -27,14 +27,19 @@ def source_files() -> list[Path]:
     return sorted(Path(name) for name in set(listed.split("\0")) if name and (ROOT / name).is_file())
 
 
-def copy_tree(destination: Path) -> Path:
-    """Copy every source file to ``destination``, replacing what is there; return it."""
-    shutil.rmtree(destination, ignore_errors=True)
-    for file in source_files():
-        target = destination / file
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / file, target)
-    return destination
+@contextlib.contextmanager
+def copied_tree(purpose: str) -> Iterator[Path]:
+    """Copy every source file to a new folder under ``build/``, named after ``purpose``, and remove it afterwards.
+
+    Each run has a copy of its own, so that two at once do not disturb each other.
+    """
+    (ROOT / "build").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{purpose}-", dir=ROOT / "build", ignore_cleanup_errors=True) as name:
+        for file in source_files():
+            target = Path(name) / file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / file, target)
+        yield Path(name)
 
 
 def terraform_folders(tree: Path) -> list[Path]:

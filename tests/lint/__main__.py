@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.lint import rules
 from tests.lint.module_documents import documents
 from tests.lint.tools import BIN, CHECKOV, GO_TOOLS, make_checkov, make_go_tools, run
-from tests.tree import ROOT, copy_tree, registry, source_files, terraform_folders
+from tests.tree import ROOT, copied_tree, registry, source_files, terraform_folders
 
 WORKERS = 2
 
@@ -48,10 +48,16 @@ def terraform_format(workspace: Workspace) -> str:
 
 
 def terraform_validate(workspace: Workspace) -> str:
-    """Every module, example and root by itself, with the modules and the provider that it names."""
+    """Every root, and every module in one of them, with the modules and the provider that it names."""
+    folders = terraform_folders(workspace.tree)
+    called = {source for folder in folders for source in rules.local_module_sources(folder)}
+    # Whatever another folder calls is validated with it, stand-ins included; examples are applied by test-terraform.
+    passed_over = {"examples", "registry"}
     findings = ""
     with registry() as environment:
-        for folder in terraform_folders(workspace.tree):
+        for folder in folders:
+            if folder in called or passed_over & set(folder.relative_to(workspace.tree).parts):
+                continue
             terraform = ["terraform", f"-chdir={folder}"]
             # A root's lock file is committed and must fit as it is; a module has none.
             lock = ["-lockfile=readonly"] if (folder / ".terraform.lock.hcl").exists() else []
@@ -61,17 +67,25 @@ def terraform_validate(workspace: Workspace) -> str:
     return findings
 
 
+# An example is read as a whole: one short file, whose provider is used by the module that it calls.
+_EXAMPLE_TFLINT = """
+rule "terraform_standard_module_structure" {
+  enabled = false
+}
+
+rule "terraform_unused_required_providers" {
+  enabled = false
+}
+"""
+
+
 def tflint(workspace: Workspace) -> str:
     """Terraform's and AWS's rules, all of them."""
-    command = [
-        GO_TOOLS / "tflint",
-        "--recursive",
-        "--config",
-        ROOT / ".tflint.hcl",
-        "--format",
-        "compact",
-        "--no-color",
-    ]
+    configuration = (ROOT / ".tflint.hcl").read_text()
+    for folder in terraform_folders(workspace.tree):
+        is_example = "examples" in folder.relative_to(workspace.tree).parts
+        (folder / ".tflint.hcl").write_text(configuration + (_EXAMPLE_TFLINT if is_example else ""))
+    command = [GO_TOOLS / "tflint", "--recursive", "--format", "compact", "--no-color"]
     return make_go_tools() or run(command, directory=workspace.tree, environment={"TFLINT_PLUGIN_DIR": str(GO_TOOLS)})
 
 
@@ -190,9 +204,9 @@ def timed(step: str, workspace: Workspace) -> tuple[str, str, float]:
 
 def lint(steps: Iterable[str]) -> bool:
     """Run the steps; whether all found nothing."""
-    workspace = Workspace(source_files(), copy_tree(ROOT / "build/lint"))
     failed, passed = 0, 0
-    with ThreadPoolExecutor(WORKERS) as pool:
+    with copied_tree("lint") as tree, ThreadPoolExecutor(WORKERS) as pool:
+        workspace = Workspace(source_files(), tree)
         for future in as_completed([pool.submit(timed, step, workspace) for step in steps]):
             step, findings, seconds = future.result()
             failed, passed = failed + bool(findings), passed + (not findings)

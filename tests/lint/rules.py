@@ -23,10 +23,10 @@ _MAKE_TARGET = re.compile(r"^([a-z][a-z0-9-]*):", re.MULTILINE)
 
 
 def text_of(file: Path) -> str:
-    """The file's text; the empty string for a binary file."""
+    """The file's text; the empty string for a binary file, or one that was removed meanwhile."""
     try:
         return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
+    except (UnicodeDecodeError, FileNotFoundError):
         return ""
 
 
@@ -63,6 +63,14 @@ def blocks(root: Path, file: Path, kind: str) -> Iterator[tuple[str, dict[str, A
                     yield label.strip('"'), content
 
 
+def local_module_sources(folder: Path) -> set[Path]:
+    """The folders whose modules the Terraform files in ``folder`` call by a relative path."""
+    text = "".join(text_of(file) for file in sorted(folder.glob("*.tf")))
+    return {
+        (folder / source).resolve() for source in re.findall(r'^\s*source\s*=\s*"(\.\.?/[^"]*)"', text, re.MULTILINE)
+    }
+
+
 def undocumented_interfaces(root: Path, files: Iterable[Path]) -> Iterator[str]:
     """Every variable has a type and a description, every output a description; they are sentences."""
     for file in files:
@@ -75,9 +83,7 @@ def undocumented_interfaces(root: Path, files: Iterable[Path]) -> Iterator[str]:
                     yield f'{file}: variable "{name}" has no type'
                 if not description:
                     yield f'{file}: {kind} "{name}" has no description'
-                elif not description.endswith((".", ")", "`")) or not (
-                    description[0].isupper() or description[0] in "`'*"
-                ):
+                elif not description.endswith("."):
                     yield f'{file}: {kind} "{name}": its description is not a sentence: {description}'
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from local.aws import Account
 from local.instance import Instance, PlatformError, clean_environment
 from local.services import start_registry, stop_all
-from tests.tree import ROOT, copy_tree
+from tests.tree import ROOT, copied_tree
 
 # Beside a running platform (24500) and beside the instances that are named (25000 and up).
 PORT_BASE = 24800
@@ -68,9 +68,9 @@ def main() -> None:
             **instance.tool_environment("dev"),
             **account.admin().environment(),
             "CHECKPOINT_DISABLE": "1",
-            "PMP_TERRATEST_TREE": str(copy_tree(ROOT / "build/terratest")),
         }
-        counts = go_test(pattern, environment)
+        with copied_tree("terratest") as tree:
+            counts = go_test(pattern, environment | {"PMP_TERRATEST_TREE": str(tree)})
     except PlatformError as error:
         sys.exit(f"error: {error}")
     finally:
