@@ -103,7 +103,7 @@ def execute(directory: Path, gates: Sequence[str], jobs: Sequence[str] = (), *, 
     Args:
         directory: from `checkout`, with `write_variables`.
         gates: manual jobs that somebody clicks on.
-        jobs: only these, without what they need; all when empty.
+        jobs: only these and what they need; all when empty.
         quiet: print nothing.
 
     Raises:
@@ -118,7 +118,7 @@ def execute(directory: Path, gates: Sequence[str], jobs: Sequence[str] = (), *, 
         # Its copy of GitLab's schema is older than `artifacts: access: maintainer`; the lint has a newer one.
         "--json-schema-validation=false",
         *(word for gate in gates for word in ("--manual", gate)),
-        *jobs,
+        *(["--needs", *jobs] if jobs else []),
     ]
     # Whose credentials a job has is a matter of its variables alone.
     kept = {
@@ -216,7 +216,8 @@ def main(
     checkout(commit, directory)
     try:
         write_variables(directory, *variables_of(platform))
-        outcome = execute(directory, [f"{environment}:gate" for environment in environments[1:]])
+        gates = [f"{environment}:gate" for environment in environments[1:]]
+        outcome = execute(directory, gates, [] if through == ENVIRONMENTS[-1] else [f"{through}:unchanged"])
     finally:
         (directory / _VARIABLES).unlink(missing_ok=True)
     transcript = platform.instance.logs / "pipeline.log"

@@ -26,14 +26,15 @@ for _ in range(100):
         print("heard", len(heard), flush=True)
         sys.exit(1)
 """
-PARENT = f"""
+PARENT = """
 import sys
 from pathlib import Path
 import os
 from ci.errors import InterruptedCommandError
 from ci.processes import run
 try:
-    run([sys.executable, "-c", {CHILD!r}], directory=Path("/"), environment=os.environ, show=lambda line: print(line, flush=True))
+    child = [sys.executable, "-c", sys.argv[1]]
+    run(child, directory=Path("/"), environment=os.environ, show=lambda line: print(line, flush=True))
 except InterruptedCommandError:
     sys.exit(130)
 """
@@ -43,7 +44,7 @@ except InterruptedCommandError:
 @pytest.mark.parametrize("whole_group", [False, True])
 def test_an_interruption_is_handed_on_once_and_waited_for(number: signal.Signals, whole_group: bool) -> None:
     parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT], cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-c", PARENT, CHILD], cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
     assert parent.stdout
     assert parent.stdout.readline() == "ready\n"
