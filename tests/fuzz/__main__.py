@@ -83,7 +83,7 @@ def fuzz(url: str, bearer: str, *, cases: int, operations: str | None, bundle: s
     """
     document = f"{url}/v1/openapi.json"
     command = [str(install()), "run", document, "--url", url, "--header", f"Authorization: Bearer {bearer}"]
-    command += ["--max-examples", str(max(1, cases // 20)), "--workers", "2", "--continue-on-failure"]
+    command += ["--max-examples", str(max(1, cases // 15)), "--workers", "2", "--continue-on-failure"]
     command += ["--request-retries", "2", "--max-redirects", "0", "--warnings", "off", "--request-timeout", "40"]
     command += ["--exclude-checks", ",".join(LEFT_OUT)]
     if operations:

@@ -44,6 +44,11 @@ def test_every_operation_of_the_document_has_its_function() -> None:
         assert callable(getattr(importlib.import_module(f"pmp.http.routes.{module}"), function))
 
 
+def test_every_operation_with_a_path_parameter_documents_404() -> None:
+    for (_, path), operation in OPERATIONS.items():
+        assert "{" not in path or "404" in operation["responses"], path
+
+
 def test_public_operations_are_these_alone() -> None:
     public = {path for (_, path), operation in OPERATIONS.items() if not operation["security"]}
     assert public == {"/v1/health", "/v1/ready", "/v1/openapi.json", "/docs", "/docs/{file}"}

@@ -1,0 +1,8 @@
+## ---------------------------------------------------------------- the API
+
+.PHONY: bench-api fuzz-api
+bench-api: $(VENV) ## the API beside FastAPI on one PostgreSQL: cold start, latency, memory, zip (docs/bench/api.md)
+	@nice -n 5 $(PYTHON) -m tests.bench.api $(ARGS)
+
+fuzz-api: $(VENV) ## 5,000 generated requests, none may find a 5xx or break the document (ARGS='--url … --token …')
+	@$(PYTHON) -m tests.fuzz $(ARGS)
