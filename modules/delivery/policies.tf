@@ -269,6 +269,14 @@ locals {
         Resource = [for environment in var.environments : "${local.arn.prefix.lambda}:function:pmp-${environment}*"]
       },
       {
+        Sid    = "ManageQueues"
+        Effect = "Allow"
+        Action = [
+          "sqs:CreateQueue", "sqs:DeleteQueue", "sqs:GetQueueAttributes", "sqs:ListQueueTags", "sqs:SetQueueAttributes", "sqs:TagQueue", "sqs:UntagQueue",
+        ]
+        Resource = "arn:aws:sqs:${var.region}:${var.account_id}:pmp-*"
+      },
+      {
         Sid      = "ManageApis"
         Effect   = "Allow"
         Action   = ["apigateway:DELETE", "apigateway:GET", "apigateway:PATCH", "apigateway:POST", "apigateway:PUT", "apigateway:TagResource", "apigateway:UntagResource"]
