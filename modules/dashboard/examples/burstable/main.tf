@@ -1,0 +1,52 @@
+# A dashboard of db.t3.medium. `make dashboard` plans it, without any account, and draws docs/dashboard.svg from the plan.
+terraform {
+  required_version = ">= 1.11.0, < 2.0.0"
+
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = "~> 5.100"
+    }
+  }
+}
+
+# A plan of it asks AWS for nothing.
+provider "aws" {
+  region                      = "eu-west-1"
+  skip_credentials_validation = true
+  skip_metadata_api_check     = true
+  skip_requesting_account_id  = true
+}
+
+module "sizing" {
+  source = "../../../sizing"
+
+  instance_class       = "db.t3.medium"
+  reserved_concurrency = 200
+}
+
+module "dashboard" {
+  source = "../.."
+
+  name = "pmp-dev"
+  database = {
+    identifier             = "pmp-dev"
+    proxy_name             = "pmp-dev"
+    vcpu                   = module.sizing.vcpu
+    is_burstable           = module.sizing.is_burstable
+    largest_credit_balance = module.sizing.cpu_credits.largest_balance
+    max_connections        = module.sizing.max_connections
+    pool_size              = module.sizing.pool_size
+  }
+  function = {
+    name                     = "pmp-dev"
+    reserved_concurrency     = module.sizing.reserved_concurrency
+    failed_events_queue_name = "pmp-dev-failed-events"
+  }
+  api = { id = "a1b2c3d4e5" }
+}
+
+output "dashboard_body" {
+  description = "The dashboard as CloudWatch gets it, JSON."
+  value       = module.dashboard.dashboard_body
+}

@@ -1,0 +1,162 @@
+# One screen per environment, top to bottom as a request goes: API, function, proxy, database, and what runs beside them.
+# The lines drawn across are the limits that modules/alarms and modules/sizing know.
+locals {
+  # A row of widgets: three of 8 columns in CloudWatch's grid of 24.
+  width  = 8
+  height = 6
+
+  # Each metric: [namespace, name, dimension name, dimension value, …, { options }].
+  lambda   = { namespace = "AWS/Lambda", dimensions = ["FunctionName", var.function.name] }
+  gateway  = { namespace = "AWS/ApiGateway", dimensions = ["ApiId", var.api.id, "Stage", var.api.stage_name] }
+  instance = { namespace = "AWS/RDS", dimensions = ["DBInstanceIdentifier", var.database.identifier] }
+  proxy    = { namespace = "AWS/RDS", dimensions = ["ProxyName", var.database.proxy_name] }
+  log      = { namespace = "PMP/${var.name}", dimensions = [] }
+  queue    = { namespace = "AWS/SQS", dimensions = ["QueueName", var.function.failed_events_queue_name] }
+
+  panels = concat(
+    [
+      {
+        title = "Requests and errors"
+        unit  = "per minute"
+        limit = null
+        metrics = [
+          { of = local.gateway, name = "Count", stat = "Sum", label = "requests" },
+          { of = local.gateway, name = "4xx", stat = "Sum", label = "4xx" },
+          { of = local.gateway, name = "5xx", stat = "Sum", label = "5xx" },
+        ]
+      },
+      {
+        title = "Time of a request"
+        unit  = "ms"
+        limit = { label = "alarm (p99)", value = 2000 }
+        metrics = [
+          { of = local.gateway, name = "Latency", stat = "p50", label = "API p50" },
+          { of = local.gateway, name = "Latency", stat = "p99", label = "API p99" },
+          { of = local.log, name = "RequestMilliseconds", stat = "p99", label = "function p99" },
+        ]
+      },
+      {
+        title = "Concurrent invocations"
+        unit  = "invocations"
+        limit = { label = "reserved", value = var.function.reserved_concurrency }
+        metrics = [
+          { of = local.lambda, name = "ConcurrentExecutions", stat = "Maximum", label = "running" },
+          { of = local.lambda, name = "Throttles", stat = "Sum", label = "throttled" },
+          { of = local.lambda, name = "Errors", stat = "Sum", label = "failed" },
+        ]
+      },
+      {
+        title = "The proxy's pool"
+        unit  = "connections"
+        limit = { label = "pool", value = var.database.pool_size }
+        metrics = [
+          { of = local.proxy, name = "DatabaseConnections", stat = "Maximum", label = "open" },
+          { of = local.proxy, name = "DatabaseConnectionsCurrentlyBorrowed", stat = "Maximum", label = "borrowed" },
+          { of = local.proxy, name = "DatabaseConnectionsCurrentlySessionPinned", stat = "Maximum", label = "pinned" },
+        ]
+      },
+      {
+        title = "Waiting for a connection"
+        unit  = "µs"
+        limit = { label = "alarm", value = var.database.borrow_timeout_seconds * 1000000 * 0.1 }
+        metrics = [
+          { of = local.proxy, name = "DatabaseConnectionsBorrowLatency", stat = "Average", label = "borrow latency" },
+        ]
+      },
+      {
+        title = "Database load"
+        unit  = "sessions"
+        limit = { label = "vCPUs", value = var.database.vcpu }
+        metrics = [
+          { of = local.instance, name = "DBLoad", stat = "Average", label = "all" },
+          { of = local.instance, name = "DBLoadCPU", stat = "Average", label = "on CPU" },
+          { of = local.instance, name = "DBLoadNonCPU", stat = "Average", label = "waiting" },
+        ]
+      },
+    ],
+    [for panel in [{
+      title = "CPU credits"
+      unit  = "credits"
+      limit = { label = "alarm (balance)", value = floor(var.database.largest_credit_balance * 0.1) }
+      metrics = [
+        { of = local.instance, name = "CPUCreditBalance", stat = "Minimum", label = "balance" },
+        { of = local.instance, name = "CPUSurplusCreditBalance", stat = "Maximum", label = "surplus" },
+        { of = local.instance, name = "CPUSurplusCreditsCharged", stat = "Sum", label = "charged" },
+      ]
+    }] : panel if var.database.is_burstable],
+    [
+      {
+        title = "Connections to the database"
+        unit  = "connections"
+        limit = { label = "max_connections", value = var.database.max_connections }
+        metrics = [
+          { of = local.instance, name = "DatabaseConnections", stat = "Maximum", label = "in use" },
+        ]
+      },
+      {
+        title = "Free storage and memory"
+        unit  = "bytes"
+        limit = null
+        metrics = [
+          { of = local.instance, name = "FreeStorageSpace", stat = "Minimum", label = "storage" },
+          { of = local.instance, name = "FreeableMemory", stat = "Minimum", label = "memory" },
+        ]
+      },
+      {
+        title = "Imported lines"
+        unit  = "lines"
+        limit = null
+        metrics = [
+          { of = local.log, name = "ImportAcceptedLines", stat = "Sum", label = "accepted" },
+          { of = local.log, name = "ImportRejectedLines", stat = "Sum", label = "rejected" },
+        ]
+      },
+      {
+        title = "Failures beside requests"
+        unit  = "count"
+        limit = null
+        metrics = [
+          { of = local.log, name = "ErrorLines", stat = "Sum", label = "error lines" },
+          { of = local.log, name = "ImportFailures", stat = "Sum", label = "failed imports" },
+          { of = local.queue, name = "ApproximateNumberOfMessagesVisible", stat = "Maximum", label = "failed events" },
+        ]
+      },
+      {
+        title = "Vendor list overdue"
+        unit  = "seconds"
+        limit = { label = "alarm", value = 86400 }
+        metrics = [
+          { of = local.log, name = "VendorListOverdueSeconds", stat = "Maximum", label = "overdue" },
+        ]
+      },
+    ],
+  )
+
+  widgets = [for index, panel in local.panels : {
+    type   = "metric"
+    x      = index % 3 * local.width
+    y      = floor(index / 3) * local.height
+    width  = local.width
+    height = local.height
+    properties = merge(
+      {
+        title  = panel.title
+        region = data.aws_region.this.name
+        view   = "timeSeries"
+        period = 60
+        yAxis  = { left = { min = 0, label = panel.unit, showUnits = false } }
+        metrics = [for metric in panel.metrics : concat(
+          [metric.of.namespace, metric.name], metric.of.dimensions, [{ stat = metric.stat, label = metric.label }],
+        )]
+      },
+      panel.limit == null ? null : { annotations = { horizontal = [panel.limit] } },
+    )
+  }]
+}
+
+data "aws_region" "this" {}
+
+resource "aws_cloudwatch_dashboard" "this" {
+  dashboard_name = var.name
+  dashboard_body = jsonencode({ widgets = local.widgets })
+}

@@ -1,0 +1,40 @@
+variable "name" {
+  description = "Name of the dashboard, such as `pmp-dev`; also the end of the namespace of metrics from the function's log."
+  type        = string
+
+  validation {
+    condition     = can(regex("^pmp-[a-z0-9]+(-[a-z0-9]+)*$", var.name)) && length(var.name) <= 40
+    error_message = "name must be 'pmp-' and then lower-case letters, digits and single hyphens, at most 40 characters."
+  }
+}
+
+variable "database" {
+  description = "Instance and proxy, and their limits (`modules/sizing`), which are drawn as lines."
+  type = object({
+    identifier             = string
+    proxy_name             = string
+    vcpu                   = number
+    is_burstable           = bool
+    largest_credit_balance = number
+    max_connections        = number
+    pool_size              = number
+    borrow_timeout_seconds = optional(number, 4)
+  })
+}
+
+variable "function" {
+  description = "Lambda function, its reserved concurrency and the queue of events that failed for good."
+  type = object({
+    name                     = string
+    reserved_concurrency     = number
+    failed_events_queue_name = string
+  })
+}
+
+variable "api" {
+  description = "HTTP API and its stage."
+  type = object({
+    id         = string
+    stage_name = optional(string, "$default")
+  })
+}
