@@ -80,19 +80,35 @@ with _deferred_imports():
 
 __all__ = [
     "Connection", "DatabaseError", "InterfaceError", "after_commit", "authentication_token", "connect", "disconnect",
-    "error_code", "is_lost", "retry_read", "tls", "transaction",
+    "error_code", "is_lost", "retry_read", "retry_uncommitted", "tls", "transaction",
 ]  # fmt: skip
 
 
 class Connection(pg8000.native.Connection):  # type: ignore[misc]
     """pg8000's native connection whose parametrised statements are one round trip and one implicit transaction."""
 
+    begins_with_next = False
+    """Send BEGIN along with the next statement instead of waiting for its own answer."""
+
+    def execute_simple(self, statement: str) -> Any:
+        """A statement without parameters."""
+        if self.begins_with_next:
+            self.begins_with_next = False
+            super().execute_simple("BEGIN")
+        return super().execute_simple(statement)
+
     def execute_unnamed(self, statement: str, vals: Any = (), oids: Any = (), stream: Any = None) -> Any:
         """Parse, bind, describe, execute and sync in one message; COPY (``stream``) stays pg8000's own."""
-        if stream is not None:
-            return super().execute_unnamed(statement, vals=vals, oids=oids, stream=stream)
         if self._sock is None:
             raise InterfaceError("connection is closed")
+        if stream is not None:
+            if self.begins_with_next:
+                self.begins_with_next = False
+                super().execute_simple("BEGIN")
+            return super().execute_unnamed(statement, vals=vals, oids=oids, stream=stream)
+        begins, self.begins_with_next = self.begins_with_next, False
+        if begins:
+            self.send_QUERY("BEGIN")
         context = Context(statement)
         self.send_PARSE(NULL_BYTE, statement, oids)
         self.send_BIND(NULL_BYTE, pg8000.native.make_params(self.py_types, vals))
@@ -100,6 +116,8 @@ class Connection(pg8000.native.Connection):  # type: ignore[misc]
         self.send_EXECUTE()
         _write(self._sock, SYNC_MSG)
         _flush(self._sock)
+        if begins:
+            self.handle_messages(Context("BEGIN"))
         self.handle_messages(context)
         return context
 
@@ -208,6 +226,10 @@ def error_code(error: DatabaseError) -> str:
     return str(details.get("C", "")) if isinstance(details, dict) else ""
 
 
+class LostCommitError(OSError):
+    """The connection was lost at COMMIT: whether it happened is not known, so nothing may be repeated."""
+
+
 def _begin() -> Connection:
     """BEGIN, once more on a fresh connection if the kept one is dead: nothing was done, so nothing is repeated."""
     connection = connect()
@@ -220,6 +242,25 @@ def _begin() -> Connection:
         connection = connect()
         connection.run("BEGIN")
     return connection
+
+
+def _commit(connection: Connection) -> None:
+    if connection.begins_with_next:
+        connection.begins_with_next = False
+        return
+    try:
+        connection.run("COMMIT")
+    except Exception as error:
+        if is_lost(error):
+            raise LostCommitError(str(error)) from error
+        raise
+
+
+def _roll_back(connection: Connection) -> None:
+    if connection.begins_with_next:
+        connection.begins_with_next = False
+    else:
+        connection.run("ROLLBACK")
 
 
 _after_commit: list[Callable[[], object]] | None = None
@@ -235,30 +276,40 @@ def after_commit(action: Callable[[], object]) -> None:
 
 
 @contextmanager
-def transaction() -> Iterator[Connection]:
+def transaction(*, verified: bool = True) -> Iterator[Connection]:
     """The connection inside BEGIN … COMMIT; ROLLBACK on any exception; the connection dropped where it is lost.
 
     Inside another transaction it is a part of that one.
 
+    Args:
+        verified: BEGIN is answered before the first statement is sent, and a kept connection that died is replaced.
+            Else BEGIN travels with the first statement, a round trip less, and the caller repeats what was lost
+            (``retry_uncommitted``).
+
     Raises:
         DatabaseError: with PostgreSQL's fields in ``args[0]`` (``C`` is the SQLSTATE).
-        InterfaceError, OSError: the network's. A lost COMMIT leaves open whether it happened.
+        InterfaceError, OSError: the network's, before COMMIT: nothing was done.
+        LostCommitError: the network's, at COMMIT.
     """
     global _after_commit  # noqa: PLW0603
     if _after_commit is not None:
         yield connect()
         return
-    connection = _begin()
+    if verified:
+        connection = _begin()
+    else:
+        connection = connect()
+        connection.begins_with_next = True
     actions = _after_commit = []
     try:
         yield connection
-        connection.run("COMMIT")
+        _commit(connection)
     except BaseException as error:
         if is_lost(error) or not isinstance(error, Exception):
             disconnect()
         else:
             try:
-                connection.run("ROLLBACK")
+                _roll_back(connection)
             except Exception:  # noqa: BLE001 - the first error is the one to report
                 disconnect()
         raise
@@ -268,17 +319,23 @@ def transaction() -> Iterator[Connection]:
         action()
 
 
-def retry_read(function: Callable[P, R]) -> Callable[P, R]:
-    """Run a function that only reads once more when its connection was lost (a kept one that died between requests)."""
+def retry_uncommitted(function: Callable[P, R]) -> Callable[P, R]:
+    """Run a function once more when its connection was lost (a kept one that died between requests) before COMMIT.
+
+    It reads, or all its writes are in one transaction: nothing of the first run remains.
+    """
 
     @wraps(function)
     def attempt(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
         except Exception as error:
-            if not is_lost(error):
+            if not is_lost(error) or isinstance(error, LostCommitError):
                 raise
             disconnect()
             return function(*args, **kwargs)
 
     return attempt
+
+
+retry_read = retry_uncommitted

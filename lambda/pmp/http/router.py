@@ -236,7 +236,7 @@ Route = Callable[..., Response]
 def _read(route: Route, request: Request) -> Response:
     from pmp import database
 
-    @database.retry_read
+    @database.retry_uncommitted
     def attempt() -> Response:
         return route(request, database.connect())
 
@@ -247,12 +247,17 @@ def _write(route: Route, request: Request) -> Response:
     from pmp import database
 
     key = request.headers.get("idempotency-key") if request.method == "POST" else None
-    with database.transaction() as connection:
-        if key is None:
-            return route(request, connection)
-        from pmp.http import idempotency
 
-        return idempotency.once(route, request, connection, key)
+    @database.retry_uncommitted
+    def attempt() -> Response:
+        with database.transaction(verified=False) as connection:
+            if key is None:
+                return route(request, connection)
+            from pmp.http import idempotency
+
+            return idempotency.once(route, request, connection, key)
+
+    return attempt()
 
 
 def _perform(operation: _Operation, request: Request) -> Response:

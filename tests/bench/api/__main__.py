@@ -302,10 +302,11 @@ def main() -> None:
         f"folder), {amounts.reads} reads and {amounts.writes} writes in turns, through one harness, PgBouncer and TLS. "
         "The peer calls the same SQL functions and is spared the proxy's token, scopes, entity tags, limits and logs."
     )
-    packages = [line.split(" ")[0] for line in (HERE / "peers" / "requirements.lock").read_text().splitlines()
-                if line.startswith(("fastapi==", "mangum==", "sqlalchemy==", "psycopg=="))]  # fmt: skip
-    report = ["# The API beside its peer", "", f"`make bench-api`. {_machine(server)}. Peer: {', '.join(packages)}.", "",
-              *lines, "", how, "", "![bars](api.svg)", ""]  # fmt: skip
+    locked = (HERE / "peers" / "requirements.lock").read_text().splitlines()
+    shown = ("fastapi==", "mangum==", "sqlalchemy==", "psycopg==")
+    packages = ", ".join(line.split(" ")[0] for line in locked if line.startswith(shown))
+    head = ["# The API beside its peer", "", f"`make bench-api`. {_machine(server)}. Peer: {packages}.", ""]
+    report = [*head, *lines, "", how, "", "![bars](api.svg)", ""]
     REPORT.mkdir(parents=True, exist_ok=True)
     (REPORT / "api.md").write_text("\n".join(report))
     _plot(candidates, REPORT / "api.svg")

@@ -169,3 +169,32 @@ def test_a_pooler_cannot_part_a_statement_from_its_parameters(stack: Stack) -> N
     ]
     outcomes = [client.communicate(timeout=60) for client in clients]
     assert [out for out, _ in outcomes] == ["well\n"] * len(clients), outcomes
+
+
+def test_a_lost_commit_is_not_repeated(
+    api: Gateway, new_user: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network fails after COMMIT was sent: the event may or may not be there, and must not be there twice."""
+    user = new_user()
+    real = database.Connection.execute_simple
+
+    def lose(connection: database.Connection, statement: str) -> Any:
+        answer = real(connection, statement)
+        if statement == "COMMIT":
+            raise database.InterfaceError("network error")
+        return answer
+
+    monkeypatch.setattr(database.Connection, "execute_simple", lose)
+    assert choose(api, user, {EMAIL: True}).status == 503
+    monkeypatch.undo()
+    assert len(api.get(f"/v1/users/{user}/events").json["items"]) == 1
+
+
+def test_what_failed_before_the_first_statement_asks_no_database(api: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    api.get("/v1/ready")
+    asked: list[str] = []
+    monkeypatch.setattr(database.Connection, "execute_simple", lambda _connection, statement: asked.append(statement))
+    assert api.post("/v1/users", {"email": "no address"}).status == 422
+    assert asked == []
+    monkeypatch.undo()
+    assert api.get("/v1/users?limit=1").status == 200

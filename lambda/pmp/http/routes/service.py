@@ -60,7 +60,7 @@ def get_readiness(_request: Request) -> Response:
     """Whether the database answers, and how fresh the vendor list is; 503 without a database."""
     from pmp import database, logging, vendors
 
-    @database.retry_read
+    @database.retry_uncommitted
     def ask() -> str:
         return vendors.freshness(database.connect())
 

@@ -1,3 +1,5 @@
+# mypy: ignore-errors
+# Its packages are in an environment of its own.
 """The same two routes with FastAPI, Mangum, SQLAlchemy and psycopg, as their manuals show them.
 
 It calls the same SQL functions, and is spared what the function does beside: the token for the proxy (boto3 would be
