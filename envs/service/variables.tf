@@ -40,6 +40,9 @@ variable "foundation" {
     database = object({
       instance_class = string
     })
+    alarms = object({
+      runbook_url = optional(string)
+    })
     log_retention_days = number
   })
 }
