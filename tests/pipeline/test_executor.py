@@ -1,0 +1,115 @@
+"""What a runner does with ``.gitlab-ci.yml``: the file itself, in gitlab-ci-local, with a ``python`` that only notes.
+
+The commit is a copy of this working tree's pipeline, so that a change shows before it is committed.
+"""
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ci import laptop
+from ci.settings import ROOT
+from tests.pipeline.gitlab import CHAIN, ENVIRONMENTS
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not laptop.EXECUTOR.exists(), reason="gitlab-ci-local is not installed: 'make test-pipeline' does"
+    ),
+]
+
+# Notes whose job it is, and makes what later jobs take over. The job that PMP_FAIL names fails.
+PYTHON = """#!/bin/sh
+digest=$(cat build/lambda.sha256 2>/dev/null)
+echo "$CI_JOB_NAME|$PMP_ENVIRONMENT|$AWS_ACCESS_KEY_ID|$CI_COMMIT_SHA|$*|$digest" >> "$PMP_NOTES"
+[ "$CI_JOB_NAME" != "$PMP_FAIL" ] || { echo "error: told to fail" >&2; exit 1; }
+mkdir -p build/plans/x build/migrations
+case "$*" in
+  "-m ci package") echo content > build/lambda-d1.zip; echo d1 > build/lambda.sha256 ;;
+  "-m ci plan "*) echo '{"create": 0, "update": 0, "delete": 0}' > build/plans/x/report.json
+                  echo "$CI_JOB_NAME" > build/plans/x/plan.tfplan ;;
+  "-m ci apply "*) echo "$CI_JOB_NAME|applies|$(cat build/plans/x/plan.tfplan)" >> "$PMP_NOTES" ;;
+  "-m ci migrate") echo '{}' > build/migrations/x.json ;;
+esac
+"""
+
+
+@dataclass
+class Ran:
+    """A run of the pipeline: its outcome, and the lines that the noting ``python`` left."""
+
+    outcome: laptop.Outcome
+    lines: list[list[str]]
+
+    @property
+    def jobs(self) -> list[str]:
+        """Jobs that ran a command, in order, each once."""
+        return list(dict.fromkeys(line[0] for line in self.lines))
+
+
+def pipeline(tmp_path: Path, gates: list[str], *, fail: str = "", jobs: tuple[str, ...] = ()) -> Ran:
+    checkout = tmp_path / "checkout"
+    (checkout / "ci").mkdir(parents=True)
+    shutil.copy(ROOT / ".gitlab-ci.yml", checkout)
+    shutil.copy(ROOT / "ci" / "job.sh", checkout / "ci")
+    (checkout / "Makefile").write_text("migrations:\n\t@true\n")
+    git = ["git", "-C", str(checkout), "-c", "user.name=t", "-c", "user.email=t@example.com"]
+    for command in (
+        ["init", "--quiet", "--initial-branch", "main"],
+        ["remote", "add", "origin", "https://gitlab.invalid/pmp/pmp.git"],
+        ["add", "."],
+        ["commit", "--quiet", "--message", "one"],
+    ):
+        subprocess.run([*git, *command], check=True)
+    tools, notes = tmp_path / "tools", tmp_path / "notes"
+    (tools / "bin").mkdir(parents=True)
+    (tools / "bin" / "python").write_text(PYTHON)
+    (tools / "bin" / "python").chmod(0o755)
+    notes.touch()
+    keys = {"plan/*": "plan-key", **dict.fromkeys(ENVIRONMENTS, "deploy-key")}
+    variables = {"PMP_TOOLS": str(tools), "PMP_NOTES": str(notes), "PMP_FAIL": fail}
+    laptop.write_variables(checkout, variables, {"AWS_ACCESS_KEY_ID": keys})
+    outcome = laptop.execute(checkout, gates, jobs, quiet=True)
+    return Ran(outcome, [line.split("|") for line in notes.read_text().splitlines()])
+
+
+BOTH = ["staging:gate", "prod:gate"]
+
+
+def test_one_commit_goes_through_all_environments_in_order(tmp_path: Path) -> None:
+    ran = pipeline(tmp_path, BOTH)
+    assert ran.outcome.status == 0, "\n".join(ran.outcome.transcript[-20:])
+    chains = [f"{environment}:{step}" for environment in ENVIRONMENTS for step in CHAIN]
+    assert ran.jobs == ["package", "publish", *chains]
+    commands = [line for line in ran.lines if line[1] != "applies"]
+    assert len({line[3] for line in commands}) == 1, "one commit"
+    digests = {line[5] for line in commands if line[4] in {"-m ci plan service", "-m ci smoke --built"}}
+    assert digests == {"d1"}, "the digest of the one build"
+    assert {line[2] for line in commands if line[1] in ENVIRONMENTS} == {"deploy-key"}
+    assert {line[2] for line in commands if line[0] == "package"} == {""}, "a build needs no credentials"
+    applied = {line[0]: line[2] for line in ran.lines if line[1] == "applies"}
+    assert applied == {name.replace("plan", "apply"): name for name in chains if ":plan:" in name}
+
+
+@pytest.mark.parametrize("step", ["smoke", "unchanged"])
+def test_prod_does_not_run_before_staging_passed(step: str, tmp_path: Path) -> None:
+    ran = pipeline(tmp_path, BOTH, fail=f"staging:{step}")
+    assert ran.outcome.status != 0
+    assert ran.outcome.failed == [f"staging:{step}"]
+    assert not [name for name in ran.jobs if name.startswith("prod:")]
+    assert "prod:gate" not in ran.outcome.seconds, "the gate itself cannot be opened"
+
+
+def test_prod_cannot_go_around_staging(tmp_path: Path) -> None:
+    ran = pipeline(tmp_path, ["prod:gate"], jobs=("prod:smoke",))
+    assert ran.outcome.status != 0
+    assert not [name for name in ran.jobs if name.startswith(("staging:", "prod:"))]
+
+
+def test_a_failing_migration_stops_everything_behind_it(tmp_path: Path) -> None:
+    ran = pipeline(tmp_path, BOTH, fail="dev:migrate")
+    assert ran.outcome.failed == ["dev:migrate"]
+    assert ran.jobs == ["package", "publish", "dev:plan:foundation", "dev:apply:foundation", "dev:migrate"]
