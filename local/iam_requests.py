@@ -177,7 +177,7 @@ def _json(body: bytes) -> dict[str, Any]:
 
 
 def named_resource(service: str, parameters: Parameters, document: Mapping[str, Any]) -> str | None:
-    """ARN of what a request names, ``${Region}`` and ``${Account}`` to fill in; None where MiniStack's answer stands."""
+    """ARN of what a request names, ``${Region}`` and ``${Account}`` open; None where MiniStack's answer stands."""
     if service == "ec2":
         found = ec2_resource(parameters)
         return f"arn:aws:ec2:${{Region}}:${{Account}}:{found}" if found else None

@@ -46,6 +46,12 @@ resource "aws_iam_policy" "boundary" {
         Resource = [for environment in var.environments : "${local.arn.prefix.lambda}:function:pmp-${environment}*"]
       },
       {
+        Sid      = "KeepFailedEvents"
+        Effect   = "Allow"
+        Action   = ["sqs:SendMessage"]
+        Resource = "${local.arn.prefix.sqs}:pmp-*"
+      },
+      {
         Sid      = "ReadSecrets"
         Effect   = "Allow"
         Action   = ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"]

@@ -5,7 +5,7 @@ locals {
   iam_path = "/pmp/"
   arn = {
     iam     = "arn:aws:iam::${var.account_id}"
-    prefix  = { for service in ["acm", "apigateway", "autoscaling", "cloudwatch", "cognito-idp", "ec2", "kms", "lambda", "logs", "rds", "rds-db", "route53resolver", "scheduler", "secretsmanager", "sns", "ssm"] : service => "arn:aws:${service}:${var.region}:${var.account_id}" }
+    prefix  = { for service in ["acm", "apigateway", "autoscaling", "cloudwatch", "cognito-idp", "ec2", "kms", "lambda", "logs", "rds", "rds-db", "route53resolver", "scheduler", "secretsmanager", "sns", "sqs", "ssm"] : service => "arn:aws:${service}:${var.region}:${var.account_id}" }
     state   = "arn:aws:s3:::${var.state_bucket_name}"
     deploys = "arn:aws:s3:::${local.deployment_bucket_name}"
   }

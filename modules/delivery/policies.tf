@@ -16,6 +16,11 @@ locals {
   ])
   # Before a workspace is chosen, Terraform looks for the default workspace's state. There is none.
   default_states = [for layer in ["foundation", "service"] : "${local.arn.state}/${layer}.tfstate"]
+  network_types = [
+    "elastic-ip", "internet-gateway", "natgateway", "route-table", "security-group", "security-group-rule", "subnet",
+    "vpc", "vpc-endpoint", "vpc-flow-log",
+  ]
+  imports_buckets = "pmp-*-imports-${var.account_id}-${var.region}"
   roles          = [for environment in var.environments : "${local.arn.iam}:role${local.iam_path}pmp-${environment}-*"]
 
   delivery_statements = {
@@ -88,250 +93,374 @@ locals {
 
     network = [
       {
+        # Reads of the network know no resource types, nor does the list of log groups.
         Sid    = "ReadNetwork"
         Effect = "Allow"
         Action = [
-          "ec2:DescribeAddresses", "ec2:DescribeAddressesAttribute", "ec2:DescribeAvailabilityZones", "ec2:DescribeFlowLogs", "ec2:DescribeInternetGateways",
-          "ec2:DescribeManagedPrefixLists", "ec2:DescribeNatGateways", "ec2:DescribeNetworkAcls", "ec2:DescribeNetworkInterfaces",
-          "ec2:DescribePrefixLists", "ec2:DescribeRouteTables", "ec2:DescribeSecurityGroupRules",
-          "ec2:DescribeSecurityGroups", "ec2:DescribeSubnets", "ec2:DescribeVpcAttribute", "ec2:DescribeVpcEndpoints",
-          "ec2:DescribeVpcEndpointServices", "ec2:DescribeVpcs", "ec2:DescribeTags",
-          "logs:DescribeLogGroups",
+          "ec2:DescribeAddresses", "ec2:DescribeAvailabilityZones", "ec2:DescribeFlowLogs",
+          "ec2:DescribeInternetGateways", "ec2:DescribeNatGateways", "ec2:DescribeNetworkAcls",
+          "ec2:DescribeNetworkInterfaces", "ec2:DescribePrefixLists", "ec2:DescribeRouteTables",
+          "ec2:DescribeSecurityGroupRules", "ec2:DescribeSecurityGroups", "ec2:DescribeSubnets",
+          "ec2:DescribeVpcEndpoints", "ec2:DescribeVpcEndpointServices", "ec2:DescribeVpcs", "logs:DescribeLogGroups",
         ]
         Resource = "*"
       },
       {
-        Sid    = "ChangeNetwork"
+        Sid      = "ReadAttributes"
+        Effect   = "Allow"
+        Action   = ["ec2:DescribeAddressesAttribute", "ec2:DescribeVpcAttribute"]
+        Resource = [for kind in ["elastic-ip", "vpc"] : "${local.arn.prefix.ec2}:${kind}/*"]
+      },
+      {
+        Sid    = "BuildNetwork"
         Effect = "Allow"
         Action = [
           "ec2:AllocateAddress", "ec2:AssociateRouteTable", "ec2:AttachInternetGateway",
           "ec2:AuthorizeSecurityGroupEgress", "ec2:AuthorizeSecurityGroupIngress", "ec2:CreateFlowLogs",
-          "ec2:CreateInternetGateway", "ec2:CreateNatGateway", "ec2:CreateNetworkAclEntry", "ec2:CreateRoute", "ec2:CreateRouteTable",
+          "ec2:CreateInternetGateway", "ec2:CreateNatGateway", "ec2:CreateRoute", "ec2:CreateRouteTable",
           "ec2:CreateSecurityGroup", "ec2:CreateSubnet", "ec2:CreateTags", "ec2:CreateVpc", "ec2:CreateVpcEndpoint",
-          "ec2:DeleteFlowLogs", "ec2:DeleteInternetGateway", "ec2:DeleteNatGateway", "ec2:DeleteNetworkAclEntry", "ec2:DeleteRoute",
-          "ec2:DeleteRouteTable", "ec2:DeleteSecurityGroup", "ec2:DeleteSubnet", "ec2:DeleteTags", "ec2:DeleteVpc",
-          "ec2:DeleteVpcEndpoints", "ec2:DetachInternetGateway", "ec2:DisassociateAddress",
-          "ec2:DisassociateRouteTable", "ec2:ModifySecurityGroupRules", "ec2:ModifySubnetAttribute",
-          "ec2:ModifyVpcAttribute", "ec2:ModifyVpcEndpoint", "ec2:ReleaseAddress", "ec2:ReplaceRoute",
-          "ec2:RevokeSecurityGroupEgress", "ec2:RevokeSecurityGroupIngress",
+          "ec2:ModifySubnetAttribute", "ec2:ModifyVpcAttribute", "ec2:RevokeSecurityGroupEgress",
+          "ec2:RevokeSecurityGroupIngress",
         ]
-        Resource = "*"
+        Resource = [for kind in local.network_types : "${local.arn.prefix.ec2}:${kind}/*"]
       },
       {
-        Sid    = "ManageLogGroups"
+        # Only what carries PMP's tag: other networks of the account are out of reach.
+        Sid    = "ChangeOwnNetwork"
         Effect = "Allow"
         Action = [
-          "logs:AssociateKmsKey", "logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:DeleteRetentionPolicy", "logs:ListTagsForResource",
-          "logs:PutRetentionPolicy", "logs:TagResource", "logs:UntagResource",
+          "ec2:DeleteFlowLogs", "ec2:DeleteInternetGateway", "ec2:DeleteNatGateway", "ec2:DeleteRoute",
+          "ec2:DeleteRouteTable", "ec2:DeleteSecurityGroup", "ec2:DeleteSubnet", "ec2:DeleteTags", "ec2:DeleteVpc",
+          "ec2:DeleteVpcEndpoints", "ec2:DetachInternetGateway", "ec2:DisassociateAddress",
+          "ec2:DisassociateRouteTable", "ec2:ModifySecurityGroupRules", "ec2:ModifyVpcEndpoint", "ec2:ReleaseAddress",
+          "ec2:ReplaceRoute",
         ]
-        Resource = ["${local.arn.prefix.logs}:log-group:/aws/*", "${local.arn.prefix.logs}:log-group:/pmp/*"]
+        Resource  = [for kind in local.network_types : "${local.arn.prefix.ec2}:${kind}/*"]
+        Condition = { StringEquals = { "aws:ResourceTag/Project" = "pmp" } }
+      },
+      {
+        Sid    = "KeepLogGroups"
+        Effect = "Allow"
+        Action = [
+          "logs:AssociateKmsKey", "logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:DeleteMetricFilter",
+          "logs:DescribeMetricFilters", "logs:ListTagsForResource", "logs:PutMetricFilter", "logs:PutRetentionPolicy",
+          "logs:TagResource", "logs:UntagResource",
+        ]
+        Resource = flatten([
+          for place in ["apigateway", "lambda", "rds/instance", "rds/proxy", "vpc"] :
+          "${local.arn.prefix.logs}:log-group:/aws/${place}/pmp-*"
+        ])
       },
     ]
 
     database = [
       {
-        Sid    = "ReadDatabases"
+        Sid    = "KeepDatabases"
         Effect = "Allow"
         Action = [
-          "rds:DescribeDBInstances", "rds:DescribeDBParameterGroups", "rds:DescribeDBParameters", "rds:DescribeDBProxies",
-          "rds:DescribeDBProxyTargetGroups", "rds:DescribeDBProxyTargets", "rds:DescribeDBSubnetGroups", "rds:ListTagsForResource",
-          "rds:DescribeDBEngineVersions", "rds:DescribeOrderableDBInstanceOptions",
+          "rds:AddTagsToResource", "rds:CreateDBInstance", "rds:CreateDBParameterGroup", "rds:CreateDBSnapshot",
+          "rds:CreateDBSubnetGroup", "rds:DeleteDBInstance", "rds:DeleteDBParameterGroup", "rds:DeleteDBSubnetGroup",
+          "rds:DescribeDBParameters", "rds:DescribeDBSubnetGroups", "rds:DescribeDBParameterGroups",
+          "rds:ListTagsForResource", "rds:ModifyDBInstance", "rds:ModifyDBParameterGroup", "rds:ModifyDBSubnetGroup",
+          "rds:RebootDBInstance", "rds:RemoveTagsFromResource",
         ]
-        Resource = "*"
+        Resource = concat(
+          [for kind in ["db", "pg", "snapshot", "subgrp"] : "${local.arn.prefix.rds}:${kind}:pmp-*"],
+          ["${local.arn.prefix.rds}:og:default*"],
+        )
       },
       {
-        Sid    = "ManageDatabases"
+        # A proxy is named by an id that AWS makes up, and a list of instances by all of them.
+        Sid    = "KeepProxies"
         Effect = "Allow"
         Action = [
-          "rds:AddTagsToResource", "rds:CreateDBInstance", "rds:CreateDBParameterGroup", "rds:CreateDBProxy", "rds:CreateDBSnapshot",
-          "rds:CreateDBSubnetGroup", "rds:DeleteDBInstance", "rds:DeleteDBParameterGroup", "rds:DeleteDBProxy",
-          "rds:DeleteDBSubnetGroup", "rds:DeregisterDBProxyTargets", "rds:ModifyDBInstance", "rds:ModifyDBParameterGroup",
-          "rds:ModifyDBProxy", "rds:ModifyDBProxyTargetGroup", "rds:ModifyDBSubnetGroup", "rds:RebootDBInstance",
-          "rds:RegisterDBProxyTargets", "rds:RemoveTagsFromResource", "rds:ResetDBParameterGroup",
+          "rds:AddTagsToResource", "rds:DeleteDBProxy", "rds:DeregisterDBProxyTargets", "rds:DescribeDBInstances",
+          "rds:DescribeDBProxies", "rds:DescribeDBProxyTargetGroups", "rds:DescribeDBProxyTargets",
+          "rds:ListTagsForResource", "rds:ModifyDBProxy", "rds:ModifyDBProxyTargetGroup",
+          "rds:RegisterDBProxyTargets", "rds:RemoveTagsFromResource",
         ]
-        Resource = "*"
+        Resource = [for kind in ["db", "db-proxy", "target-group"] : "${local.arn.prefix.rds}:${kind}:*"]
       },
       {
-        Sid    = "ManageSecrets"
-        Effect = "Allow"
-        Action = [
-          "secretsmanager:CreateSecret", "secretsmanager:DeleteSecret", "secretsmanager:DescribeSecret",
-          "secretsmanager:GetResourcePolicy", "secretsmanager:GetSecretValue", "secretsmanager:ListSecretVersionIds", "secretsmanager:PutSecretValue",
-          "secretsmanager:TagResource", "secretsmanager:UntagResource", "secretsmanager:UpdateSecret", "secretsmanager:UpdateSecretVersionStage",
-        ]
-        Resource = local.secrets
-      },
-      {
-        # The migration job makes the database's roles as the master.
-        Sid      = "ReadMasterSecret"
-        Effect   = "Allow"
-        Action   = ["secretsmanager:CreateSecret", "secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue", "secretsmanager:TagResource"]
-        Resource = local.master_secrets
+        # These know no resource types.
+        Sid       = "MakeProxiesAndKeys"
+        Effect    = "Allow"
+        Action    = ["kms:CreateKey", "rds:CreateDBProxy"]
+        Resource  = "*"
+        Condition = { StringEquals = { "aws:RequestTag/Project" = "pmp" } }
       },
       {
         Sid      = "MakePasswords"
         Effect   = "Allow"
-        Action   = ["secretsmanager:GetRandomPassword"]
+        Action   = ["kms:ListAliases", "secretsmanager:GetRandomPassword"]
         Resource = "*"
       },
       {
-        Sid      = "MakeKeys"
-        Effect   = "Allow"
-        Action   = ["kms:CreateKey", "kms:ListAliases", "kms:TagResource"]
-        Resource = "*"
-      },
-      {
-        Sid    = "ManageKeys"
+        Sid    = "KeepSecrets"
         Effect = "Allow"
         Action = [
-          "kms:CreateAlias", "kms:CreateGrant", "kms:Decrypt", "kms:DeleteAlias", "kms:DescribeKey", "kms:EnableKeyRotation", "kms:GenerateDataKey",
-          "kms:GetKeyPolicy", "kms:GetKeyRotationStatus", "kms:ListResourceTags", "kms:PutKeyPolicy", "kms:ScheduleKeyDeletion",
-          "kms:UntagResource", "kms:UpdateAlias", "kms:UpdateKeyDescription",
+          "secretsmanager:CreateSecret", "secretsmanager:DeleteSecret", "secretsmanager:DescribeSecret",
+          "secretsmanager:GetResourcePolicy", "secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue",
+          "secretsmanager:TagResource", "secretsmanager:UntagResource", "secretsmanager:UpdateSecret",
         ]
-        Resource = ["${local.arn.prefix.kms}:key/*", "${local.arn.prefix.kms}:alias/pmp-*"]
+        Resource = local.secrets
+      },
+      {
+        # RDS makes the master's secret in the caller's name; the migration job makes the database's roles with it.
+        Sid      = "UseMasterSecret"
+        Effect   = "Allow"
+        Action   = ["secretsmanager:CreateSecret", "secretsmanager:GetSecretValue", "secretsmanager:TagResource"]
+        Resource = local.master_secrets
+      },
+      {
+        # The tag is set when the key is made, and cannot be put on a key that is already in use under some name.
+        Sid      = "TagNewKeys"
+        Effect   = "Allow"
+        Action   = ["kms:TagResource"]
+        Resource = "${local.arn.prefix.kms}:key/*"
+        Condition = {
+          StringEquals = { "aws:RequestTag/Project" = "pmp" }
+          Null         = { "kms:ResourceAliases" = "true" }
+        }
+      },
+      {
+        Sid    = "KeepOwnKeys"
+        Effect = "Allow"
+        Action = [
+          "kms:CreateAlias", "kms:DeleteAlias", "kms:DescribeKey", "kms:EnableKeyRotation", "kms:GetKeyPolicy",
+          "kms:GetKeyRotationStatus", "kms:ListResourceTags", "kms:PutKeyPolicy", "kms:ScheduleKeyDeletion",
+          "kms:TagResource", "kms:UntagResource", "kms:UpdateAlias", "kms:UpdateKeyDescription",
+        ]
+        Resource  = "${local.arn.prefix.kms}:key/*"
+        Condition = { StringEquals = { "aws:ResourceTag/Project" = "pmp" } }
+      },
+      {
+        Sid      = "NameOwnKeys"
+        Effect   = "Allow"
+        Action   = ["kms:CreateAlias", "kms:DeleteAlias", "kms:UpdateAlias"]
+        Resource = "${local.arn.prefix.kms}:alias/pmp-*"
+      },
+      {
+        # RDS, Lambda and others take what they need of the key for themselves; nobody else may be given anything.
+        Sid       = "LetServicesUseOwnKeys"
+        Effect    = "Allow"
+        Action    = ["kms:CreateGrant"]
+        Resource  = "${local.arn.prefix.kms}:key/*"
+        Condition = { Bool = { "kms:GrantIsForAWSResource" = "true" }, StringEquals = { "aws:ResourceTag/Project" = "pmp" } }
+      },
+      {
+        Sid       = "ReadSecretsUnderOwnKeys"
+        Effect    = "Allow"
+        Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
+        Resource  = "${local.arn.prefix.kms}:key/*"
+        Condition = { StringEquals = { "aws:ResourceTag/Project" = "pmp", "kms:ViaService" = "secretsmanager.${var.region}.amazonaws.com" } }
       },
     ]
 
     runner = [
       {
+        # Reads of Auto Scaling and of launch templates know no resource types.
         Sid    = "ReadRunner"
         Effect = "Allow"
         Action = [
-          "autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeScalingActivities", "autoscaling:DescribeTags", "ec2:DescribeImages",
-          "ec2:DescribeInstanceTypes", "ec2:DescribeLaunchTemplates", "ec2:DescribeLaunchTemplateVersions", "autoscaling:DescribeWarmPool", "autoscaling:DescribeInstanceRefreshes",
-          "ec2:DescribeInstances",
+          "autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeScalingActivities", "ec2:DescribeImages",
+          "ec2:DescribeInstanceTypes", "ec2:DescribeInstances", "ec2:DescribeLaunchTemplateVersions",
+          "ec2:DescribeLaunchTemplates",
         ]
         Resource = "*"
       },
       {
-        Sid    = "ManageRunner"
+        Sid    = "KeepRunner"
         Effect = "Allow"
         Action = [
-          "autoscaling:CreateAutoScalingGroup", "autoscaling:CreateOrUpdateTags", "autoscaling:DeleteAutoScalingGroup", "autoscaling:DeleteTags",
-          "autoscaling:StartInstanceRefresh", "autoscaling:UpdateAutoScalingGroup", "ec2:CreateLaunchTemplate", "ec2:CreateLaunchTemplateVersion",
-          "ec2:DeleteLaunchTemplate", "ec2:ModifyLaunchTemplate", "ec2:RunInstances", "ec2:GetLaunchTemplateData",
+          "autoscaling:CreateAutoScalingGroup", "autoscaling:CreateOrUpdateTags", "autoscaling:DeleteAutoScalingGroup",
+          "autoscaling:DeleteTags", "autoscaling:StartInstanceRefresh", "autoscaling:UpdateAutoScalingGroup",
         ]
-        Resource = "*"
+        Resource = "${local.arn.prefix.autoscaling}:autoScalingGroup:*:autoScalingGroupName/pmp-*"
+      },
+      {
+        Sid      = "MakeLaunchTemplates"
+        Effect   = "Allow"
+        Action   = ["ec2:CreateLaunchTemplate", "ec2:CreateTags"]
+        Resource = "${local.arn.prefix.ec2}:launch-template/*"
+      },
+      {
+        Sid       = "ChangeOwnLaunchTemplates"
+        Effect    = "Allow"
+        Action    = ["ec2:CreateLaunchTemplateVersion", "ec2:DeleteLaunchTemplate", "ec2:ModifyLaunchTemplate"]
+        Resource  = "${local.arn.prefix.ec2}:launch-template/*"
+        Condition = { StringEquals = { "aws:ResourceTag/Project" = "pmp" } }
+      },
+      {
+        # A group whose launch template names no version of its own is checked as if its caller ran the instance.
+        Sid    = "RunRunner"
+        Effect = "Allow"
+        Action = ["ec2:CreateTags", "ec2:RunInstances"]
+        Resource = concat(
+          [for kind in ["instance", "launch-template", "network-interface", "security-group", "subnet", "volume"] : "${local.arn.prefix.ec2}:${kind}/*"],
+          ["arn:aws:ec2:${var.region}::image/*"],
+        )
+        Condition = { ArnLike = { "ec2:LaunchTemplate" = "${local.arn.prefix.ec2}:launch-template/*" } }
       },
       {
         # The runner's image is published by AWS as a parameter.
         Sid      = "FindImage"
         Effect   = "Allow"
-        Action   = ["ssm:GetParameter", "ssm:GetParameters"]
+        Action   = ["ssm:GetParameter"]
         Resource = "arn:aws:ssm:${var.region}::parameter/aws/service/*"
       },
     ]
 
     monitoring = [
       {
-        Sid      = "ReadMonitoring"
-        Effect   = "Allow"
-        Action   = ["cloudwatch:DescribeAlarms", "cloudwatch:GetDashboard", "cloudwatch:ListTagsForResource", "sns:GetSubscriptionAttributes", "sns:ListSubscriptionsByTopic"]
-        Resource = "*"
-      },
-      {
-        Sid    = "ManageMonitoring"
+        Sid    = "KeepAlarms"
         Effect = "Allow"
         Action = [
-          "cloudwatch:DeleteAlarms", "cloudwatch:DeleteDashboards", "cloudwatch:PutDashboard", "cloudwatch:PutMetricAlarm", "cloudwatch:TagResource",
-          "cloudwatch:UntagResource", "cloudwatch:PutCompositeAlarm", "logs:PutMetricFilter", "logs:DeleteMetricFilter", "logs:DescribeMetricFilters",
-          "sns:CreateTopic", "sns:DeleteTopic", "sns:GetTopicAttributes", "sns:ListTagsForResource", "sns:SetTopicAttributes", "sns:Subscribe",
-          "sns:TagResource", "sns:UntagResource", "sns:Unsubscribe",
+          "cloudwatch:DeleteAlarms", "cloudwatch:DescribeAlarms", "cloudwatch:ListTagsForResource",
+          "cloudwatch:PutMetricAlarm", "cloudwatch:TagResource", "cloudwatch:UntagResource",
         ]
+        Resource = "${local.arn.prefix.cloudwatch}:alarm:pmp-*"
+      },
+      {
+        Sid      = "KeepDashboards"
+        Effect   = "Allow"
+        Action   = ["cloudwatch:DeleteDashboards", "cloudwatch:GetDashboard", "cloudwatch:PutDashboard"]
+        Resource = "arn:aws:cloudwatch::${var.account_id}:dashboard/pmp-*"
+      },
+      {
+        Sid    = "KeepTopics"
+        Effect = "Allow"
+        Action = [
+          "sns:CreateTopic", "sns:DeleteTopic", "sns:GetTopicAttributes", "sns:ListSubscriptionsByTopic",
+          "sns:ListTagsForResource", "sns:SetTopicAttributes", "sns:Subscribe", "sns:TagResource", "sns:UntagResource",
+        ]
+        Resource = "${local.arn.prefix.sns}:pmp-*"
+      },
+      {
+        # These know no resource types.
+        Sid       = "MakeUserPools"
+        Effect    = "Allow"
+        Action    = ["cognito-idp:CreateUserPool"]
+        Resource  = "*"
+        Condition = { StringEquals = { "aws:RequestTag/Project" = "pmp" } }
+      },
+      {
+        Sid      = "ReadSubscriptionsAndDomains"
+        Effect   = "Allow"
+        Action   = ["cognito-idp:DescribeUserPoolDomain", "sns:GetSubscriptionAttributes", "sns:Unsubscribe"]
         Resource = "*"
       },
       {
-        Sid    = "ManageClients"
+        # A pool is named by an id that AWS makes up.
+        Sid    = "KeepUserPools"
         Effect = "Allow"
         Action = [
-          "cognito-idp:CreateResourceServer", "cognito-idp:CreateUserPool", "cognito-idp:CreateUserPoolClient", "cognito-idp:CreateUserPoolDomain",
-          "cognito-idp:DeleteResourceServer", "cognito-idp:DeleteUserPool", "cognito-idp:DeleteUserPoolClient", "cognito-idp:DeleteUserPoolDomain",
+          "cognito-idp:CreateResourceServer", "cognito-idp:CreateUserPoolClient", "cognito-idp:CreateUserPoolDomain",
+          "cognito-idp:DeleteResourceServer", "cognito-idp:DeleteUserPool", "cognito-idp:DeleteUserPoolDomain",
           "cognito-idp:DescribeResourceServer", "cognito-idp:DescribeUserPool", "cognito-idp:DescribeUserPoolClient",
-          "cognito-idp:DescribeUserPoolDomain", "cognito-idp:GetUserPoolMfaConfig", "cognito-idp:ListUserPoolClients", "cognito-idp:SetUserPoolMfaConfig",
-          "cognito-idp:TagResource", "cognito-idp:UntagResource", "cognito-idp:UpdateResourceServer", "cognito-idp:UpdateUserPool",
+          "cognito-idp:GetUserPoolMfaConfig", "cognito-idp:ListUserPoolClients", "cognito-idp:TagResource",
+          "cognito-idp:UntagResource", "cognito-idp:UpdateResourceServer", "cognito-idp:UpdateUserPool",
           "cognito-idp:UpdateUserPoolClient",
         ]
-        Resource = "*"
+        Resource = "${local.arn.prefix.cognito-idp}:userpool/*"
       },
     ]
 
     service = [
       {
-        Sid    = "ManageFunctions"
+        Sid    = "KeepFunctions"
         Effect = "Allow"
         Action = [
-          "lambda:AddPermission", "lambda:CreateAlias", "lambda:CreateFunction", "lambda:DeleteAlias", "lambda:DeleteFunction", "lambda:DeleteFunctionConcurrency",
-          "lambda:DeleteFunctionEventInvokeConfig", "lambda:GetFunction", "lambda:GetFunctionCodeSigningConfig", "lambda:GetFunctionConcurrency", "lambda:GetFunctionConfiguration",
-          "lambda:GetFunctionEventInvokeConfig", "lambda:GetAlias", "lambda:GetPolicy", "lambda:ListTags", "lambda:ListVersionsByFunction", "lambda:PublishVersion",
-          "lambda:PutFunctionConcurrency", "lambda:PutFunctionEventInvokeConfig", "lambda:RemovePermission", "lambda:TagResource",
-          "lambda:UntagResource", "lambda:UpdateAlias", "lambda:UpdateFunctionCode", "lambda:UpdateFunctionConfiguration", "lambda:UpdateFunctionEventInvokeConfig",
+          "lambda:AddPermission", "lambda:CreateFunction", "lambda:DeleteFunction", "lambda:DeleteFunctionConcurrency",
+          "lambda:DeleteFunctionEventInvokeConfig", "lambda:GetFunction", "lambda:GetFunctionCodeSigningConfig",
+          "lambda:GetFunctionConfiguration", "lambda:GetFunctionEventInvokeConfig",
+          "lambda:GetFunctionRecursionConfig", "lambda:GetPolicy", "lambda:ListTags", "lambda:ListVersionsByFunction",
+          "lambda:PutFunctionConcurrency", "lambda:PutFunctionEventInvokeConfig", "lambda:PutFunctionRecursionConfig",
+          "lambda:RemovePermission", "lambda:TagResource", "lambda:UntagResource", "lambda:UpdateFunctionCode",
+          "lambda:UpdateFunctionConfiguration", "lambda:UpdateFunctionEventInvokeConfig",
         ]
-        Resource = [for environment in var.environments : "${local.arn.prefix.lambda}:function:pmp-${environment}*"]
+        Resource = "${local.arn.prefix.lambda}:function:pmp-*"
       },
       {
-        Sid    = "ManageQueues"
+        Sid    = "KeepApis"
+        Effect = "Allow"
+        Action = ["apigateway:DELETE", "apigateway:GET", "apigateway:PATCH", "apigateway:POST", "apigateway:PUT"]
+        Resource = [
+          for path in ["apis", "apis/*", "domainnames", "domainnames/*", "tags/*"] : "arn:aws:apigateway:${var.region}::/${path}"
+        ]
+      },
+      {
+        # Knows no resource types.
+        Sid       = "MakeCertificates"
+        Effect    = "Allow"
+        Action    = ["acm:RequestCertificate"]
+        Resource  = "*"
+        Condition = { StringEquals = { "aws:RequestTag/Project" = "pmp" } }
+      },
+      {
+        # A certificate is named by an id that AWS makes up.
+        Sid    = "KeepCertificates"
         Effect = "Allow"
         Action = [
-          "sqs:CreateQueue", "sqs:DeleteQueue", "sqs:GetQueueAttributes", "sqs:ListQueueTags", "sqs:SetQueueAttributes", "sqs:TagQueue", "sqs:UntagQueue",
+          "acm:AddTagsToCertificate", "acm:DeleteCertificate", "acm:DescribeCertificate", "acm:ListTagsForCertificate",
+          "acm:RemoveTagsFromCertificate",
         ]
-        Resource = "arn:aws:sqs:${var.region}:${var.account_id}:pmp-*"
+        Resource = "${local.arn.prefix.acm}:certificate/*"
       },
       {
-        Sid      = "ManageApis"
+        Sid      = "KeepRecords"
         Effect   = "Allow"
-        Action   = ["apigateway:DELETE", "apigateway:GET", "apigateway:PATCH", "apigateway:POST", "apigateway:PUT", "apigateway:TagResource", "apigateway:UntagResource"]
-        Resource = "*"
-      },
-      {
-        Sid      = "ManageCertificates"
-        Effect   = "Allow"
-        Action   = ["acm:AddTagsToCertificate", "acm:DeleteCertificate", "acm:DescribeCertificate", "acm:ListTagsForCertificate", "acm:RequestCertificate", "acm:RemoveTagsFromCertificate"]
-        Resource = "*"
-      },
-      {
-        Sid      = "ManageRecords"
-        Effect   = "Allow"
-        Action   = ["route53:ChangeResourceRecordSets", "route53:GetHostedZone", "route53:ListResourceRecordSets", "route53:ListTagsForResource"]
+        Action   = ["route53:ChangeResourceRecordSets", "route53:GetHostedZone", "route53:ListResourceRecordSets"]
         Resource = "arn:aws:route53:::hostedzone/${var.hosted_zone_id}"
       },
       {
-        Sid      = "FindZones"
+        Sid      = "WaitForRecords"
         Effect   = "Allow"
-        Action   = ["route53:GetChange", "route53:ListHostedZones", "route53:ListHostedZonesByName"]
-        Resource = "*"
+        Action   = ["route53:GetChange"]
+        Resource = "arn:aws:route53:::change/*"
       },
       {
-        Sid    = "ManageImportBuckets"
+        Sid    = "KeepImportBuckets"
         Effect = "Allow"
         Action = [
-          "s3:CreateBucket", "s3:DeleteBucket", "s3:DeleteBucketPolicy", "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetAccelerateConfiguration",
-          "s3:GetBucketAcl", "s3:GetBucketCORS", "s3:GetBucketLogging", "s3:GetBucketNotification", "s3:GetBucketObjectLockConfiguration",
-          "s3:GetBucketOwnershipControls", "s3:GetBucketPolicy", "s3:GetBucketPublicAccessBlock", "s3:GetBucketRequestPayment",
-          "s3:GetBucketTagging", "s3:GetBucketVersioning", "s3:GetBucketWebsite", "s3:GetEncryptionConfiguration",
-          "s3:GetLifecycleConfiguration", "s3:GetReplicationConfiguration", "s3:ListBucket", "s3:ListBucketVersions", "s3:PutBucketNotification",
-          "s3:PutBucketOwnershipControls", "s3:PutBucketPolicy", "s3:PutBucketPublicAccessBlock", "s3:PutBucketTagging",
-          "s3:PutBucketVersioning", "s3:PutEncryptionConfiguration", "s3:PutLifecycleConfiguration", "s3:PutObject", "s3:PutBucketLogging", "s3:PutBucketCORS",
+          "s3:CreateBucket", "s3:DeleteBucket", "s3:DeleteBucketPolicy", "s3:DeleteObject", "s3:DeleteObjectVersion",
+          "s3:GetAccelerateConfiguration", "s3:GetBucketAcl", "s3:GetBucketCORS", "s3:GetBucketLogging",
+          "s3:GetBucketNotification", "s3:GetBucketObjectLockConfiguration", "s3:GetBucketOwnershipControls",
+          "s3:GetBucketPolicy", "s3:GetBucketPublicAccessBlock", "s3:GetBucketRequestPayment", "s3:GetBucketTagging",
+          "s3:GetBucketVersioning", "s3:GetBucketWebsite", "s3:GetEncryptionConfiguration",
+          "s3:GetLifecycleConfiguration", "s3:GetReplicationConfiguration", "s3:ListBucket", "s3:ListBucketVersions",
+          "s3:PutBucketNotification", "s3:PutBucketOwnershipControls", "s3:PutBucketPolicy",
+          "s3:PutBucketPublicAccessBlock", "s3:PutBucketTagging", "s3:PutBucketVersioning",
+          "s3:PutEncryptionConfiguration", "s3:PutLifecycleConfiguration",
         ]
-        Resource = flatten([for environment in var.environments : [
-          "arn:aws:s3:::pmp-${environment}-imports-${var.account_id}-${var.region}", "arn:aws:s3:::pmp-${environment}-imports-${var.account_id}-${var.region}/*",
-        ]])
+        Resource = ["arn:aws:s3:::${local.imports_buckets}", "arn:aws:s3:::${local.imports_buckets}/*"]
       },
       {
-        Sid      = "ManageSchedules"
+        Sid      = "KeepSchedules"
         Effect   = "Allow"
         Action   = ["scheduler:CreateSchedule", "scheduler:DeleteSchedule", "scheduler:GetSchedule", "scheduler:UpdateSchedule"]
-        Resource = [for environment in var.environments : "${local.arn.prefix.scheduler}:schedule/default/pmp-${environment}-*"]
+        Resource = "${local.arn.prefix.scheduler}:schedule/default/pmp-*"
       },
       {
-        # API Gateway's access logs go through CloudWatch's log delivery, which is set up in the caller's name.
-        Sid      = "DeliverAccessLogs"
+        Sid      = "KeepQueues"
         Effect   = "Allow"
-        Action   = ["logs:CreateLogDelivery", "logs:DeleteLogDelivery", "logs:DescribeResourcePolicies", "logs:GetLogDelivery", "logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:UpdateLogDelivery"]
+        Action   = ["sqs:CreateQueue", "sqs:DeleteQueue", "sqs:GetQueueAttributes", "sqs:ListQueueTags", "sqs:SetQueueAttributes", "sqs:TagQueue", "sqs:UntagQueue"]
+        Resource = "${local.arn.prefix.sqs}:pmp-*"
+      },
+      {
+        # API Gateway's access logs go through CloudWatch's log delivery, which is set up in the caller's name. These
+        # know no resource types.
+        Sid    = "DeliverAccessLogs"
+        Effect = "Allow"
+        Action = [
+          "logs:CreateLogDelivery", "logs:DeleteLogDelivery", "logs:DescribeResourcePolicies", "logs:GetLogDelivery",
+          "logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:UpdateLogDelivery",
+        ]
         Resource = "*"
       },
     ]
 
-    iam = [
+    iam = concat([
       {
         Sid       = "MakeBoundedRoles"
         Effect    = "Allow"
@@ -369,13 +498,6 @@ locals {
         Resource = [for environment in var.environments : "${local.arn.iam}:instance-profile${local.iam_path}pmp-${environment}-*"]
       },
       {
-        Sid       = "PassRolesToTheirServices"
-        Effect    = "Allow"
-        Action    = ["iam:PassRole"]
-        Resource  = local.roles
-        Condition = { StringEquals = { "iam:PassedToService" = local.role_services } }
-      },
-      {
         Sid       = "MakeServiceLinkedRoles"
         Effect    = "Allow"
         Action    = ["iam:CreateServiceLinkedRole"]
@@ -388,7 +510,15 @@ locals {
         Action   = ["iam:GetPolicy", "iam:GetPolicyVersion"]
         Resource = local.attachable_policy_arns
       },
-    ]
+      ],
+      # Each role goes to the one service that it was made for.
+      [for role, service in local.service_by_role : {
+        Sid       = "Pass${replace(title(replace(role, "-", " ")), " ", "")}"
+        Effect    = "Allow"
+        Action    = ["iam:PassRole"]
+        Resource  = "${local.arn.iam}:role${local.iam_path}pmp-*-${role}"
+        Condition = { StringEquals = { "iam:PassedToService" = service } }
+    }])
 
     guardrails = [
       {
@@ -434,11 +564,15 @@ locals {
     "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore",
     "arn:aws:iam::aws:policy/service-role/AmazonRDSEnhancedMonitoringRole",
   ]
-  # Who may be given one of PMP's roles.
-  role_services = [
-    "ec2.amazonaws.com", "lambda.amazonaws.com", "monitoring.rds.amazonaws.com", "rds.amazonaws.com",
-    "scheduler.amazonaws.com", "vpc-flow-logs.amazonaws.com",
-  ]
+  # The roles that foundation and service make, and who may be given each.
+  service_by_role = {
+    database-monitoring = "monitoring.rds.amazonaws.com"
+    database-proxy      = "rds.amazonaws.com"
+    flow-log            = "vpc-flow-logs.amazonaws.com"
+    function            = "lambda.amazonaws.com"
+    runner              = "ec2.amazonaws.com"
+    scheduler           = "scheduler.amazonaws.com"
+  }
   # Roles that AWS makes for itself when a service is used for the first time in an account.
   linked_services = [
     "autoscaling.amazonaws.com", "ops.apigateway.amazonaws.com", "rds.amazonaws.com",

@@ -27,6 +27,7 @@ variable "cors_configuration" {
   default = null
 }
 
+# tflint-ignore: terraform_unused_declarations # refused by its validation unless false
 variable "create_certificate" {
   description = "Whether to make a certificate; stand-in: only false."
   type        = bool
@@ -38,6 +39,7 @@ variable "create_certificate" {
   }
 }
 
+# tflint-ignore: terraform_unused_declarations # refused by its validation unless false
 variable "create_domain_records" {
   description = "Whether to make DNS records; stand-in: only false."
   type        = bool
@@ -55,6 +57,7 @@ variable "description" {
   default     = null
 }
 
+# tflint-ignore: terraform_unused_declarations # with a custom domain the module always sets true
 variable "disable_execute_api_endpoint" {
   description = "Whether the API answers on its custom domain only. With a custom domain it always does."
   type        = bool

@@ -22,9 +22,9 @@ resource "aws_lambda_function" "this" {
   timeout                        = var.timeout
   reserved_concurrent_executions = var.reserved_concurrent_executions
   package_type                   = "Zip"
-  s3_bucket                      = var.s3_existing_package["bucket"]
-  s3_key                         = var.s3_existing_package["key"]
-  s3_object_version              = lookup(var.s3_existing_package, "version_id", null)
+  s3_bucket                      = try(var.s3_existing_package["bucket"], null)
+  s3_key                         = try(var.s3_existing_package["key"], null)
+  s3_object_version              = try(var.s3_existing_package["version_id"], null)
 
   ephemeral_storage {
     size = 512

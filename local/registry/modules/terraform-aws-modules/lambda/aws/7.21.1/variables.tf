@@ -1,4 +1,4 @@
-# Of the registry module's inputs, those that PMP sets: same names, types and defaults.
+# Of the registry module's inputs, those that PMP sets: same names and types.
 
 variable "architectures" {
   description = "Instruction sets of the function."
@@ -24,6 +24,7 @@ variable "create_async_event_config" {
   default     = false
 }
 
+# tflint-ignore: terraform_unused_declarations # refused by its validation unless false
 variable "create_current_version_async_event_config" {
   description = "Whether asynchronous invocation of the current version is configured; stand-in: only false."
   type        = bool
@@ -35,6 +36,7 @@ variable "create_current_version_async_event_config" {
   }
 }
 
+# tflint-ignore: terraform_unused_declarations # refused by its validation unless false
 variable "create_package" {
   description = "Whether to build the package; stand-in: only false."
   type        = bool
@@ -46,6 +48,7 @@ variable "create_package" {
   }
 }
 
+# tflint-ignore: terraform_unused_declarations # refused by its validation unless false
 variable "create_role" {
   description = "Whether to make the function's role; stand-in: only false."
   type        = bool
@@ -78,13 +81,11 @@ variable "environment_variables" {
 variable "function_name" {
   description = "Name of the function."
   type        = string
-  default     = ""
 }
 
 variable "handler" {
   description = "Entry point."
   type        = string
-  default     = ""
 }
 
 variable "include_default_tag" {
@@ -96,7 +97,6 @@ variable "include_default_tag" {
 variable "lambda_role" {
   description = "ARN of the function's role."
   type        = string
-  default     = ""
 }
 
 variable "maximum_event_age_in_seconds" {
@@ -132,7 +132,6 @@ variable "reserved_concurrent_executions" {
 variable "runtime" {
   description = "Runtime of the function."
   type        = string
-  default     = ""
 }
 
 variable "s3_existing_package" {

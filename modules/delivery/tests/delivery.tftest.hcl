@@ -1,0 +1,161 @@
+mock_provider "aws" {
+  mock_resource "aws_iam_policy" {
+    defaults = { arn = "arn:aws:iam::123456789012:policy/pmp/x" }
+  }
+  mock_resource "aws_iam_openid_connect_provider" {
+    defaults = { arn = "arn:aws:iam::123456789012:oidc-provider/gitlab.com" }
+  }
+}
+
+variables {
+  account_id        = "123456789012"
+  region            = "eu-west-1"
+  state_bucket_name = "pmp-terraform-state-123456789012-eu-west-1"
+  kms_key_arn       = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+  hosted_zone_id    = "Z0123456789ABCDEFGHIJ"
+}
+
+run "policies_fit" {
+  variables {
+    environments = ["dev", "staging", "prod", "local"]
+  }
+
+  assert {
+    condition     = length(aws_iam_policy.delivery) <= 10 && length(aws_iam_policy.plan) <= 10
+    error_message = "IAM attaches ten managed policies to a user at most"
+  }
+
+  assert {
+    condition     = alltrue([for policy in concat(values(aws_iam_policy.delivery), values(aws_iam_policy.plan), [aws_iam_policy.boundary]) : length(policy.policy) < 6144])
+    error_message = "too long: ${jsonencode({ for concern, policy in merge(aws_iam_policy.delivery, aws_iam_policy.plan) : concern => length(policy.policy) if length(policy.policy) >= 6144 })}, boundary ${length(aws_iam_policy.boundary.policy)}"
+  }
+}
+
+run "no_policy_allows_a_whole_service" {
+  assert {
+    condition = length(flatten([
+      for policy in concat(values(aws_iam_policy.delivery), values(aws_iam_policy.plan), [aws_iam_policy.boundary]) : [
+        for statement in jsondecode(policy.policy).Statement : [
+          for action in try(statement.Action, []) : action if statement.Effect == "Allow" && strcontains(action, "*")
+        ]
+      ]
+    ])) == 0
+    error_message = "a statement allows a wildcard action"
+  }
+}
+
+run "each_role_is_passed_to_one_service" {
+  assert {
+    condition = alltrue([
+      for statement in jsondecode(aws_iam_policy.delivery["iam"].policy).Statement :
+      can(statement.Condition.StringEquals["iam:PassedToService"]) && startswith(statement.Resource, "arn:aws:iam::123456789012:role/pmp/pmp-")
+      if contains(statement.Action, "iam:PassRole")
+    ])
+    error_message = "a PassRole statement names no service or an outside role"
+  }
+}
+
+run "states_of_other_environments_are_out_of_reach" {
+  variables {
+    environments = ["dev"]
+  }
+
+  assert {
+    condition     = !strcontains(join("", [for policy in aws_iam_policy.delivery : policy.policy]), "/prod/")
+    error_message = "the identity of dev may reach something of prod"
+  }
+}
+
+run "oidc_checks_audience_and_subject" {
+  variables {
+    gitlab_oidc = {
+      url              = "https://gitlab.com"
+      audience         = "https://gitlab.com"
+      deliver_subjects = ["project_path:example/pmp:ref_type:branch:ref:main"]
+    }
+  }
+
+  assert {
+    condition = jsondecode(aws_iam_role.gitlab["gitlab-delivery"].assume_role_policy).Statement[0].Condition == {
+      StringEquals = { "gitlab.com:aud" = "https://gitlab.com" }
+      StringLike   = { "gitlab.com:sub" = ["project_path:example/pmp:ref_type:branch:ref:main"] }
+    }
+    error_message = "the trust policy must check aud and sub"
+  }
+
+  assert {
+    condition     = toset(keys(aws_iam_role_policy_attachment.gitlab_delivery)) == toset(keys(aws_iam_policy.delivery)) && length(aws_iam_role.gitlab) == 1
+    error_message = "the role must carry what the user carries, and no plan role was asked for"
+  }
+}
+
+run "a_group_carries_the_same" {
+  variables {
+    enable_group = true
+  }
+
+  assert {
+    condition     = toset(keys(aws_iam_group_policy_attachment.this)) == toset(keys(aws_iam_policy.delivery))
+    error_message = "the group must carry what the user carries"
+  }
+}
+
+run "any_project_of_gitlab" {
+  command = plan
+
+  variables {
+    gitlab_oidc = { url = "https://gitlab.com", audience = "https://gitlab.com", deliver_subjects = ["project_path:*:ref_type:branch:ref:main"] }
+  }
+
+  expect_failures = [var.gitlab_oidc]
+}
+
+run "a_provider_without_tls" {
+  command = plan
+
+  variables {
+    gitlab_oidc = { url = "http://gitlab.example.com", audience = "x", deliver_subjects = ["project_path:example/pmp:ref_type:branch:ref:main"] }
+  }
+
+  expect_failures = [var.gitlab_oidc]
+}
+
+run "an_alias_instead_of_the_key" {
+  command = plan
+
+  variables {
+    kms_key_arn = "arn:aws:kms:eu-west-1:123456789012:alias/pmp-terraform-state"
+  }
+
+  expect_failures = [var.kms_key_arn]
+}
+
+run "an_environment_nobody_knows" {
+  command = plan
+
+  variables {
+    environments = ["production"]
+  }
+
+  expect_failures = [var.environments]
+}
+
+run "an_account_that_is_none" {
+  command = plan
+
+  variables {
+    account_id = "1234"
+  }
+
+  expect_failures = [var.account_id]
+}
+
+run "a_region_that_is_none" {
+  command = plan
+
+  variables {
+    region = "europe"
+  }
+
+  expect_failures = [var.region]
+}

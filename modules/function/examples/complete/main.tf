@@ -1,0 +1,29 @@
+module "function" {
+  source = "../../"
+
+  name        = "pmp-dev"
+  environment = "dev"
+  code = {
+    bucket_name = "pmp-deployments-123456789012-eu-west-1"
+    sha256      = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    release     = "0123456789abcdef0123456789abcdef01234567"
+  }
+
+  reserved_concurrency = 20
+  network = {
+    subnet_ids        = ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"]
+    security_group_id = "sg-0123456789abcdef0"
+  }
+  database = {
+    host              = "pmp-dev.proxy-abcdefghijkl.eu-west-1.rds.amazonaws.com"
+    port              = 5432
+    name              = "pmp"
+    proxy_resource_id = "prx-0123456789abcdef0"
+  }
+
+  api_url                  = "https://api.dev.pmp.example.com"
+  imports                  = { retention_days = 7 }
+  schedules                = { refresh_vendors = "rate(1 hour)" }
+  kms_key_arn              = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+  permissions_boundary_arn = "arn:aws:iam::123456789012:policy/pmp/pmp-boundary"
+}
