@@ -51,7 +51,7 @@ def terraform_validate(workspace: Workspace) -> str:
     """Every root, and every module in one of them, with the modules and the provider that it names."""
     folders = terraform_folders(workspace.tree)
     called = {source for folder in folders for source in rules.local_module_sources(folder)}
-    # Whatever another folder calls is validated with it, stand-ins included; examples are applied by test-terraform.
+    # Whatever another folder calls is validated with it, stand-ins included; examples are planned by test-terraform.
     passed_over = {"examples", "registry"}
     findings = ""
     with registry() as environment:
