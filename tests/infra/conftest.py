@@ -1,0 +1,21 @@
+"""One emulated account and one planner for all tests of planned resources."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.infra.planning import Planner, emulated_account, planner
+
+
+@pytest.fixture(scope="session")
+def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of an empty emulated AWS account."""
+    with emulated_account(tmp_path_factory.mktemp("account")) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def plans(account: str) -> Iterator[Planner]:
+    """Plans with PMP's stand-ins for registry modules."""
+    with planner(account) as made:
+        yield made

@@ -1,0 +1,33 @@
+"""Every environment makes what its inventory says, no more and no less."""
+
+import difflib
+
+import pytest
+
+from tests.infra import inventory
+from tests.infra.planning import ENVIRONMENTS, LAYERS, Plan, Planner
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+@pytest.mark.parametrize("layer", LAYERS)
+def test_the_plan_is_as_listed(plans: Planner, layer: str, environment: str) -> None:
+    file = inventory.path(layer, environment)
+    planned = inventory.text(plans.plan(layer, environment))
+    difference = "\n".join(
+        difflib.unified_diff(file.read_text().splitlines(), planned.splitlines(), file.name, "planned", "", "", 0, "")
+    )
+    assert not difference, f"run 'make inventories' if this is meant:\n{difference}"
+
+
+def test_types_are_read_from_addresses() -> None:
+    assert inventory.resource_type('module.a["b.c"].module.d[0].aws_vpc.this["e.f"]') == "aws_vpc"
+    assert inventory.resource_type("aws_kms_key.this") == "aws_kms_key"
+
+
+def test_an_inventory_counts_all_and_shows_what_matters() -> None:
+    plan = Plan("foundation", "dev", {"aws_vpc.this": {"cidr_block": "10.0.0.0/16"}, "aws_eip.nat": {"domain": "vpc"}})
+    assert inventory.inventory(plan) == {
+        "counts": {"all": 2, "aws_eip": 1, "aws_vpc": 1},
+        "resources": {"aws_vpc.this": {"cidr_block": "10.0.0.0/16"}},
+    }

@@ -1,0 +1,57 @@
+"""Settings that cannot be are refused at plan, by a sentence that says what to change."""
+
+import pytest
+
+from tests.infra.planning import Planner
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("environment", "changes", "sentence"),
+    [
+        (
+            "prod",
+            {"enable_protection     = true": "enable_protection = false"},
+            "foundation.database.enable_protection must be true in prod",
+        ),
+        (
+            "prod",
+            {"backup_retention_days = 35": "backup_retention_days = 3"},
+            "foundation.database.backup_retention_days must be at least 7 in prod",
+        ),
+        (
+            "dev",
+            {"10.20.57.0/24": "10.20.16.0/24"},
+            "subnet_cidrs overlap: private[1] 10.20.16.0/20 and database[1] 10.20.16.0/24.",
+        ),
+        (
+            "prod",
+            {'instance_class        = "db.r6g.large"': 'instance_class = "db.t4g.small"'},
+            "insights_mode advanced is not for db.t4g.small",
+        ),
+        (
+            "dev",
+            {"reserved_concurrency = 20": "reserved_concurrency = 5000"},
+            "reserved_concurrency 5000 would exhaust the database's connections: db.t4g.small has about 187, the proxy's "
+            "pool takes 168 of them",
+        ),
+        (
+            "dev",
+            {'environment = "dev"': 'environment = "prod"'},
+            "environment is prod, but the workspace is dev: select the workspace prod or take envs/dev.tfvars.",
+        ),
+        (
+            "dev",
+            {'environment = "dev"': 'environment = "test"'},
+            "environment must be dev, staging, prod or local, not test.",
+        ),
+        (
+            "dev",
+            {"alarms = {": "alarms = {\n email_addresses_by_severity = { urgent = [] }"},
+            "email_addresses_by_severity knows the severities critical and warning",
+        ),
+    ],
+)
+def test_refused(plans: Planner, environment: str, changes: dict[str, str], sentence: str) -> None:
+    assert sentence in plans.refusal("foundation", environment, changes)
