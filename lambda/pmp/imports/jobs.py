@@ -1,0 +1,143 @@
+"""The rows of imports: made, shown, listed and cancelled by the API; found or made for an object that appeared."""
+
+import base64
+from typing import Any, cast
+
+from pmp import database, identifiers
+from pmp.configuration import configuration
+from pmp.imports import storage
+
+UPLOAD_PREFIX = "imports/"
+UPLOAD_SECONDS = 3600
+
+_DOCUMENT = """
+jsonb_build_object(
+  'id', j.id, 'state', j.state, 'lines', j.lines, 'accepted', j.accepted, 'skipped', j.skipped, 'rejected', j.rejected,
+  'bytes_read', j.bytes_read, 'bytes_total', j.bytes_total,
+  'rows_per_second', round((j.lines / nullif(
+    extract(epoch FROM coalesce(j.finished_at, clock_timestamp()) - j.started_at), 0
+  ))::numeric, 1),
+  'started_at', pmp.instant(j.started_at), 'finished_at', pmp.instant(j.finished_at), 'error', j.error
+)
+"""
+
+
+def create(request: dict[str, Any], client: str) -> dict[str, Any]:
+    """POST /imports: a job that waits for its upload.
+
+    Args:
+        request: ``{"format": "ndjson" | "csv", "compression": "none" | "gzip", "sha256"?, "dry_run"?}``, validated.
+        client: who asks.
+
+    Returns:
+        ``{"id", "state", "upload": {"method": "PUT", "url", "headers"}}``; the address is good for an hour.
+    """
+    job, bucket = identifiers.new(), configuration().imports_bucket
+    sha256 = request.get("sha256")
+    key = f"{UPLOAD_PREFIX}{job}.{request['format']}" + (".gz" if request["compression"] == "gzip" else "")
+    database.connect().run(
+        "INSERT INTO pmp.import_job"
+        " (id, format, compression, dry_run, expected_sha256, client, bucket, object_key)"
+        " VALUES (:id, :format, :compression, :dry_run, :sha256, :client, :bucket, :key)",
+        id=job,
+        format=request["format"],
+        compression=request["compression"],
+        dry_run=bool(request.get("dry_run", False)),
+        sha256=sha256,
+        client=client,
+        bucket=bucket,
+        key=key,
+    )
+    # S3 itself refuses other bytes; the worker compares once more, because not everything that speaks S3 does.
+    checksum = {"ChecksumSHA256": base64.b64encode(bytes.fromhex(sha256)).decode()} if sha256 else {}
+    url = storage.client().generate_presigned_url(
+        "put_object", Params={"Bucket": bucket, "Key": key, **checksum}, ExpiresIn=UPLOAD_SECONDS
+    )
+    headers = {"x-amz-checksum-sha256": checksum["ChecksumSHA256"]} if checksum else {}
+    return {"id": job, "state": "waiting", "upload": {"method": "PUT", "url": url, "headers": headers}}
+
+
+def get(job: str) -> dict[str, Any] | None:
+    """GET /imports/{id}: how far it is; None: there is no such import."""
+    rows = database.connect().run(f"SELECT {_DOCUMENT} FROM pmp.import_job AS j WHERE j.id = :id", id=job)  # noqa: S608
+    return cast("dict[str, Any]", rows[0][0]) if rows else None
+
+
+def list_jobs(after: str | None, limit: int) -> tuple[list[dict[str, Any]], str | None]:
+    """GET /imports: a page, newest first, and the id behind which the next one begins (None: this is the last)."""
+    rows = database.connect().run(
+        f"SELECT {_DOCUMENT} FROM pmp.import_job AS j"  # noqa: S608
+        " WHERE CAST(:after AS uuid) IS NULL"
+        "  OR (j.created_at, j.id) < (SELECT b.created_at, b.id FROM pmp.import_job AS b WHERE b.id = :after)"
+        " ORDER BY j.created_at DESC, j.id DESC LIMIT :row_limit",
+        after=after,
+        row_limit=limit + 1,
+    )
+    documents = [row[0] for row in rows[:limit]]
+    return documents, documents[-1]["id"] if len(rows) > limit else None
+
+
+def cancel(job: str) -> dict[str, Any] | None:
+    """DELETE /imports/{id}: end it behind its last whole batch; one that has ended stays as it is. None: unknown.
+
+    What was accepted before stays: events are never removed. The counts say how much that is.
+    """
+    database.connect().run(
+        "UPDATE pmp.import_job SET state = 'cancelled', finished_at = clock_timestamp(), lease_owner = NULL,"
+        " lease_until = NULL WHERE id = :id AND state IN ('waiting', 'running')",
+        id=job,
+    )
+    return get(job)
+
+
+def rejects_url(job: str) -> str | None:
+    """GET /imports/{id}/rejects: where the rejected lines can be downloaded for a quarter of an hour; None: nowhere."""
+    rows = database.connect().run("SELECT bucket, rejects_key FROM pmp.import_job WHERE id = :id", id=job)
+    if not rows or rows[0][1] is None:
+        return None
+    return storage.download_url(rows[0][0], rows[0][1])
+
+
+def for_object(bucket: str, key: str, version: str, size: int | None) -> str:
+    """The job of an object that S3 has told us of; made if need be. Any number of notifications give the same one.
+
+    An upload through the API belongs to the job that waits for it. A further version of such an object is a job of its
+    own with the same settings: a dry run stays one. Any other object's format is read from the end of its key.
+    """
+    with database.transaction() as connection:
+        arguments = {"bucket": bucket, "key": key, "version": version}
+        rows = connection.run(
+            "SELECT id FROM pmp.import_job WHERE bucket = :bucket AND object_key = :key AND object_version = :version",
+            **arguments,
+        ) or connection.run(
+            "UPDATE pmp.import_job SET object_version = :version, bytes_total = :size WHERE id = ("
+            " SELECT id FROM pmp.import_job WHERE bucket = :bucket AND object_key = :key AND object_version IS NULL"
+            "  AND state = 'waiting' FOR UPDATE SKIP LOCKED)"
+            " RETURNING id",
+            size=size,
+            **arguments,
+        )
+        if not rows:
+            name = key.lower()
+            connection.run(
+                "INSERT INTO pmp.import_job (id, format, compression, dry_run, expected_sha256, client, bucket,"
+                "  object_key, object_version, bytes_total)"
+                " SELECT :id, coalesce(b.format, :format), coalesce(b.compression, :compression),"
+                "  coalesce(b.dry_run, false), b.expected_sha256, coalesce(b.client, 's3'), :bucket, :key, :version,"
+                "  CAST(:size AS bigint)"
+                " FROM (SELECT 1) AS one LEFT JOIN LATERAL ("
+                "  SELECT * FROM pmp.import_job AS e WHERE e.bucket = :bucket AND e.object_key = :key"
+                "  ORDER BY e.created_at LIMIT 1) AS b ON true"
+                " ON CONFLICT DO NOTHING",
+                id=identifiers.new(),
+                format="csv" if name.removesuffix(".gz").endswith(".csv") else "ndjson",
+                compression="gzip" if name.endswith(".gz") else "none",
+                size=size,
+                **arguments,
+            )
+            rows = connection.run(
+                "SELECT id FROM pmp.import_job"
+                " WHERE bucket = :bucket AND object_key = :key AND object_version = :version",
+                **arguments,
+            )
+        return str(rows[0][0])

@@ -1,0 +1,373 @@
+"""From a line to an event, or to a reason why it is none. Nothing here touches S3 or the database."""
+
+import csv
+import datetime as dt
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+LARGEST_BATCH_LINES = 20_000
+_TOLERANCE = dt.timedelta(minutes=5)
+_EARLIEST = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}").fullmatch
+_INSTANT = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE
+).fullmatch
+_LOCAL_PART = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*").fullmatch
+_CACHE_ENTRIES = 20_000
+_LARGEST_EVENT_CHOICES = 100
+
+
+class LineError(ValueError):
+    """A line that is no event.
+
+    Attributes:
+        code: one of a closed set of words, for programs.
+        pointer: RFC 6901, to the value in the line; empty: the whole line. For CSV, the column.
+        detail: for people. It never repeats what the line held, which may be somebody's data.
+    """
+
+    def __init__(self, code: str, pointer: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code, self.pointer, self.detail = code, pointer, detail
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The consents that lines may name.
+
+    Attributes:
+        version_key_by_consent: key of the newest version.
+        version_key_by_version: key of every version, by (consent, version).
+    """
+
+    version_key_by_consent: Mapping[str, int]
+    version_key_by_version: Mapping[tuple[str, int], int]
+
+
+@dataclass(slots=True)
+class Batch:
+    """Consecutive lines, taken apart into columns as the database wants them.
+
+    Attributes:
+        first_line, last_line: numbers within the object.
+        up_to_position: offset in the text behind the last line.
+        up_to_byte: the same in the object as it lies in S3, roughly where it is compressed.
+    """
+
+    line_numbers: list[int] = field(default_factory=list)
+    event_ids: list[str] = field(default_factory=list)
+    user_ids: list[str] = field(default_factory=list)
+    emails: list[str] = field(default_factory=list)
+    instants: list[str] = field(default_factory=list)
+    versions: list[str] = field(default_factory=list)
+    choices: list[str] = field(default_factory=list)
+    bad: list[tuple[int, LineError]] = field(default_factory=list)
+    last_line: int = 0
+    up_to_position: int = 0
+    up_to_byte: int = 0
+    has_repeats: bool = False
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is time to merge it."""
+        return len(self.line_numbers) + len(self.bad) >= LARGEST_BATCH_LINES
+
+
+class Parser:
+    """Turns the lines of one job into events.
+
+    Args:
+        catalogue: the consents.
+        id_prefix: first 24 characters of the ids of events without one; with the line's number they are the same
+            whenever the same bytes are imported.
+        uploaded_at: when an event without an instant happened, plus a microsecond for each line before it.
+        now: the present; events more than five minutes later are refused.
+        header: CSV: the first line; None for NDJSON.
+
+    Raises:
+        LineError: the CSV header is no good.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        id_prefix: str,
+        uploaded_at: dt.datetime,
+        now: dt.datetime,
+        header: str | None = None,
+    ) -> None:
+        self._catalogue = catalogue
+        self._id_prefix = id_prefix
+        self._uploaded_at = uploaded_at
+        self._latest = now + _TOLERANCE
+        self._columns = None if header is None else _columns(header, catalogue)
+        self._encoded: dict[tuple[tuple[str, bool], ...], tuple[str, str]] = {}
+        self._domains: dict[str, str] = {}
+
+    def add(self, batch: Batch, number: int, line: bytes | None) -> None:
+        """Add a line to the batch, as an event or as a reject; an empty line adds nothing.
+
+        Args:
+            batch: where to.
+            number: of the line, from 1.
+            line: without its end; None: longer than allowed.
+        """
+        try:
+            if line is None:
+                raise LineError("line_too_long", "", "the line is longer than 1 MiB")  # noqa: TRY301
+            if not line or line.isspace():
+                return
+            try:
+                text = line.decode()
+            except UnicodeDecodeError as error:
+                raise LineError("invalid_utf8", "", f"byte {error.start} of the line is not UTF-8") from None
+            event_id, user_id, email, instant, pair = (
+                self._read_json(text) if self._columns is None else self._read_csv(text)
+            )
+        except LineError as error:
+            batch.bad.append((number, error))
+            return
+        batch.line_numbers.append(number)
+        batch.event_ids.append(event_id or f"{self._id_prefix}{number:012x}")
+        batch.user_ids.append(user_id or "NULL")
+        batch.emails.append(email or "NULL")
+        batch.instants.append(
+            instant or (self._uploaded_at + dt.timedelta(microseconds=number)).isoformat(timespec="microseconds")
+        )
+        batch.versions.append(pair[0])
+        batch.choices.append(pair[1])
+
+    def _read_json(self, text: str) -> tuple[str, str, str, str, tuple[str, str]]:
+        try:
+            event = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            # Python's message quotes nothing of the line, only where it went wrong.
+            raise LineError("invalid_json", "", f"is not JSON: {str(error)[:200]}") from None
+        if type(event) is not dict:
+            raise LineError("invalid_type", "", "must be an object")
+        fields = len(event)
+        event_id, user, consents, instant = (
+            event.pop(name, None) for name in ("id", "user", "consents", "occurred_at")
+        )
+        if event:
+            raise _unknown_field("", event)
+        if type(user) is not dict:
+            raise _missing_or_type("/user", user, "an object")
+        fields += len(user)
+        user_id, email = user.pop("id", None), user.pop("email", None)
+        if user:
+            raise _unknown_field("/user", user)
+        if (user_id is None) == (email is None):
+            raise LineError("invalid_user", "/user", "must hold either id or email")
+        if type(consents) is not list:
+            raise _missing_or_type("/consents", consents, "an array")
+        fields += sum(len(choice) if type(choice) is dict else 0 for choice in consents)
+        pair = self._choices(consents)
+        # As many names as the parsed objects have, else one of them stands there twice. A colon after a quote is a
+        # name's, except inside of a string, where JSON writes the quote as \": then the slow way decides.
+        if text.count('":') != fields:
+            _refuse_repeated_names(text)
+        return (
+            self._event_id(event_id, "/id"),
+            _user_id(user_id, "/user/id"),
+            self._email(email, "/user/email"),
+            self._instant(instant, "/occurred_at"),
+            pair,
+        )
+
+    def _choices(self, consents: list[Any]) -> tuple[str, str]:
+        try:
+            key = tuple([(choice["id"], choice["enabled"]) for choice in consents])
+            pair = self._encoded.get(key)
+            # 1 equals True, and only the slow way sees other fields.
+            if pair is not None and all(len(c) == 2 and type(c["enabled"]) is bool for c in consents):
+                return pair
+        except (KeyError, TypeError, IndexError):
+            pass
+        return self._choices_slowly(consents)
+
+    def _choices_slowly(self, consents: list[Any]) -> tuple[str, str]:
+        if not 1 <= len(consents) <= _LARGEST_EVENT_CHOICES:
+            raise LineError("invalid_choices", "/consents", "must hold from 1 to 100 choices")
+        keys, answers, seen = [], [], set[str]()
+        for place, choice in enumerate(consents):
+            pointer = f"/consents/{place}"
+            if type(choice) is not dict:
+                raise LineError("invalid_type", pointer, "must be an object")
+            if others := choice.keys() - {"id", "enabled", "version"}:
+                raise _unknown_field(pointer, others)
+            consent, enabled, version = choice.get("id"), choice.get("enabled"), choice.get("version")
+            if type(consent) is not str:
+                raise _missing_or_type(f"{pointer}/id", consent, "a string")
+            if type(enabled) is not bool:
+                raise _missing_or_type(f"{pointer}/enabled", enabled, "true or false")
+            if consent in seen:
+                raise LineError(
+                    "repeated_consent", f"{pointer}/id", "this consent was answered before on the same line"
+                )
+            seen.add(consent)
+            keys.append(self._version_key(consent, version, pointer))
+            answers.append(enabled)
+        pair = ("{" + ",".join(map(str, keys)) + "}", "{" + ",".join("t" if yes else "f" for yes in answers) + "}")
+        if len(self._encoded) < _CACHE_ENTRIES and all("version" not in choice for choice in consents):
+            self._encoded[tuple((choice["id"], choice["enabled"]) for choice in consents)] = pair
+        return pair
+
+    def _version_key(self, consent: str, version: object, pointer: str) -> int:
+        newest = self._catalogue.version_key_by_consent.get(consent)
+        if newest is None:
+            raise LineError("unknown_consent", f"{pointer}/id", "no such consent is in the catalogue")
+        if version is None:
+            return newest
+        if type(version) is not int:
+            raise LineError("invalid_type", f"{pointer}/version", "must be an integer")
+        key = self._catalogue.version_key_by_version.get((consent, version))
+        if key is None:
+            raise LineError(
+                "unknown_version", f"{pointer}/version", "the catalogue has no such version of this consent"
+            )
+        return key
+
+    def _read_csv(self, text: str) -> tuple[str, str, str, str, tuple[str, str]]:
+        assert self._columns is not None  # noqa: S101 - the caller's branch
+        cells = _cells(text)
+        if len(cells) != len(self._columns):
+            raise LineError("wrong_columns", "", f"has {len(cells)} cells where the header has {len(self._columns)}")
+        row = dict(zip(self._columns, cells, strict=True))
+        event_id, user_id, email, instant = (row.pop(name, "") for name in ("id", "user_id", "email", "occurred_at"))
+        if (not user_id) == (not email):
+            raise LineError("invalid_user", "/user_id", "must hold either user_id or email")
+        consents: list[dict[str, object]] = []
+        if "consent" in row and "enabled" in row:
+            consents.append({"id": row["consent"], "enabled": _boolean(row["enabled"], "enabled")})
+        else:
+            consents += [{"id": name, "enabled": _boolean(cell, name)} for name, cell in row.items() if cell]
+        return (
+            self._event_id(event_id or None, "/id"),
+            _user_id(user_id or None, "/user_id"),
+            self._email(email or None, "/email"),
+            self._instant(instant or None, "/occurred_at"),
+            self._choices(consents),
+        )
+
+    def _event_id(self, value: object, pointer: str) -> str:
+        if value is None:
+            return ""
+        if type(value) is not str or not _UUID(value):
+            raise LineError("invalid_uuid", pointer, "must be a UUID")
+        return value.lower()
+
+    def _email(self, value: object, pointer: str) -> str:
+        """The address as an element of an array literal, normalized as ``pmp.email`` does it."""
+        if value is None:
+            return ""
+        if type(value) is not str:
+            raise LineError("invalid_type", pointer, "must be a string")
+        local, _, domain = value.rpartition("@")
+        # Nearly all addresses are of few domains and plain names: those need the thorough look once for each domain.
+        known = self._domains.get(domain)
+        if known and len(local) <= 64 and len(value) <= 254 and _LOCAL_PART(local):
+            return f'"{local}@{known}"'
+        normalized = _validated(value, pointer)
+        if domain.isascii() and len(self._domains) < _CACHE_ENTRIES and _LOCAL_PART(local):
+            self._domains[domain] = normalized.rpartition("@")[2]
+        return '"' + normalized.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+    def _instant(self, value: object, pointer: str) -> str:
+        if value is None:
+            return ""
+        if type(value) is not str or not _INSTANT(value):
+            raise LineError("invalid_instant", pointer, "must be an RFC 3339 date and time with an offset")
+        try:
+            moment = dt.datetime.fromisoformat(value.upper())
+            if moment > self._latest:
+                raise LineError("instant_in_future", pointer, "lies more than five minutes ahead")
+            if moment < _EARLIEST:
+                raise LineError("invalid_instant", pointer, "lies before 1970")
+        except (ValueError, OverflowError) as error:
+            if isinstance(error, LineError):
+                raise
+            raise LineError("invalid_instant", pointer, "is no date and time of the calendar") from None
+        return value
+
+
+def check_repeats(batch: Batch) -> None:
+    """Note whether an event id stands in the batch twice, which the merge handles at some cost."""
+    batch.has_repeats = len(set(batch.event_ids)) < len(batch.event_ids)
+
+
+def _user_id(value: object, pointer: str) -> str:
+    if value is None:
+        return ""
+    if type(value) is not str or not _UUID(value):
+        raise LineError("invalid_uuid", pointer, "must be a UUID")
+    return value
+
+
+def _validated(address: str, pointer: str) -> str:
+    from email_validator import EmailNotValidError, validate_email
+
+    if len(address) > 1000:
+        raise LineError("invalid_email", pointer, "is no e-mail address: it is too long")
+    try:
+        return str(validate_email(address, check_deliverability=False).normalized)
+    except (EmailNotValidError, UnicodeError) as error:
+        # Its messages may quote characters of the address.
+        reason = "its domain may not be used" if "special-use" in str(error) else "it breaks the rules of RFC 5321"
+        raise LineError("invalid_email", pointer, f"is no e-mail address: {reason}") from None
+
+
+def _boolean(cell: str, column: str) -> bool:
+    value = {"true": True, "false": False}.get(cell.lower())
+    if value is None:
+        raise LineError("invalid_type", f"/{column}", "must be true or false")
+    return value
+
+
+def _cells(text: str) -> list[str]:
+    if '"' not in text:
+        return text.split(",")
+    try:
+        return next(csv.reader([text], strict=True))
+    except (csv.Error, StopIteration):
+        raise LineError("invalid_csv", "", "a quoted cell does not end on its line") from None
+
+
+def _columns(header: str, catalogue: Catalogue) -> list[str]:
+    columns = [name.strip() for name in _cells(header)]
+    if len(set(columns)) < len(columns):
+        raise LineError("invalid_header", "", "the CSV header names a column twice")
+    if not {"user_id", "email"} & set(columns):
+        raise LineError("invalid_header", "", "the CSV header needs a column user_id or email")
+    choices = [name for name in columns if name not in {"id", "user_id", "email", "occurred_at"}]
+    if set(choices) != {"consent", "enabled"}:
+        unknown = [name for name in choices if name not in catalogue.version_key_by_consent]
+        if unknown or not choices:
+            raise LineError(
+                "invalid_header",
+                "",
+                "besides id, user_id, email and occurred_at the CSV header needs columns named as consents of the "
+                "catalogue, or the two columns consent and enabled",
+            )
+    return columns
+
+
+def _unknown_field(pointer: str, fields: Any) -> LineError:
+    return LineError("unknown_field", pointer, f"holds {len(fields)} unknown field(s)")
+
+
+def _missing_or_type(pointer: str, value: object, expected: str) -> LineError:
+    if value is None:
+        return LineError("missing", pointer, f"is missing: must be {expected}")
+    return LineError("invalid_type", pointer, f"must be {expected}")
+
+
+def _refuse_repeated_names(text: str) -> None:
+    def once(pairs: list[tuple[str, Any]]) -> None:
+        if len({name for name, _ in pairs}) < len(pairs):
+            raise LineError("repeated_field", "", "an object holds the same field twice")
+
+    json.loads(text, object_pairs_hook=once)

@@ -1,0 +1,168 @@
+"""Objects in S3: read in a pinned version with faults healed on the way, written in parts of bounded size."""
+
+import http.client
+import os
+import time
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+
+CHUNK_BYTES = 1 << 20
+PART_BYTES = 8 << 20
+"""Size of a part of an upload; S3 takes 10,000 of at least 5 MiB each."""
+
+READ_TIMEOUT_SECONDS = 10
+_ATTEMPTS = 6
+_PAUSE_SECONDS = 0.2
+
+
+class ObjectGoneError(Exception):
+    """The object, or this version of it, is not there any more or may not be read: trying again is of no use."""
+
+
+class ObjectUnreadableError(Exception):
+    """S3 failed again and again: trying again later may help."""
+
+
+@lru_cache(maxsize=1)
+def client() -> "S3Client":
+    """The S3 client; made on first use because boto3 takes a third of a second to import."""
+    import boto3
+    from botocore.config import Config
+
+    return boto3.client(
+        "s3",
+        config=Config(
+            signature_version="s3v4",
+            # A host name for each bucket does not resolve where AWS is emulated.
+            s3={"addressing_style": "path" if os.environ.get("AWS_ENDPOINT_URL") else "auto"},
+            connect_timeout=3,
+            read_timeout=READ_TIMEOUT_SECONDS,
+            retries={"mode": "standard", "total_max_attempts": 3},
+            # Checksums of our own choosing only: a presigned upload must not ask its client for one we did not name.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        ),
+    )
+
+
+def pinned(version: str) -> dict[str, str]:
+    """GetObject's arguments for a job's version: S3's version id, or ``etag:…`` in an unversioned bucket."""
+    return {"IfMatch": version.removeprefix("etag:")} if version.startswith("etag:") else {"VersionId": version}
+
+
+def read(  # noqa: C901 - each branch is one way in which S3 fails
+    bucket: str, key: str, version: str, *, start: int = 0, describe: Callable[[dict[str, Any]], None] | None = None
+) -> Iterator[bytes]:
+    """The bytes of an object from ``start`` on, in chunks of at most 1 MiB.
+
+    A read that stalls, is reset or ends early goes on where it stopped, with a new request for the same version.
+
+    Args:
+        bucket: its bucket.
+        key: its key, not URL-encoded.
+        version: see ``pinned``.
+        start: offset of the first byte.
+        describe: called once with the first answer (``ContentLength`` of the rest, ``LastModified``).
+
+    Raises:
+        ObjectGoneError: there is no such version, or reading it is forbidden.
+        ObjectUnreadableError: six attempts in a row brought nothing.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    position, end, failures, reason = start, None, 0, ""
+    while end is None or position < end:
+        if failures:
+            if failures >= _ATTEMPTS:
+                raise ObjectUnreadableError(
+                    f"s3://{bucket}/{key}: no byte after {position} in {failures} tries: {reason}"
+                )
+            time.sleep(_PAUSE_SECONDS * 2**failures)
+        try:
+            # Without Range where the whole is wanted: S3 answers 416 to a range of an empty object.
+            span = {"Range": f"bytes={position}-"} if position else {}
+            answer = client().get_object(Bucket=bucket, Key=key, **pinned(version), **span)  # type: ignore[arg-type]
+            if end is None:
+                end = position + answer["ContentLength"]
+                if describe is not None:
+                    describe(dict(answer))
+            # Straight from urllib3: botocore's own iteration adds nothing here but a copy.
+            for chunk in answer["Body"].iter_chunks(CHUNK_BYTES):
+                position += len(chunk)
+                failures = 0
+                yield chunk
+            if position < end:
+                failures, reason = failures + 1, "the body ended early"
+        except ClientError as error:
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            code = error.response.get("Error", {}).get("Code", "")
+            if status == 416 and position == end:
+                return
+            if status in {403, 404, 405, 412}:
+                raise ObjectGoneError(
+                    f"s3://{bucket}/{key} in version {version} cannot be read ({status} {code}): it was deleted, "
+                    "replaced or closed to this function"
+                ) from error
+            failures, reason = failures + 1, f"{status} {code}"
+        except (BotoCoreError, OSError, http.client.HTTPException) as error:
+            failures, reason = failures + 1, f"{type(error).__name__}: {error}"
+
+
+def write(bucket: str, key: str, content_type: str, chunks: Iterator[bytes]) -> int:
+    """Write an object from chunks, holding no more than one part in memory; it appears whole or not at all.
+
+    Returns:
+        Its size in bytes.
+    """
+    buffer, parts, upload_id, size = bytearray(), list["CompletedPartTypeDef"](), "", 0
+
+    def flush() -> None:
+        number = len(parts) + 1
+        answer = client().upload_part(Bucket=bucket, Key=key, UploadId=upload_id, PartNumber=number, Body=bytes(buffer))
+        parts.append({"PartNumber": number, "ETag": answer["ETag"]})
+        buffer.clear()
+
+    try:
+        for chunk in chunks:
+            buffer += chunk
+            size += len(chunk)
+            if len(buffer) >= PART_BYTES:
+                if not upload_id:
+                    upload_id = client().create_multipart_upload(Bucket=bucket, Key=key, ContentType=content_type)[
+                        "UploadId"
+                    ]
+                flush()
+        if not upload_id:
+            client().put_object(Bucket=bucket, Key=key, Body=bytes(buffer), ContentType=content_type)
+            return size
+        if buffer:
+            flush()
+        client().complete_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts})
+    except BaseException:
+        if upload_id:
+            client().abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
+        raise
+    return size
+
+
+def download_url(bucket: str, key: str, seconds: int = 900) -> str:
+    """An address under which anybody may read the object for a quarter of an hour."""
+    return client().generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=seconds)
+
+
+def invoke_self(payload: dict[str, str], function: str | None = None) -> None:
+    """Have a fresh invocation of this function do a task, without waiting for it."""
+    import json
+
+    import boto3
+
+    boto3.client("lambda").invoke(
+        FunctionName=function or os.environ["AWS_LAMBDA_FUNCTION_NAME"],
+        InvocationType="Event",
+        Payload=json.dumps(payload).encode(),
+    )

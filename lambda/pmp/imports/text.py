@@ -1,0 +1,119 @@
+"""From the bytes of an object to its lines, in bounded memory: gzip with any number of members, BOM, LF or CRLF."""
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+LONGEST_LINE_BYTES = 1 << 20
+"""As long as the body of one request to the API."""
+
+_GZIP = 31  # zlib: a gzip header and trailer around the largest window
+_PIECE_BYTES = 1 << 20
+_BLOCK_LINES = 2000
+_BOM = b"\xef\xbb\xbf"
+
+
+class CorruptError(ValueError):
+    """The object is not what it claims to be; the message says where it stops making sense."""
+
+
+@dataclass(slots=True)
+class Count:
+    """How many bytes of the object have been consumed."""
+
+    bytes_read: int = 0
+
+
+def counted(chunks: Iterator[bytes], count: Count) -> Iterator[bytes]:
+    """The same chunks, counted as they pass."""
+    for chunk in chunks:
+        count.bytes_read += len(chunk)
+        yield chunk
+
+
+def gunzip(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Uncompress a gzip file of one or more members, in pieces of at most 1 MiB whatever the input expands to.
+
+    Raises:
+        CorruptError: not gzip, damaged, or cut off.
+    """
+    inflater, members, consumed = zlib.decompressobj(_GZIP), 0, 0
+    for chunk in chunks:
+        data = chunk
+        while data:
+            if inflater.eof:
+                # Between members; some writers pad the file's end with zeros.
+                if members and not (data := data.lstrip(b"\0")):
+                    break
+                inflater = zlib.decompressobj(_GZIP)
+            try:
+                piece = inflater.decompress(data, _PIECE_BYTES)
+            except zlib.error as error:
+                raise CorruptError(f"gzip is corrupt within the 1 MiB after byte {consumed}: {error}") from error
+            if piece:
+                yield piece
+            if inflater.eof:
+                members += 1
+                data = inflater.unused_data
+            else:
+                data = inflater.unconsumed_tail
+        consumed += len(chunk)
+    # zlib may hold output back that fitted into no piece.
+    while not inflater.eof and (piece := inflater.decompress(b"", _PIECE_BYTES)):
+        yield piece
+    if not inflater.eof:
+        raise CorruptError(f"gzip ends in the middle of a member after {consumed} bytes: the upload is incomplete")
+
+
+@dataclass(slots=True)
+class Block:
+    """Some consecutive lines without their line ends.
+
+    Attributes:
+        lines: an entry for each line; None for one longer than ``LONGEST_LINE_BYTES``.
+        end: offset in the text behind the last of them.
+    """
+
+    lines: list[bytes | None]
+    end: int
+
+
+def blocks(pieces: Iterator[bytes], *, start: int = 0) -> Iterator[Block]:
+    """Cut text into lines. Line ends are LF or CRLF; the last line may lack one; a BOM at the very start is removed.
+
+    Args:
+        pieces: the text from offset ``start`` on, which is the beginning of a line.
+        start: where that is.
+    """
+    end, rest, skipping = start, b"", False
+    for piece in pieces:
+        # Looked for once and not for each line: a long line comes in hundreds of pieces without any end.
+        if b"\n" not in piece:
+            rest = b"" if skipping else rest + piece
+            end += len(piece)
+            skipping = skipping or len(rest) > LONGEST_LINE_BYTES + len(_BOM)
+            if skipping:
+                rest = b""
+            continue
+        head, *lines = (rest + piece).split(b"\n")
+        tail = lines.pop()
+        behind = end - len(rest) + len(head) + 1
+        yield Block([None if skipping else _clean(head, is_first=end == len(rest))], behind)
+        for first in range(0, len(lines), _BLOCK_LINES):
+            some = lines[first : first + _BLOCK_LINES]
+            behind += sum(map(len, some)) + len(some)
+            yield Block([_clean(line) for line in some], behind)
+        end += len(piece)
+        skipping, rest = False, tail
+    if skipping:
+        yield Block([None], end)
+    elif rest:
+        yield Block([_clean(rest, is_first=end == len(rest))], end)
+
+
+def _clean(line: bytes, *, is_first: bool = False) -> bytes | None:
+    if is_first:
+        line = line.removeprefix(_BOM)
+    if len(line) > LONGEST_LINE_BYTES:
+        return None
+    return line[:-1] if line.endswith(b"\r") else line

@@ -1,0 +1,111 @@
+"""Fixtures of the import tests: the real database stack, a small S3, and a Lambda context of our own."""
+
+import gzip
+import json
+import random
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.integration.imports.object_store import ObjectStore
+from tests.support import stack as stacks
+
+
+@dataclass
+class Context:
+    """What the worker asks of Lambda's context."""
+
+    remaining_seconds: float = 900
+    invoked_function_arn: str = "pmp"
+    aws_request_id: str = "test"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return int(self.remaining_seconds * 1000)
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[stacks.Stack]:
+    with stacks.stack() as running:
+        yield running
+
+
+@pytest.fixture
+def store(stack: stacks.Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
+    """An empty S3, with the function's modules pointed at it and at the stack."""
+    from pmp import configuration, database
+    from pmp.imports import storage
+
+    store = ObjectStore()
+    for name, value in (stack.environment | {"AWS_ENDPOINT_URL": store.url, "AWS_DEFAULT_REGION": "eu-west-1"}).items():
+        monkeypatch.setenv(name, value)
+    for cached in (configuration.configuration, database.tls, storage.client):
+        cached.cache_clear()
+    database.disconnect()
+    yield store
+    database.disconnect()
+    store.shutdown()
+    store.server_close()
+    storage.client.cache_clear()
+
+
+def event(email: str, *, enabled: bool = True, consent: str = "email_notifications", **fields: Any) -> dict[str, Any]:
+    return {"user": {"email": email}, "consents": [{"id": consent, "enabled": enabled}], **fields}
+
+
+def generated(count: int, seed: int = 1, users: int | None = None) -> list[dict[str, Any]]:
+    """Seeded events with ids, for users named after the seed."""
+    source = random.Random(seed)
+    people = users or max(1, count // 3)
+    return [
+        {
+            "id": str(uuid.UUID(int=source.getrandbits(128), version=4)),
+            "user": {"email": f"user{source.randrange(people)}.{seed}@example.com"},
+            "consents": [
+                {"id": consent, "enabled": source.random() < 0.5}
+                for consent in source.choice((["email_notifications"], ["sms_notifications", "email_notifications"]))
+            ],
+            "occurred_at": f"2025-0{source.randrange(1, 10)}-1{source.randrange(10)}T10:00:{source.randrange(60):02}Z",
+        }
+        for _ in range(count)
+    ]
+
+
+def ndjson(events: Iterable[dict[str, Any]]) -> bytes:
+    return b"".join(json.dumps(one).encode() + b"\n" for one in events)
+
+
+def zipped(body: bytes) -> bytes:
+    return gzip.compress(body, 1)
+
+
+def job_of(stack: stacks.Stack, key: str) -> dict[str, Any]:
+    """The newest job of an object."""
+    row = stack.cluster.psql(
+        f"SELECT to_jsonb(j) FROM pmp.import_job AS j WHERE object_key = '{key}' ORDER BY created_at DESC LIMIT 1"
+    )
+    job: dict[str, Any] = json.loads(row)
+    assert job["accepted"] + job["skipped"] + job["rejected"] == job["lines"]
+    return job
+
+
+def counts(job: dict[str, Any]) -> tuple[int, int, int, int]:
+    return job["lines"], job["accepted"], job["skipped"], job["rejected"]
+
+
+def assert_projection_equals_replay(stack: stacks.Stack) -> None:
+    """The projection is the fold of the events, in both directions, for everybody."""
+    differences = stack.cluster.psql(
+        """
+        WITH replayed AS (
+          SELECT r.* FROM pmp.subject AS s CROSS JOIN LATERAL pmp.replay(s.subject_key) AS r WHERE s.erased_at IS NULL
+        )
+        SELECT count(*) FROM (
+          (SELECT * FROM replayed EXCEPT SELECT * FROM pmp.current_choice)
+          UNION ALL (SELECT * FROM pmp.current_choice EXCEPT SELECT * FROM replayed)
+        ) AS difference
+        """
+    )
+    assert differences == "0"

@@ -1,0 +1,174 @@
+"""A small S3 on loopback that keeps versions and can be told to misbehave: what the tests need of S3, no more."""
+
+import base64
+import hashlib
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, unquote, urlsplit
+
+BUCKET = "pmp-local-imports"
+
+Fault = Callable[["Handler", bytes], bool]
+"""Answers a GET its own way; given the handler and the body that is due. True: it has answered."""
+
+
+class ObjectStore(ThreadingHTTPServer):
+    """The server; ``put`` and ``get`` are for tests, HTTP is for the code under test."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.versions: dict[str, list[tuple[str, bytes, datetime]]] = {}
+        self.parts: dict[str, dict[int, bytes]] = {}
+        self.faults: list[Fault] = []
+        self.invocations: list[bytes] = []
+        self.reads = 0
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def put(self, key: str, body: bytes) -> dict[str, object]:
+        """Store a new version and return S3's notification of it, the key URL-encoded as S3 does it."""
+        from urllib.parse import quote_plus
+
+        version = uuid.uuid4().hex
+        self.versions.setdefault(key, []).append((version, body, datetime.now(UTC)))
+        item = {"key": quote_plus(key, safe="/"), "size": len(body), "versionId": version, "eTag": _etag(body)}
+        return {"Records": [{"s3": {"bucket": {"name": BUCKET}, "object": item}}]}
+
+    def get(self, key: str) -> bytes:
+        return self.versions[key][-1][1]
+
+
+def _etag(body: bytes) -> str:
+    return hashlib.md5(body, usedforsecurity=False).hexdigest()
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: ObjectStore
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+    def _key(self) -> str:
+        return unquote(urlsplit(self.path).path).split("/", 2)[2]
+
+    def _query(self) -> dict[str, str]:
+        pairs = parse_qs(urlsplit(self.path).query, keep_blank_values=True)
+        return {name: values[0] for name, values in pairs.items()}
+
+    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        self.server.reads += 1
+        versions = self.server.versions.get(self._key(), [])
+        wanted = self._query().get("versionId")
+        found = [v for v in versions if v[0] == wanted] if wanted else versions[-1:]
+        if not found:
+            return self.answer(404, b"<Error><Code>NoSuchVersion</Code></Error>")
+        _, body, moment = found[0]
+        if (match := self.headers.get("If-Match")) and match.strip('"') != _etag(body):
+            return self.answer(412, b"<Error><Code>PreconditionFailed</Code></Error>")
+        status = 200
+        if span := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")):
+            if int(span[1]) >= len(body):
+                return self.answer(416, b"<Error><Code>InvalidRange</Code></Error>")
+            body, status = body[int(span[1]) :], 206
+        if self.server.faults and self.server.faults.pop(0)(self, body):
+            return None
+        modified = format_datetime(moment, usegmt=True)
+        return self.answer(status, body, ETag=f'"{_etag(body)}"', Last_Modified=modified)
+
+    def do_PUT(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        digest = self.headers.get("x-amz-checksum-sha256")
+        if digest and base64.b64encode(hashlib.sha256(body).digest()).decode() != digest:
+            return self.answer(400, b"<Error><Code>BadDigest</Code></Error>")
+        query = self._query()
+        if "uploadId" in query:
+            self.server.parts[query["uploadId"]][int(query["partNumber"])] = body
+        else:
+            self.server.put(self._key(), body)
+        return self.answer(200, ETag=f'"{_etag(body)}"')
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        query = self._query()
+        if "/invocations" in self.path:
+            self.server.invocations.append(body)
+            self.answer(202)
+        elif "uploads" in query:
+            upload = uuid.uuid4().hex
+            self.server.parts[upload] = {}
+            name = "InitiateMultipartUploadResult"
+            self.answer(200, f"<{name}><UploadId>{upload}</UploadId></{name}>".encode())
+        else:
+            parts = self.server.parts.pop(query["uploadId"])
+            self.server.put(self._key(), b"".join(parts[number] for number in sorted(parts)))
+            self.answer(200, b"<CompleteMultipartUploadResult><ETag>x</ETag></CompleteMultipartUploadResult>")
+
+    def do_DELETE(self) -> None:
+        self.server.parts.pop(self._query().get("uploadId", ""), None)
+        self.answer(204)
+
+
+def truncate(after: int) -> Fault:
+    """Announce the whole body, send only its beginning, close."""
+
+    def fault(handler: Handler, body: bytes) -> bool:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.send_header("Last-Modified", format_datetime(datetime.now(UTC), usegmt=True))
+        handler.end_headers()
+        handler.wfile.write(body[:after])
+        handler.close_connection = True
+        return True
+
+    return fault
+
+
+def reset(after: int) -> Fault:
+    """Send the beginning, then reset the connection."""
+
+    def fault(handler: Handler, body: bytes) -> bool:
+        import socket
+        import struct
+
+        truncate(after)(handler, body)
+        handler.wfile.flush()
+        handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        handler.connection.close()
+        return True
+
+    return fault
+
+
+def stall(after: int, seconds: float) -> Fault:
+    """Send the beginning, then nothing for longer than anybody should wait."""
+
+    def fault(handler: Handler, body: bytes) -> bool:
+        truncate(after)(handler, body)
+        handler.wfile.flush()
+        time.sleep(seconds)
+        return True
+
+    return fault
+
+
+def unavailable(handler: Handler, _body: bytes) -> bool:
+    """503 Slow Down."""
+    handler.answer(503, b"<Error><Code>SlowDown</Code></Error>")
+    return True

@@ -1,0 +1,302 @@
+"""An import from S3 to the projection, in every form a file may have."""
+
+import hashlib
+import json
+import urllib.request
+import uuid
+from typing import Any
+
+import pytest
+
+from tests.integration.imports.conftest import (
+    Context,
+    assert_projection_equals_replay,
+    counts,
+    event,
+    generated,
+    job_of,
+    ndjson,
+    zipped,
+)
+from tests.integration.imports.object_store import BUCKET, ObjectStore
+from tests.support.stack import Stack
+
+
+def imported(stack: Stack, store: ObjectStore, key: str, body: bytes) -> dict[str, Any]:
+    from pmp import imports
+
+    imports.handle_notification(store.put(key, body), Context())
+    return job_of(stack, key)
+
+
+def consents(stack: Stack, email: str) -> Any:
+    listed = stack.cluster.psql(f"SELECT pmp.list_users(NULL, 1, '{email}')")
+    return {choice["id"]: choice["enabled"] for choice in json.loads(listed)[0]["consents"]}
+
+
+def rejects(store: ObjectStore, job: dict[str, Any]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in store.get(f"rejects/{job['id']}.ndjson").splitlines()]
+
+
+def test_a_gzip_file_is_imported_whole_and_a_second_time_is_skipped(stack: Stack, store: ObjectStore) -> None:
+    body = zipped(ndjson(generated(30_000)))
+    first = imported(stack, store, "imports/first.ndjson.gz", body)
+    assert (first["state"], counts(first)) == ("succeeded", (30_000, 30_000, 0, 0))
+    assert first["bytes_read"] == first["bytes_total"] == len(body)
+    again = imported(stack, store, "imports/again.ndjson.gz", body)
+    assert (again["state"], counts(again)) == ("succeeded", (30_000, 0, 30_000, 0))
+    assert_projection_equals_replay(stack)
+
+
+def test_the_same_bytes_without_ids_are_the_same_events(stack: Stack, store: ObjectStore) -> None:
+    body = ndjson([event(f"no-id-{number}@example.com") for number in range(10)])
+    assert counts(imported(stack, store, "imports/no-ids.ndjson", body)) == (10, 10, 0, 0)
+    assert counts(imported(stack, store, "imports/no-ids-again.ndjson", body)) == (10, 0, 10, 0)
+    # Other bytes are other events, even where a line of them is the same.
+    assert counts(imported(stack, store, "imports/no-ids-more.ndjson", body + b"\n" + body[:80]))[1] >= 10
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"], ids=["lf", "crlf"])
+@pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"], ids=["bare", "bom"])
+@pytest.mark.parametrize("last", [True, False], ids=["newline", "no-newline"])
+def test_line_ends_marks_and_empty_lines(stack: Stack, store: ObjectStore, end: bytes, bom: bytes, last: bool) -> None:
+    name = f"{len(end)}{len(bom)}{last}".lower()
+    lines = [json.dumps(event(f"form-{name}-{number}@example.com")).encode() for number in range(3)]
+    body = bom + lines[0] + end + end + b"  " + end + lines[1] + end + lines[2] + (end if last else b"")
+    assert counts(imported(stack, store, f"imports/form {name}.ndjson", body)) == (3, 3, 0, 0)
+
+
+def test_a_gzip_file_of_several_members_and_padding(stack: Stack, store: ObjectStore) -> None:
+    lines = ndjson(generated(300, seed=2))
+    body = zipped(lines[:5000]) + zipped(b"") + zipped(lines[5000:]) + b"\0" * 512
+    assert counts(imported(stack, store, "imports/members.gz", body)) == (300, 300, 0, 0)
+
+
+@pytest.mark.parametrize("key", ["imports/a+b c.ndjson", "imports/größe/ñandú ☃.ndjson", "imports/100%25.ndjson"])
+def test_keys_are_decoded(stack: Stack, store: ObjectStore, key: str) -> None:
+    assert counts(imported(stack, store, key, ndjson([event(f"{uuid.uuid4()}@example.com")])))[1] == 1
+
+
+def test_csv_by_consent_columns_and_in_long_form(stack: Stack, store: ObjectStore) -> None:
+    wide = (
+        b"\xef\xbb\xbfemail,occurred_at,email_notifications,sms_notifications\r\n"
+        b'wide-1@example.com,2025-01-01T00:00:00Z,true,false\r\n"wide-2@example.com",,TRUE,\r\n'
+        b"wide-3@example.com,,,\r\nwide-4@example.com,,maybe,\r\nwide-5@example.com,true\r\n"
+    )
+    job = imported(stack, store, "imports/wide.csv", wide)
+    assert (job["state"], counts(job)) == ("succeeded", (5, 2, 0, 3))
+    assert consents(stack, "wide-1@example.com") == {"email_notifications": True, "sms_notifications": False}
+    assert consents(stack, "wide-2@example.com") == {"email_notifications": True}
+    assert [(r["line"], r["code"]) for r in rejects(store, job)] == [
+        (4, "invalid_choices"),
+        (5, "invalid_type"),
+        (6, "wrong_columns"),
+    ]
+    long = b"email,consent,enabled\nlong@example.com,sms_notifications,true\nlong@example.com,nothing,true\n"
+    assert counts(imported(stack, store, "imports/long.csv.gz", zipped(long))) == (2, 1, 0, 1)
+    bad = imported(stack, store, "imports/bad.csv", b"email,colour\na@example.com,red\n")
+    assert bad["state"] == "failed"
+    assert "CSV header" in bad["error"]
+
+
+def test_each_kind_of_bad_line_is_named_and_repeats_nothing_of_it(stack: Stack, store: ObjectStore) -> None:
+    good = event("good@example.com")
+    bad: list[tuple[bytes, str, str]] = [
+        (b"{", "invalid_json", ""),
+        (b"[]", "invalid_type", ""),
+        (b"[" * 100_000, "invalid_json", ""),
+        (b"\xff{}", "invalid_utf8", ""),
+        (b'{"consents": []}', "missing", "/user"),
+        (json.dumps({**good, "colour": 1}).encode(), "unknown_field", ""),
+        (json.dumps({**good, "user": {}}).encode(), "invalid_user", "/user"),
+        (json.dumps({**good, "user": {"id": "secret"}}).encode(), "invalid_uuid", "/user/id"),
+        (json.dumps({**good, "user": {"id": str(uuid.uuid4())}}).encode(), "unknown_user", "/user/id"),
+        (json.dumps({**good, "user": {"email": "secret\0@example.com"}}).encode(), "invalid_email", "/user/email"),
+        (json.dumps({**good, "user": {"email": "\ud800secret@example.com"}}).encode(), "invalid_email", "/user/email"),
+        (json.dumps({**good, "id": "secret"}).encode(), "invalid_uuid", "/id"),
+        (json.dumps({**good, "occurred_at": "2025-02-30T00:00:00Z"}).encode(), "invalid_instant", "/occurred_at"),
+        (json.dumps({**good, "occurred_at": "2025-02-20T00:00:00"}).encode(), "invalid_instant", "/occurred_at"),
+        (json.dumps({**good, "occurred_at": "2999-01-01T00:00:00Z"}).encode(), "instant_in_future", "/occurred_at"),
+        (json.dumps({**good, "consents": []}).encode(), "invalid_choices", "/consents"),
+        (json.dumps({**good, "consents": good["consents"] * 2}).encode(), "repeated_consent", "/consents/1/id"),
+        (json.dumps(event("a@example.com", consent="secret")).encode(), "unknown_consent", "/consents/0/id"),
+        (
+            json.dumps({**good, "consents": [{"id": "email_notifications", "enabled": 1}]}).encode(),
+            "invalid_type",
+            "/consents/0/enabled",
+        ),
+        (
+            json.dumps({**good, "consents": [{**good["consents"][0], "version": 9}]}).encode(),
+            "unknown_version",
+            "/consents/0/version",
+        ),
+        (json.dumps(good).encode().replace(b'"user"', b'"id": null, "id": null, "user"'), "repeated_field", ""),
+        (b'"' + b"x" * (1 << 20) + b'"', "line_too_long", ""),
+    ]
+    body = ndjson([good]) + b"\n".join(line for line, _, _ in bad) + b"\n" + ndjson([event("good-2@example.com")])
+    job = imported(stack, store, "imports/bad.ndjson", body)
+    assert (job["state"], counts(job)) == ("succeeded", (len(bad) + 2, 2, 0, len(bad)))
+    found = rejects(store, job)
+    assert [(r["line"], r["code"], r["pointer"]) for r in found] == [
+        (number, code, pointer) for number, (_, code, pointer) in enumerate(bad, 2)
+    ]
+    assert "secret" not in json.dumps(found)
+    assert stack.cluster.psql(f"SELECT count(*) FROM pmp.import_reject WHERE import_id = '{job['id']}'") == "0"
+
+
+def test_a_late_line_never_overrides_and_a_tie_denies(stack: Stack, store: ObjectStore) -> None:
+    lines = [
+        event("order@example.com", enabled=False, occurred_at="2025-05-02T00:00:00Z"),
+        event("order@example.com", enabled=True, occurred_at="2025-05-01T00:00:00Z"),
+        event("order@example.com", enabled=True, occurred_at="2025-05-02T02:00:00+02:00"),
+    ]
+    assert counts(imported(stack, store, "imports/order.ndjson", ndjson(lines)))[1] == 3
+    assert consents(stack, "ORDER@example.com") == {"email_notifications": False}
+    # Lines without an instant happened in the order of the file.
+    lines = [event("flow@example.com", enabled=choice) for choice in (False, True, False, True)]
+    imported(stack, store, "imports/flow.ndjson", ndjson(lines))
+    assert consents(stack, "flow@example.com") == {"email_notifications": True}
+    assert_projection_equals_replay(stack)
+
+
+def test_an_id_twice_in_one_file_is_one_event(stack: Stack, store: ObjectStore) -> None:
+    one = event("twice@example.com", id=str(uuid.uuid4()))
+    upper = {**one, "id": one["id"].upper()}
+    assert counts(imported(stack, store, "imports/twice.ndjson", ndjson([one, upper, one]))) == (3, 1, 2, 0)
+
+
+def test_through_the_api_with_a_checksum_and_as_a_dry_run(stack: Stack, store: ObjectStore) -> None:
+    from pmp import imports
+
+    body = ndjson([*generated(100, seed=3), {"user": 1}])
+
+    def upload(content: bytes, **request: Any) -> dict[str, Any]:
+        made = imports.create({"format": "ndjson", "compression": "none", **request}, "tester")
+        assert made["state"] == "waiting"
+        path = made["upload"]["url"].split("?")[0].removeprefix(f"{store.url}/{BUCKET}/")
+        put = urllib.request.Request(
+            made["upload"]["url"], content, made["upload"]["headers"], method=made["upload"]["method"]
+        )
+        with urllib.request.urlopen(put) as answer:
+            assert answer.status == 200
+        version, _, _ = store.versions[path][-1]
+        item = {"key": path, "size": len(content), "versionId": version, "eTag": ""}
+        imports.handle_notification({"Records": [{"s3": {"bucket": {"name": BUCKET}, "object": item}}]}, Context())
+        shown = imports.get(made["id"])
+        assert shown is not None
+        return shown
+
+    dry = upload(body, dry_run=True)
+    assert (dry["state"], counts(dry)) == ("succeeded", (101, 100, 0, 1))
+    assert stack.cluster.psql("SELECT count(*) FROM pmp.subject WHERE email LIKE '%.3@example.com'") == "0"
+    done = upload(body, sha256=hashlib.sha256(body).hexdigest())
+    assert set(done) == {
+        *("id", "state", "lines", "accepted", "skipped", "rejected", "bytes_read", "bytes_total"),
+        *("rows_per_second", "started_at", "finished_at", "error"),
+    }
+    assert (done["state"], counts(done)) == ("succeeded", (101, 100, 0, 1))
+    address = imports.rejects_url(done["id"])
+    assert address is not None
+    with urllib.request.urlopen(address) as answer:
+        assert json.loads(answer.read())["line"] == 101
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        upload(b"other bytes", sha256=hashlib.sha256(body).hexdigest())
+    page, following = imports.list_jobs(None, 1)
+    assert len(page) == 1
+    assert following == page[0]["id"]
+    assert imports.list_jobs(following, 1)[0] != page
+
+
+def test_other_bytes_than_announced_are_refused_before_anything_is_written(stack: Stack, store: ObjectStore) -> None:
+    from pmp import imports
+
+    made = imports.create({"format": "ndjson", "compression": "none", "sha256": "0" * 64}, "tester")
+    key = f"imports/{made['id']}.ndjson"
+    job = imported(stack, store, key, ndjson([event("other@example.com")]))
+    assert job["state"] == "failed"
+    assert "SHA-256" in job["error"]
+    assert counts(job) == (0, 0, 0, 0)
+
+
+def test_a_cancelled_import_stops_behind_a_whole_batch(
+    stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pmp import imports
+    from pmp.imports import lines, worker
+
+    monkeypatch.setattr(lines, "LARGEST_BATCH_LINES", 1000)
+    notice = store.put("imports/cancel.ndjson", ndjson([*generated(500, seed=4), {}, *generated(20_000, seed=5)]))
+
+    class Cancelling(Context):
+        def get_remaining_time_in_millis(self) -> int:
+            stack.cluster.psql(
+                "UPDATE pmp.import_job SET state = 'cancelled', finished_at = now() WHERE state = 'running'"
+            )
+            return 900_000
+
+    monkeypatch.setattr(worker, "LEASE_SECONDS", 50)
+    imports.handle_notification(notice, Cancelling())
+    job = job_of(stack, "imports/cancel.ndjson")
+    assert job["state"] == "cancelled"
+    assert 0 < job["lines"] < 20_501
+    assert [r["line"] for r in rejects(store, job)] == [501]
+    assert imports.cancel(job["id"]) == imports.get(job["id"])
+    assert_projection_equals_replay(stack)
+
+
+@pytest.mark.parametrize("compression", ["", ".gz"])
+def test_a_job_is_handed_over_until_it_is_done(
+    stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, compression: str
+) -> None:
+    from pmp import imports
+    from pmp.imports import lines
+
+    monkeypatch.setattr(lines, "LARGEST_BATCH_LINES", 500)
+    events = generated(12_000, seed=6 + len(compression))
+    header = b"id,email,occurred_at,consent,enabled\n"
+    rows = [
+        f"{e['id']},{e['user']['email']},{e['occurred_at']},{e['consents'][0]['id']},{e['consents'][0]['enabled']}\n"
+        for e in events
+    ]
+    body = header + "".join(rows).encode()
+    key = f"imports/handover.csv{compression}"
+    imports.handle_notification(store.put(key, zipped(body) if compression else body), Context(remaining_seconds=5))
+    invocations = 1
+    while store.invocations:
+        task = json.loads(store.invocations.pop(0))
+        assert job_of(stack, key)["state"] == "running"
+        imports.run(task["job"], Context(remaining_seconds=5))
+        invocations += 1
+    assert invocations > 5
+    job = job_of(stack, key)
+    assert (job["state"], counts(job)) == ("succeeded", (12_000, 12_000, 0, 0))
+    assert_projection_equals_replay(stack)
+
+
+def test_an_erased_user_gets_no_more_events(stack: Stack, store: ObjectStore) -> None:
+    imported(stack, store, "imports/to-erase.ndjson", ndjson([event("erase-me@example.com")]))
+    person = stack.cluster.psql("SELECT id FROM pmp.subject WHERE email_key = 'erase-me@example.com'")
+    stack.cluster.psql(f"SELECT pmp.erase_user('{person}', 'tester')")
+    line = {"user": {"id": person}, "consents": event("x@example.com")["consents"]}
+    job = imported(stack, store, "imports/erased.ndjson", ndjson([line]))
+    assert counts(job) == (1, 0, 0, 1)
+    assert rejects(store, job)[0]["code"] == "erased_user"
+
+
+def test_housekeeping_restarts_what_was_left_and_ends_what_never_came(stack: Stack, store: ObjectStore) -> None:
+    from pmp import imports
+    from pmp.imports import jobs
+
+    notice = store.put("imports/left.ndjson", ndjson([event("left@example.com")]))
+    item = notice["Records"][0]["s3"]["object"]  # type: ignore[index]
+    left = jobs.for_object(BUCKET, "imports/left.ndjson", item["versionId"], item["size"])
+    never = imports.create({"format": "csv", "compression": "none"}, "tester")["id"]
+    stack.cluster.psql("UPDATE pmp.import_job SET created_at = now() - interval '2 days' WHERE state = 'waiting'")
+    imports.housekeeping(Context())
+    shown = imports.get(never)
+    assert shown is not None
+    assert shown["state"] == "failed"
+    assert "nothing was uploaded" in shown["error"]
+    assert json.loads(store.invocations.pop()) == {"task": "import", "job": left}
+    imports.run(left, Context())
+    assert job_of(stack, "imports/left.ndjson")["state"] == "succeeded"
