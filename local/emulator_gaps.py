@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 from xml.sax.saxutils import escape
 
-from ministack.services import ec2, rds, secretsmanager
+from ministack.services import cloudwatch, ec2, rds, secretsmanager
 
 Parameters = dict[str, Any]
 Answer = tuple[int, dict[str, str], bytes]
@@ -23,6 +23,7 @@ def install() -> None:
     keep_prefix_lists()
     keep_endpoint_settings()
     keep_flow_log_settings()
+    tell_whole_alarms()
 
 
 def keep_master_secret() -> None:
@@ -228,10 +229,64 @@ def keep_flow_log_settings() -> None:
 
         def insert(match: re.Match[str]) -> str:
             settings = ec2._flow_logs.get(match[1], {}).get("Settings", {})
-            elements = (f"<{_FLOW_LOG_SETTINGS[name]}>{escape(value)}</{_FLOW_LOG_SETTINGS[name]}>" for name, value in settings.items())
+            elements = (
+                f"<{_FLOW_LOG_SETTINGS[name]}>{escape(value)}</{_FLOW_LOG_SETTINGS[name]}>"
+                for name, value in settings.items()
+            )
             return match[0] + "".join(elements)
 
         return status, headers, _FLOW_LOG_ID.sub(insert, body.decode()).encode()
 
     ec2._ACTION_MAP["CreateFlowLogs"] = create_with_settings
     ec2._ACTION_MAP["DescribeFlowLogs"] = describe_with_settings
+
+
+def tell_whole_alarms() -> None:
+    """Have the query protocol, which Terraform speaks, answer with all that an alarm was made of.
+
+    MiniStack tells half of it there, and all of it in the other protocols.
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_MetricAlarm.html
+    """
+    describe = cloudwatch._describe_alarms
+
+    def describe_whole(parameters: Parameters, body: Any, is_cbor: bool, is_json: bool = False) -> Any:
+        answer = describe(parameters, body, is_cbor, is_json)
+        if is_cbor or is_json or answer[0] != 200:
+            return answer
+        text = re.sub(
+            r"<member><AlarmName>([^<]*)</AlarmName>.*?</member>",
+            lambda match: _alarm_xml(cloudwatch._alarms[match[1]]) if match[1] in cloudwatch._alarms else match[0],
+            answer[2].decode(),
+        )
+        return (answer[0], answer[1], text.encode())
+
+    cloudwatch._describe_alarms = describe_whole
+
+
+_ALARM_LISTS = ("AlarmActions", "OKActions", "InsufficientDataActions")
+
+
+def _alarm_xml(alarm: dict[str, Any]) -> str:
+    """One alarm as a member of DescribeAlarms' answer."""
+    texts = {
+        name: value for name, value in alarm.items() if name not in (*_ALARM_LISTS, "Dimensions") and value is not None
+    }
+    if alarm.get("ExtendedStatistic"):
+        # An alarm has one of the two; MiniStack gives each an average as well.
+        texts.pop("Statistic", None)
+    for name in ("StateUpdatedTimestamp", "AlarmConfigurationUpdatedTimestamp"):
+        texts[name] = cloudwatch._ts_iso(alarm[name])
+    texts["ActionsEnabled"] = str(alarm["ActionsEnabled"]).lower()
+    lists = "".join(
+        f"<{name}>{''.join(f'<member>{escape(arn)}</member>' for arn in alarm.get(name, []))}</{name}>"
+        for name in _ALARM_LISTS
+    )
+    dimensions = "".join(
+        f"<member><Name>{escape(one['Name'])}</Name><Value>{escape(one['Value'])}</Value></member>"
+        for one in alarm["Dimensions"]
+    )
+    return (
+        "<member>"
+        + "".join(f"<{name}>{escape(str(value))}</{name}>" for name, value in texts.items())
+        + f"{lists}<Dimensions>{dimensions}</Dimensions></member>"
+    )
