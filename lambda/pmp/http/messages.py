@@ -32,6 +32,8 @@ class Request:
     body: Any = None
     client: str = ""
     """The OAuth client's id, from the verified token."""
+    identifier: str = ""
+    """What this request makes, named before it is tried the first time."""
 
 
 @dataclass(slots=True)

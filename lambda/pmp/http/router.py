@@ -14,32 +14,33 @@ from pmp.http.messages import Request, Response, parse_json, parse_query, receiv
 from pmp.http.problems import Problem, invalid
 from pmp.http.schema import Errors, Schemas
 
-_NOTHING, _READ, _WRITE = "nothing", "read", "write"
-"""What an operation does with the database: whether a lost connection may be tried again, whether it needs BEGIN."""
+_NOTHING, _REPEATABLE, _WRITE = "nothing", "repeatable", "write"
+"""What an operation does with the database: nothing; statements that may be repeated where it is not known whether they
+were done (reads, and an event, which is recorded once under its id); or writes that need a transaction."""
 
 OPERATIONS: dict[str, tuple[str, str, str]] = {
-    "listUsers": ("users", "list_users", _READ),
+    "listUsers": ("users", "list_users", _REPEATABLE),
     "createUser": ("users", "create_user", _WRITE),
-    "getUser": ("users", "get_user", _READ),
+    "getUser": ("users", "get_user", _REPEATABLE),
     "eraseUser": ("users", "erase_user", _WRITE),
-    "listUserEvents": ("users", "list_events", _READ),
-    "exportUser": ("users", "export_user", _READ),
-    "listEvents": ("events", "list_events", _READ),
-    "createEvent": ("events", "create_event", _WRITE),
-    "getEvent": ("events", "get_event", _READ),
-    "checkConsents": ("check", "check_consents", _READ),
-    "listConsents": ("catalogue", "list_consents", _READ),
-    "getConsent": ("catalogue", "get_consent", _READ),
+    "listUserEvents": ("users", "list_events", _REPEATABLE),
+    "exportUser": ("users", "export_user", _REPEATABLE),
+    "listEvents": ("events", "list_events", _REPEATABLE),
+    "createEvent": ("events", "create_event", _REPEATABLE),
+    "getEvent": ("events", "get_event", _REPEATABLE),
+    "checkConsents": ("check", "check_consents", _REPEATABLE),
+    "listConsents": ("catalogue", "list_consents", _REPEATABLE),
+    "getConsent": ("catalogue", "get_consent", _REPEATABLE),
     "putConsent": ("catalogue", "put_consent", _WRITE),
-    "listImports": ("jobs", "list_imports", _READ),
+    "listImports": ("jobs", "list_imports", _REPEATABLE),
     "createImport": ("jobs", "create_import", _WRITE),
-    "getImport": ("jobs", "get_import", _READ),
+    "getImport": ("jobs", "get_import", _REPEATABLE),
     "cancelImport": ("jobs", "cancel_import", _WRITE),
-    "getImportRejects": ("jobs", "get_import_rejects", _READ),
+    "getImportRejects": ("jobs", "get_import_rejects", _REPEATABLE),
     "createExport": ("jobs", "create_export", _WRITE),
-    "getExport": ("jobs", "get_export", _READ),
-    "listVendors": ("vendors", "list_vendors", _READ),
-    "getVendor": ("vendors", "get_vendor", _READ),
+    "getExport": ("jobs", "get_export", _REPEATABLE),
+    "listVendors": ("vendors", "list_vendors", _REPEATABLE),
+    "getVendor": ("vendors", "get_vendor", _REPEATABLE),
     "getHealth": ("service", "get_health", _NOTHING),
     "getReadiness": ("service", "get_readiness", _NOTHING),
     "getOpenapi": ("service", "get_openapi", _NOTHING),
@@ -233,7 +234,7 @@ def _validate(operation: _Operation, request: Request) -> None:
 Route = Callable[..., Response]
 
 
-def _read(route: Route, request: Request) -> Response:
+def _repeatable(route: Route, request: Request) -> Response:
     from pmp import database
 
     @database.retry_uncommitted
@@ -266,8 +267,8 @@ def _perform(operation: _Operation, request: Request) -> Response:
     if does == _NOTHING:
         return route(request)
     try:
-        if does == _READ and not (request.method == "POST" and "idempotency-key" in request.headers):
-            return _read(route, request)
+        if does == _REPEATABLE and not (request.method == "POST" and "idempotency-key" in request.headers):
+            return _repeatable(route, request)
         return _write(route, request)
     except Exception as error:
         from pmp import database

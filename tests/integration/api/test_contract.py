@@ -293,7 +293,8 @@ def test_users_of_one_choice(api: Gateway, new_user: Callable[[], str]) -> None:
 
 def test_users_of_one_choice_are_found_by_an_index(api: Gateway, stack: Stack) -> None:
     plan = stack.cluster.psql(
-        "SET enable_seqscan = off; EXPLAIN SELECT c.subject_key FROM pmp.current_choice AS c WHERE c.consent_key = 1 "
+        "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off; "
+        "EXPLAIN SELECT c.subject_key FROM pmp.current_choice AS c WHERE c.consent_key = 1 "
         "AND c.enabled = true AND c.subject_key > 0 ORDER BY c.subject_key LIMIT 5"
     )
     assert "Index" in plan

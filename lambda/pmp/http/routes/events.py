@@ -11,8 +11,9 @@ from pmp.http.schema import utc
 
 
 def create_event(request: Request, connection: Any) -> Response:
-    """POST /v1/events."""
+    """POST /v1/events: one statement without a transaction around it, as a repetition finds what the first one did."""
     body = request.body
+    request.identifier = request.identifier or body.get("id") or identifiers.new()
     choices = body["consents"]
     seen: set[str] = set()
     for index, choice in enumerate(choices):
@@ -21,13 +22,14 @@ def create_event(request: Request, connection: Any) -> Response:
         seen.add(choice["id"])
     ((result,),) = connection.run(
         "SELECT pmp.create_event(:id, :user, :choices, :occurred_at, :client)",
-        id=body.get("id") or identifiers.new(),
+        id=request.identifier,
         user=body["user"]["id"],
         choices=json.dumps(choices),
         occurred_at=utc(body.get("occurred_at")),
         client=request.client,
     )
-    if result["outcome"] == "created":
+    # Where we chose the id, only we can have recorded it: the answer to our first attempt was lost.
+    if result["outcome"] == "created" or (result["outcome"] == "repeated" and "id" not in body):
         return Response(201, result["event"], {"Location": f"/v1/events/{result['event']['id']}"})
     if result["outcome"] == "repeated":
         return Response(200, result["event"])
