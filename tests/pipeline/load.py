@@ -1,0 +1,35 @@
+"""A client that reads and writes without a pause: ``python -m tests.pipeline.load SECONDS`` with a stack's variables.
+
+Prints to standard error (the function logs to standard output) first "ready", at the end as JSON the number of answers,
+the slowest round of two in seconds, and every answer that was no success.
+"""
+
+import json
+import sys
+import time
+import uuid
+
+from tests.support.gateway import Gateway
+
+
+def main() -> None:
+    """Work until the time is over."""
+    api = Gateway()
+    user = api.post("/v1/users", {"email": f"{uuid.uuid4().hex}@example.com"}).json["id"]
+    print("ready", file=sys.stderr, flush=True)
+    end = time.monotonic() + float(sys.argv[1])
+    answers, slowest, failures = 0, 0.0, list[str]()
+    while (started := time.monotonic()) < end:
+        for answer in (
+            api.get(f"/v1/users/{user}"),
+            api.post("/v1/events", {"user": {"id": user}, "consents": [{"id": "sms_notifications", "enabled": True}]}),
+        ):
+            answers += 1
+            if answer.status not in {200, 201}:
+                failures.append(f"{answer.status} {answer.content!r}")
+        slowest = max(slowest, time.monotonic() - started)
+    print(json.dumps({"answers": answers, "slowest": slowest, "failures": failures}), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+"""The migration job against a real PostgreSQL, with the API at work behind a pooler."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ci import migrate, processes
+from ci.errors import CommandError
+from ci.settings import ROOT
+from tests.support.stack import Stack, missing
+from tests.support.stack import stack as started
+
+pytestmark = pytest.mark.slow
+
+STAMP = "2030-01-01T00:00:00Z PMP <pmp@example.com>"
+PASSWORDS = {"master": "the master's", "migrator": "the \\ migrator's", "app": "abcdefghijklmnopqrstuvwxyz012345"}
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    if lacking := missing():
+        pytest.skip(lacking)
+    with started() as running:
+        yield running
+
+
+@dataclass
+class Job:
+    """The migration job of a schema in a folder of its own, on a deployed database."""
+
+    stack: Stack
+    directory: Path
+
+    def run(self) -> None:
+        migration = migrate.Migration("dev")
+        migration.define_roles()
+        migration.check()
+        migration.deploy()
+
+    def add(self, name: str, deploy: str, verify: str = "SELECT 1 / (true)::int;", revert: str = "") -> None:
+        with (self.directory / "sqitch.plan").open("a") as plan:
+            plan.write(f"{name} {STAMP} # Test\n")
+        for kind, script in {"deploy": deploy, "verify": verify, "revert": revert or "SELECT 1;"}.items():
+            (self.directory / kind / f"{name}.sql").write_text(f"BEGIN;\n{script}\nCOMMIT;\n")
+
+    def schema(self) -> str:
+        """Everything that pg_dump says of the schema, and what Sqitch remembers."""
+        home = self.stack.cluster.home
+        socket = ["--host", str(home.directory), "--port", str(self.stack.cluster.port), "--username", "postgres"]
+        dump = home.run(["pg_dump", "--schema-only", "--schema", "pmp", *socket, "--dbname", "pmp"])
+        # A random word of pg_dump's own, against injection, in its newest minor releases.
+        lines = [line for line in dump.splitlines() if not line.startswith(("\\restrict", "\\unrestrict"))]
+        return "\n".join(lines) + self.stack.cluster.psql("SELECT change_id, change FROM sqitch.changes ORDER BY 1")
+
+
+@pytest.fixture
+def job(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Job]:
+    """The job, with AWS's answers replaced; what it deploys is taken back at the end."""
+    values = {"database_host": "localhost", "database_port": str(stack.cluster.port), "database_name": "pmp"}
+    users = {"master": "pmp_admin", "migrator": "pmp_migrator", "app": "pmp_app"}
+
+    def parameter(name: str) -> str:
+        last = name.rsplit("/", 1)[1]
+        return values.get(last) or last.removeprefix("database_").removesuffix("_secret_arn")
+
+    directory = tmp_path / "db"
+    shutil.copytree(ROOT / "db", directory)
+    monkeypatch.setattr(migrate, "_DATABASE", directory)
+    monkeypatch.setattr("ci.aws.parameter", parameter)
+    monkeypatch.setattr("ci.aws.secret", lambda name: {"username": users[name], "password": PASSWORDS[name]})
+    monkeypatch.setenv("PMP_DATABASE_CA_FILE", str(stack.authority.bundle_path))
+    stack.cluster.set_password("pmp_admin", PASSWORDS["master"])
+    stack.bouncer.set_password(PASSWORDS["app"])
+    found = Job(stack, directory)
+    found.run()
+    yield found
+    stack.cluster.psql(
+        "DELETE FROM sqitch.changes WHERE planned_at > '2029-1-1';"
+        "ALTER TABLE pmp.subject DROP COLUMN IF EXISTS added; DROP TABLE IF EXISTS pmp.added"
+    )
+
+
+@pytest.fixture
+def clients(stack: Stack) -> Iterator[Callable[[float], Callable[[], list[dict[str, object]]]]]:
+    """Start two clients for so many seconds; the result waits for them and gives their reports."""
+    running = list[subprocess.Popen[str]]()
+
+    def start(seconds: float) -> Callable[[], list[dict[str, object]]]:
+        environment = os.environ | stack.environment | {"PYTHONPATH": f"{ROOT / 'lambda'}{os.pathsep}{ROOT}"}
+        command = [sys.executable, "-m", "tests.pipeline.load", str(seconds)]
+        for _ in range(2):
+            running.append(
+                subprocess.Popen(
+                    command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+                )
+            )
+        for process in running:
+            assert process.stderr
+            assert process.stderr.readline() == "ready\n"
+        return lambda: [json.loads(process.communicate(timeout=60)[1]) for process in running]
+
+    yield start
+    for process in running:
+        process.kill()
+        process.wait()
+
+
+def test_a_migration_that_waits_for_a_lock_gives_up_and_the_api_serves_on(
+    job: Job, clients: Callable[[float], Callable[[], list[dict[str, object]]]]
+) -> None:
+    before = job.schema()
+    job.add("add_column", "ALTER TABLE pmp.subject ADD COLUMN added int;")
+    cluster = job.stack.cluster
+    reader = subprocess.Popen(
+        ["psql", "--no-psqlrc", "--quiet", f"{cluster.url('pmp_admin')}"],
+        stdin=subprocess.PIPE,
+        env=os.environ | {"PGPASSWORD": PASSWORDS["master"]},
+        text=True,
+    )
+    assert reader.stdin
+    cluster.psql("GRANT USAGE ON SCHEMA pmp TO pmp_admin; GRANT SELECT ON pmp.subject TO pmp_admin")
+    try:
+        # A report that somebody forgot: as long as it is open, nobody may alter the table.
+        reader.stdin.write("BEGIN; SELECT count(*) FROM pmp.subject;\n")
+        reader.stdin.flush()
+        while cluster.psql("SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'") == "0":
+            time.sleep(0.05)
+        reports = clients(14)
+        migration = migrate.Migration("dev")
+        begun = time.monotonic()
+        with pytest.raises(CommandError, match="lock timeout; somebody held a lock for more than 5s, nothing was"):
+            migration.deploy()
+        waited = time.monotonic() - begun
+        answers = reports()
+    finally:
+        reader.kill()
+        reader.wait()
+        cluster.psql("REVOKE ALL ON pmp.subject FROM pmp_admin; REVOKE USAGE ON SCHEMA pmp FROM pmp_admin")
+    assert 5 <= waited < 12, f"gave up after {waited:.1f} s, of which Sqitch itself takes one or two"
+    assert job.schema() == before
+    for one in answers:
+        assert one["failures"] == []
+        # Requests queue behind the migration's wait and no longer; the function's own limit is 10 s.
+        assert 1 < float(str(one["slowest"])) < 8, one
+        assert int(str(one["answers"])) > 100
+
+
+def test_a_failing_change_takes_the_whole_run_with_it(job: Job) -> None:
+    before = job.schema()
+    job.add("create_added", "CREATE TABLE pmp.added (a int);", revert="DROP TABLE pmp.added;")
+    job.add("add_column", "ALTER TABLE pmp.subject ADD COLUMN added int;", verify="SELECT 1 / 0;",
+            revert="ALTER TABLE pmp.subject DROP COLUMN added;")  # fmt: skip
+    with pytest.raises(CommandError, match="sqitch failed on dev's database"):
+        job.run()
+    assert job.schema() == before
+
+
+def test_a_second_run_changes_nothing(job: Job) -> None:
+    job.add("add_column", "ALTER TABLE pmp.subject ADD COLUMN added int;")
+    job.run()
+    after = job.schema()
+    assert "added integer" in after
+    job.run()
+    assert job.schema() == after
+    assert migrate.Migration("dev").version()[1] == "add_column"
+
+
+def test_an_edited_change_that_was_deployed_is_refused(job: Job) -> None:
+    script = job.directory / "deploy" / "create_schema.sql"
+    script.write_text(script.read_text() + "-- edited\n")
+    with pytest.raises(CommandError, match="sqitch failed on dev's database"):
+        job.run()
+
+
+def test_no_password_shows_anywhere(
+    job: Job, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands = list[list[str]]()
+    real = processes.run
+
+    def noting(command: list[str], **options: object) -> object:
+        commands.append([str(word) for word in command])
+        return real(command, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(migrate, "run", noting)
+    (job.directory / "roles.sql").write_text("ALTER ROLE no_such_role PASSWORD :'app_password';\n")
+    with pytest.raises(CommandError, match=r"psql failed on dev's database: .*no_such_role") as raised:
+        job.run()
+    shown = "".join(capfd.readouterr()) + str(raised.value) + str(commands)
+    for password in PASSWORDS.values():
+        assert password not in shown
+
+
+def test_a_server_of_another_authority_is_refused(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from local.certificates import Authority
+
+    monkeypatch.setenv("PMP_DATABASE_CA_FILE", str(Authority(tmp_path / "other").bundle_path))
+    with pytest.raises(CommandError, match=r"psql failed on dev's database: .*certificate verify failed"):
+        job.run()
