@@ -21,7 +21,7 @@ locals {
     "vpc", "vpc-endpoint", "vpc-flow-log",
   ]
   imports_buckets = "pmp-*-imports-${var.account_id}-${var.region}"
-  roles          = [for environment in var.environments : "${local.arn.iam}:role${local.iam_path}pmp-${environment}-*"]
+  roles           = [for environment in var.environments : "${local.arn.iam}:role${local.iam_path}pmp-${environment}-*"]
 
   delivery_statements = {
     state = [

@@ -56,6 +56,7 @@ locals {
 }
 
 module "vpc" {
+  #checkov:skip=CKV_TF_1:a registry module, pinned by its exact version
   source  = "terraform-aws-modules/vpc/aws"
   version = "5.21.0"
 
