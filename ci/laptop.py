@@ -57,8 +57,8 @@ class Outcome:
     transcript: list[str] = field(default_factory=list)
 
 
-def checkout(commit: str, directory: Path) -> None:
-    """Make ``directory`` a clone that stands at ``commit`` as the default branch's newest.
+def checkout(commit: str, directory: Path, source: Path = ROOT) -> None:
+    """Make ``directory`` a clone of ``source`` that stands at ``commit`` as the default branch's newest.
 
     Raises:
         CommandError: git failed, as for a commit that does not exist.
@@ -66,7 +66,7 @@ def checkout(commit: str, directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
     directory.parent.mkdir(parents=True, exist_ok=True)
     for command in (
-        ["git", "clone", "--quiet", "--no-checkout", "--shared", str(ROOT), str(directory)],
+        ["git", "clone", "--quiet", "--no-checkout", "--shared", str(source), str(directory)],
         ["git", "-C", str(directory), "checkout", "--quiet", "-B", "main", commit],
         ["git", "-C", str(directory), "remote", "set-url", "origin", _REMOTE],
     ):
@@ -199,6 +199,21 @@ def promoted(directory: Path, environment: str) -> dict[str, str]:
     return dict(json.loads(found[0].read_text())) if found else {}
 
 
+def promote(platform: Platform, directory: Path, through: str) -> Outcome:
+    """Run the pipeline of the checkout in ``directory`` up to the environment ``through``, all its gates opened.
+
+    Raises:
+        CommandError: the executor is not installed.
+    """
+    environments = ENVIRONMENTS[: ENVIRONMENTS.index(through) + 1]
+    gates = [f"{environment}:gate" for environment in environments[1:]]
+    try:
+        write_variables(directory, *variables_of(platform))
+        return execute(directory, gates, [] if through == ENVIRONMENTS[-1] else [f"{through}:unchanged"])
+    finally:
+        (directory / _VARIABLES).unlink(missing_ok=True)
+
+
 def main(
     commit: Annotated[str, typer.Option(help="what to promote")] = "HEAD",
     through: Annotated[str, typer.Option(help="last environment whose gate is opened: dev, staging or prod")] = "prod",
@@ -214,12 +229,7 @@ def main(
     say(f"platform: ready after {time.monotonic() - begun:.0f} s")
     directory = platform.instance.directory / "pipeline" / "checkout"
     checkout(commit, directory)
-    try:
-        write_variables(directory, *variables_of(platform))
-        gates = [f"{environment}:gate" for environment in environments[1:]]
-        outcome = execute(directory, gates, [] if through == ENVIRONMENTS[-1] else [f"{through}:unchanged"])
-    finally:
-        (directory / _VARIABLES).unlink(missing_ok=True)
+    outcome = promote(platform, directory, through)
     transcript = platform.instance.logs / "pipeline.log"
     transcript.write_text("\n".join(outcome.transcript) + "\n")
     say(f"transcript: {transcript}")

@@ -1,0 +1,196 @@
+"""The pipeline on a laptop platform: everything real but AWS itself. Some twenty minutes.
+
+``PMP_PIPELINE_INSTANCE`` names a platform that is there already and stays; else one is made and removed again.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from ci import http, laptop
+from ci.settings import ROOT
+from local import instance as instances
+from local.platform import Platform
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+STAMP = "2030-01-01T00:00:00Z PMP <pmp@example.com>"
+
+
+@pytest.fixture(scope="module")
+def platform() -> Iterator[Platform]:
+    """A platform to which this commit has been promoted, dev to prod."""
+    kept = os.environ.get("PMP_PIPELINE_INSTANCE")
+    os.environ["PMP_INSTANCE"] = kept or "pipeline-test"
+    found = Platform(instances.current(), Console())
+    if not kept:
+        subprocess.run([sys.executable, "-m", "ci.laptop"], cwd=ROOT, check=True)
+    os.environ["AWS_CA_BUNDLE"] = str(found.instance.ca_file)
+    yield found
+    if not kept:
+        found.down()
+
+
+def ci(
+    platform: Platform, environment: str, *arguments: str, identity: str = "gitlab", **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m ci`` as a job does, in the checkout that was promoted."""
+    process = os.environ | platform.instance.tool_environment(environment) | {"CI_COMMIT_SHA": commit(platform)}
+    process |= platform.account.credentials(identity).environment() | variables
+    command = [sys.executable, "-m", "ci", *arguments]
+    return subprocess.run(command, cwd=checkout(platform), env=process, capture_output=True, text=True, check=False)
+
+
+def checkout(platform: Platform) -> Path:
+    return platform.instance.directory / "pipeline" / "checkout"
+
+
+def commit(platform: Platform) -> str:
+    command = ["git", "-C", checkout(platform), "rev-parse", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def last_line(run: subprocess.CompletedProcess[str]) -> str:
+    return (run.stderr.strip() or run.stdout.strip()).splitlines()[-1]
+
+
+def health(platform: Platform, environment: str) -> dict[str, str]:
+    answer = http.request("GET", f"{platform.api_url(environment)}/v1/health")
+    assert answer.status == 200, answer.body
+    return dict(answer.json())
+
+
+def schema(platform: Platform, environment: str) -> str:
+    cluster = platform.environment(environment).cluster
+    columns = "SELECT table_name, column_name, data_type FROM information_schema.columns WHERE table_schema = 'pmp'"
+    return cluster.psql(
+        f"{columns} ORDER BY 1, 2; SELECT change_id, change FROM sqitch.changes ORDER BY committed_at, 2"
+    )
+
+
+def test_all_three_run_the_same_commit_the_same_zip_and_the_same_schema(platform: Platform) -> None:
+    running = [health(platform, environment) for environment in laptop.ENVIRONMENTS]
+    assert [one["environment"] for one in running] == list(laptop.ENVIRONMENTS)
+    assert {one["release"] for one in running} == {commit(platform)}
+    assert len({one["code_sha256"] for one in running}) == 1
+    schemas = [laptop.promoted(checkout(platform), environment) for environment in laptop.ENVIRONMENTS]
+    assert len({(one["tag"], one["change"]) for one in schemas}) == 1
+    assert len({schema(platform, environment) for environment in laptop.ENVIRONMENTS}) == 1
+
+
+def test_a_failing_migration_stops_the_pipeline_and_changes_nothing(platform: Platform, tmp_path: Path) -> None:
+    broken = tmp_path / "source"
+    laptop.checkout(commit(platform), broken, checkout(platform))
+    with (broken / "db" / "sqitch.plan").open("a") as plan:
+        plan.write(f"create_extra {STAMP} # Fine\nadd_broken {STAMP} # Fails\n")
+    scripts = {"create_extra": "CREATE TABLE pmp.extra (a int PRIMARY KEY);", "add_broken": "SELECT 1 / 0;"}
+    for name, script in scripts.items():
+        (broken / "db" / "deploy" / f"{name}.sql").write_text(f"BEGIN;\n{script}\nCOMMIT;\n")
+        (broken / "db" / "revert" / f"{name}.sql").write_text("BEGIN;\nDROP TABLE pmp.extra;\nCOMMIT;\n")
+        (broken / "db" / "verify" / f"{name}.sql").write_text("SELECT 1 / (true)::int;\n")
+    git = ["git", "-C", str(broken), "-c", "user.name=t", "-c", "user.email=t@example.com"]
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "--quiet", "--message", "Break the schema"], check=True)
+    running, before = health(platform, "dev"), schema(platform, "dev")
+
+    directory = tmp_path / "checkout"
+    laptop.checkout("HEAD", directory, broken)
+    outcome = laptop.promote(platform, directory, "staging")
+
+    assert outcome.status != 0
+    assert outcome.failed == ["dev:migrate"]
+    assert not [job for job in outcome.seconds if job.startswith(("dev:plan:service", "dev:apply:service", "staging"))]
+    assert any("division by zero" in line for line in outcome.transcript)
+    assert schema(platform, "dev") == before
+    assert health(platform, "dev") == running
+
+
+def test_a_plan_of_one_environment_is_refused_by_another(platform: Platform, tmp_path: Path) -> None:
+    made = ci(platform, "dev", "plan", "foundation", "--out", str(tmp_path))
+    assert made.returncode == 0, made.stderr
+
+    refused = ci(platform, "staging", "apply", "foundation", "--plan", str(tmp_path))
+    assert refused.returncode == 1
+    assert "was made for foundation (dev), this job applies foundation (staging)" in last_line(refused)
+
+    origin = json.loads((tmp_path / "origin.json").read_text())
+    (tmp_path / "origin.json").write_text(json.dumps(origin | {"environment": "staging"}))
+    refused = ci(platform, "staging", "apply", "foundation", "--plan", str(tmp_path))
+    assert refused.returncode == 1
+    assert "the plan itself is for environment dev, this job applies foundation (staging)" in last_line(refused)
+
+
+def test_the_plan_only_identity_plans_and_cannot_apply(platform: Platform, tmp_path: Path) -> None:
+    planned = ci(platform, "dev", "plan", "foundation", "--out", str(tmp_path), identity="plan")
+    assert planned.returncode == 0, planned.stderr
+    refused = ci(platform, "dev", "client", "intruder", identity="plan")
+    assert refused.returncode == 1
+    assert "AccessDenied" in last_line(refused)
+
+
+def test_a_stale_lock_names_its_holder_and_is_released(platform: Platform, tmp_path: Path) -> None:
+    s3 = platform.account.session("admin").client("s3")
+    bucket = platform.account.parameter("/pmp/bootstrap/state_bucket_name")
+    key = "foundation/dev/foundation.tfstate.tflock"
+    lock = {
+        "ID": "0b2c1f4e-0000-4000-8000-000000000001",
+        "Operation": "OperationTypeApply",
+        "Info": "",
+        "Version": "1",
+        "Who": "somebody@runner",
+        "Created": "2026-01-01T00:00:00.0Z",
+        "Path": f"{bucket}/{key[:-7]}",
+    }
+    arguments = {
+        "ServerSideEncryption": "aws:kms",
+        "SSEKMSKeyId": platform.account.parameter("/pmp/bootstrap/kms_key_arn"),
+    }
+    s3.put_object(Bucket=bucket, Key=key, Body=json.dumps(lock).encode(), **arguments)
+    held = ci(platform, "dev", "plan", "foundation", "--out", str(tmp_path))
+    assert held.returncode == 1
+    assert "Error acquiring the state lock" in last_line(held)
+    assert "python -m ci unlock foundation" in last_line(held)
+
+    young = ci(platform, "dev", "unlock", "foundation", "--older-than", "1000000000")
+    assert "its run may still be at work" in last_line(young)
+    released = ci(platform, "dev", "unlock", "foundation")
+    assert released.returncode == 0, released.stderr
+    assert "somebody@runner" in released.stdout
+    assert s3.list_objects_v2(Bucket=bucket, Prefix=key)["KeyCount"] == 0
+
+
+def test_a_change_by_hand_is_drift(platform: Platform) -> None:
+    clean = ci(platform, "dev", "drift", identity="plan")
+    assert clean.returncode == 0, clean.stderr
+    functions = platform.account.session("admin").client("lambda")
+    name = platform.account.parameter("/pmp/dev/service/function_name")
+    memory = functions.get_function_configuration(FunctionName=name)["MemorySize"]
+    functions.update_function_configuration(FunctionName=name, MemorySize=memory + 64)
+    try:
+        found = ci(platform, "dev", "drift", "service", identity="plan")
+        assert found.returncode == 1
+        assert "aws_lambda_function" in last_line(found)
+        assert "memory_size" in last_line(found)
+    finally:
+        functions.update_function_configuration(FunctionName=name, MemorySize=memory)
+
+
+def test_a_rollback_needs_a_published_zip(platform: Platform) -> None:
+    refused = ci(platform, "dev", "rollback", "0" * 64)
+    assert refused.returncode == 1
+    assert f"no zip {'0' * 64} is published; the newest are: {health(platform, 'dev')['code_sha256']}" in last_line(
+        refused
+    )
+
+
+def test_a_zip_is_written_once_and_never_over(platform: Platform) -> None:
+    build = checkout(platform) / ".gitlab-ci-local" / "artifacts" / "package" / "build"
+    again = ci(platform, "dev", "publish", PMP_BUILD_DIRECTORY=str(build))
+    assert again.returncode == 0, again.stderr
+    assert "there already, digest verified" in again.stdout
