@@ -4,7 +4,7 @@ from typing import Any
 
 from pmp.http.messages import UUID, Request, Response, cursor, position
 from pmp.http.pages import limit
-from pmp.http.problems import not_found
+from pmp.http.problems import invalid, not_found
 from pmp.http.schema import utc
 
 
@@ -57,10 +57,13 @@ def get_import_rejects(request: Request, _connection: Any) -> Response:
     return Response(302, headers={"Location": address})
 
 
-def create_export(request: Request, _connection: Any) -> Response:
+def create_export(request: Request, connection: Any) -> Response:
     """POST /v1/exports."""
     from pmp import exports
 
+    consent = request.body.get("consent")
+    if consent is not None and connection.run("SELECT pmp.get_consent(:id)", id=consent) == [[None]]:
+        raise invalid([{"pointer": "/consent", "detail": "is not in the catalogue; GET /v1/consents lists it"}])
     filters = request.body | ({"as_of": utc(request.body["as_of"])} if "as_of" in request.body else {})
     document = exports.create(filters, request.client)
     return Response(201, document, {"Location": f"/v1/exports/{document['id']}"})

@@ -1,0 +1,84 @@
+"""Imports and exports as the client sees them; what they do is tested in ``tests/integration/imports``."""
+
+import uuid
+
+import pytest
+from pmp.imports import storage
+
+from tests.support.gateway import Gateway
+from tests.support.stack import Stack
+
+
+def test_an_import_is_announced_and_followed(api: Gateway) -> None:
+    made = api.post("/v1/imports", {"format": "ndjson", "compression": "gzip", "sha256": "0" * 64})
+    assert made.status == 201, made.content
+    assert made.headers["Location"] == f"/v1/imports/{made.json['id']}"
+    assert made.json["upload"]["method"] == "PUT"
+    assert "x-amz-checksum-sha256" in made.json["upload"]["headers"]
+    followed = api.get(made.headers["Location"])
+    assert (followed.json["state"], followed.json["lines"]) == ("waiting", 0)
+    assert api.get(f"{made.headers['Location']}/rejects").status == 404
+    cancelled = api.delete(made.headers["Location"])
+    assert (cancelled.status, cancelled.json["state"]) == (200, "cancelled")
+    assert api.delete(made.headers["Location"]).json == cancelled.json
+
+
+def test_an_announcement_sent_again_is_one_import(api: Gateway) -> None:
+    key, body = uuid.uuid4().hex, {"format": "csv", "compression": "none"}
+    first, again = (api.post("/v1/imports", body, Idempotency_Key=key) for _ in range(2))
+    assert first.json == again.json
+
+
+def test_imports_page_newest_first(api: Gateway) -> None:
+    made = [api.post("/v1/imports", {"format": "csv", "compression": "none"}).json["id"] for _ in range(5)]
+    found, path = [], "/v1/imports?limit=2"
+    while path:
+        answer = api.get(path)
+        found += [job["id"] for job in answer.json["items"]]
+        path = answer.headers.get("Link", "<>")[1:].split(">")[0]
+    assert found[:5] == made[::-1]
+    assert len(set(found)) == len(found)
+
+
+def test_rejects_are_a_redirection(api: Gateway, stack: Stack) -> None:
+    job = api.post("/v1/imports", {"format": "csv", "compression": "none"}).json["id"]
+    stack.cluster.psql(f"UPDATE pmp.import_job SET rejects_key = 'rejects/{job}.ndjson' WHERE id = '{job}'")
+    answer = api.get(f"/v1/imports/{job}/rejects")
+    assert answer.status == 302
+    assert f"rejects/{job}.ndjson" in answer.headers["Location"]
+
+
+def test_an_export_begins_when_it_can_be_seen(api: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[dict[str, str], int]] = []
+
+    def invoke(task: dict[str, str]) -> None:
+        asked.append((task, Gateway().get(f"/v1/exports/{task['job']}").status))
+
+    monkeypatch.setattr(storage, "invoke_self", invoke)
+    body = {"consent": "email_notifications", "enabled": True, "as_of": "2026-01-01T00:00:00+15:59"}
+    made = api.post("/v1/exports", body, Idempotency_Key=uuid.uuid4().hex)
+    assert made.status == 201, made.content
+    assert (made.json["state"], made.json["as_of"]) == ("waiting", "2025-12-31T08:01:00.000000Z")
+    assert [task for task, _ in asked] == [{"task": "export", "job": made.json["id"]}]
+    assert api.get(made.headers["Location"]).json == made.json
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({"consent": "email_notifications"}, "/enabled"),
+        ({"enabled": True}, "/consent"),
+        ({"consent": "no_such", "enabled": True}, "/consent"),
+        ({"as_of": "now"}, "/as_of"),
+        ({"format": "csv"}, "/format"),
+    ],
+)
+def test_an_export_that_cannot_be_is_422(api: Gateway, body: dict[str, object], pointer: str) -> None:
+    answer = api.post("/v1/exports", body)
+    assert (answer.status, answer.json["errors"][0]["pointer"]) == (422, pointer)
+
+
+@pytest.mark.parametrize("path", ["/v1/imports/{}", "/v1/imports/{}/rejects", "/v1/exports/{}"])
+def test_unknown_jobs_are_404(api: Gateway, path: str) -> None:
+    assert api.get(path.format(uuid.uuid4())).status == 404
+    assert api.get(path.format("x")).status == 404
