@@ -52,7 +52,7 @@ def checkout(platform: Platform) -> Path:
 
 
 def commit(platform: Platform) -> str:
-    command = ["git", "-C", checkout(platform), "rev-parse", "HEAD"]
+    command = ["git", "-C", str(checkout(platform)), "rev-parse", "HEAD"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
@@ -68,9 +68,10 @@ def health(platform: Platform, environment: str) -> dict[str, str]:
 
 def schema(platform: Platform, environment: str) -> str:
     cluster = platform.environment(environment).cluster
-    columns = "SELECT table_name, column_name, data_type FROM information_schema.columns WHERE table_schema = 'pmp'"
     return cluster.psql(
-        f"{columns} ORDER BY 1, 2; SELECT change_id, change FROM sqitch.changes ORDER BY committed_at, 2"
+        "SELECT table_name, column_name, data_type FROM information_schema.columns"
+        " WHERE table_schema = 'pmp' ORDER BY 1, 2;"
+        "SELECT change_id, change FROM sqitch.changes ORDER BY planned_at, change"
     )
 
 
@@ -147,11 +148,13 @@ def test_a_stale_lock_names_its_holder_and_is_released(platform: Platform, tmp_p
         "Created": "2026-01-01T00:00:00.0Z",
         "Path": f"{bucket}/{key[:-7]}",
     }
-    arguments = {
-        "ServerSideEncryption": "aws:kms",
-        "SSEKMSKeyId": platform.account.parameter("/pmp/bootstrap/kms_key_arn"),
-    }
-    s3.put_object(Bucket=bucket, Key=key, Body=json.dumps(lock).encode(), **arguments)
+    s3.put_object(
+        Bucket=bucket,
+        Key=key,
+        Body=json.dumps(lock).encode(),
+        ServerSideEncryption="aws:kms",
+        SSEKMSKeyId=platform.account.parameter("/pmp/bootstrap/kms_key_arn"),
+    )
     held = ci(platform, "dev", "plan", "foundation", "--out", str(tmp_path))
     assert held.returncode == 1
     assert "Error acquiring the state lock" in last_line(held)
@@ -184,9 +187,8 @@ def test_a_change_by_hand_is_drift(platform: Platform) -> None:
 def test_a_rollback_needs_a_published_zip(platform: Platform) -> None:
     refused = ci(platform, "dev", "rollback", "0" * 64)
     assert refused.returncode == 1
-    assert f"no zip {'0' * 64} is published; the newest are: {health(platform, 'dev')['code_sha256']}" in last_line(
-        refused
-    )
+    assert f"no zip {'0' * 64} is published; the newest are: " in last_line(refused)
+    assert health(platform, "dev")["code_sha256"] in last_line(refused)
 
 
 def test_a_zip_is_written_once_and_never_over(platform: Platform) -> None:
