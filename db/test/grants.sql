@@ -1,0 +1,80 @@
+BEGIN;
+SET search_path = tap, pmp;
+SELECT * FROM no_plan();
+
+-- What pmp_app may do with each table, and that it may do nothing else.
+SELECT table_privs_are('pmp', relation, 'pmp_app', privileges, format('pmp_app on %s: exactly %s', relation, privileges))
+FROM (VALUES
+  ('source', '{SELECT}'::text[]), ('consent', '{SELECT}'), ('consent_version', '{SELECT}'), ('subject', '{SELECT}'),
+  ('event', '{SELECT}'), ('current_choice', '{SELECT}'), ('event_record', '{SELECT}'),
+  ('idempotency_key', '{SELECT,INSERT,UPDATE,DELETE}'),
+  ('upstream_cache', '{SELECT,INSERT,UPDATE}'), ('vendor', '{SELECT,INSERT,UPDATE,DELETE}'),
+  ('import_job', '{SELECT,INSERT,UPDATE}'), ('import_reject', '{SELECT,INSERT,DELETE}'),
+  ('export_job', '{SELECT,INSERT,UPDATE}')
+) AS expected (relation, privileges);
+
+-- pmp_readonly reads, and no address.
+SELECT table_privs_are('pmp', relation, 'pmp_readonly', privileges, format('pmp_readonly on %s: %s', relation, privileges))
+FROM (VALUES
+  ('source', '{SELECT}'::text[]), ('consent', '{SELECT}'), ('consent_version', '{SELECT}'), ('subject', '{}'),
+  ('event', '{SELECT}'), ('current_choice', '{SELECT}'), ('event_record', '{SELECT}'), ('idempotency_key', '{}'),
+  ('upstream_cache', '{SELECT}'), ('vendor', '{SELECT}'), ('import_job', '{SELECT}'), ('import_reject', '{SELECT}'),
+  ('export_job', '{SELECT}')
+) AS expected (relation, privileges);
+SELECT ok(has_column_privilege('pmp_readonly', 'pmp.subject', 'id', 'SELECT'));
+SELECT ok(NOT has_column_privilege('pmp_readonly', 'pmp.subject', name, 'SELECT'), 'pmp_readonly sees no ' || name)
+FROM unnest(ARRAY['email', 'email_key']) AS name;
+
+-- No table escapes the lists above.
+SELECT set_eq(
+  $$SELECT relname::text FROM pg_class WHERE relnamespace = 'pmp'::regnamespace AND relkind IN ('r', 'v', 'm', 'p', 'f')$$,
+  ARRAY['source', 'consent', 'consent_version', 'subject', 'event', 'current_choice', 'event_record', 'idempotency_key',
+    'upstream_cache', 'vendor', 'import_job', 'import_reject', 'export_job']
+);
+
+SELECT schema_privs_are('pmp', role, '{USAGE}') FROM unnest(ARRAY['pmp_app', 'pmp_readonly']) AS role;
+SELECT schema_owner_is('pmp', 'pmp_migrator');
+SELECT database_privs_are('pmp', role, '{CONNECT}') FROM unnest(ARRAY['pmp_app', 'pmp_readonly']) AS role;
+SELECT is_empty(
+  $$SELECT rolname FROM pg_roles WHERE rolname LIKE 'pmp\_%' AND (rolsuper OR rolbypassrls OR rolreplication)$$
+);
+SELECT isnt_member_of('pmp_migrator', 'pmp_app');
+
+-- Every function is closed to everybody but those it was granted to.
+SELECT is_empty(
+  $$SELECT proname FROM pg_proc WHERE pronamespace = 'pmp'::regnamespace AND has_function_privilege('public', oid, 'EXECUTE')$$,
+  'no function is open to PUBLIC'
+);
+SELECT set_eq(
+  $$SELECT proname::text FROM pg_proc
+    WHERE pronamespace = 'pmp'::regnamespace AND NOT has_function_privilege('pmp_app', oid, 'EXECUTE')$$,
+  ARRAY['refuse_change', 'source_key', 'merge_lines'],
+  'pmp_app may not call what works inside'
+);
+SELECT set_eq(
+  $$SELECT proname::text FROM pg_proc WHERE pronamespace = 'pmp'::regnamespace AND prosecdef$$,
+  ARRAY['put_consent', 'create_user', 'create_event', 'erase_user', 'merge_lines', 'import_batch'],
+  'these and no others run as their owner'
+);
+SELECT is_empty(
+  $$SELECT proname FROM pg_proc WHERE pronamespace = 'pmp'::regnamespace AND prosecdef
+    AND NOT coalesce('search_path=pmp, pg_temp' = ANY (proconfig), false)$$,
+  'each of them has a fixed search path'
+);
+
+-- And not only on paper. (The role falls back with the statement's failure.)
+SELECT throws_ok('SET LOCAL ROLE pmp_app; ' || statement, '42501', NULL, 'pmp_app: ' || statement) FROM unnest(ARRAY[
+  'UPDATE pmp.event SET enabled = enabled', 'DELETE FROM pmp.event', 'TRUNCATE pmp.event',
+  'INSERT INTO pmp.current_choice VALUES (1, 1, 1, now(), 1, true)', 'UPDATE pmp.subject SET email = NULL',
+  'DELETE FROM pmp.import_job', 'CREATE TABLE pmp.mine ()', 'DROP TABLE pmp.vendor', 'CREATE TEMPORARY TABLE mine ()',
+  'ALTER TABLE pmp.event DISABLE TRIGGER ALL'
+]) AS statement;
+SELECT throws_ok('SET LOCAL ROLE pmp_readonly; ' || statement, '42501', NULL, 'pmp_readonly: ' || statement)
+FROM unnest(ARRAY['SELECT email FROM pmp.subject', 'SELECT pmp.get_user(gen_random_uuid())']) AS statement;
+-- The owner itself cannot rewrite history.
+SELECT throws_ok('SET LOCAL ROLE pmp_migrator; ' || statement, '23001', NULL, 'owner: ' || statement) FROM unnest(ARRAY[
+  'UPDATE pmp.event SET enabled = enabled', 'DELETE FROM pmp.event', 'TRUNCATE pmp.event', 'DELETE FROM pmp.subject',
+  'TRUNCATE pmp.subject', 'UPDATE pmp.consent_version SET description = description'
+]) AS statement;
+SELECT * FROM finish();
+ROLLBACK;
