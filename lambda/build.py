@@ -48,20 +48,11 @@ VIEWER_FILES = ["swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png", "
 
 def _install(lock: Path, target: Path, *options: str) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in {"VIRTUAL_ENV", "PYTHONPATH"}}
-    command = ["uv", "pip", "install", "--quiet", "--require-hashes", "--no-compile-bytecode"]
-    command += [
-        "--python-version",
-        "3.13",
-        "--python-platform",
-        "aarch64-manylinux2014",
-        "--only-binary",
-        ":all:",
-        "--link-mode",
-        "copy",
-    ]
-    command += ["--target", str(target), "-r", str(lock), *options]
     program = Path(sys.executable).with_name("uv")
-    command[0] = str(program) if program.exists() else "uv"
+    command = [str(program) if program.exists() else "uv", "pip", "install", "--quiet", "--require-hashes"]
+    command += ["--no-compile-bytecode", "--link-mode", "copy", "--only-binary", ":all:"]
+    command += ["--python-version", "3.13", "--python-platform", "aarch64-manylinux2014"]
+    command += ["--target", str(target), "-r", str(lock), *options]
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     except FileNotFoundError:
@@ -82,7 +73,9 @@ def _packages(directory: Path) -> Iterator[tuple[str, bytes]]:
         if path.suffix in {".so", ".pyd", ".dll", ".dylib"}:
             raise SystemExit(f"{name} is compiled code, but the zip carries pure Python only: choose another package")
         if _matches(name, KEPT) or not _matches(name, LEFT_OUT):
-            yield name, path.read_bytes()
+            content = path.read_bytes()
+            # pg8000 reads its own version there; what follows the first empty line is its manual.
+            yield name, content.partition(b"\n\n")[0] + b"\n" if path.name == "METADATA" else content
 
 
 def _own(directory: Path) -> Iterator[tuple[str, bytes]]:
