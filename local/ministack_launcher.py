@@ -9,8 +9,8 @@ Nothing of the installed package is changed on disk. Five things are added in th
   of the principal's own policies that decided; empty when a resource policy did, or nothing allowed it);
 * the address of MiniStack's own Cognito keys becomes https, because with TLS on, plain HTTP is not served and every
   token would be answered with 401;
-* its state is saved while it runs, not only at a clean end: every 15 seconds when something changed, and at once by
-  ``POST /_pmp/snapshot`` (204 when it is on disk). A reboot or ``kill -9`` then loses seconds, not the platform.
+* its state is saved while it runs, not only at a clean end: every minute when something changed, and at once by
+  ``POST /_pmp/snapshot`` (204 when it is on disk). A reboot or ``kill -9`` then loses a minute, not the platform.
 
 It listens on 127.0.0.1 alone; MiniStack's own entry point would also take port 443.
 """
@@ -35,7 +35,7 @@ from ministack.services import apigateway
 from local import emulator_gaps, iam_requests
 
 SNAPSHOT_PATH = "/_pmp/snapshot"
-SNAPSHOT_INTERVAL_SECONDS = 15
+SNAPSHOT_INTERVAL_SECONDS = 60
 _GOODBYE_SECONDS = 2
 
 Scope = MutableMapping[str, Any]

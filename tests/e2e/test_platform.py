@@ -1,0 +1,261 @@
+"""One life of a laptop platform beside a running one: up, used as printed, up again, killed, up again, down.
+
+The tests of this file run in order on one instance and stop at the first that fails.
+"""
+
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+NAME = "test"
+PHASES = ["account", "foundation", "migration", "service"]
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+
+class Life:
+    """The instance, and what its first ``make up`` printed."""
+
+    def __init__(self) -> None:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "TF_", "PMP_"))}
+        self.environment = kept | {"PMP_INSTANCE": NAME}
+        self.directory = ROOT / ".pmp" / NAME
+        self.printed = ""
+        self.broken = False
+
+    def make(self, *arguments: str, expected: int = 0, **variables: str) -> str:
+        done = subprocess.run(
+            ["make", "-s", *arguments],
+            cwd=ROOT,
+            env=self.environment | variables,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            check=False,
+            timeout=1200,
+        )
+        assert (done.returncode != 0) == (expected != 0), f"{arguments}: {done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    def variables(self, identity: str) -> dict[str, str]:
+        lines = self.make("credentials", f"IDENTITY={identity}").splitlines()
+        pairs = [shlex.split(line.removeprefix("export "))[0].partition("=") for line in lines]
+        return {name: value for name, _, value in pairs}
+
+    def processes(self) -> list[psutil.Process]:
+        """Live processes of this instance: each has one of its folders in its command line or environment."""
+        folders = [str(self.directory), *map(str, self.homes())]
+        found = []
+        for process in psutil.process_iter():
+            try:
+                words = [*process.cmdline(), *process.environ().values()]
+                mine = any(folder in word for word in words for folder in folders) and process.pid != os.getpid()
+                if mine and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def homes(self) -> list[Path]:
+        """Where servers that refuse to run as root keep their files."""
+        return [path.resolve() for path in self.directory.glob("*/*/home")]
+
+    def ports(self) -> list[int]:
+        base = int((self.directory / "port_base").read_text())
+        return list(range(base, base + 20))
+
+
+@pytest.fixture(scope="module")
+def life() -> Iterator[Life]:
+    life = Life()
+    life.make("down")
+    yield life
+    life.make("down")
+
+
+@pytest.fixture(autouse=True)
+def _stop_at_the_first_failure(request: pytest.FixtureRequest, life: Life) -> Iterator[None]:
+    if life.broken:
+        pytest.skip("an earlier step failed")
+    failed = request.session.testsfailed
+    yield
+    life.broken = request.session.testsfailed > failed
+
+
+def _done(output: str) -> dict[str, str]:
+    """What each phase said it did."""
+    return {name.strip(): text for name, text in re.findall(r"^  ✓ (.{14})\s+[\d.]+ s  (.*)$", output, re.MULTILINE)}
+
+
+def _open_ports(ports: list[int]) -> list[int]:
+    found = []
+    for port in ports:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                found.append(port)
+    return found
+
+
+def _states(life: Life) -> dict[str, int]:
+    """Number of versions of every state in the bucket."""
+    script = (
+        "import boto3, json; s3 = boto3.client('s3'); "
+        "bucket = boto3.client('ssm').get_parameter(Name='/pmp/bootstrap/state_bucket_name')['Parameter']['Value']; "
+        "keys = [v['Key'] for v in s3.list_object_versions(Bucket=bucket)['Versions']]; "
+        "print(json.dumps({k: keys.count(k) for k in keys if k.endswith('.tfstate')}))"
+    )
+    environment = life.environment | life.variables("admin")
+    done = subprocess.run(
+        [ROOT / ".venv/bin/python", "-c", script], env=environment, check=True, capture_output=True, text=True
+    )
+    counts: dict[str, int] = json.loads(done.stdout)
+    return counts
+
+
+def test_up_deploys_everything_and_passes_the_smoke_test(life: Life) -> None:
+    life.printed = life.make("up")
+    done = _done(life.printed)
+    assert "passed" in done["smoke test"]
+    assert set(PHASES) <= set(done)
+    assert not [name for name in PHASES if done[name] == "unchanged"]
+
+
+def test_the_printed_commands_work_as_printed(life: Life) -> None:
+    commands = re.findall(r"^  (curl .*)$", life.printed, re.MULTILINE)
+    assert len(commands) == 3
+    answers = []
+    for command in commands:
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=ROOT, env=life.environment, capture_output=True, text=True, check=True
+        )
+        answers.append(json.loads(done.stdout))
+    assert answers[0]["status"] == "ok"
+    assert answers[1]["email"] == "ada@example.com"
+    assert answers[2]["id"] == 1
+
+
+def test_commands_for_scripts_print_their_answer_and_nothing_else(life: Life) -> None:
+    assert re.fullmatch(r"https://api\.local\.pmp\.localhost:\d+\n", life.make("url"))
+    token = life.make("token")
+    assert re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+\n", token)
+    claims = _claims(life.make("token", "SCOPE=pmp/read"))
+    assert claims["scope"] == "pmp/read"
+    assert set(_claims(token)["scope"].split()) == {"pmp/read", "pmp/write", "pmp/admin"}
+    for identity in ("admin", "gitlab", "plan"):
+        variables = life.variables(identity)
+        assert variables["AWS_ENDPOINT_URL"].startswith("https://127.0.0.1:")
+        assert {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"} <= set(variables)
+
+
+def _claims(token: str) -> dict[str, Any]:
+    import base64
+
+    part = token.split(".")[1]
+    claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    return claims
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["token", "SCOPE=pmp/everything"], "no token for the scope 'pmp/everything'"),
+        (["credentials", "IDENTITY=root"], "IDENTITY='root' is not known"),
+        (["url", "ENVIRONMENT=production"], "environment 'production' does not exist: use local, dev, staging, prod"),
+        (["url", "ENVIRONMENT=prod"], "SSM has no parameter /pmp/prod/service/api_url"),
+    ],
+)
+def test_a_wrong_word_gets_one_line(life: Life, arguments: list[str], message: str) -> None:
+    errors = [line for line in life.make(*arguments, expected=1).splitlines() if not line.startswith("make: ")]
+    assert len(errors) == 1
+    assert errors[0].startswith(f"error: {message}")
+
+
+def test_it_listens_on_loopback_alone_and_stays_under_two_gibibytes(life: Life) -> None:
+    status = life.make("status")
+    memory = re.search(r"memory: (\d+) MiB of at most 2048 MiB", status)
+    assert memory
+    assert 50 < int(memory[1]) < 2048
+    addresses = {
+        connection.laddr.ip
+        for connection in psutil.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port in life.ports()
+    }
+    assert addresses == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize("layer", ["foundation", "service"])
+def test_planned_again_nothing_changes_but_known_gaps(life: Life, layer: str) -> None:
+    done = subprocess.run(
+        [ROOT / ".venv/bin/python", "-m", "ci", "plan", layer, "--refuse-changes"],
+        cwd=ROOT,
+        env=life.environment | life.variables("gitlab"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_up_again_is_quick_and_changes_nothing(life: Life) -> None:
+    before, started = _states(life), time.monotonic()
+    done = _done(life.make("up"))
+    assert time.monotonic() - started < 60
+    assert [done[name].split(";")[0] for name in PHASES] == ["unchanged"] * len(PHASES)
+    assert _states(life) == before
+
+
+def test_after_a_crash_of_everything_up_brings_it_back(life: Life) -> None:
+    user = json.loads(_post(life, "/v1/users", {"email": "crash@example.com"}))
+    subprocess.run([ROOT / ".venv/bin/python", "-c", _SNAPSHOT], env=life.environment, cwd=ROOT, check=True)
+    for process in life.processes():
+        process.send_signal(signal.SIGKILL)
+    done = _done(life.make("up"))
+    assert "started" in done["aws"]
+    assert "started" in done["database"]
+    assert json.loads(_get(life, f"/v1/users/{user['id']}"))["email"] == "crash@example.com"
+
+
+_SNAPSHOT = (
+    "from local.aws import Account; from local.instance import current; Account(current()).save()"  # as after a minute
+)
+
+
+def _get(life: Life, path: str) -> str:
+    return _curl(life, path)
+
+
+def _post(life: Life, path: str, body: dict[str, str]) -> str:
+    return _curl(life, path, "--json", json.dumps(body))
+
+
+def _curl(life: Life, path: str, *options: str) -> str:
+    token = life.make("token").strip()
+    command = ["curl", "--silent", "--show-error", "--fail-with-body", "--cacert"]
+    command += [str(life.directory / "ca/authority.pem"), "--header", f"Authorization: Bearer {token}"]
+    url = life.make("url").strip()
+    return subprocess.run([*command, *options, url + path], check=True, capture_output=True, text=True).stdout
+
+
+def test_down_leaves_nothing(life: Life) -> None:
+    ports = life.ports()
+    assert _open_ports(ports)
+    homes = life.homes()
+    life.make("down")
+    assert life.processes() == []
+    assert _open_ports(ports) == []
+    assert not life.directory.exists()
+    assert not [path for path in homes if path.exists()]
+    assert not (ROOT / f".pmp/{NAME}.lock").exists()
+    assert "nothing was running" in life.make("down")
