@@ -97,7 +97,8 @@ locals {
         Sid    = "ReadNetwork"
         Effect = "Allow"
         Action = [
-          "ec2:DescribeAddresses", "ec2:DescribeAvailabilityZones", "ec2:DescribeFlowLogs",
+          "ec2:DescribeAddresses", "ec2:DescribeAddressesAttribute", "ec2:DescribeAvailabilityZones",
+          "ec2:DescribeFlowLogs",
           "ec2:DescribeInternetGateways", "ec2:DescribeNatGateways", "ec2:DescribeNetworkAcls",
           "ec2:DescribeNetworkInterfaces", "ec2:DescribePrefixLists", "ec2:DescribeRouteTables",
           "ec2:DescribeSecurityGroupRules", "ec2:DescribeSecurityGroups", "ec2:DescribeSubnets",
@@ -108,8 +109,8 @@ locals {
       {
         Sid      = "ReadAttributes"
         Effect   = "Allow"
-        Action   = ["ec2:DescribeAddressesAttribute", "ec2:DescribeVpcAttribute"]
-        Resource = [for kind in ["elastic-ip", "vpc"] : "${local.arn.prefix.ec2}:${kind}/*"]
+        Action   = ["ec2:DescribeVpcAttribute"]
+        Resource = "${local.arn.prefix.ec2}:vpc/*"
       },
       {
         Sid    = "BuildNetwork"
