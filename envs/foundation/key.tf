@@ -32,6 +32,19 @@ resource "aws_kms_key" "this" {
         Resource  = "*"
         Condition = { StringEquals = { "aws:SourceAccount" = local.account_id } }
       },
+      {
+        # As the policy of AWS's own key for disks: an autoscaling group starts instances as AWS's role, which IAM policies
+        # of this account do not reach, and which does not exist before the first group does.
+        Sid       = "DisksOfThisAccount"
+        Effect    = "Allow"
+        Principal = { AWS = "*" }
+        Action    = ["kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"]
+        Resource  = "*"
+        Condition = { StringEquals = {
+          "kms:CallerAccount" = local.account_id
+          "kms:ViaService"    = "ec2.${local.region}.amazonaws.com"
+        } }
+      },
     ]
   })
 }

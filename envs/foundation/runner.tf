@@ -1,0 +1,14 @@
+# Runs the environment's migration jobs next to its database.
+module "runner" {
+  count  = var.foundation.runner.enable ? 1 : 0
+  source = "../../modules/runner"
+
+  name                     = local.name
+  environment              = var.environment
+  gitlab_url               = var.foundation.runner.gitlab_url
+  instance_type            = var.foundation.runner.instance_type
+  subnet_ids               = module.network.private_subnet_ids
+  security_group_id        = module.network.security_group_id_by_role["runner"]
+  kms_key_arn              = aws_kms_key.this.arn
+  permissions_boundary_arn = local.permissions_boundary_arn
+}

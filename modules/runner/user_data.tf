@@ -1,0 +1,31 @@
+# cloud-init writes three files and runs the setup. Nothing secret is in it: whoever may describe the instance reads it.
+locals {
+  token_parameter_name = "/pmp/${var.environment}/runner/token"
+  tags                 = ["pmp-${var.environment}", "pmp-migration"]
+
+  user_data = "#cloud-config\n${yamlencode({
+    package_update  = false
+    package_upgrade = false
+    write_files = [
+      {
+        path        = "/etc/pmp/runner.env"
+        owner       = "root:root"
+        permissions = "0644"
+        content = join("\n", [
+          "PMP_RUNNER_NAME=${var.name}",
+          "PMP_GITLAB_URL=${var.gitlab_url}",
+          "PMP_TOKEN_PARAMETER=${local.token_parameter_name}",
+          "AWS_REGION=${local.region}",
+          "",
+        ])
+      },
+      {
+        path        = "/usr/local/sbin/pmp-runner-setup"
+        owner       = "root:root"
+        permissions = "0755"
+        content     = file("${path.module}/setup.sh")
+      },
+    ]
+    runcmd = [["/usr/local/sbin/pmp-runner-setup"]]
+  })}"
+}

@@ -1,0 +1,114 @@
+"""What the runner is given to do at boot: cloud-init's schema, shellcheck, and what protects the token."""
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.tree import ROOT, registry
+
+# With these a plan asks AWS for nothing.
+_PROVIDER = """\
+provider "aws" {
+  region                      = "eu-west-1"
+  skip_credentials_validation = true
+  skip_metadata_api_check     = true
+  skip_requesting_account_id  = true
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="pmp-runner-") as name:
+        yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def user_data(folder: Path) -> str:
+    """The user data of the example, as Terraform renders it."""
+    with registry() as environment:
+        shutil.copytree(ROOT / "modules/runner", folder / "modules/runner")
+        # The account's number is the one thing that the plan would ask AWS for.
+        main = folder / "modules/runner/main.tf"
+        text = main.read_text().replace('data "aws_caller_identity" "this" {}', "")
+        main.write_text(text.replace("data.aws_caller_identity.this.account_id", '"123456789012"'))
+        example = folder / "modules/runner/examples/dev"
+        (example / "provider.tf").write_text(_PROVIDER)
+        output = ""
+        for command in (["init", "-input=false"], ["plan", "-input=false", "-out=plan"], ["show", "-json", "plan"]):
+            done = subprocess.run(
+                ["terraform", f"-chdir={example}", *command],
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+            output = done.stdout
+    return str(json.loads(output)["planned_values"]["outputs"]["user_data"]["value"])
+
+
+@pytest.fixture(scope="module")
+def config(user_data: str) -> dict[str, Any]:
+    return dict(yaml.safe_load(user_data))
+
+
+@pytest.mark.skipif(not shutil.which("cloud-init"), reason="not installed: cloud-init (Debian package)")
+def test_cloud_init_accepts_the_user_data(folder: Path, user_data: str) -> None:
+    def check(text: str) -> subprocess.CompletedProcess[str]:
+        file = folder / "user-data"
+        file.write_text(text)
+        return subprocess.run(
+            ["cloud-init", "schema", "--config-file", str(file)], capture_output=True, text=True, check=False
+        )
+
+    done = check(user_data)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert check(user_data + "runcmds: [true]\nwrite_files: 1\n").returncode != 0, "the schema refuses nothing"
+
+
+@pytest.mark.skipif(not shutil.which("shellcheck"), reason="not installed: shellcheck (Debian package)")
+def test_shellcheck_finds_nothing_in_what_is_run(folder: Path, config: dict[str, Any]) -> None:
+    scripts = [file for file in config["write_files"] if file["content"].startswith("#!")]
+    assert [[file["path"]] for file in scripts] == config["runcmd"], "what is run is what is written"
+    for script in scripts:
+        file = folder / Path(script["path"]).name
+        file.write_text(script["content"])
+        done = subprocess.run(
+            ["shellcheck", "--enable=all", "--exclude=SC2250,SC2292,SC2310", str(file)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
+
+
+def test_the_settings_are_shell_assignments(folder: Path, config: dict[str, Any]) -> None:
+    settings = next(file for file in config["write_files"] if file["path"] == "/etc/pmp/runner.env")
+    file = folder / "runner.env"
+    file.write_text(settings["content"])
+    shown = subprocess.run(
+        ["bash", "-uec", f". {file}; echo $PMP_RUNNER_NAME $PMP_GITLAB_URL $PMP_TOKEN_PARAMETER $AWS_REGION"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": os.environ["PATH"]},
+    ).stdout
+    assert shown == "pmp-dev https://gitlab.com /pmp/dev/runner/token eu-west-1\n"
+
+
+def test_the_token_is_kept_to_root_and_jobs_from_the_metadata_service(config: dict[str, Any]) -> None:
+    script = next(file["content"] for file in config["write_files"] if file["path"].endswith("pmp-runner-setup"))
+    before, _, after = script.partition("config.toml")
+    assert "\numask 077\n" in before, "jobs could read the runner's token"
+    assert before.index("systemctl restart nftables") < before.index("aws ssm get-parameter")
+    assert 'meta skuid "gitlab-runner" ip daddr 169.254.169.254 reject' in before
+    assert after.index("gitlab-runner verify") < after.index("systemctl enable --now gitlab-runner")
