@@ -89,12 +89,11 @@ def keep_instance_settings() -> None:
             return
         settings = instance.setdefault("Settings", {})
         settings.update({name: value for name in _INSTANCE_SETTINGS if (value := rds._p(parameters, name))})
-        logs = settings.setdefault(_LOG_EXPORTS, [])
         change = "CloudwatchLogsExportConfiguration"
-        for name in ("EnableCloudwatchLogsExports", f"{change}.EnableLogTypes"):
-            logs += [log for log in rds._parse_member_list(parameters, name) if log not in logs]
-        for log in rds._parse_member_list(parameters, f"{change}.DisableLogTypes"):
-            logs.remove(log)
+        names = ("EnableCloudwatchLogsExports", f"{change}.EnableLogTypes")
+        added = {log for name in names for log in rds._parse_member_list(parameters, name)}
+        removed = set(rds._parse_member_list(parameters, f"{change}.DisableLogTypes"))
+        settings[_LOG_EXPORTS] = sorted(({*settings.get(_LOG_EXPORTS, [])} | added) - removed)
 
     def create_with_settings(parameters: Parameters) -> Any:
         answer = create(parameters)

@@ -4,6 +4,7 @@ An inventory has the number of resources by type and, of the resources that matt
 """
 
 import argparse
+import itertools
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -107,13 +108,15 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", required=True, help="replace the files")
     parser.add_argument("layers", nargs="*", default=LAYERS, help="layers to write (default: all)")
     layers = parser.parse_args().layers
-    with tempfile.TemporaryDirectory(prefix="pmp-inventory-") as name:
-        with emulated_account(Path(name)) as account, planner(account) as plans:
-            for layer in layers:
-                for environment in ENVIRONMENTS:
-                    plan = plans.plan(layer, environment)
-                    path(layer, environment).write_text(text(plan))
-                    print(f"{path(layer, environment).name}: {len(plan.resources)} resources", flush=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="pmp-inventory-") as name,
+        emulated_account(Path(name)) as account,
+        planner(account) as plans,
+    ):
+        for layer, environment in itertools.product(layers, ENVIRONMENTS):
+            plan = plans.plan(layer, environment)
+            path(layer, environment).write_text(text(plan))
+            print(f"{path(layer, environment).name}: {len(plan.resources)} resources", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Plan PMP's layers for every environment on an empty emulated AWS account, and read the plans.
 
-Plans are made in a copy of the tree with local state, so no backend, no credentials and no running platform are touched.
+Plans are made in a copy of the tree with local state: no backend, no credentials, no running platform is touched.
 """
 
 import contextlib

@@ -1,7 +1,9 @@
 locals {
   private_table_count = var.single_nat_gateway ? 1 : var.one_nat_gateway_per_az ? length(var.azs) : length(var.private_subnets)
-  nat_count           = var.enable_nat_gateway ? local.private_table_count : 0
-  zone_suffixes       = var.single_nat_gateway ? [""] : [for zone in var.azs : "-${zone}"]
+  # The real module has a table per zone wherever each zone has a gateway, although no route of a database leads there.
+  database_table_count = var.single_nat_gateway ? min(1, length(var.database_subnets)) : length(var.database_subnets)
+  nat_count            = var.enable_nat_gateway ? local.private_table_count : 0
+  zone_suffixes        = var.single_nat_gateway ? [""] : [for zone in var.azs : "-${zone}"]
 }
 
 resource "aws_vpc" "this" {
@@ -153,11 +155,11 @@ resource "aws_db_subnet_group" "database" {
 }
 
 resource "aws_route_table" "database" {
-  count = var.create_database_subnet_route_table && length(var.database_subnets) > 0 ? 1 : 0
+  count = var.create_database_subnet_route_table ? local.database_table_count : 0
 
   vpc_id = aws_vpc.this.id
 
-  tags = { Name = "${var.name}-db" }
+  tags = { Name = "${var.name}-db${local.zone_suffixes[count.index]}" }
 }
 
 resource "aws_route_table_association" "database" {
@@ -166,7 +168,7 @@ resource "aws_route_table_association" "database" {
   subnet_id = aws_subnet.database[count.index].id
   route_table_id = element(
     coalescelist(aws_route_table.database[*].id, aws_route_table.private[*].id),
-    var.create_database_subnet_route_table || var.single_nat_gateway ? 0 : count.index,
+    var.single_nat_gateway ? 0 : count.index,
   )
 }
 

@@ -1,0 +1,1 @@
+"""PMP's stand-ins for registry modules against the real ones."""
