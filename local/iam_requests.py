@@ -218,6 +218,8 @@ def install() -> None:
             keys.update(ec2_keys(parameters))
         elif service == "kms":
             keys.update(kms_keys(_json(body)))
+        elif service == "cognito-idp" and isinstance(tags := _json(body).get("UserPoolTags"), dict):
+            keys.update({f"aws:RequestTag/{name}": value for name, value in tags.items()})
         return keys
 
     def complete_s3_keys(action: str, parameters: Any, path: str = "", headers: Any = None) -> dict[str, Any]:

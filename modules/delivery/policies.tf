@@ -147,10 +147,10 @@ locals {
           "logs:DescribeMetricFilters", "logs:ListTagsForResource", "logs:PutMetricFilter", "logs:PutRetentionPolicy",
           "logs:TagResource", "logs:UntagResource",
         ]
-        Resource = flatten([
-          for place in ["apigateway", "lambda", "rds/instance", "rds/proxy", "vpc"] :
-          "${local.arn.prefix.logs}:log-group:/aws/${place}/pmp-*"
-        ])
+        Resource = [
+          for place in ["aws/apigateway", "aws/lambda", "aws/rds/instance", "aws/rds/proxy", "pmp"] :
+          "${local.arn.prefix.logs}:log-group:/${place}/pmp-*"
+        ]
       },
     ]
 
