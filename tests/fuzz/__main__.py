@@ -1,7 +1,8 @@
 """Thousands of generated requests against the API: no 5xx, no undocumented status or header, no violated schema.
 
     python -m tests.fuzz                                     against the function on a throwaway PostgreSQL
-    python -m tests.fuzz --url "$(make -s url)" --token "$(make -s token)"     against a running platform
+    python -m tests.fuzz --url "$(make -s url)" --token "$(make -s token)" --certificates .pmp/local/ca/authority.pem
+                                                             against a running platform, forged tokens first
 
 Schemathesis lives in an environment of its own, made from ``tests/fuzz/requirements.lock`` on first use.
 """
@@ -17,6 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import tests.fuzz.loopback  # noqa: F401 - for its effect
+from tests.fuzz.tokens import accepted
 from tests.support.gateway import token
 from tests.support.stack import ROOT, free_port
 
@@ -90,7 +93,8 @@ def fuzz(url: str, bearer: str, *, cases: int, operations: str | None, bundle: s
         command += ["--include-path-regex", operations]
     if bundle:
         command += ["--tls-verify", bundle]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, cwd=ENVIRONMENT)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "SCHEMATHESIS_HOOKS": "loopback"}
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, cwd=ENVIRONMENT, env=environment)
     print(done.stdout)
     found = re.search(r"(\d[\d,]*) generated", done.stdout)
     generated = int(found[1].replace(",", "")) if found else 0
@@ -110,6 +114,10 @@ def main() -> None:
     if arguments.url:
         if not arguments.token:
             parser.error('--url needs --token "$(make -s token)"')
+        wrong = accepted(arguments.url.rstrip("/"), arguments.token, arguments.certificates)
+        print("\n".join(wrong) if wrong else "every forged token was refused, and nothing was written with it")
+        if wrong:
+            raise SystemExit(1)
         raise SystemExit(fuzz(arguments.url.rstrip("/"), arguments.token, **chosen))
     # Nothing there could answer the function's call to itself.
     chosen["operations"] = arguments.operations or "^(?!/v1/exports$)"

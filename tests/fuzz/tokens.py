@@ -1,0 +1,71 @@
+"""Tokens that nobody issued, against a running platform: each is refused with a 4xx, and nothing is written."""
+
+import base64
+import hashlib
+import hmac
+import json
+import ssl
+import time
+import urllib.error
+import urllib.request
+import uuid
+from typing import Any
+
+
+def _part(document: Any) -> str:
+    return base64.urlsafe_b64encode(json.dumps(document).encode()).decode().rstrip("=")
+
+
+def _decode(part: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    return document
+
+
+def forged(genuine: str) -> dict[str, str]:
+    """Tokens made from a genuine one without the issuer's key, by what is wrong with them."""
+    first, second, signature = genuine.split(".")
+    header, claims = _decode(first), _decode(second)
+    widened = _part(claims | {"scope": "pmp/read pmp/write pmp/admin pmp/everything"})
+    confused = f"{_part(header | {'alg': 'HS256'})}.{second}"
+    mac = hmac.digest(b"", confused.encode(), hashlib.sha256)
+    return {
+        "none at all": "",
+        "no JWT": "x",
+        "empty parts": "..",
+        "alg none": f"{_part({'alg': 'none', 'typ': 'JWT'})}.{second}.",
+        "alg None": f"{_part({'alg': 'None', 'typ': 'JWT'})}.{second}.",
+        "HS256 instead of RS256": f"{confused}.{base64.urlsafe_b64encode(mac).decode().rstrip('=')}",
+        "more scopes, old signature": f"{first}.{widened}.{signature}",
+        "another audience, old signature": f"{first}.{_part(claims | {'client_id': 'x', 'aud': 'x'})}.{signature}",
+        "another issuer, old signature": f"{first}.{_part(claims | {'iss': 'https://example.com'})}.{signature}",
+        "expired, old signature": f"{first}.{_part(claims | {'exp': int(time.time()) - 1})}.{signature}",
+        "another key's signature": f"{first}.{second}.{base64.urlsafe_b64encode(bytes(256)).decode()}",
+        "unknown key": f"{_part(header | {'kid': 'unknown'})}.{second}.{signature}",
+        "signature cut off": f"{first}.{second}",
+    }
+
+
+def accepted(url: str, genuine: str, bundle: str | None) -> list[str]:
+    """What is wrong with the tokens that were not refused, or that something was written with."""
+    context = ssl.create_default_context(cafile=bundle) if url.startswith("https") else None
+
+    def ask(method: str, path: str, bearer: str, document: Any = None) -> tuple[int, bytes]:
+        request = urllib.request.Request(f"{url}{path}", method=method)
+        request.add_header("Authorization", f"Bearer {bearer}")
+        if document is not None:
+            request.data = json.dumps(document).encode()
+            request.add_header("Content-Type", "application/json")
+        try:
+            with urllib.request.urlopen(request, timeout=30, context=context) as response:
+                return response.status, response.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+
+    wrong = []
+    for name, bearer in forged(genuine).items():
+        address = f"{uuid.uuid4().hex}@example.com"
+        status, _ = ask("POST", "/v1/users", bearer, {"email": address})
+        _, found = ask("GET", f"/v1/users?email={address}", genuine)
+        if status not in {401, 403} or json.loads(found).get("items") != []:
+            wrong.append(f"{name}: status {status}, then found {found.decode()}")
+    return wrong
