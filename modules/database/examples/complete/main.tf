@@ -1,0 +1,19 @@
+# A small instance with its proxy. envs/foundation takes the passwords from an ephemeral resource.
+module "database" {
+  source = "../../"
+
+  name                       = "pmp-dev"
+  environment                = "dev"
+  instance_class             = "db.t4g.small"
+  storage_gib                = { initial = 20, max = 50 }
+  enable_multi_az            = false
+  enable_protection          = false
+  backup_retention_days      = 3
+  proxy                      = { max_connections_percent = 90 }
+  password_by_role           = var.password_by_role
+  database_subnet_group_name = "pmp-dev"
+  proxy_subnet_ids           = ["subnet-11111111111111111", "subnet-22222222222222222"]
+  security_group_id_by_role  = { database = "sg-11111111111111111", proxy = "sg-22222222222222222" }
+  kms_key_arn                = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-4333-8444-555555555555"
+  permissions_boundary_arn   = "arn:aws:iam::123456789012:policy/pmp/pmp-boundary"
+}
