@@ -2,9 +2,19 @@
 # What every job does first; sourced, so that the variables stay.
 set -eu
 
-# The image carries the tools of requirements.lock; a laptop says where its own are.
+# The image carries the tools of requirements.lock, and a laptop says where its own are. The migration runner is a bare
+# shell inside the network: it installs the few that `python -m ci` needs, once per lock file.
+tools="${PMP_TOOLS:-/opt/pmp}"
+if [ ! -d "$tools/bin" ]; then
+  tools="$HOME/.cache/pmp/$(sha256sum ci/requirements.lock | cut -c1-16)"
+  if [ ! -e "$tools/complete" ]; then
+    python3 -m venv --clear "$tools"
+    "$tools/bin/pip" install --quiet --disable-pip-version-check --require-hashes --requirement ci/requirements.lock
+    touch "$tools/complete"
+  fi
+fi
 if [ ! -e .venv ]; then
-  ln -s "${PMP_TOOLS:-/opt/pmp}" .venv
+  ln -s "$tools" .venv
 fi
 export PATH="$PWD/.venv/bin:$PATH"
 

@@ -55,7 +55,6 @@ def pipeline(tmp_path: Path, gates: list[str], *, fail: str = "", jobs: tuple[st
     (checkout / "ci").mkdir(parents=True)
     shutil.copy(ROOT / ".gitlab-ci.yml", checkout)
     shutil.copy(ROOT / "ci" / "job.sh", checkout / "ci")
-    (checkout / "Makefile").write_text("migrations:\n\t@true\n")
     git = ["git", "-C", str(checkout), "-c", "user.name=t", "-c", "user.email=t@example.com"]
     for command in (
         ["init", "--quiet", "--initial-branch", "main"],
