@@ -26,6 +26,7 @@ _NAMED: dict[str, tuple[tuple[str, str], ...]] = {
         for name in ("AutoScalingGroupName", "Tags.member.1.ResourceId")
     ),
     "kms": (("AliasName", "arn:aws:kms:${Region}:${Account}:{}"),),
+    "lambda": (("FunctionName", "arn:aws:lambda:${Region}:${Account}:function:{}"),),
     "monitoring": (
         ("ResourceARN", "{}"),
         ("AlarmName", "arn:aws:cloudwatch:${Region}:${Account}:alarm:{}"),
