@@ -1,0 +1,56 @@
+"""Settings of the service layer that cannot be are refused at plan, by a sentence that says what to change."""
+
+import pytest
+
+from tests.infra.planning import Planner
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("environment", "changes", "sentence"),
+    [
+        (
+            "dev",
+            {"reserved_concurrency = 20": "reserved_concurrency = 5000"},
+            "would exhaust the database's connections",
+        ),
+        (
+            "prod",
+            {"{ retention_days = 30 }": "{ enable_force_destroy = true }"},
+            "service.function.imports.enable_force_destroy must be false in prod",
+        ),
+        (
+            "dev",
+            {'environment = "dev"': 'environment = "prod"'},
+            "environment is prod, but the workspace is dev: select the workspace prod or take envs/dev.tfvars.",
+        ),
+        (
+            "dev",
+            {'environment = "dev"': 'environment = "test"'},
+            "environment must be dev, staging, prod or local, not test.",
+        ),
+        (
+            "dev",
+            {'subdomain = "api.dev"': 'subdomain = "api.dev."'},
+            "service.api.subdomain must be the part of the API's domain before the hosted zone's name",
+        ),
+        (
+            "dev",
+            {'"POST /v1/exports"': '"POST /v1/export"'},
+            "throttling.by_route names routes that the OpenAPI document does not have: POST /v1/export.",
+        ),
+        (
+            "dev",
+            {"memory_mb            = 1024": "memory_mb = 64"},
+            "memory_mb must be a whole number from 256 to 3,008.",
+        ),
+        (
+            "dev",
+            {'subdomain = "api.dev"': 'subdomain = "api.dev"\n cors = { allow_origins = ["*"] }'},
+            "cors.allow_origins must be https origins without a path or wildcard",
+        ),
+    ],
+)
+def test_refused(plans: Planner, environment: str, changes: dict[str, str], sentence: str) -> None:
+    assert sentence in plans.refusal("service", environment, changes)
