@@ -102,7 +102,7 @@ $$;
 COMMENT ON FUNCTION pmp.merge_lines IS 'Add lines as events and project them: {"accepted", "unknown": [line], "erased": [line]}.';
 
 CREATE FUNCTION pmp.import_batch(
-  job_id uuid, owner uuid, seconds integer, up_to_line bigint, up_to_position bigint, up_to_byte bigint,
+  job_id uuid, owner uuid, seconds integer, from_position bigint, up_to_line bigint, up_to_position bigint, up_to_byte bigint,
   line_numbers bigint[], event_ids uuid[], user_ids uuid[], emails text[], instants timestamptz[],
   versions text[], choices text[], has_repeats boolean,
   bad_lines bigint[], bad_codes text[], bad_pointers text[], bad_details text[]
@@ -123,6 +123,9 @@ BEGIN
   IF job.position >= up_to_position THEN
     -- The answer to its first commit was lost on the way, and the worker asks again.
     RETURN jsonb_build_object('state', 'running', 'lines', job.lines);
+  ELSIF job.position <> from_position THEN
+    -- This server has not what it once committed: it was restored, or took over from one that was ahead.
+    RETURN '{"state": "behind"}';
   END IF;
 
   IF cardinality(line_numbers) > 0 THEN

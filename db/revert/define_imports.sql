@@ -1,7 +1,7 @@
 -- Revert pmp:define_imports from pg
 BEGIN;
 DROP FUNCTION pmp.import_batch(
-  uuid, uuid, integer, bigint, bigint, bigint, bigint[], uuid[], uuid[], text[], timestamptz[], text[], text[], boolean,
+  uuid, uuid, integer, bigint, bigint, bigint, bigint, bigint[], uuid[], uuid[], text[], timestamptz[], text[], text[], boolean,
   bigint[], text[], text[], text[]
 );
 DROP FUNCTION pmp.merge_lines(

@@ -10,7 +10,7 @@ $$;
 -- Two lines of one new person, the older one last; a third line of nobody; a fourth that was bad from the start.
 CREATE FUNCTION pg_temp.merge(owner integer, up_to integer) RETURNS text LANGUAGE sql AS $$
   SELECT pmp.import_batch(
-    '00000000-0000-4000-8000-000000000001', ('00000000-0000-4000-8000-00000000000' || owner)::uuid, 60, 4, up_to, up_to,
+    '00000000-0000-4000-8000-000000000001', ('00000000-0000-4000-8000-00000000000' || owner)::uuid, 60, up_to - 400, 4, up_to, up_to,
     '{1,2,3}',
     '{10000000-0000-4000-8000-000000000001,10000000-0000-4000-8000-000000000002,10000000-0000-4000-8000-000000000003}',
     '{NULL,NULL,20000000-0000-4000-8000-000000000001}', '{Verify@example.invalid,verify@EXAMPLE.invalid,NULL}',
@@ -26,6 +26,7 @@ SELECT 1 / ((lines, accepted, skipped, rejected) = (4, 2, 0, 2))::int FROM pmp.i
 SELECT 1 / (pg_temp.merge(1, 400) = 'running')::int;
 SELECT 1 / (lines = 4)::int FROM pmp.import_job WHERE object_key = 'verify';
 SELECT 1 / enabled::int FROM pmp.current_choice JOIN pmp.subject USING (subject_key) WHERE email_key = 'verify@example.invalid';
+SELECT 1 / (pg_temp.merge(1, 1200) = 'behind')::int;
 -- The same lines further on are two duplicates and the same rejects.
 DELETE FROM pmp.import_reject WHERE import_id = '00000000-0000-4000-8000-000000000001';
 SELECT 1 / (pg_temp.merge(1, 800) = 'running')::int;

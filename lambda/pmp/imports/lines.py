@@ -52,7 +52,8 @@ class Batch:
     """Consecutive lines, taken apart into columns as the database wants them.
 
     Attributes:
-        first_line, last_line: numbers within the object.
+        from_position: offset in the text before the first line.
+        last_line: its number within the object.
         up_to_position: offset in the text behind the last line.
         up_to_byte: the same in the object as it lies in S3, roughly where it is compressed.
     """
@@ -65,6 +66,7 @@ class Batch:
     versions: list[str] = field(default_factory=list)
     choices: list[str] = field(default_factory=list)
     bad: list[tuple[int, LineError]] = field(default_factory=list)
+    from_position: int = 0
     last_line: int = 0
     up_to_position: int = 0
     up_to_byte: int = 0

@@ -55,7 +55,7 @@ def pinned(version: str) -> dict[str, str]:
     return {"IfMatch": version.removeprefix("etag:")} if version.startswith("etag:") else {"VersionId": version}
 
 
-def read(  # noqa: C901 - each branch is one way in which S3 fails
+def read(
     bucket: str, key: str, version: str, *, start: int = 0, describe: Callable[[dict[str, Any]], None] | None = None
 ) -> Iterator[bytes]:
     """The bytes of an object from ``start`` on, in chunks of at most 1 MiB.

@@ -35,6 +35,10 @@ class StoppedError(Exception):
     """Somebody cancelled the job, or another worker has it."""
 
 
+class BehindError(Exception):
+    """The database stands before what it had already confirmed: begin again from its position."""
+
+
 class FailedError(Exception):
     """The job cannot succeed; the message is for people."""
 
@@ -262,8 +266,7 @@ class _Worker:
     def _batches(self, source: Iterator[bytes], count: text.Count) -> Iterator[Batch]:
         number, position = self._row["line"], self._row["position"]
         parser: Parser | None = None
-        batch = Batch()
-        started = position
+        batch = Batch(from_position=position)
         for block in text.blocks(source, start=position):
             lines = block.lines
             if parser is None:
@@ -280,9 +283,9 @@ class _Worker:
                 number += 1
                 parser.add(batch, number, line)
             batch.last_line, batch.up_to_position, batch.up_to_byte = number, block.end, count.bytes_read
-            if batch.is_full or block.end - started > LONGEST_BATCH_BYTES:
+            if batch.is_full or block.end - batch.from_position > LONGEST_BATCH_BYTES:
                 yield batch
-                batch, started = Batch(), block.end
+                batch = Batch(from_position=block.end)
         if batch.up_to_position:
             batch.up_to_byte = self._row["bytes_total"]
             yield batch
@@ -316,6 +319,7 @@ class _Worker:
             "job": self.job,
             "owner": self._owner,
             "seconds": LEASE_SECONDS,
+            "start": batch.from_position,
             "line": batch.last_line,
             "position": batch.up_to_position,
             "byte": batch.up_to_byte,
@@ -348,6 +352,10 @@ class _Worker:
                     "lines that are imported already are skipped"
                 ) from error
             raise
+        if answer["state"] == "behind":
+            raise BehindError(
+                f"import {self.job}: the database has lost batches that it had committed; going on from its position"
+            )
         if answer["state"] != "running":
             raise StoppedError
         self.last_line = batch.last_line
@@ -385,7 +393,7 @@ class _Worker:
 
 _MERGE = """
 SELECT pmp.import_batch(
-  :job, :owner, :seconds, :line, :position, :byte,
+  :job, :owner, :seconds, :start, :line, :position, :byte,
   CAST(:lines AS bigint[]), CAST(:ids AS uuid[]), CAST(:users AS uuid[]), CAST(:emails AS text[]),
   CAST(:instants AS timestamptz[]), CAST(:versions AS text[]), CAST(:choices AS text[]), :repeats,
   CAST(:bad AS bigint[]), CAST(:codes AS text[]), CAST(:pointers AS text[]), CAST(:details AS text[])

@@ -28,7 +28,8 @@ class Context:
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[stacks.Stack]:
-    with stacks.stack() as running:
+    # A killed server must keep what it had committed, as RDS does; the machine itself is never cut off.
+    with stacks.stack(settings={"synchronous_commit": "on", "full_page_writes": "on"}) as running:
         yield running
 
 

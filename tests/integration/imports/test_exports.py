@@ -42,9 +42,7 @@ def test_an_export_holds_everybody_or_those_of_one_choice_as_of_an_instant(
     time.sleep(0.01)
     after = stack.cluster.psql("SELECT pmp.instant(clock_timestamp())")
     late = event("export-0@example.com", enabled=False, occurred_at=after)
-    imports.handle_notification(
-        store.put("imports/export-2.ndjson", ndjson([late])), Context()
-    )
+    imports.handle_notification(store.put("imports/export-2.ndjson", ndjson([late])), Context())
     stack.cluster.psql(
         "SELECT pmp.erase_user((SELECT id FROM pmp.subject WHERE email = 'export-19@example.com'), 'tester')"
     )

@@ -1,0 +1,354 @@
+"""Whatever breaks during an import: no event is lost, none is doubled, and the job says what happened.
+
+``PMP_FAULT_ROUNDS`` repeats the faults that strike at random points (20 in ``make test-import-faults``).
+"""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.imports import object_store
+from tests.integration.imports.conftest import (
+    Context,
+    assert_projection_equals_replay,
+    counts,
+    event,
+    generated,
+    job_of,
+    ndjson,
+    zipped,
+)
+from tests.integration.imports.object_store import Fault, ObjectStore
+from tests.support.stack import Stack
+
+ROUNDS = int(os.environ.get("PMP_FAULT_ROUNDS", "4"))
+ROOT = Path(__file__).parents[3]
+
+
+def imported(stack: Stack, store: ObjectStore, key: str, body: bytes) -> dict[str, Any]:
+    from pmp import imports
+
+    imports.handle_notification(store.put(key, body), Context())
+    return job_of(stack, key)
+
+
+def started(notice: dict[str, object], lease_seconds: int = 0) -> "subprocess.Popen[bytes]":
+    """A worker in a process of its own, batches small, the lease so short that the next one need not wait."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.integration.imports.worker_process", "200", str(lease_seconds)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'lambda'}"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    assert process.stdin is not None
+    process.stdin.write(json.dumps(notice).encode())
+    process.stdin.close()
+    process.stdin = None
+    return process
+
+
+def progressed(stack: Stack, key: str, process: "subprocess.Popen[bytes]", lines: int) -> bool:
+    """Wait until the job has dealt with so many lines, or the worker has ended."""
+    query = f"SELECT coalesce(max(lines), 0) FROM pmp.import_job WHERE object_key = '{key}'"
+    while process.poll() is None:
+        if int(stack.cluster.psql(query)) >= lines:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def finished(stack: Stack, key: str, notice: dict[str, object]) -> dict[str, Any]:
+    """Let workers go on until the job has ended, as Lambda and the housekeeping do."""
+    for _ in range(10):
+        process = started(notice)
+        output = process.communicate()[0]
+        job = job_of(stack, key)
+        if job["state"] != "running":
+            return job
+    raise AssertionError(output.decode())
+
+
+def assert_exactly_once(stack: Stack, events: list[dict[str, Any]]) -> None:
+    ids = ",".join(f"'{one['id']}'" for one in events)
+    assert stack.cluster.psql(f"SELECT count(*) FROM pmp.event WHERE id IN ({ids})") == str(len(events))
+    assert_projection_equals_replay(stack)
+
+
+@pytest.fixture
+def seed() -> int:
+    """A number of its own for each test, which names its users and events; a failing test's report shows it."""
+    return random.SystemRandom().randrange(1_000_000)
+
+
+@pytest.mark.parametrize("compression", ["", ".gz"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        object_store.truncate(70_000),
+        object_store.reset(70_000),
+        object_store.stall(70_000, 1.5),
+        object_store.unavailable,
+    ],
+    ids=["truncated", "reset", "stalled", "unavailable"],
+)
+def test_a_bad_answer_of_s3_is_read_again_from_where_it_stopped(  # noqa: PLR0917
+    stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, fault: Fault, compression: str, seed: int
+) -> None:
+    from pmp.imports import storage
+
+    monkeypatch.setattr(storage, "READ_TIMEOUT_SECONDS", 0.5)
+    body = ndjson(generated(2000, seed))
+    # One in the read that takes the checksum, one in the import's own.
+    store.faults = [fault, lambda *_: False, fault]
+    key = f"imports/fault-{seed}{compression}"
+    job = imported(stack, store, key, zipped(body) if compression else body)
+    assert (job["state"], counts(job)) == ("succeeded", (2000, 2000, 0, 0))
+
+
+def test_s3_that_stays_down_leaves_the_job_to_the_next_invocation(
+    stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    from pmp import imports
+    from pmp.imports import storage
+
+    monkeypatch.setattr(storage, "_PAUSE_SECONDS", 0.001)
+    notice = store.put(f"imports/down-{seed}", ndjson(generated(100, seed)))
+    store.faults = [object_store.truncate(10)] + [object_store.unavailable] * 40
+    with pytest.raises(storage.ObjectUnreadableError):
+        imports.handle_notification(notice, Context())
+    assert job_of(stack, f"imports/down-{seed}")["state"] == "running"
+    store.faults = []
+    imports.handle_notification(notice, Context())
+    assert counts(job_of(stack, f"imports/down-{seed}")) == (100, 100, 0, 0)
+
+
+def test_an_object_that_is_overwritten_is_imported_as_it_was(stack: Stack, store: ObjectStore, seed: int) -> None:
+    from pmp import imports
+
+    key = f"imports/overwritten-{seed}"
+    first, second = store.put(key, ndjson(generated(50, seed))), store.put(key, ndjson(generated(70, seed + 1)))
+    imports.handle_notification(first, Context())
+    assert counts(job_of(stack, key)) == (50, 50, 0, 0)
+    imports.handle_notification(second, Context())
+    assert counts(job_of(stack, key)) == (70, 70, 0, 0)
+
+
+@pytest.mark.parametrize("bucket", ["versioned", "unversioned"])
+def test_an_object_that_is_gone_fails_in_words(stack: Stack, store: ObjectStore, seed: int, bucket: str) -> None:
+    from pmp import imports
+
+    key = f"imports/gone-{seed}"
+    notice = store.put(key, ndjson(generated(50, seed)))
+    if bucket == "versioned":
+        store.versions.clear()
+    else:
+        del notice["Records"][0]["s3"]["object"]["versionId"]  # type: ignore[index]
+        store.put(key, b"other")
+    imports.handle_notification(notice, Context())
+    job = job_of(stack, key)
+    assert (job["state"], counts(job)) == ("failed", (0, 0, 0, 0))
+    assert "deleted, replaced" in job["error"]
+
+
+def _cut(body: bytes) -> bytes:
+    return body[: len(body) * 2 // 3]
+
+
+def _bent(body: bytes) -> bytes:
+    middle = len(body) * 2 // 3
+    return body[:middle] + bytes(255 - byte for byte in body[middle : middle + 64]) + body[middle + 64 :]
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"), [(_cut, "incomplete"), (_bent, "corrupt"), (lambda _: b"no gzip", "corrupt")]
+)
+def test_a_damaged_gzip_fails_in_words_and_the_whole_one_completes_it(  # noqa: PLR0917
+    stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, seed: int, damage: Any, reason: str
+) -> None:
+    from pmp.imports import lines
+
+    monkeypatch.setattr(lines, "LARGEST_BATCH_LINES", 100)
+    monkeypatch.setattr("pmp.imports.text._PIECE_BYTES", 20_000)
+    events = generated(3000, seed)
+    whole = zipped(ndjson(events))
+    job = imported(stack, store, f"imports/damaged-{seed}.gz", damage(whole))
+    assert job["state"] == "failed"
+    assert reason in job["error"]
+    assert (job["accepted"] > 0) == (damage(whole)[:2] == whole[:2])
+    again = imported(stack, store, f"imports/whole-{seed}.gz", whole)
+    assert counts(again) == (3000, 3000 - job["accepted"], job["accepted"], 0)
+    assert_exactly_once(stack, events)
+
+
+def test_a_line_of_200_megabytes_is_one_reject_in_little_memory(stack: Stack, store: ObjectStore, seed: int) -> None:
+    good = ndjson(generated(2, seed))
+    notice = store.put(
+        f"imports/long-{seed}.gz", zipped(good + b"x" * 200_000_000 + b"\n" + ndjson([event("l@e.com")]))
+    )
+    process = started(notice)
+    peak = 0
+    while process.poll() is None:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        peak = max([peak, *(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))])
+        time.sleep(0.02)
+    job = job_of(stack, f"imports/long-{seed}.gz")
+    assert (job["state"], counts(job)) == ("succeeded", (4, 3, 0, 1))
+    assert "line_too_long" in store.get(f"rejects/{job['id']}.ndjson").decode()
+    assert peak < 160 * 1024
+
+
+def test_nothing_but_bad_lines_and_nothing_at_all(stack: Stack, store: ObjectStore, seed: int) -> None:
+    job = imported(stack, store, f"imports/all-bad-{seed}", b"bad\n" * 30_000)
+    assert (job["state"], counts(job)) == ("succeeded", (30_000, 0, 0, 30_000))
+    assert store.get(f"rejects/{job['id']}.ndjson").count(b"\n") == 30_000
+    for name, body in (("empty", b""), ("blank", b"\n\n \n"), ("empty.gz", zipped(b"")), ("mark", b"\xef\xbb\xbf")):
+        job = imported(stack, store, f"imports/{seed}-{name}", body)
+        assert (job["state"], counts(job)) == ("succeeded", (0, 0, 0, 0))
+
+
+def test_a_database_that_forgot_a_batch_gets_it_again(stack: Stack, store: ObjectStore, seed: int) -> None:
+    """A server that lost its last commits (a failover to a replica that was behind) must not be given another."""
+    from pmp import imports
+    from pmp.imports import worker
+
+    key, events = f"imports/forgot-{seed}", generated(3000, seed)
+    notice = store.put(key, ndjson(events))
+
+    class Forgetting(Context):
+        def get_remaining_time_in_millis(self) -> int:
+            stack.cluster.psql("UPDATE pmp.import_job SET position = 0, line = 0 WHERE state = 'running'")
+            return 900_000
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker, "LONGEST_BATCH_BYTES", 1 << 14)
+        patch.setattr("pmp.imports.text._BLOCK_LINES", 200)
+        with pytest.raises(worker.BehindError):
+            imports.handle_notification(notice, Forgetting())
+    imports.handle_notification(notice, Context())
+    assert job_of(stack, key)["state"] == "succeeded"
+    assert_exactly_once(stack, events)
+
+
+def test_five_notifications_at_once_are_one_import(stack: Stack, store: ObjectStore, seed: int) -> None:
+    key, events = f"imports/five-{seed}", generated(3000, seed)
+    notice = store.put(key, ndjson(events))
+    workers = [started(notice, lease_seconds=50) for _ in range(5)]
+    outputs = [worker.communicate()[0] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0] * 5
+    assert sum(b"import finished" in output for output in outputs) == 1
+    assert stack.cluster.psql(f"SELECT count(*) FROM pmp.import_job WHERE object_key = '{key}'") == "1"
+    assert counts(job_of(stack, key)) == (3000, 3000, 0, 0)
+    assert_exactly_once(stack, events)
+
+
+def test_two_imports_of_the_same_events_at_once_are_each_event_once(
+    stack: Stack, store: ObjectStore, seed: int
+) -> None:
+    events = generated(3000, seed)
+    keys = [f"imports/twin-{seed}-{number}" for number in range(2)]
+    workers = [
+        started(store.put(key, ndjson(events[::step])), lease_seconds=50)
+        for key, step in zip(keys, (1, -1), strict=True)
+    ]
+    assert [worker.wait() for worker in workers] == [0, 0]
+    jobs = [job_of(stack, key) for key in keys]
+    assert sum(job["accepted"] for job in jobs) == 3000
+    assert sum(job["skipped"] for job in jobs) == 3000
+    assert_exactly_once(stack, events)
+
+
+def test_a_worker_killed_at_random_points(stack: Stack, store: ObjectStore, seed: int) -> None:
+    key, events, source = f"imports/killed-{seed}.gz", generated(6000, seed), random.Random(seed)
+    notice = store.put(key, zipped(ndjson(events)))
+    kills = 0
+    for _ in range(ROUNDS):
+        process = started(notice)
+        done = job_of(stack, key)["lines"] if kills else 0
+        if progressed(stack, key, process, done + source.randrange(1, 6000 // ROUNDS)):
+            time.sleep(source.random() * 0.02)
+            process.kill()
+            kills += 1
+        process.wait()
+    job = finished(stack, key, notice)
+    assert kills > 0
+    assert (job["state"], counts(job)) == ("succeeded", (6000, 6000, 0, 0))
+    assert_exactly_once(stack, events)
+
+
+def _restart_server(stack: Stack) -> None:
+    stack.cluster.kill()
+    stack.cluster.start()
+
+
+def _restart_pooler(stack: Stack) -> None:
+    stack.bouncer.stop()
+    stack.bouncer.start()
+
+
+def _cut_connections(stack: Stack) -> None:
+    stack.cluster.psql("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'pmp_app'")
+
+
+@pytest.mark.parametrize("strike", [_restart_server, _restart_pooler, _cut_connections], ids=lambda f: f.__name__[1:])
+def test_the_database_goes_away_in_the_middle_of_a_batch(
+    stack: Stack, store: ObjectStore, seed: int, strike: Callable[[Stack], None]
+) -> None:
+    key, events = f"imports/{strike.__name__}-{seed}", generated(6000, seed)
+    notice = store.put(key, ndjson(events))
+    process = started(notice)
+    strikes = 0
+    for number in range(min(ROUNDS, 5)):
+        if progressed(stack, key, process, 1 + number * 1000):
+            strike(stack)
+            strikes += 1
+    process.wait()
+    job = finished(stack, key, notice) if job_of(stack, key)["state"] == "running" else job_of(stack, key)
+    assert strikes > 0
+    assert (job["state"], counts(job)) == ("succeeded", (6000, 6000, 0, 0))
+    assert_exactly_once(stack, events)
+
+
+def test_a_full_disk_fails_in_words_and_the_same_file_completes_it(
+    stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    from pmp.imports import lines, worker
+
+    monkeypatch.setattr(lines, "LARGEST_BATCH_LINES", 1000)
+    monkeypatch.setattr(worker, "LONGEST_BATCH_BYTES", 1 << 18)
+    monkeypatch.setattr(worker, "_PAUSE_SECONDS", 0.01)
+    events = generated(10_000, seed)
+    body = ndjson(events)
+    # A disk cannot be filled in a test without filling the machine's: the server says what it says then.
+    stack.cluster.psql(
+        """
+        CREATE FUNCTION public.full_disk() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+          IF EXISTS (SELECT FROM pmp.import_job WHERE state = 'running' AND lines >= 3000) THEN
+            RAISE EXCEPTION 'could not extend file "base/1/2": No space left on device' USING ERRCODE = 'disk_full';
+          END IF;
+          RETURN NULL;
+        END $$;
+        GRANT EXECUTE ON FUNCTION public.full_disk TO PUBLIC;
+        CREATE TRIGGER full_disk AFTER INSERT ON pmp.event FOR EACH STATEMENT EXECUTE FUNCTION public.full_disk();
+        """
+    )
+    try:
+        job = imported(stack, store, f"imports/full-{seed}", body)
+    finally:
+        stack.cluster.psql("DROP TRIGGER full_disk ON pmp.event; DROP FUNCTION public.full_disk();")
+    assert job["state"] == "failed"
+    assert "out of disk space" in job["error"]
+    assert 3000 <= job["accepted"] < 10_000
+    again = imported(stack, store, f"imports/full-{seed}-again", body)
+    assert counts(again) == (10_000, 10_000 - job["accepted"], job["accepted"], 0)
+    assert_exactly_once(stack, events)

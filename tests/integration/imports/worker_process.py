@@ -1,0 +1,15 @@
+"""One invocation in a process of its own, so that it can be killed: notification on standard input."""
+
+import json
+import sys
+
+from pmp import imports
+from pmp.imports import lines, worker
+
+from tests.integration.imports.conftest import Context
+
+if __name__ == "__main__":
+    lines.LARGEST_BATCH_LINES = int(sys.argv[1])
+    worker.LEASE_SECONDS = int(sys.argv[2])
+    worker.LONGEST_BATCH_BYTES = 1 << 14
+    imports.handle_notification(json.load(sys.stdin), Context())
