@@ -22,6 +22,7 @@ TARGET_BY_STAGE = {
     "terraform": "test-terraform",
     "infra": "test-infra",
     "integration": "test-integration",
+    "pipeline": "test-pipeline",
     "terratest": "test-terratest",
     "e2e": "test-e2e",
 }
