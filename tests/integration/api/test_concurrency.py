@@ -202,7 +202,8 @@ def test_an_answer_lost_before_commit_is_made_up_for_once(
             "consents": [{"id": EMAIL, "enabled": True}],
         }
     )
-    real, lost = database.Connection.execute_unnamed, []
+    real = database.Connection.execute_unnamed
+    lost: list[str] = []
 
     def lose(connection: database.Connection, statement: str, *arguments: Any, **more: Any) -> Any:
         answer = real(connection, statement, *arguments, **more)
