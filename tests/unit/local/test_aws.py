@@ -139,7 +139,7 @@ def test_a_security_group_rule_keeps_its_prefix_list(account: Account) -> None:
     client = account.session("admin").client("ec2")
     prefix_list = client.describe_prefix_lists()["PrefixLists"][0]["PrefixListId"]
     group = client.create_security_group(GroupName="g", Description="d")["GroupId"]
-    rule: dict[str, Any] = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443}
+    rule: Any = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443}
     rule["PrefixListIds"] = [{"PrefixListId": prefix_list, "Description": "to S3"}]
     client.authorize_security_group_egress(GroupId=group, IpPermissions=[rule])
     found = [
