@@ -21,7 +21,7 @@ from pathlib import Path
 import tests.fuzz.loopback  # noqa: F401 - for its effect
 from tests.fuzz.tokens import accepted
 from tests.support.gateway import token
-from tests.support.stack import ROOT, free_port
+from tests.support.stack import ROOT, end_in_order, free_port
 
 ENVIRONMENT = ROOT / "build" / "fuzz"
 LOCK = Path(__file__).with_name("requirements.lock")
@@ -103,6 +103,7 @@ def fuzz(url: str, bearer: str, *, cases: int, operations: str | None, bundle: s
 
 
 def main() -> None:
+    end_in_order()
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Generated requests against the API.")
     parser.add_argument("--url", help="base URL of a running platform (default: a throwaway one)")
     parser.add_argument("--token", help="access token with all scopes")

@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -111,10 +112,25 @@ def stack(pool_size: int = 10, settings: dict[str, str] | None = None) -> Iterat
         shutil.rmtree(directory, ignore_errors=True)
 
 
+def end_in_order() -> None:
+    """Let SIGTERM unwind the program, so that what it started is stopped and removed."""
+
+    def stop(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, stop)
+
+
 def main() -> None:
     """Run a command with a stack's environment: ``python -m tests.support.stack COMMAND …``."""
+    end_in_order()
     with stack() as running:
-        raise SystemExit(subprocess.run(sys.argv[1:], env=os.environ | running.environment, check=False).returncode)
+        command = subprocess.Popen(sys.argv[1:], env=os.environ | running.environment)
+        try:
+            raise SystemExit(command.wait())
+        finally:
+            command.terminate()
+            command.wait(timeout=10)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.gateway import Gateway, payload, token
-from tests.support.stack import ROOT, stack
+from tests.support.stack import ROOT, end_in_order, stack
 
 HERE = Path(__file__).parent
 REPORT = ROOT / "docs" / "bench"
@@ -296,6 +296,7 @@ def main() -> None:
     parser.add_argument("--writes", type=int, default=1000)
     parser.add_argument("--starts", type=int, default=15)
     amounts = parser.parse_args()
+    end_in_order()
     with tempfile.TemporaryDirectory(prefix="pmp-bench-") as temporary, stack() as running:
         directory = Path(temporary)
         ours, peer = _ours(directory), _peer(directory)
