@@ -43,6 +43,7 @@ def _work(event: dict[str, Any], task: str | None, context: Any) -> None:
         from pmp import vendors
 
         vendors.refresh()
+        vendors.report()
     elif task == "housekeeping":
         from pmp import housekeeping
 

@@ -23,6 +23,8 @@ _LEASE_SECONDS = 60
 _FIRST_BACKOFF_SECONDS = 60
 _LONGEST_BACKOFF_SECONDS = 6 * 3600
 _DEFAULT_MAX_AGE_SECONDS = 24 * 3600
+_NO_COPY_SECONDS = 10 * 24 * 3600
+"""By how much a list that was never fetched is called overdue."""
 
 
 class UpstreamError(Exception):
@@ -56,6 +58,16 @@ def refresh() -> bool:
     else:
         log("vendor list refreshed", changed=document is not None, max_age=max_age)
     return True
+
+
+def report() -> None:
+    """Log by how many seconds the copy is overdue: an alarm is on that number, and on nobody logging it any more."""
+    rows = database.connect().run(
+        "SELECT greatest(extract(epoch FROM now() - fresh_until), 0)::bigint FROM pmp.upstream_cache "
+        "WHERE url = :url AND version IS NOT NULL",
+        url=configuration().vendor_list_url,
+    )
+    log("vendor list checked", overdue_seconds=rows[0][0] if rows else _NO_COPY_SECONDS)
 
 
 def _claim(url: str) -> tuple[str | None, int | None, int] | None:

@@ -1,0 +1,89 @@
+"""Alarms, runbook, dashboard and log messages name the same things."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from docs import dashboard
+from tests.lint.rules import anchors
+from tests.tree import ROOT
+
+ALARMS = ROOT / "modules/alarms"
+RUNBOOK = ROOT / "docs/runbook.md"
+
+
+def text_of(folder: Path) -> str:
+    return "\n".join(file.read_text() for file in sorted(folder.glob("*.tf")))
+
+
+def alarm_names() -> dict[str, str]:
+    """Severity of every alarm that the module knows, by name."""
+    return dict(re.findall(r"^    ([a-z][a-z-]+) += \{\n +severity +\= \"(\w+)\"", text_of(ALARMS), re.MULTILINE))
+
+
+def sections() -> dict[str, str]:
+    """Text of every third-level section of the runbook, by its heading."""
+    parts = re.split(r"^### (.+)$", RUNBOOK.read_text(), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_every_alarm_has_its_section_and_every_section_its_alarm() -> None:
+    assert len(alarm_names()) == 25
+    assert set(sections()) == set(alarm_names())
+    assert set(sections()) <= anchors(RUNBOOK.read_text())
+
+
+@pytest.mark.parametrize("name", sorted(alarm_names()))
+def test_a_section_names_the_severity_and_something_to_do(name: str) -> None:
+    section = sections()[name]
+    assert section.strip().startswith(f"*{alarm_names()[name]}* · ")
+    assert len(section.split()) > 25
+
+
+def messages_of_filters() -> Iterator[tuple[str, list[str]]]:
+    """Each message that a metric filter waits for, and the fields that are read from it."""
+    found: dict[str, list[str]] = {}
+    pattern = r'\$\.message = \\"([^"\\]+)\\".*?value = "([^"]+)"'
+    for message, value in re.findall(pattern, (ALARMS / "logs.tf").read_text()):
+        found.setdefault(message, []).extend(re.findall(r"^\$\.(\w+)$", value))
+    yield from found.items()
+
+
+@pytest.mark.parametrize(("message", "fields"), list(messages_of_filters()), ids=str)
+def test_the_function_logs_what_the_filters_wait_for(message: str, fields: list[str]) -> None:
+    calls = [
+        (call, file.read_text())
+        for file in (ROOT / "lambda/pmp").rglob("*.py")
+        for call in ast.walk(ast.parse(file.read_text()))
+        if isinstance(call, ast.Call)
+        and call.args
+        and isinstance(call.args[0], ast.Constant)
+        and call.args[0].value == message
+    ]
+    assert calls, f"nothing in lambda/pmp logs {message!r}"
+    for field in fields:
+        # Fields may come as a dictionary that the same file makes.
+        assert any(
+            field in [keyword.arg for keyword in call.keywords]
+            or (None in [keyword.arg for keyword in call.keywords] and f'"{field}"' in text)
+            for call, text in calls
+        ), f"{message!r} is logged without {field}"
+
+
+def test_every_metric_of_an_alarm_is_on_the_dashboard() -> None:
+    watched = set(re.findall(r'metric +\= "(\w+)"', text_of(ALARMS)))
+    drawn = set(re.findall(r'name = "(\w+)"', text_of(ROOT / "modules/dashboard")))
+    # A rate of others, a lifetime's slow count, and times that the API's latency shows from the client's side.
+    assert watched - drawn == {
+        "DBLoadRelativeToNumVCPUs",
+        "DatabaseConnectionsSetupFailed",
+        "Duration",
+        "MaximumUsedTransactionIDs",
+    }
+
+
+def test_the_picture_is_of_the_dashboard_as_it_is_planned() -> None:
+    assert dashboard.PICTURE.read_text() == dashboard.draw(dashboard.planned_body()), "run 'make dashboard'"
