@@ -6,6 +6,7 @@ test-db: $(VENV) ## Database: deploy, verify, pgTAP, revert, deploy again on a t
 	@$(PYTHON) -m tests.database
 
 import: $(VENV) ## Import FILE=… into the running platform, and follow it to its end
+	@test -n "$(FILE)" || { echo "error: give a file: make import FILE=path" >&2; exit 1; }
 	@$(PYTHON) -m ci.import_file $(FILE)
 
 test-import-faults: $(VENV) ## Imports under faults, each repeated many times (minutes)
