@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.lint import rules
+from tests.lint import resource_rules, rules
 from tests.lint.module_documents import documents
 from tests.lint.tools import BIN, CHECKOV, GO_TOOLS, make_checkov, make_go_tools, run
 from tests.tree import ROOT, copied_tree, registry, source_files, terraform_folders
@@ -160,7 +160,7 @@ def go(_: Workspace) -> str:
 
 
 def own_rules(workspace: Workspace) -> str:
-    """What no linter knows: see tests/lint/rules.py."""
+    """What no linter knows: see tests/lint/rules.py and resource_rules.py."""
     root, files = ROOT, workspace.files
     findings = [
         *rules.machine_bound_text(root, files),
@@ -168,6 +168,7 @@ def own_rules(workspace: Workspace) -> str:
         *rules.undocumented_interfaces(root, files),
         *rules.unknown_make_targets(root, files),
         *rules.dead_links(root, files),
+        *resource_rules.unguarded_resources(root, files),
     ]
     return "\n".join(findings)
 
