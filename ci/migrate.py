@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -120,7 +121,8 @@ class Migration:
 
         status, lines = run(command, directory=_DATABASE, environment=environment, show=show, stdin=stdin)
         if status:
-            problem = next((line for line in lines if "ERROR:" in line or "FATAL:" in line), lines[-1] if lines else "")
+            telling = ("ERROR:", "FATAL:", "diverge", "not present", "out of order")
+            problem = next((line for line in lines if any(word in line for word in telling)), (lines or [""])[-1])
             raise CommandError(
                 f"{command[0]} failed on {self.environment}'s database: {self._masked(problem).strip()}"
                 f"{self._advice(lines)}"
@@ -131,6 +133,8 @@ class Migration:
     def _advice(lines: list[str]) -> str:
         if any("lock timeout" in line for line in lines):
             return f"; somebody held a lock for more than {LOCK_TIMEOUT}, nothing was changed: run the job again"
+        if any("Failed one check" in line or re.search(r"Failed \d+ checks", line) for line in lines):
+            return "; a deployed change is never edited: take the edit back, and add a change that makes it"
         return ""
 
     def _masked(self, text: str) -> str:
