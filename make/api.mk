@@ -1,6 +1,8 @@
 ## ---------------------------------------------------------------- the API
 
-.PHONY: bench-api fuzz-api
+.PHONY: bench bench-api fuzz-api
+bench: bench-api bench-imports ## both benchmarks, each beside its floor and its peers
+
 bench-api: $(VENV) ## the API beside FastAPI on one PostgreSQL: cold start, latency, memory, zip (docs/bench/api.md)
 	@nice -n 5 $(PYTHON) -m tests.bench.api $(ARGS)
 
