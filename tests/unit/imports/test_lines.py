@@ -1,0 +1,89 @@
+"""Lines to events. What a rejected line looks like is tested through a whole import; here is what must be equal."""
+
+import datetime as dt
+import json
+import uuid
+from typing import Any
+
+import pytest
+from email_validator import EmailNotValidError, validate_email
+from hypothesis import given
+from hypothesis import strategies as st
+from pmp.imports.lines import Batch, Catalogue, LineError, Parser
+
+CATALOGUE = Catalogue({"email_notifications": 1, "sms_notifications": 5}, {("sms_notifications", 1): 2})
+NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+
+
+def parsed(line: Any, header: str | None = None) -> Batch:
+    parser, batch = Parser(CATALOGUE, "0" * 8 + "-0000-8000-b000-", NOW, NOW, header), Batch()
+    # Twice: the second goes by what the first has left in the caches.
+    for number in (1, 2):
+        parser.add(batch, number, line if isinstance(line, bytes) else json.dumps(line).encode())
+    return batch
+
+
+def test_a_line_becomes_columns() -> None:
+    choices = [
+        {"id": "sms_notifications", "enabled": True, "version": 1},
+        {"id": "email_notifications", "enabled": False},
+    ]
+    batch = parsed({"user": {"email": "Ada@Example.com"}, "consents": choices})
+    assert not batch.bad
+    assert batch.event_ids == [f"00000000-0000-8000-b000-{number:012x}" for number in (1, 2)]
+    assert [str(uuid.UUID(one)) for one in batch.event_ids] == batch.event_ids
+    assert batch.emails == ['"Ada@example.com"'] * 2
+    assert batch.user_ids == ["NULL"] * 2
+    assert (batch.versions, batch.choices) == (["{2,1}"] * 2, ["{t,f}"] * 2)
+    assert batch.instants == ["2026-01-01T00:00:00.000001+00:00", "2026-01-01T00:00:00.000002+00:00"]
+
+
+@pytest.mark.parametrize("enabled", [1, 0, "true", None, 1.0])
+def test_only_true_and_false_are_choices_also_when_seen_before(enabled: object) -> None:
+    parser, batch = Parser(CATALOGUE, "x", NOW, NOW), Batch()
+    for value in (True, False, enabled):
+        line = {"user": {"email": "a@example.com"}, "consents": [{"id": "email_notifications", "enabled": value}]}
+        parser.add(batch, 1, json.dumps(line).encode())
+    assert len(batch.line_numbers) == 2
+    assert [error.pointer for _, error in batch.bad] == ["/consents/0/enabled"]
+
+
+def test_the_same_consents_in_csv() -> None:
+    wide = parsed(b"a@example.com,,true", "email,sms_notifications,email_notifications")
+    long = parsed(b"a@example.com,email_notifications,True", "email,consent,enabled")
+    assert (wide.versions, wide.choices, wide.emails) == (long.versions, long.choices, long.emails)
+    for header in ("email", "email_notifications", "email,email,email_notifications", "email,colour"):
+        with pytest.raises(LineError, match="CSV header"):
+            parsed(b"", header)
+
+
+@given(st.emails() | st.text(min_size=1, max_size=30).map(lambda local: f"{local}@example.com"))
+def test_addresses_are_those_of_the_validator_also_when_the_domain_is_known(address: str) -> None:
+    try:
+        expected = str(validate_email(address, check_deliverability=False).normalized)
+    except (EmailNotValidError, UnicodeError):
+        expected = ""
+    parser, batch = Parser(CATALOGUE, "x", NOW, NOW), Batch()
+    for email in (f"known@{address.rpartition('@')[2]}", address):
+        line = {"user": {"email": email}, "consents": [{"id": "email_notifications", "enabled": True}]}
+        parser.add(batch, 1, json.dumps(line).encode())
+    if expected:
+        assert batch.emails[-1] == '"' + expected.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    else:
+        assert batch.bad[-1][1].code == "invalid_email"
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda c: (
+            st.lists(c)
+            | st.dictionaries(
+                st.sampled_from(["id", "user", "consents", "email", "enabled", "version", "occurred_at"]), c
+            )
+        ),
+    )
+)
+def test_no_document_breaks_the_parser(document: Any) -> None:
+    batch = parsed(document)
+    assert len(batch.line_numbers) + len(batch.bad) == 2
