@@ -2,7 +2,7 @@
 
 locals {
   # Reads that hand out what a plan has no use for.
-  not_for_plans = ["s3:GetObject", "secretsmanager:GetRandomPassword"]
+  not_for_plans = ["s3:GetObject"]
 
   plan_statements = {
     state = concat(
@@ -15,8 +15,12 @@ locals {
       }],
     )
     # The same reads, on the same resources, as the delivery identity has.
-    read-foundation = flatten([for concern in ["network", "database", "runner"] : local.plan_reads[concern]])
-    read-service    = flatten([for concern in ["monitoring", "service", "iam"] : local.plan_reads[concern]])
+    read-foundation = concat(
+      flatten([for concern in ["network", "database", "runner"] : local.plan_reads[concern]]),
+      # The provider refreshes a secret's version by reading it.
+      [for statement in local.delivery_statements.database : merge(statement, { Action = ["kms:Decrypt"] }) if statement.Sid == "ReadSecretsUnderOwnKeys"],
+    )
+    read-service = flatten([for concern in ["monitoring", "service", "iam"] : local.plan_reads[concern]])
   }
 
   plan_reads = {
@@ -29,7 +33,7 @@ locals {
           for action in statement.Action : action
           if can(regex(":(Describe|Get|List|GET$)", action)) && !contains(local.not_for_plans, action)
         ]
-        } if length([
+        } if statement.Sid != "UseMasterSecret" && length([
           for action in try(statement.Action, []) : action
           if statement.Effect == "Allow" && can(regex(":(Describe|Get|List|GET$)", action)) && !contains(local.not_for_plans, action)
       ]) > 0

@@ -18,7 +18,7 @@ def _function(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
     return {name: loader.construct_scalar(node) if isinstance(node, yaml.ScalarNode) else None}
 
 
-_Loader.add_multi_constructor("!", _function)  # type: ignore[no-untyped-call]
+_Loader.add_multi_constructor("!", _function)
 
 
 def _resources(path: Path) -> dict[str, Any]:
