@@ -17,3 +17,7 @@ migrations: $(VENV) ## lint the database's migrations: squawk, expand before con
 
 test-pipeline: $(VENV) $(EXECUTOR) ## the pipeline's shape, its executor, migrations under load (ARGS="-m e2e": all of it on a platform)
 	@$(PYTEST) tests/pipeline -m "not e2e" $(ARGS)
+
+.PHONY: compatibility
+compatibility: $(VENV) ## the code of this release and of the one before, each on the schema of the other
+	@$(PYTHON) -m ci.compatibility $(ARGS)
