@@ -102,7 +102,7 @@ def test_merge_requests_plan_everything_and_keep_no_plan() -> None:
     assert plan["artifacts"]["reports"]["terraform"] == "build/plans/*/report.json"
 
 
-@pytest.mark.parametrize("name", ["lint", "unit", "database", "terraform", "plan", "report", "drift"])
+@pytest.mark.parametrize("name", ["lint", "unit", "database", "compatibility", "terraform", "plan", "report", "drift"])
 def test_what_only_looks_has_no_deploying_identity(name: str) -> None:
     assert jobs()[name].get("environment", {"name": "plan/"})["name"].startswith("plan/")
 
@@ -113,7 +113,7 @@ def test_merge_requests_run_nothing_else() -> None:
         return first.get("when") != "never"
 
     found = {name for name, job in jobs().items() if runs(job["rules"])}
-    assert found == {"lint", "unit", "database", "terraform", "package", "plan", "report"}
+    assert found == {"lint", "unit", "database", "compatibility", "terraform", "package", "plan", "report"}
 
 
 def test_only_migrations_run_inside_the_network() -> None:
