@@ -72,9 +72,13 @@ def generate(directory: Path, name: str, seed: int, users: list[str]) -> None:
 def server_seconds(running: Stack) -> float:
     """Processor time of PostgreSQL so far, its ended sessions included: what does not depend on who else is busy."""
     server = psutil.Process(running.cluster.pid)
-    ended = server.cpu_times()
-    alive = [child.cpu_times() for child in server.children()]
-    return ended.children_user + ended.children_system + sum(times.user + times.system for times in alive)
+    while True:
+        ended = server.cpu_times()
+        try:
+            alive = [child.cpu_times() for child in server.children()]
+        except psutil.NoSuchProcess:
+            continue  # a session ended while we looked: it is counted among the ended ones next time
+        return ended.children_user + ended.children_system + sum(times.user + times.system for times in alive)
 
 
 def floor(running: Stack, file: Path) -> dict[str, Any]:
