@@ -38,6 +38,9 @@ _NAMED: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "rds": (
         ("ResourceName", "{}"),
+        # Named by ids that a request does not hold.
+        ("TargetGroupName", "arn:aws:rds:${Region}:${Account}:target-group:*"),
+        ("DBProxyName", "arn:aws:rds:${Region}:${Account}:db-proxy:*"),
         ("DBInstanceIdentifier", "arn:aws:rds:${Region}:${Account}:db:{}"),
         ("DBParameterGroupName", "arn:aws:rds:${Region}:${Account}:pg:{}"),
         ("DBSubnetGroupName", "arn:aws:rds:${Region}:${Account}:subgrp:{}"),
@@ -148,11 +151,23 @@ def iam_keys(parameters: Parameters, account: str) -> dict[str, str]:
 
 def ec2_resource(parameters: Parameters) -> str | None:
     """Type and id (``subnet/subnet-0a…``) of the existing resource that an EC2 request is about; None for none."""
+    association = _value(parameters, "AssociationId")
     for name in _EC2_PARAMETERS:
-        value = _value(parameters, name)
+        value = _value(parameters, name) or (_associated(association) if association else "")
         if (match := _EC2_ID.fullmatch(value)) and (kind := _EC2_TYPE_BY_PREFIX.get(match[1])):
             return f"{kind}/{value}"
     return None
+
+
+def _associated(association: str) -> str:
+    """Id of the route table or address that an association belongs to; empty if there is none."""
+    for table_id, table in ec2._route_tables.items():
+        if any(one["RouteTableAssociationId"] == association for one in table["Associations"]):
+            return str(table_id)
+    for allocation_id, address in ec2._addresses.items():
+        if address.get("AssociationId") == association:
+            return str(allocation_id)
+    return ""
 
 
 def ec2_keys(parameters: Parameters) -> dict[str, str]:
