@@ -49,6 +49,11 @@ def test_every_operation_with_a_path_parameter_documents_404() -> None:
         assert "{" not in path or "404" in operation["responses"], path
 
 
+def test_every_operation_documents_what_any_request_may_meet() -> None:
+    for key, operation in OPERATIONS.items():
+        assert {"400", "422", "503"} <= operation["responses"].keys(), key
+
+
 def test_public_operations_are_these_alone() -> None:
     public = {path for (_, path), operation in OPERATIONS.items() if not operation["security"]}
     assert public == {"/v1/health", "/v1/ready", "/v1/openapi.json", "/docs", "/docs/{file}"}
