@@ -248,7 +248,7 @@ The last two columns do not depend on what else the machine was doing; the first
 
 - Processor time of the function: {ours["cpu_seconds"]:.1f} s of {ours["seconds"]:.1f} s; the rest is PostgreSQL's.
 - {ours["events"] / (ours["seconds"] * FUNCTION_GB):,.0f} events per GB-second; ${cost:.4f} per million events at one
-  vCPU ({FUNCTION_GB * 1024:.0f} MB, arm64, ${DOLLARS_PER_GB_SECOND:.7f} per GB-second), PostgreSQL on the same two cores.
+  vCPU ({FUNCTION_GB * 1024:.0f} MB, arm64, ${DOLLARS_PER_GB_SECOND:.7f} per GB-second), PostgreSQL on the same cores.
 - Peak memory of the function's process: {peaks}.
 
 ![peak memory against the size of the input](imports-memory.svg)
