@@ -279,13 +279,13 @@ def _plot(candidates: list[Candidate], target: Path) -> None:
             if value is None:
                 continue
             width = 400 * value / largest
-            parts.append(f'<rect x="210" y="{y}" width="{width:.1f}" height="14" fill="{colors[number]}"/>')
-            parts.append(f'<text x="{216 + width:.1f}" y="{y + 11}">{value:,.1f}</text>')
+            parts.append(f'<rect x="230" y="{y}" width="{width:.1f}" height="14" fill="{colors[number]}"/>')
+            parts.append(f'<text x="{236 + width:.1f}" y="{y + 11}">{value:,.1f}</text>')
             y += 17
         y += 12
     head = '<text x="20" y="22" font-size="15" font-weight="bold">Two routes, one PostgreSQL: less is better</text>'
     target.write_text(
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="720" height="{y}" font-family="sans-serif" font-size="12">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="740" height="{y}" font-family="sans-serif" font-size="12">'
         f'<rect width="100%" height="100%" fill="white"/>{head}{"".join(parts)}</svg>\n'
     )
 
