@@ -59,7 +59,7 @@ locals {
       {
         Sid      = "HandOverBetweenLayers"
         Effect   = "Allow"
-        Action   = ["ssm:AddTagsToResource", "ssm:DeleteParameter", "ssm:GetParameter", "ssm:GetParameters", "ssm:GetParametersByPath", "ssm:ListTagsForResource", "ssm:PutParameter"]
+        Action   = ["ssm:AddTagsToResource", "ssm:DeleteParameter", "ssm:GetParameter", "ssm:GetParametersByPath", "ssm:ListTagsForResource", "ssm:PutParameter"]
         Resource = [for environment in var.environments : "${local.arn.prefix.ssm}:parameter/pmp/${environment}/*"]
       },
       {
@@ -134,7 +134,6 @@ locals {
           "ec2:DeleteRouteTable", "ec2:DeleteSecurityGroup", "ec2:DeleteSubnet", "ec2:DeleteTags", "ec2:DeleteVpc",
           "ec2:DeleteVpcEndpoints", "ec2:DetachInternetGateway", "ec2:DisassociateAddress",
           "ec2:DisassociateRouteTable", "ec2:ModifySecurityGroupRules", "ec2:ModifyVpcEndpoint", "ec2:ReleaseAddress",
-          "ec2:ReplaceRoute",
         ]
         Resource  = [for kind in local.network_types : "${local.arn.prefix.ec2}:${kind}/*"]
         Condition = { StringEquals = { "aws:ResourceTag/Project" = "pmp" } }
@@ -163,7 +162,7 @@ locals {
           "rds:CreateDBSubnetGroup", "rds:DeleteDBInstance", "rds:DeleteDBParameterGroup", "rds:DeleteDBSubnetGroup",
           "rds:DescribeDBParameters", "rds:DescribeDBSubnetGroups", "rds:DescribeDBParameterGroups",
           "rds:ListTagsForResource", "rds:ModifyDBInstance", "rds:ModifyDBParameterGroup", "rds:ModifyDBSubnetGroup",
-          "rds:RebootDBInstance", "rds:RemoveTagsFromResource",
+          "rds:RemoveTagsFromResource",
         ]
         Resource = concat(
           [for kind in ["db", "pg", "snapshot", "subgrp"] : "${local.arn.prefix.rds}:${kind}:pmp-*"],
@@ -264,8 +263,7 @@ locals {
         Sid    = "ReadRunner"
         Effect = "Allow"
         Action = [
-          "autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeScalingActivities", "ec2:DescribeImages",
-          "ec2:DescribeInstanceTypes", "ec2:DescribeInstances", "ec2:DescribeLaunchTemplateVersions",
+          "autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeScalingActivities", "ec2:DescribeLaunchTemplateVersions",
           "ec2:DescribeLaunchTemplates",
         ]
         Resource = "*"
@@ -332,8 +330,7 @@ locals {
         Sid    = "KeepTopics"
         Effect = "Allow"
         Action = [
-          "sns:CreateTopic", "sns:DeleteTopic", "sns:GetTopicAttributes", "sns:ListSubscriptionsByTopic",
-          "sns:ListTagsForResource", "sns:SetTopicAttributes", "sns:Subscribe", "sns:TagResource", "sns:UntagResource",
+          "sns:CreateTopic", "sns:DeleteTopic", "sns:GetTopicAttributes", "sns:ListTagsForResource", "sns:SetTopicAttributes", "sns:Subscribe", "sns:TagResource", "sns:UntagResource",
         ]
         Resource = "${local.arn.prefix.sns}:pmp-*"
       },
@@ -385,7 +382,7 @@ locals {
       {
         Sid    = "KeepApis"
         Effect = "Allow"
-        Action = ["apigateway:DELETE", "apigateway:GET", "apigateway:PATCH", "apigateway:POST", "apigateway:PUT"]
+        Action = ["apigateway:DELETE", "apigateway:GET", "apigateway:PATCH", "apigateway:POST"]
         Resource = [
           for path in ["apis", "apis/*", "domainnames", "domainnames/*", "tags/*"] : "arn:aws:apigateway:${var.region}::/${path}"
         ]
@@ -484,7 +481,7 @@ locals {
         Effect = "Allow"
         Action = [
           "iam:DeleteRole", "iam:GetRole", "iam:GetRolePolicy", "iam:ListAttachedRolePolicies",
-          "iam:ListInstanceProfilesForRole", "iam:ListRolePolicies", "iam:ListRoleTags", "iam:TagRole", "iam:UntagRole",
+          "iam:ListInstanceProfilesForRole", "iam:ListRolePolicies", "iam:TagRole", "iam:UntagRole",
           "iam:UpdateAssumeRolePolicy", "iam:UpdateRole", "iam:UpdateRoleDescription",
         ]
         Resource = local.roles
@@ -504,12 +501,6 @@ locals {
         Action    = ["iam:CreateServiceLinkedRole"]
         Resource  = "${local.arn.iam}:role/aws-service-role/*"
         Condition = { StringEquals = { "iam:AWSServiceName" = local.linked_services } }
-      },
-      {
-        Sid      = "ReadKnownPolicies"
-        Effect   = "Allow"
-        Action   = ["iam:GetPolicy", "iam:GetPolicyVersion"]
-        Resource = local.attachable_policy_arns
       },
       ],
       # Each role goes to the one service that it was made for.
