@@ -61,8 +61,9 @@ def recorded(lines: Iterable[str], user: str) -> frozenset[str]:
 
 
 def used_actions(user: str) -> frozenset[str]:
-    """Actions of ``user`` in the committed record."""
-    return frozenset(yaml.safe_load(USED.read_text()).get(user, [])) if USED.exists() else frozenset()
+    """Actions of ``user`` in the committed record; a plan asks for the same, whoever makes it."""
+    record = yaml.safe_load(USED.read_text()) if USED.exists() else {}
+    return frozenset(record.get(user, [])) | frozenset(record.get(USERS["delivery"], []))
 
 
 def explained_actions() -> dict[str, str]:
@@ -108,7 +109,8 @@ def table(balances: Iterable[Balance]) -> Table:
 
 def write(lines: list[str]) -> None:
     """Add a record to the committed one."""
-    merged = {user: sorted(used_actions(user) | recorded(lines, user)) for user in USERS.values()}
+    record = yaml.safe_load(USED.read_text()) if USED.exists() else {}
+    merged = {user: sorted({*record.get(user, []), *recorded(lines, user)}) for user in USERS.values()}
     header = (
         "# IAM actions that deployments on the laptop platform asked for: first apply, change, rollback, destroy.\n"
     )
