@@ -36,7 +36,7 @@ EXECUTOR = ROOT / "ci" / "node_modules" / ".bin" / "gitlab-ci-local"
 # The executor tells from it what GitLab's own host and project are; nothing ever asks this host.
 _REMOTE = "https://gitlab.invalid/pmp/pmp.git"
 _VARIABLES = ".gitlab-ci-local-variables.yml"
-_LINE = re.compile(r"\[(?P<clock>[\d:]{8})\s+[^\]]*\] (?P<job>\S+)\s+(?P<text>.*)")
+_LINE = re.compile(r"\[[\d:]{8}\s+[^\]]*\] (?P<job>\S+)\s+(?P<text>.*)")
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 
