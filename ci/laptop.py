@@ -142,10 +142,8 @@ def execute(directory: Path, gates: Sequence[str], jobs: Sequence[str] = (), *, 
             outcome.seconds[job] = seconds
             outcome.failed += [job] if is_failed else []
             if not quiet:
-                say(
-                    f"  {match['clock']}  {'✗' if is_failed else '✓'} {job:<26} {seconds:7.1f} s",
-                    "red" if is_failed else "",
-                )
+                mark, style = ("✗", "red") if is_failed else ("✓", "")
+                say(f"  {time.strftime('%H:%M:%S')}  {mark} {job:<26} {seconds:7.1f} s", style)
         elif text.startswith("> error: ") and not quiet:
             say(f"            {text.removeprefix('> ')}", "red")
 
