@@ -44,7 +44,8 @@ class _Platform:
         self.url = os.environ.get("PMP_URL") or _laptop("url")
         self._token = os.environ.get("PMP_TOKEN") or _laptop("token")
         authority = Path(".pmp") / os.environ.get("PMP_INSTANCE", "local") / "ca" / "authority.pem"
-        if "AWS_CA_BUNDLE" not in os.environ and authority.exists():
+        # Whatever else the shell trusts: the laptop platform has an authority of its own.
+        if "PMP_URL" not in os.environ and authority.exists():
             os.environ["AWS_CA_BUNDLE"] = str(authority)
 
     def ask(self, method: str, path: str, document: object = None) -> dict[str, Any]:
