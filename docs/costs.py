@@ -47,9 +47,9 @@ _BEGINNING = """\
 
 # What an environment costs in a month
 
-List prices of us-east-1, on demand, in US dollars, of November 2026: check them against AWS's
-price list before relying on them. A month has {hours} hours. Other regions differ by some percent; discounts and free tiers are left out: a basis for
-comparing settings, no quotation. The prices stand in `docs/costs.py`, what is counted comes from the tfvars and
+List prices of us-east-1, on demand, in US dollars, of November 2026: check them against AWS's price list before relying
+on them. A month has {hours} hours. Other regions differ by some percent; discounts and free tiers are left out: a basis
+for comparing settings, no quotation. The prices stand in `docs/costs.py`, what is counted comes from the tfvars and
 `modules/sizing`; `make costs` writes this page again, a test fails when it is stale.
 """
 
