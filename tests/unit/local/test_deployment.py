@@ -177,6 +177,37 @@ def test_a_plan_that_cannot_be_read_says_so(deploy: Deployment, root: Path) -> N
         deploy.layer("foundation", "admin", _silent)
 
 
+def test_the_smoke_test_runs_again_when_anything_changed_or_the_api_is_silent(
+    deploy: Deployment, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = [True, False, True]
+    monkeypatch.setattr(Deployment, "_answers", lambda _: answers.pop(0))
+    assert deploy.smoke(_silent) == "last line"
+    assert deploy.smoke(_silent) == "unchanged, the API answers"
+    assert deploy.smoke(_silent) == "last line"
+    deploy.layer("foundation", "admin", _silent)
+    assert deploy.smoke(_silent) == "last line"
+    assert _commands(root) == ["smoke", "smoke", "plan", "smoke"]
+
+
+def test_an_unchanged_zip_is_not_built_again(deploy: Deployment, root: Path) -> None:
+    (root / "lambda").mkdir()
+    (root / "lambda/handler.py").write_text("# one\n")
+    build = deploy.instance.build
+    build.mkdir()
+    (build / "lambda.sha256").write_text("abc\n")
+    (build / "lambda-abc.zip").write_text("")
+    for _ in range(2):
+        deploy.package(_silent)
+    assert _commands(root) == ["package"]
+    (build / "lambda-abc.zip").unlink()
+    deploy.package(_silent)
+    (build / "lambda-abc.zip").write_text("")
+    (root / "lambda/handler.py").write_text("# two\n")
+    deploy.package(_silent)
+    assert _commands(root) == ["package"] * 3
+
+
 def test_an_interrupt_lets_the_command_end_in_good_order(deploy: Deployment, root: Path) -> None:
     (root / "mode").write_text("hang")
     seen: list[str] = []
