@@ -192,8 +192,9 @@ def variables_of(platform: Platform) -> tuple[dict[str, str], dict[str, dict[str
 
 def promoted(directory: Path, environment: str) -> dict[str, str]:
     """What a job of the pipeline says it deployed: the tag and change of the schema, from the migration's artifact."""
-    record = directory / ".gitlab-ci-local" / "artifacts" / f"{environment}:migrate"
-    found = sorted(record.rglob(f"{environment}.json"))
+    kept = directory / ".gitlab-ci-local" / "artifacts"
+    # The executor writes a job's name in its own way, and only the migration's artifact has this file.
+    found = sorted(kept.rglob(f"build/migrations/{environment}.json"))
     return dict(json.loads(found[0].read_text())) if found else {}
 
 
