@@ -1,5 +1,6 @@
 """The emulated AWS account as seen by the platform itself: credentials, MiniStack's process, its snapshots."""
 
+import functools
 import json
 import os
 import secrets
@@ -113,17 +114,20 @@ class Account:
 
     def session(self, identity: str) -> "boto3.Session":
         """A boto3 session of one identity; its clients talk to this instance and verify its certificate."""
-        credentials = self.credentials(identity)
-        # boto3 takes the endpoint and the bundle from the environment only.
-        os.environ.update({"AWS_ENDPOINT_URL": self.instance.aws_url, "AWS_CA_BUNDLE": str(self.instance.ca_file)})
         import boto3
 
-        return boto3.Session(
+        credentials = self.credentials(identity)
+        session = boto3.Session(
             aws_access_key_id=credentials.access_key_id,
             aws_secret_access_key=credentials.secret_access_key,
             aws_session_token=credentials.session_token or None,
             region_name=REGION,
         )
+        # A session knows neither an endpoint nor a bundle; this process's environment may be meant for another account.
+        session.client = functools.partial(  # type: ignore[method-assign]
+            session.client, endpoint_url=self.instance.aws_url, verify=str(self.instance.ca_file)
+        )
+        return session
 
     def parameter(self, name: str) -> str:
         """An SSM parameter's value, read as the administrator.

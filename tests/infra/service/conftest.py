@@ -1,7 +1,6 @@
 """The delivery identity as planned, and an emulated account that enforces its policies."""
 
 import json
-import os
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -82,6 +81,7 @@ def delivery() -> Delivery:
 class Enforced:
     """An account that enforces policies, and sessions in it by identity: ``admin``, ``gitlab``, ``plan``."""
 
+    instance: Instance
     sessions: dict[str, boto3.Session]
     key_arn: str
     foreign_key_id: str
@@ -96,22 +96,19 @@ def enforced(delivery: Delivery, tmp_path_factory: pytest.TempPathFactory) -> It
     """An account after bootstrap and account layer, without Terraform's waits; IAM enforcement on, over TLS."""
     instance = Instance(f"iam-{uuid.uuid4().hex[:6]}", free_port(), tmp_path_factory.mktemp("platform"))
     account = Account(instance)
-    kept = {name: os.environ.get(name) for name in ("AWS_ENDPOINT_URL", "AWS_CA_BUNDLE", "PMP_PLATFORM_DIRECTORY")}
     account.start()
     try:
         yield _prepare(account, instance, delivery)
     finally:
         account.stop()
-        for name, value in kept.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
 
 
 def _prepare(account: Account, instance: Instance, delivery: Delivery) -> Enforced:
     admin = account.session("admin")
     admin_keys = account.admin().environment() | {
         "AWS_REGION": REGION,
+        "AWS_ENDPOINT_URL": instance.aws_url,
+        "AWS_CA_BUNDLE": str(instance.ca_file),
         "PMP_PLATFORM_DIRECTORY": str(instance.directory),
     }
     with pytest.MonkeyPatch.context() as patch:
@@ -149,7 +146,7 @@ def _prepare(account: Account, instance: Instance, delivery: Delivery) -> Enforc
     )
     foreign = admin.client("kms").create_key()["KeyMetadata"]["KeyId"]
     admin.client("kms").create_alias(AliasName="alias/other-product", TargetKeyId=foreign)
-    return Enforced({name: account.session(name) for name in ("admin", "gitlab", "plan")}, key_arn, foreign)
+    return Enforced(instance, {name: account.session(name) for name in ("admin", "gitlab", "plan")}, key_arn, foreign)
 
 
 @pytest.fixture(scope="session")

@@ -256,18 +256,23 @@ def test_a_second_key_works_beside_the_first(enforced: Enforced) -> None:
     iam = enforced.client("admin", "iam")
     second = iam.create_access_key(UserName="gitlab-plan")["AccessKey"]
     try:
-        for identity in (enforced.client("plan", "sts"), _session_of(second)):
+        for identity in (enforced.client("plan", "sts"), _client_of(enforced, second)):
             assert identity.get_caller_identity()["Arn"].endswith("user/pmp/gitlab-plan")
         iam.update_access_key(UserName="gitlab-plan", AccessKeyId=second["AccessKeyId"], Status="Inactive")
         with pytest.raises(ClientError):
-            _session_of(second).get_caller_identity()
+            _client_of(enforced, second).get_caller_identity()
     finally:
         iam.delete_access_key(UserName="gitlab-plan", AccessKeyId=second["AccessKeyId"])
 
 
-def _session_of(key: dict[str, Any]) -> Any:
+def _client_of(enforced: Enforced, key: dict[str, Any]) -> Any:
     import boto3
 
-    return boto3.Session(
-        aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"], region_name=REGION
-    ).client("sts")
+    return boto3.client(
+        "sts",
+        aws_access_key_id=key["AccessKeyId"],
+        aws_secret_access_key=key["SecretAccessKey"],
+        region_name=REGION,
+        endpoint_url=enforced.instance.aws_url,
+        verify=str(enforced.instance.ca_file),
+    )

@@ -16,6 +16,8 @@ def test_rotation(enforced: Enforced, monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", str(admin.access_key))
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", str(admin.secret_key))
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", enforced.instance.aws_url)
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(enforced.instance.ca_file))
     iam.create_user(UserName="rotated", Path="/pmp/")
     with pytest.raises(LookupError, match="rotated has 0 access keys"):
         keys.rotate("rotated")
