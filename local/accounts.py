@@ -139,6 +139,30 @@ class Home:
         return [] if os.geteuid() == 0 else None
 
 
+def live_pid(path: Path, program: str) -> int | None:
+    """The process id on the first line of a server's pid file, if that process lives and is ``program``.
+
+    The file outlives a ``kill -9``, and the number may by now be another program's.
+    """
+    try:
+        pid = int(path.read_text().split("\n", 1)[0])
+        return pid if is_alive(pid) and Path(f"/proc/{pid}/comm").read_text().strip() == program else None
+    except (FileNotFoundError, ProcessLookupError, ValueError):
+        return None
+
+
+def working_in(directory: Path) -> list[int]:
+    """Ids of the live processes whose working directory is ``directory``, as far as we may see them."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cwd").readlink() == directory:
+                found.append(int(process.name))
+        except OSError:  # it ended, is a zombie or somebody else's
+            continue
+    return found
+
+
 def is_alive(pid: int) -> bool:
     """Whether the process exists and is not a zombie waiting for its parent."""
     try:

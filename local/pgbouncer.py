@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from local.accounts import Home, end, is_alive
+from local.accounts import Home, end, live_pid
 from local.certificates import Authority, Certificate
 from local.postgres import DATABASE
 
@@ -52,11 +52,7 @@ class Bouncer:
     @property
     def pid(self) -> int | None:
         """Its process id, or None when it does not run."""
-        try:
-            pid = int((self.home.directory / "pgbouncer.pid").read_text())
-        except (FileNotFoundError, ValueError):
-            return None
-        return pid if is_alive(pid) and Path(f"/proc/{pid}/comm").read_text().strip() == "pgbouncer" else None
+        return live_pid(self.home.directory / "pgbouncer.pid", "pgbouncer")
 
     @property
     def is_running(self) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from local.accounts import Home, end, is_alive
+from local.accounts import Home, end, live_pid, working_in
 from local.certificates import Authority, Certificate
 
 MASTER = "pmp_admin"
@@ -84,12 +84,9 @@ class Cluster:
     @property
     def pid(self) -> int | None:
         """The server's process id, or None when it does not run."""
-        try:
-            pid = int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
-        except (FileNotFoundError, ValueError):
-            return None
-        # The file outlives a kill -9 and the number may by now be another program's.
-        return pid if is_alive(pid) and Path(f"/proc/{pid}/comm").read_text().strip() == "postgres" else None
+        pid = live_pid(self._pid_path, "postgres")
+        # After a reboot the number may be that of another cluster's server.
+        return pid if pid in working_in(self.data) else None
 
     @property
     def is_running(self) -> bool:
@@ -119,11 +116,12 @@ class Cluster:
         """
         if self.is_running:
             return
+        deadline = time.monotonic() + timeout_seconds
+        self._clear_remains(deadline)
         self.create()
         self._configure()
         log_path = self.log_path or self.directory / "postgres.log"
         server = self.home.spawn([binaries() / "postgres", "-D", self.data], log_path)
-        deadline = time.monotonic() + timeout_seconds
         while not self._answers():
             if server.poll() is not None or time.monotonic() > deadline:
                 last = ["", *log_path.read_text(errors="replace").splitlines()][-1]
@@ -183,6 +181,23 @@ class Cluster:
             f"postgresql://{role}@{host}:{self.port}/{database}"
             f"?sslmode=verify-full&sslrootcert={self.authority.bundle_path}"
         )
+
+    @property
+    def _pid_path(self) -> Path:
+        return self.data / "postmaster.pid"
+
+    def _clear_remains(self, deadline: float) -> None:
+        """Wait for the children of a server that was killed, then forget it.
+
+        PostgreSQL takes any process that has the number in its lock files for a running server: another program, or
+        the killed server itself until its parent, often init, takes note of its end.
+        """
+        while left := working_in(self.data):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"process {left[0]} of an earlier server still runs in {self.data}: end it")
+            time.sleep(0.05)
+        for lock in (self._pid_path, *self.home.directory.glob(".s.PGSQL.*")):
+            lock.unlink(missing_ok=True)
 
     def _configure(self) -> None:
         home = self.home
