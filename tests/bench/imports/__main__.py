@@ -145,8 +145,9 @@ def main() -> None:
     directory.mkdir(parents=True, exist_ok=True)
     python = directory / "peers" / "bin" / "python"
     if not python.exists():
-        subprocess.run(["uv", "venv", "-q", directory / "peers"], check=True)
-        subprocess.run(["uv", "pip", "install", "-q", "--python", python, "--require-hashes", "-r", PEERS], check=True)
+        uv = Path(sys.executable).with_name("uv")
+        subprocess.run([uv, "venv", "-q", directory / "peers"], check=True)
+        subprocess.run([uv, "pip", "install", "-q", "--python", python, "--require-hashes", "-r", PEERS], check=True)
     source = random.Random(0)
     users = [str(uuid.UUID(int=source.getrandbits(128), version=4)) for _ in range(USERS)]
     say(f"generating twice {EVENTS:,} events of {USERS:,} users")
