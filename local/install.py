@@ -7,10 +7,12 @@ into ``.venv`` from ``requirements.lock``, each checked against its hash.
 
 import contextlib
 import hashlib
+import importlib.util
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,8 +25,11 @@ from local.registry.providers import ProviderMirrorNotFoundError, find_mirror
 ROOT = Path(__file__).resolve().parent.parent
 VIRTUAL_ENVIRONMENT = ROOT / ".venv"
 LOCK = ROOT / "requirements.lock"
+UV = VIRTUAL_ENVIRONMENT / "bin/uv"
 STAMP = VIRTUAL_ENVIRONMENT / "pmp-lock.sha256"
 LOG = ROOT / ".pmp" / "install.log"
+
+SERVICE_POLICY = Path("/usr/sbin/policy-rc.d")
 
 MINIMUM_TERRAFORM = (1, 11, 0)
 MINIMUM_PYTHON = (3, 11)
@@ -96,8 +101,14 @@ def terraform_version() -> tuple[int, ...]:
 
 
 def missing_debian_packages() -> list[str]:
-    """Those of `DEBIAN_PACKAGES` that are neither installed as such nor present in another way."""
-    return [package for package, proof in DEBIAN_PACKAGES.items() if not _present(proof)]
+    """Those of `DEBIAN_PACKAGES` that are neither installed as such nor present in another way.
+
+    And ``python3-venv`` where ``.venv`` is still to be made: Debian's python3 alone cannot.
+    """
+    missing = [package for package, proof in DEBIAN_PACKAGES.items() if not _present(proof)]
+    if not UV.exists() and importlib.util.find_spec("ensurepip") is None:
+        missing.append("python3-venv")
+    return missing
 
 
 def _present(proof: str) -> bool:
@@ -110,20 +121,40 @@ def _present(proof: str) -> bool:
 @contextlib.contextmanager
 def _services_stay_down() -> Iterator[None]:
     """Keep Debian from starting a system PostgreSQL and PgBouncer at installation: the platform runs its own."""
-    policy = Path("/usr/sbin/policy-rc.d")
-    if policy.exists():
+    ours = "#!/bin/sh\n# Only while PMP installs Debian packages.\nexit 101\n"
+    # One of ours was left behind by a kill; anybody else's stays.
+    if SERVICE_POLICY.exists() and SERVICE_POLICY.read_text() != ours:
         yield
         return
-    policy.write_text("#!/bin/sh\nexit 101\n")
-    policy.chmod(0o755)
+    SERVICE_POLICY.write_text(ours)
+    SERVICE_POLICY.chmod(0o755)
     try:
         yield
     finally:
-        policy.unlink(missing_ok=True)
+        SERVICE_POLICY.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Hear Ctrl-C only at the end: packages that were cut off half set up hold up every later installation."""
+    heard: list[int] = []
+
+    def note(number: int, _frame: object) -> None:
+        if not heard:
+            print("  stopping: the packages are set up to their end first …", flush=True)
+        heard.append(number)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if heard:
+        raise KeyboardInterrupt
 
 
 def install_debian_packages(packages: Sequence[str]) -> None:
-    """Install ``packages`` with apt-get; refresh its lists when a package is not found in them.
+    """Install ``packages`` with apt-get; where that fails, finish what a killed run began, refresh the lists, try again.
 
     Raises:
         InstallError: not root, no apt-get, or apt-get failed.
@@ -133,9 +164,10 @@ def install_debian_packages(packages: Sequence[str]) -> None:
         raise InstallError(f"missing: {', '.join(packages)} (Debian's names); install them by this system's means")
     if os.geteuid() != 0:
         raise InstallError(f"missing Debian packages; run this as root, then 'make up' again: {command}")
-    with _services_stay_down():
-        install = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
-        if _logged(install) and (_logged(["apt-get", "update"]) or _logged(install)):
+    install = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
+    again = (["dpkg", "--configure", "-a"], ["apt-get", "update"], install)
+    with _services_stay_down(), _interrupts_wait():
+        if _logged(install) and any(map(_logged, again)):
             raise InstallError(f"'{command}' failed; its output is in {LOG}")
 
 
@@ -146,7 +178,9 @@ def _logged(command: Sequence[str]) -> int:
         log.write(f"$ {' '.join(command)}\n")
         log.flush()
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        return subprocess.run(command, check=False, stdout=log, stderr=log, env=environment).returncode
+        # A process group of its own: whether Ctrl-C ends it is for its caller to say.
+        done = subprocess.run(command, check=False, stdout=log, stderr=log, env=environment, process_group=0)
+        return done.returncode
 
 
 def lock_digest() -> str:
@@ -177,8 +211,11 @@ def install_python_packages() -> None:
     Raises:
         InstallError: a step failed; the log has its output.
     """
-    python, uv = VIRTUAL_ENVIRONMENT / "bin/python", VIRTUAL_ENVIRONMENT / "bin/uv"
-    if not uv.exists():
+    python = VIRTUAL_ENVIRONMENT / "bin/python"
+    # A package that was cut off half unpacked looks installed to uv.
+    doubtful = UV.exists() and not STAMP.exists()
+    STAMP.unlink(missing_ok=True)
+    if not UV.exists():
         _step([sys.executable, "-m", "venv", "--clear", str(VIRTUAL_ENVIRONMENT)], "making .venv")
         with tempfile.NamedTemporaryFile("w", suffix=".txt") as requirement:
             requirement.write(uv_requirement(LOCK.read_text()))
@@ -186,7 +223,7 @@ def install_python_packages() -> None:
             arguments = ["install", "--disable-pip-version-check", "--require-hashes", "-r", requirement.name]
             _step([str(python), "-m", "pip", *arguments], "installing uv")
     install = ["pip", "install", "--python", str(python), "--require-hashes", "-r", str(LOCK)]
-    _step([str(uv), *install], "installing Python packages")
+    _step([str(UV), *install, *(["--reinstall"] if doubtful else [])], "installing Python packages")
     STAMP.write_text(lock_digest() + "\n")
 
 

@@ -1,5 +1,10 @@
-import contextlib
 import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -85,15 +90,128 @@ def test_a_program_not_on_path_is_missing(monkeypatch: pytest.MonkeyPatch) -> No
     assert install.missing_debian_packages() == ["x", "y"]
 
 
-def test_lists_are_refreshed_when_a_package_is_not_found(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    script = f'echo "$1" >> {programs}/calls; [ "$1" = update ] && touch {programs}/fresh; [ -e {programs}/fresh ]'
-    _program(programs, "apt-get", script)
+@pytest.fixture
+def as_root(programs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same programs, for one who may install packages, with nothing outside of a test's folder written to."""
     monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(install, "LOG", programs / "install.log")
-    monkeypatch.setattr(install, "_services_stay_down", contextlib.nullcontext)
+    monkeypatch.setattr(install, "SERVICE_POLICY", programs / "policy-rc.d")
+    return programs
+
+
+def test_what_a_killed_run_began_is_finished_and_lists_are_refreshed(as_root: Path) -> None:
+    for name in ("apt-get", "dpkg"):
+        script = (
+            f'echo "{name} $1" >> {as_root}/calls; [ "$1" = update ] && touch {as_root}/fresh; [ "$1" = --configure ]'
+        )
+        _program(as_root, name, f"{script} || [ -e {as_root}/fresh ]")
     install.install_debian_packages(["x"])
-    assert (programs / "calls").read_text().split() == ["install", "update", "install"]
+    calls = (as_root / "calls").read_text().splitlines()
+    assert calls == ["apt-get install", "dpkg --configure", "apt-get update", "apt-get install"]
+
+
+def test_a_package_that_cannot_be_had_is_named(as_root: Path) -> None:
+    for name in ("apt-get", "dpkg"):
+        _program(as_root, name, "exit 100")
+    with pytest.raises(InstallError, match=r"'apt-get install --no-install-recommends x' failed; its output is in"):
+        install.install_debian_packages(["x"])
+
+
+@pytest.mark.parametrize("left_behind", [False, True])
+def test_debian_starts_no_service_meanwhile(as_root: Path, left_behind: bool) -> None:
+    policy = as_root / "policy-rc.d"
+    _program(as_root, "apt-get", f"{policy}; echo $? >> {as_root}/answers; cp {policy} {as_root}/kept")
+    install.install_debian_packages(["x"])
+    if left_behind:  # by a kill
+        shutil.copy(as_root / "kept", policy)
+        install.install_debian_packages(["x"])
+    assert set((as_root / "answers").read_text().split()) == {"101"}
+    assert not policy.exists()
+
+
+def test_anothers_policy_on_services_stays(as_root: Path) -> None:
+    _program(as_root, "policy-rc.d", "exit 0")
+    _program(as_root, "apt-get", "true")
+    install.install_debian_packages(["x"])
+    assert (as_root / "policy-rc.d").read_text() == "#!/bin/sh\nexit 0\n"
+
+
+_INSTALL_X = """
+import os, sys
+from pathlib import Path
+from local import install
+os.geteuid = lambda: 0
+install.LOG, install.SERVICE_POLICY = Path(sys.argv[1], "install.log"), Path(sys.argv[1], "policy-rc.d")
+try:
+    install.install_debian_packages(["x"])
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def test_ctrl_c_lets_debian_packages_be_set_up(as_root: Path) -> None:
+    _program(
+        as_root,
+        "apt-get",
+        f"touch {as_root}/begun; while [ ! -e {as_root}/go ]; do sleep 0.05; done; touch {as_root}/end",
+    )
+    command = [sys.executable, "-c", _INSTALL_X, str(as_root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as running:
+        _wait_for(as_root / "begun")
+        os.killpg(running.pid, signal.SIGINT)
+        assert running.stdout
+        assert "stopping: the packages are set up to their end first" in running.stdout.readline()
+        (as_root / "go").touch()
+        assert running.wait(30) == 130
+    assert (as_root / "end").exists()
+    assert not (as_root / "policy-rc.d").exists()
+
+
+def _wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 30
+    while not path.exists():
+        assert time.monotonic() < deadline, path
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
+    """What would be run to fill a `.venv` that nobody has made yet; the last step leaves uv as the real one does."""
+    seen: list[Sequence[str]] = []
+
+    def step(command: Sequence[str], _what: str) -> None:
+        seen.append(command)
+        install.UV.parent.mkdir(parents=True, exist_ok=True)
+        install.UV.touch()
+
+    monkeypatch.setattr(install, "_step", step)
+    monkeypatch.setattr(install, "VIRTUAL_ENVIRONMENT", tmp_path)
+    monkeypatch.setattr(install, "UV", tmp_path / "bin/uv")
+    monkeypatch.setattr(install, "STAMP", tmp_path / "stamp")
+    return seen
+
+
+def test_packages_that_were_cut_off_are_unpacked_again(steps: list[Sequence[str]]) -> None:
+    install.install_python_packages()
+    assert [command[-1] == "--reinstall" for command in steps] == [False, False, False]
+    assert install.python_packages_are_current()
+    install.install_python_packages()  # the lock file has changed: what is there is whole
+    assert steps[-1][-1] != "--reinstall"
+    install.STAMP.unlink()
+    install.install_python_packages()
+    assert steps[-1][-1] == "--reinstall"
+
+
+def test_a_python_that_cannot_make_environments_needs_a_package(
+    steps: list[Sequence[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(install, "DEBIAN_PACKAGES", {})
+    assert install.missing_debian_packages() == []
+    monkeypatch.setattr(install.importlib.util, "find_spec", lambda _: None)
+    assert install.missing_debian_packages() == ["python3-venv"]
+    install.install_python_packages()
+    assert install.missing_debian_packages() == []
 
 
 def test_uv_is_installed_by_its_hashes() -> None:
