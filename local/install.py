@@ -154,7 +154,7 @@ def _interrupts_wait() -> Iterator[None]:
 
 
 def install_debian_packages(packages: Sequence[str]) -> None:
-    """Install ``packages`` with apt-get; where that fails, finish what a killed run began, refresh the lists, try again.
+    """Install ``packages`` with apt-get; if that fails, finish what a killed run began, refresh the lists, try again.
 
     Raises:
         InstallError: not root, no apt-get, or apt-get failed.

@@ -1,3 +1,4 @@
+import importlib.util
 import os
 import shutil
 import signal
@@ -208,7 +209,7 @@ def test_a_python_that_cannot_make_environments_needs_a_package(
 ) -> None:
     monkeypatch.setattr(install, "DEBIAN_PACKAGES", {})
     assert install.missing_debian_packages() == []
-    monkeypatch.setattr(install.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     assert install.missing_debian_packages() == ["python3-venv"]
     install.install_python_packages()
     assert install.missing_debian_packages() == []
