@@ -1,6 +1,7 @@
 """What one environment (local, dev, staging, prod) has on the laptop in place of its RDS instance and RDS Proxy."""
 
 import json
+import shlex
 import sys
 from dataclasses import dataclass
 from functools import cached_property
@@ -56,18 +57,34 @@ class Environment:
         Raises:
             PlatformError: a port is taken, or a server does not start.
         """
+        self.require_free_ports()
         write_platform_variables(self.instance, self.name)
         started = False
-        for title, server in (("PostgreSQL", self.cluster), ("PgBouncer", self.bouncer)):
+        for server in (self.cluster, self.bouncer):
             if server.is_running:
                 continue
-            processes.require_free_port(server.port, f"{title} of {self.name}")
             try:
                 server.start()
             except (RuntimeError, LookupError, OSError) as error:
                 raise PlatformError(str(error)) from error
             started = True
         return started
+
+    def require_free_ports(self) -> None:
+        """Refuse ports that another program listens on; makes nothing.
+
+        Raises:
+            PlatformError: one is taken.
+        """
+        running = (
+            {server.port for server in (self.cluster, self.bouncer) if server.is_running} if self.exists else set()
+        )
+        for title, port in (
+            ("PostgreSQL", self.instance.postgres_port(self.name)),
+            ("PgBouncer", self.instance.pgbouncer_port(self.name)),
+        ):
+            if port not in running:
+                processes.require_free_port(port, f"{title} of {self.name}")
 
     def attach(self, account: Account) -> None:
         """Give the servers the passwords that foundation's secrets hold, as RDS and RDS Proxy do by themselves.
@@ -125,8 +142,8 @@ def write_account_variables(instance: Instance) -> None:
     hook = instance.platform_directory / "after-foundation"
     text = (
         "#!/bin/sh\n# The database's servers take over the passwords that foundation's secrets hold.\n"
-        f"cd '{ROOT}' && PMP_INSTANCE='{instance.name}' PMP_PORT_BASE='{instance.port_base}' "
-        f"exec '{sys.executable}' -m local environment attach \"$1\"\n"
+        f"cd {shlex.quote(str(ROOT))} && PMP_INSTANCE={instance.name} PMP_PORT_BASE={instance.port_base} "
+        f'exec {shlex.quote(sys.executable)} -m local environment attach "$1"\n'
     )
     _write(hook, text)
     hook.chmod(0o755)

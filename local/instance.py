@@ -14,6 +14,7 @@ HOSTED_ZONE_NAME = "pmp.localhost"
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _DEFAULT_PORT_BASE = 24500
 _PORTS_PER_INSTANCE = 20
+_PORT_BASE = "port_base"
 
 
 class PlatformError(Exception):
@@ -32,6 +33,20 @@ class Instance:
     def directory(self) -> Path:
         """Everything this instance keeps; `make down` removes it."""
         return self.state_root / self.name
+
+    @property
+    def recorded_port_base(self) -> int | None:
+        """The port base that `record_port_base` wrote last, if any that can be read."""
+        try:
+            return int((self.directory / _PORT_BASE).read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def record_port_base(self) -> None:
+        """Keep the port base, so that later commands need not be told."""
+        partial = self.directory / f"{_PORT_BASE}.partial"
+        partial.write_text(f"{self.port_base}\n")
+        partial.replace(self.directory / _PORT_BASE)
 
     @property
     def aws_port(self) -> int:
@@ -137,15 +152,12 @@ def current() -> Instance:
             f"PMP_INSTANCE={name!r} is no instance name: use a small letter, then at most 30 small letters, digits "
             "and dashes"
         )
-    text = os.environ.get("PMP_PORT_BASE") or _recorded_port_base(name) or str(_default_port_base(name))
+    text = os.environ.get("PMP_PORT_BASE") or str(
+        Instance(name, 0, ROOT / ".pmp").recorded_port_base or _default_port_base(name)
+    )
     if not text.isdecimal() or not 1024 <= int(text) <= 65535 - _PORTS_PER_INSTANCE:
         raise PlatformError(f"PMP_PORT_BASE={text!r} is no usable port: give a number from 1024 to 65515")
     return Instance(name, int(text))
-
-
-def _recorded_port_base(name: str) -> str:
-    path = ROOT / ".pmp" / name / "port_base"
-    return path.read_text().strip() if path.exists() else ""
 
 
 def _default_port_base(name: str) -> int:

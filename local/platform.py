@@ -3,13 +3,13 @@
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
-from local import phases, processes, services
+from local import aws, phases, processes, services
 from local.aws import Account
 from local.certificates import Authority
 from local.deployment import Deployment
@@ -70,6 +70,7 @@ class Platform:
         """Start, deploy and test everything that is not so yet; seconds by phase."""
         environment = self.environment(environment_name)
         with alone(self.instance):
+            self._require_free_ports([environment])
             self._begin()
             deployment = Deployment(self.instance, self.account, environment)
             return phases.run(self._phases(deployment), self.console, deployment.interrupt)
@@ -78,14 +79,38 @@ class Platform:
         """Start the servers of ``names`` and write their variables, without deploying anything."""
         chosen = [self.environment(name) for name in names]
         with alone(self.instance):
+            self._require_free_ports(chosen)
             self._begin()
-            write_account_variables(self.instance)
             for environment in chosen:
                 environment.up()
 
+    def _require_free_ports(self, environments: Sequence[Environment]) -> None:
+        """Refuse before anything is made what would fail halfway.
+
+        Raises:
+            PlatformError: the instance runs on other ports, or another program listens on one of these.
+        """
+        instance = self.instance
+        if instance.recorded_port_base not in {None, instance.port_base} and self.running():
+            raise PlatformError(
+                f"instance {instance.name!r} runs on the ports from {instance.recorded_port_base}: leave PMP_PORT_BASE "
+                "out, or run 'make down' first"
+            )
+        for name, port in (
+            (aws.NAME, instance.aws_port),
+            (services.REGISTRY, instance.registry_port),
+            (services.VENDOR_LIST, instance.vendor_list_port),
+        ):
+            if not processes.is_running(services.records(instance), name):
+                # What a killed one left behind may still listen.
+                processes.stop(services.records(instance), name)
+                processes.require_free_port(port, name)
+        for environment in environments:
+            environment.require_free_ports()
+
     def _begin(self) -> None:
         self.instance.directory.mkdir(parents=True, exist_ok=True)
-        (self.instance.directory / "port_base").write_text(f"{self.instance.port_base}\n")
+        self.instance.record_port_base()
         # Made here and not by whichever phase comes first: two would race for them.
         Authority(self.instance.ca_file.parent)
         self.account.admin()

@@ -64,3 +64,10 @@ def test_tools_never_see_the_callers_aws(monkeypatch: pytest.MonkeyPatch) -> Non
     environment = instance.clean_environment()
     assert not [name for name in environment if name.startswith(("AWS_", "TF_"))]
     assert "PATH" in environment
+
+
+@pytest.mark.parametrize("text", ["", "24x"])
+def test_a_record_of_the_port_base_that_cannot_be_read_counts_as_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / ".pmp/local").mkdir(parents=True)
+    (tmp_path / ".pmp/local/port_base").write_text(text)
+    assert instance.current().port_base == 24500
