@@ -1,9 +1,10 @@
 """Deploy PMP to the emulated account with the very commands that the pipeline runs (``python -m ci …``).
 
-What this adds to them is recovery. Before each apply the account is copied; an apply that was cut off (its state lock
-is still there, so Terraform never came to save what it had made) is undone by returning to that copy, lock and
-half-made resources included. And memory: a layer whose inputs have not changed since its last apply, in an account
-that has not been restarted since, is not planned again.
+What this adds to them is recovery. Before each apply the account is copied; an apply that was cut off is undone by
+returning to that copy, lock and half-made resources included. It was cut off when its state lock is still there, so
+Terraform never came to save what it had made, or when what it saved holds a half-made resource. And memory: a layer
+whose inputs have not changed since its last apply, in an account that has not been restarted since, is not planned
+again.
 """
 
 import hashlib
@@ -24,6 +25,7 @@ import psutil
 import urllib3
 
 from ci import plans
+from ci.settings import Target
 from local import processes
 from local.aws import Account
 from local.environments import Environment
@@ -311,8 +313,8 @@ class Deployment:
     def recover(self, report: Report) -> str:
         """Clear what an interrupted run left behind; what was done, in words, or nothing.
 
-        A command that still runs is waited for. One that ended without releasing its state lock is undone (an apply)
-        or unlocked (a plan, which changes nothing).
+        A command that still runs is waited for. One that was cut off is undone (an apply) or unlocked (a plan, which
+        changes nothing).
         """
         notes = []
         for journal in self.journals():
@@ -320,31 +322,46 @@ class Deployment:
             while processes.session_is_alive(record):
                 report(f"waiting for the {journal.layer} run that was left behind (process {journal.pid})")
                 time.sleep(0.5)
-            if self._is_locked(journal.layer, journal.environment):
-                if journal.changes:
-                    self.account.roll_back()
-                    _forget_errored_state(journal.layer)
-                    notes.append(f"undid the half-made apply of {journal.layer}")
-                else:
-                    self._release(journal.layer, journal.environment)
-                    notes.append(f"released the lock of a plan of {journal.layer}")
+            target = Target.of(journal.layer, journal.environment)
+            locked = self._is_locked(target)
+            if journal.changes and (locked or self._is_half_made(target)):
+                self.account.roll_back()
+                _forget_errored_state(journal.layer)
+                notes.append(f"undid the half-made apply of {journal.layer}")
+            elif locked:
+                self._release(target)
+                notes.append(f"released the lock of a plan of {journal.layer}")
             self._journal_path(journal.layer, journal.environment).unlink(missing_ok=True)
         return ", ".join(notes)
 
-    def _lock_object(self, layer: str, environment: str) -> str:
-        return "account.tfstate.tflock" if layer == "account" else f"{layer}/{environment}/{layer}.tfstate.tflock"
-
-    def _is_locked(self, layer: str, environment: str) -> bool:
+    def _is_locked(self, target: Target) -> bool:
         bucket, s3 = self._state_bucket()
-        answer = s3.list_objects_v2(Bucket=bucket, Prefix=self._lock_object(layer, environment))
-        return bool(answer.get("KeyCount"))
+        return bool(s3.list_objects_v2(Bucket=bucket, Prefix=_lock_key(target)).get("KeyCount"))
 
-    def _release(self, layer: str, environment: str) -> None:
+    def _is_half_made(self, target: Target) -> bool:
+        """Whether the saved state holds a resource that Terraform gave up waiting for, told to stop.
+
+        It calls it tainted and would replace it, which ``ci plan`` refuses of a database or a hosted zone.
+        """
         bucket, s3 = self._state_bucket()
-        s3.delete_object(Bucket=bucket, Key=self._lock_object(layer, environment))
+        try:
+            state = json.loads(s3.get_object(Bucket=bucket, Key=target.state_key)["Body"].read())
+        except s3.exceptions.NoSuchKey:
+            return False
+        return any(
+            one.get("status") == "tainted" for resource in state["resources"] for one in resource.get("instances", [])
+        )
+
+    def _release(self, target: Target) -> None:
+        bucket, s3 = self._state_bucket()
+        s3.delete_object(Bucket=bucket, Key=_lock_key(target))
 
     def _state_bucket(self) -> tuple[str, Any]:
         return self.account.parameter(_STATE_BUCKET_PARAMETER), self.account.session("admin").client("s3")
+
+
+def _lock_key(target: Target) -> str:
+    return f"{target.state_key}.tflock"
 
 
 def _forget_errored_state(layer: str) -> None:

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 
 from ci import plans
+from ci.settings import Target
 from local import deployment, processes
 from local.aws import Account
 from local.deployment import Deployment
@@ -250,9 +250,32 @@ def test_an_apply_that_was_cut_off_is_undone(deploy: Deployment, root: Path, acc
     assert deploy.recover(_silent) == ""
 
 
-def test_an_apply_that_failed_by_itself_is_kept(deploy: Deployment, account: Account) -> None:
+def _save_state(account: Account, status: str | None) -> None:
+    made = {"attributes": {"id": "Z1"}} | ({"status": status} if status else {})
+    state = {"version": 4, "resources": [{"type": "aws_route53_zone", "name": "this", "instances": [made]}]}
+    account.session("admin").client("s3").put_object(Bucket=BUCKET, Key=STATE, Body=json.dumps(state).encode())
+
+
+def test_an_apply_that_was_told_to_stop_while_something_was_made_is_undone(
+    deploy: Deployment, account: Account
+) -> None:
+    _save_state(account, None)
+    account.checkpoint()
+    account.session("admin").client("ssm").put_parameter(Name="/half", Value="made", Type="String")
+    _save_state(account, "tainted")
+    _journal(deploy, changes=True, pid=_dead_process())
+    assert deploy.recover(_silent) == "undid the half-made apply of foundation"
+    assert not deploy._is_half_made(Target.of("foundation", "local"))
+    with pytest.raises(PlatformError, match="no parameter /half"):
+        account.parameter("/half")
+
+
+@pytest.mark.parametrize("has_state", [False, True])
+def test_an_apply_that_failed_by_itself_is_kept(deploy: Deployment, account: Account, has_state: bool) -> None:
     account.checkpoint()
     account.session("admin").client("ssm").put_parameter(Name="/made", Value="1", Type="String")
+    if has_state:
+        _save_state(account, None)
     _journal(deploy, changes=True, pid=_dead_process())
     assert deploy.recover(_silent) == ""
     assert account.parameter("/made") == "1"
@@ -275,7 +298,7 @@ def test_a_command_left_running_is_waited_for(deploy: Deployment, tmp_path: Path
     record = processes.start(
         tmp_path / "left",
         "left",
-        [sys.executable, "-c", "import time; time.sleep(1)"],
+        [sys.executable, "-c", "import time; time.sleep(600)"],
         port=1,
         log=tmp_path / "left.log",
         environment=os.environ,
@@ -283,10 +306,14 @@ def test_a_command_left_running_is_waited_for(deploy: Deployment, tmp_path: Path
     )
     _journal(deploy, changes=True, pid=record.pid, started=record.started)
     seen: list[str] = []
-    started = time.monotonic()
-    deploy.recover(seen.append)
-    assert time.monotonic() - started > 0.4
-    assert seen[0] == f"waiting for the foundation run that was left behind (process {record.pid})"
+
+    def report(line: str) -> None:
+        seen.append(line)
+        processes.end_session(record)
+
+    deploy.recover(report)
+    assert seen == [f"waiting for the foundation run that was left behind (process {record.pid})"]
+    assert deploy.journals() == []
 
 
 @pytest.mark.parametrize("mode", ["", "fail"])

@@ -11,6 +11,7 @@ import pytest
 
 from local import processes
 from local.instance import PlatformError
+from tests.support.stack import free_port
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 # A parent that starts a child and says so.
@@ -24,18 +25,12 @@ PARENT = [
 ]
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _start(directory: Path, command: list[str], name: str = "one", port: int = 0) -> processes.Record:
     return processes.start(
         directory,
         name,
         command,
-        port=port or _free_port(),
+        port=port or free_port(),
         log=directory / f"{name}.log",
         environment=os.environ,
         directory_to_run_in=directory,
@@ -66,7 +61,7 @@ def test_what_a_killed_process_left_running_is_ended(tmp_path: Path) -> None:
     assert not processes.is_running(tmp_path, "one")
     assert child.is_running()
     assert processes.stop(tmp_path, "one")
-    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+    assert not processes._lives(child)
 
 
 def test_a_number_that_now_belongs_to_another_process_is_left_alone(tmp_path: Path) -> None:
