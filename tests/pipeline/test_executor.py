@@ -5,6 +5,7 @@ The commit is a copy of this working tree's pipeline, so that a change shows bef
 
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +51,15 @@ class Ran:
         return list(dict.fromkeys(line[0] for line in self.lines))
 
 
-def pipeline(tmp_path: Path, gates: list[str], *, fail: str = "", jobs: tuple[str, ...] = ()) -> Ran:
+def pipeline(
+    tmp_path: Path,
+    gates: list[str],
+    *,
+    fail: str = "",
+    jobs: tuple[str, ...] = (),
+    started_by: Mapping[str, str] | None = None,
+) -> Ran:
+    """Run it for a push to the default branch, or for what the variables of ``started_by`` say."""
     checkout = tmp_path / "checkout"
     (checkout / "ci").mkdir(parents=True)
     shutil.copy(ROOT / ".gitlab-ci.yml", checkout)
@@ -69,7 +78,7 @@ def pipeline(tmp_path: Path, gates: list[str], *, fail: str = "", jobs: tuple[st
     (tools / "bin" / "python").chmod(0o755)
     notes.touch()
     keys = {"plan/*": "plan-key", **dict.fromkeys(ENVIRONMENTS, "deploy-key")}
-    variables = {"PMP_TOOLS": str(tools), "PMP_NOTES": str(notes), "PMP_FAIL": fail}
+    variables = {"PMP_TOOLS": str(tools), "PMP_NOTES": str(notes), "PMP_FAIL": fail, **(started_by or {})}
     laptop.write_variables(checkout, variables, {"AWS_ACCESS_KEY_ID": keys})
     outcome = laptop.execute(checkout, gates, jobs, quiet=True)
     return Ran(outcome, [line.split("|") for line in notes.read_text().splitlines()])
@@ -112,3 +121,49 @@ def test_a_failing_migration_stops_everything_behind_it(tmp_path: Path) -> None:
     ran = pipeline(tmp_path, BOTH, fail="dev:migrate")
     assert ran.outcome.failed == ["dev:migrate"]
     assert ran.jobs == ["package", "publish", "dev:plan:foundation", "dev:apply:foundation", "dev:migrate"]
+
+
+def test_a_merge_request_plans_all_by_the_reading_identity_and_reports_once(tmp_path: Path) -> None:
+    # What needs no platform has tests of its own.
+    jobs = ("plan", "report")
+    ran = pipeline(tmp_path, [], jobs=jobs, started_by={"CI_PIPELINE_SOURCE": "merge_request_event"})
+    assert ran.outcome.status == 0, "\n".join(ran.outcome.transcript[-20:])
+    planned = {(line[1], line[4], line[2]) for line in ran.lines if line[4].startswith("-m ci plan ")}
+    assert planned == {
+        (environment, f"-m ci plan {layer}", "plan-key")
+        for environment in ENVIRONMENTS
+        for layer in ("foundation", "service")
+    }
+    [report] = [line for line in ran.lines if line[0] == "report"]
+    assert report[2] == "", "a report needs no credentials"
+    kept = {path.name for path in (tmp_path / "checkout" / ".gitlab-ci-local" / "artifacts").rglob("build/plans/*/*")}
+    assert kept == {"report.json"}, "the plan itself is not kept"
+
+
+def test_at_night_drift_runs_in_every_environment_and_nothing_else(tmp_path: Path) -> None:
+    ran = pipeline(tmp_path, [], started_by={"CI_PIPELINE_SOURCE": "schedule"})
+    assert ran.outcome.status == 0, "\n".join(ran.outcome.transcript[-20:])
+    assert {(line[1], line[2], line[4]) for line in ran.lines} == {
+        (environment, "plan-key", "-m ci drift") for environment in ENVIRONMENTS
+    }
+
+
+@pytest.mark.parametrize(
+    ("operation", "commands"),
+    [
+        ("unlock", ["-m ci unlock foundation"]),
+        ("rollback", ["-m ci rollback d0", "-m ci smoke --events 1000"]),
+    ],
+)
+def test_a_repair_runs_where_it_was_asked_for(operation: str, commands: list[str], tmp_path: Path) -> None:
+    asked = {
+        "CI_PIPELINE_SOURCE": "web",
+        "PMP_OPERATION": operation,
+        "PMP_TARGET": "staging",
+        "PMP_LAYER": "foundation",
+        "PMP_ROLLBACK_DIGEST": "d0",
+    }
+    ran = pipeline(tmp_path, [operation], started_by=asked)
+    assert ran.outcome.status == 0, "\n".join(ran.outcome.transcript[-20:])
+    assert [line[4] for line in ran.lines] == commands
+    assert {(line[1], line[2]) for line in ran.lines} == {("staging", "deploy-key")}
