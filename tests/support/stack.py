@@ -1,6 +1,8 @@
 """PostgreSQL with PMP's schema, and PgBouncer before it, for tests and benchmarks; TLS, roles, pooling as deployed."""
 
+import contextlib
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -21,9 +23,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def free_port() -> int:
-    """A port that nobody listened on a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """A port that nobody listened on a moment ago.
+
+    Of those that the system gives to nobody by itself: any other may be taken, before it is used, as the near end of
+    somebody's connection.
+    """
+    while True:
+        port = random.randrange(10000, 20000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def missing() -> str | None:

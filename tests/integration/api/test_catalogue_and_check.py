@@ -74,12 +74,13 @@ def test_an_event_names_the_version_it_answered(api: Gateway, consent: str, new_
 def test_an_expired_choice_reads_as_not_given(api: Gateway, consent: str, new_user: Callable[[], str]) -> None:
     user = new_user()
     api.put(f"/v1/consents/{consent}", {"description": "x", "channel": "push", "expires_after_days": 10})
-    given = datetime.now(UTC) - timedelta(days=10) + timedelta(seconds=1.5)
+    end = datetime.now(UTC) + timedelta(seconds=4)
+    given = end - timedelta(days=10)
     choose(api, user, {consent: True}, occurred_at=given.isoformat())
     question = {"checks": [{"user": {"id": user}, "consent": consent}]}
     assert api.get(f"/v1/users/{user}").json["consents"] == [{"id": consent, "enabled": True}]
     assert api.post("/v1/check", question).json["results"][0]["allowed"] is True
-    time.sleep(1.6)
+    time.sleep(max(0.0, (end - datetime.now(UTC)).total_seconds()) + 0.1)
     assert api.get(f"/v1/users/{user}").json["consents"] == [{"id": consent, "enabled": False, "reason": "expired"}]
     assert api.post("/v1/check", question).json["results"][0] | {"since": None} == {
         "allowed": False,

