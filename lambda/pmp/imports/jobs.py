@@ -77,15 +77,20 @@ def list_jobs(after: str | None, limit: int) -> tuple[list[dict[str, Any]], str 
     return documents, documents[-1]["id"] if len(rows) > limit else None
 
 
-def cancel(job: str) -> dict[str, Any] | None:
+def cancel(job: str, client: str) -> dict[str, Any] | None:
     """DELETE /imports/{id}: end it behind its last whole batch; one that has ended stays as it is. None: unknown.
 
     What was accepted before stays: events are never removed. The counts say how much that is.
+
+    Args:
+        job: its id.
+        client: who asks; recorded where the import had not ended.
     """
     database.connect().run(
-        "UPDATE pmp.import_job SET state = 'cancelled', finished_at = clock_timestamp(), lease_owner = NULL,"
-        " lease_until = NULL WHERE id = :id AND state IN ('waiting', 'running')",
+        "UPDATE pmp.import_job SET state = 'cancelled', cancelled_by = :client, finished_at = clock_timestamp(),"
+        " lease_owner = NULL, lease_until = NULL WHERE id = :id AND state IN ('waiting', 'running')",
         id=job,
+        client=client,
     )
     return get(job)
 

@@ -158,6 +158,33 @@ def test_an_event_sent_again_is_recorded_once(api: Gateway, new_user: Callable[[
     assert len(api.get(f"/v1/users/{user}/events").json["items"]) == 1
 
 
+def test_another_instant_or_version_makes_another_event(api: Gateway, new_user: Callable[[], str]) -> None:
+    user, identifier, moment = new_user(), str(uuid.uuid4()), at(-5)
+    recorded = choose(api, user, {EMAIL: True}, id=identifier, occurred_at=moment)
+    assert recorded.status == 201
+    same = moment.replace("+00:00", "Z")
+    assert choose(api, user, {EMAIL: True}, id=identifier, occurred_at=same).json == recorded.json
+    assert choose(api, user, {EMAIL: True}, id=identifier, occurred_at=at(-4)).status == 409
+    assert choose(api, user, {EMAIL: True}, id=identifier).status == 409
+    now = choose(api, user, {EMAIL: True}).json
+    assert choose(api, user, {EMAIL: True}, id=now["id"], occurred_at=now["occurred_at"]).status == 409
+
+    consent = f"c{uuid.uuid4().hex[:12]}"
+    api.put(f"/v1/consents/{consent}", {"description": "one", "channel": "web"})
+    first = choose(api, user, {consent: True}).json
+    api.put(f"/v1/consents/{consent}", {"description": "two", "channel": "web"})
+    assert (
+        choose(api, user, {consent: True}, id=first["id"]).json == first
+    )  # it named no version: the newest of its time
+
+    def naming(version: int) -> int:
+        choice = {"id": consent, "enabled": True, "version": version}
+        return int(api.post("/v1/events", {"id": first["id"], "user": {"id": user}, "consents": [choice]}).status)
+
+    assert (naming(1), naming(2)) == (200, 409)
+    assert len(api.get(f"/v1/users/{user}/events").json["items"]) == 3
+
+
 def test_an_event_names_what_it_cannot_use(api: Gateway, new_user: Callable[[], str]) -> None:
     user = new_user()
     unknown = choose(api, user, {EMAIL: True, "no_such_consent": True})
@@ -172,13 +199,6 @@ def test_an_event_names_what_it_cannot_use(api: Gateway, new_user: Callable[[], 
     too_many = api.post("/v1/events", {"user": {"id": user}, "consents": many})
     assert too_many.json["errors"] == [{"pointer": "/consents", "detail": "must have at most 100 items"}]
     assert api.get(f"/v1/users/{user}/events").json["items"] == []
-
-
-def test_the_writer_is_recorded(new_user: Callable[[], str]) -> None:
-    user = new_user()
-    event = choose(Gateway(client="crm"), user, {EMAIL: True}).json
-    assert event["source"] == "crm"
-    assert event["consents"] == [{"id": EMAIL, "enabled": True, "version": 1}]
 
 
 def test_as_of_is_the_fold_until_then(api: Gateway, new_user: Callable[[], str]) -> None:

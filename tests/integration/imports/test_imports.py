@@ -240,7 +240,7 @@ def test_a_cancelled_import_stops_behind_a_whole_batch(
     assert job["state"] == "cancelled"
     assert 0 < job["lines"] < 20_501
     assert [r["line"] for r in rejects(store, job)] == [501]
-    assert imports.cancel(job["id"]) == imports.get(job["id"])
+    assert imports.cancel(job["id"], "test-client") == imports.get(job["id"])
     assert_projection_equals_replay(stack)
 
 

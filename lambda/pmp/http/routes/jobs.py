@@ -41,7 +41,7 @@ def cancel_import(request: Request, _connection: Any) -> Response:
     """DELETE /v1/imports/{id}."""
     from pmp import imports
 
-    document = imports.cancel(request.parameters["id"])
+    document = imports.cancel(request.parameters["id"], request.client)
     if document is None:
         raise not_found("import with this id")
     return Response(200, document)

@@ -1,0 +1,53 @@
+"""Every write records the client that made it."""
+
+import json
+import uuid
+
+import pytest
+from pmp.http.router import document_bytes
+from pmp.imports import storage
+
+from tests.integration.api.test_contract import EMAIL, choose
+from tests.support.gateway import Gateway
+from tests.support.stack import Stack
+
+WRITES = {
+    operation["operationId"]
+    for methods in json.loads(document_bytes())["paths"].values()
+    for method, operation in methods.items()
+    if method != "get" and operation["operationId"] != "checkConsents"
+}
+
+
+def test_every_write_names_its_client(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "invoke_self", lambda _task: None)
+    run, consent = uuid.uuid4().hex[:12], f"c{uuid.uuid4().hex[:12]}"
+
+    def by(operation: str) -> Gateway:
+        return Gateway(client=f"{operation}-{run}")
+
+    user = by("createUser").post("/v1/users", {"email": f"{run}@example.com"}).json["id"]
+    event = choose(by("createEvent"), user, {EMAIL: True}).json
+    by("putConsent").put(f"/v1/consents/{consent}", {"description": "x", "channel": "web"})
+    imported = by("createImport").post("/v1/imports", {"format": "csv", "compression": "none"}).json["id"]
+    exported = by("createExport").post("/v1/exports", {}).json["id"]
+    assert by("cancelImport").delete(f"/v1/imports/{imported}").status == 200
+    assert Gateway(client="too late").delete(f"/v1/imports/{imported}").status == 200
+    assert by("eraseUser").delete(f"/v1/users/{user}").status == 204
+
+    name = "SELECT pmp.source_name({}) FROM pmp.{} WHERE {}"
+    recorded = {
+        "createUser": name.format("created_by", "subject", f"id = '{user}'"),
+        "eraseUser": name.format("erased_by", "subject", f"id = '{user}'"),
+        "createEvent": name.format("source_key", "event", f"id = '{event['id']}'"),
+        "putConsent": name.format(
+            "source_key", "consent_version JOIN pmp.consent USING (consent_key)", f"id = '{consent}'"
+        ),
+        "createImport": f"SELECT client FROM pmp.import_job WHERE id = '{imported}'",
+        "cancelImport": f"SELECT cancelled_by FROM pmp.import_job WHERE id = '{imported}'",
+        "createExport": f"SELECT client FROM pmp.export_job WHERE id = '{exported}'",
+    }
+    assert recorded.keys() == WRITES
+    for operation, query in recorded.items():
+        assert stack.cluster.psql(query).strip() == f"{operation}-{run}", operation
+    assert event["source"] == f"createEvent-{run}"
