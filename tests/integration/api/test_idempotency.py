@@ -1,10 +1,13 @@
 """``Idempotency-Key`` on every POST: the same again is answered the same, and done once."""
 
+import json
 import uuid
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pmp.http.router import document_bytes
+from pmp.imports import storage
 
 from tests.integration.api.test_contract import EMAIL, choose
 from tests.support.gateway import Context, Gateway
@@ -16,11 +19,20 @@ def _bodies(user: str) -> dict[str, Any]:
         "/v1/users": {"email": f"{uuid.uuid4().hex}@example.com"},
         "/v1/events": {"user": {"id": user}, "consents": [{"id": EMAIL, "enabled": True}]},
         "/v1/check": {"checks": [{"user": {"id": user}, "consent": EMAIL}]},
+        "/v1/imports": {"format": "csv", "compression": "none"},
+        "/v1/exports": {"as_of": "2026-01-01T00:00:00Z"},
     }
 
 
-@pytest.mark.parametrize("path", ["/v1/users", "/v1/events", "/v1/check"])
-def test_the_same_again_is_answered_the_same(api: Gateway, new_user: Callable[[], str], path: str) -> None:
+POSTS = [path for path, methods in json.loads(document_bytes())["paths"].items() if "post" in methods]
+
+
+@pytest.mark.parametrize("path", POSTS)
+def test_the_same_again_is_answered_the_same(
+    api: Gateway, new_user: Callable[[], str], monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    begun: list[dict[str, str]] = []
+    monkeypatch.setattr(storage, "invoke_self", begun.append)
     user, key = new_user(), uuid.uuid4().hex
     body = _bodies(user)[path]
     first = api.post(path, body, Idempotency_Key=key)
@@ -32,6 +44,7 @@ def test_the_same_again_is_answered_the_same(api: Gateway, new_user: Callable[[]
     assert "Idempotency-Replayed" not in first.headers
     for name in ("Location", "ETag"):
         assert again.headers.get(name) == first.headers.get(name)
+    assert len(begun) == (1 if path == "/v1/exports" else 0)
 
 
 def test_another_request_with_the_same_key_is_422(api: Gateway, new_user: Callable[[], str]) -> None:
