@@ -79,7 +79,7 @@ def throwaway() -> Iterator[str]:
             process.wait(timeout=30)
 
 
-def fuzz(url: str, bearer: str, *, cases: int, operations: str | None, bundle: str | None) -> int:
+def fuzz(url: str, bearer: str, *, cases: int, operations: str | None, bundle: Path | None) -> int:
     """Run it.
 
     Returns:
@@ -104,7 +104,7 @@ def fuzz(url: str, bearer: str, *, cases: int, operations: str | None, bundle: s
     if operations:
         command += ["--include-path-regex", operations]
     if bundle:
-        command += ["--tls-verify", bundle]
+        command += ["--tls-verify", str(bundle)]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "SCHEMATHESIS_HOOKS": "loopback"}
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, cwd=ENVIRONMENT, env=environment)
     print(done.stdout)
@@ -114,12 +114,25 @@ def fuzz(url: str, bearer: str, *, cases: int, operations: str | None, bundle: s
     return done.returncode or (0 if generated >= cases else 1)
 
 
+def existing(path: str) -> Path:
+    """An absolute path, as Schemathesis runs in another folder.
+
+    Raises:
+        argparse.ArgumentTypeError: there is no such file.
+    """
+    if not Path(path).is_file():
+        raise argparse.ArgumentTypeError(f"there is no file {path}")
+    return Path(path).resolve()
+
+
 def main() -> None:
     end_in_order()
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Generated requests against the API.")
     parser.add_argument("--url", help="base URL of a running platform (default: a throwaway one)")
     parser.add_argument("--token", help="access token with all scopes")
-    parser.add_argument("--certificates", help="authorities to trust (PEM), for a platform with a local one")
+    parser.add_argument(
+        "--certificates", type=existing, help="authorities to trust (PEM), for a platform with a local one"
+    )
     parser.add_argument("--cases", type=int, default=5000, help="at least so many (default 5000)")
     parser.add_argument("--operations", help="regular expression of paths, default all")
     arguments = parser.parse_args()

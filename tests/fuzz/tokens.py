@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+from pathlib import Path
 from typing import Any
 
 
@@ -45,7 +46,7 @@ def forged(genuine: str) -> dict[str, str]:
     }
 
 
-def accepted(url: str, genuine: str, bundle: str | None) -> list[str]:
+def accepted(url: str, genuine: str, bundle: Path | None) -> list[str]:
     """What is wrong with the tokens that were not refused, or that something was written with."""
     context = ssl.create_default_context(cafile=bundle) if url.startswith("https") else None
 
