@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -161,7 +162,8 @@ class Terraform:
         if status not in accepted:
             if quiet:
                 say("\n".join(lines))
-            raise CommandError(f"terraform {subcommand} {self.target}: {first_error(lines)}{self._advice(lines)}")
+            reason = first_error(lines) if status >= 0 else f"ended by {signal.Signals(-status).name}"
+            raise CommandError(f"terraform {subcommand} {self.target}: {reason}{self._advice(lines)}")
         return status
 
     def _advice(self, lines: Sequence[str]) -> str:

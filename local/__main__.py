@@ -66,11 +66,13 @@ def status() -> None:
 @application.command()
 def logs(name: Annotated[str, typer.Argument(help="a process or phase; all when left out")] = "") -> None:
     """Follow the logs."""
-    directory = _platform().instance.logs
-    files = sorted(directory.glob(f"{name}*.log" if name else "*.log"))
+    instance = _platform().instance
+    known = sorted(path.stem for path in instance.logs.glob("*.log"))
+    if not known:
+        raise PlatformError(f"instance {instance.name!r} has no logs yet: start it with 'make up'")
+    files = [instance.logs / f"{one}.log" for one in known if one.startswith(name)]
     if not files:
-        known = ", ".join(path.stem for path in sorted(directory.glob("*.log"))) or "none yet, run 'make up'"
-        raise PlatformError(f"no log {name!r} in {directory}; there are: {known}")
+        raise PlatformError(f"LOG={name!r} is no log: use {', '.join(known)}")
     try:
         subprocess.run(["tail", "-n", "20", "-F", *map(str, files)], check=False)
     except KeyboardInterrupt:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import boto3
 
 NAME = "aws"
+MODULE = "local.ministack_launcher"
 # Who may be asked for, and the IAM user behind it; the administrator is the account's root.
 USERS = {"gitlab": "gitlab", "plan": "gitlab-plan"}
 
@@ -227,7 +228,7 @@ class Account:
         processes.start(
             self._processes,
             NAME,
-            [sys.executable, "-m", "local.ministack_launcher"],
+            [sys.executable, "-m", MODULE],
             port=self.instance.aws_port,
             log=self.instance.logs / "aws.log",
             environment=environment,

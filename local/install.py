@@ -166,7 +166,7 @@ def install_debian_packages(packages: Sequence[str]) -> None:
         raise InstallError(f"missing Debian packages; run this as root, then 'make up' again: {command}")
     install = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
     again = (["dpkg", "--configure", "-a"], ["apt-get", "update"], install)
-    with _services_stay_down(), _interrupts_wait():
+    with _announced(f"Debian packages: {', '.join(packages)}"), _services_stay_down(), _interrupts_wait():
         if _logged(install) and any(map(_logged, again)):
             raise InstallError(f"'{command}' failed; its output is in {LOG}")
 
@@ -237,8 +237,7 @@ def main() -> None:
     try:
         check_tools()
         if missing := missing_debian_packages():
-            with _announced(f"Debian packages: {', '.join(missing)}"):
-                install_debian_packages(missing)
+            install_debian_packages(missing)
         if not python_packages_are_current():
             with _announced("Python packages from requirements.lock"):
                 install_python_packages()

@@ -3,13 +3,14 @@
 import contextlib
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
-from local import aws, phases, processes, services
+from local import phases, processes, services
 from local.aws import Account
 from local.certificates import Authority
 from local.deployment import Deployment
@@ -21,8 +22,10 @@ MEMORY_LIMIT_BYTES = 2 * 1024**3
 
 
 @contextlib.contextmanager
-def alone(instance: Instance, *, finally_remove: bool = False) -> Iterator[None]:
+def alone(instance: Instance) -> Iterator[None]:
     """Hold the instance for this process: one 'make up' or 'make down' at a time.
+
+    Where there is no instance at the end, nothing of it stays, and nothing of any when it was the last.
 
     Raises:
         PlatformError: another process holds it.
@@ -41,9 +44,13 @@ def alone(instance: Instance, *, finally_remove: bool = False) -> Iterator[None]
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
-        yield
-        if finally_remove:
-            path.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            if not instance.directory.exists():
+                path.unlink(missing_ok=True)
+                if not any(instance.state_root.iterdir()):
+                    instance.state_root.rmdir()
 
 
 class Platform:
@@ -96,15 +103,7 @@ class Platform:
                 f"instance {instance.name!r} runs on the ports from {instance.recorded_port_base}: leave PMP_PORT_BASE "
                 "out, or run 'make down' first"
             )
-        for name, port in (
-            (aws.NAME, instance.aws_port),
-            (services.REGISTRY, instance.registry_port),
-            (services.VENDOR_LIST, instance.vendor_list_port),
-        ):
-            if not processes.is_running(services.records(instance), name):
-                # What a killed one left behind may still listen.
-                processes.stop(services.records(instance), name)
-                processes.require_free_port(port, name)
+        services.require_free_ports(instance)
         for environment in environments:
             environment.require_free_ports()
 
@@ -160,10 +159,12 @@ class Platform:
     # -- down ----------------------------------------------------------------------------------------------------
 
     def down(self) -> list[str]:
-        """Stop all processes and remove all files of the instance, after whatever kind of end; what was stopped."""
-        if not self.instance.directory.exists():
-            return []
-        with alone(self.instance, finally_remove=True):
+        """Stop all processes and remove all files of the instance, after whatever kind of end; what was stopped.
+
+        Raises:
+            PlatformError: a file belongs to somebody else.
+        """
+        with alone(self.instance):
             stopped = []
             account_deployment = Deployment(self.instance, self.account, self.environment("local"))
             for journal in account_deployment.journals():
@@ -172,12 +173,14 @@ class Platform:
                     processes.end_session(record)
                     stopped.append(f"terraform ({journal.layer})")
             stopped += services.stop_all(self.instance)
-            for name in ENVIRONMENTS:
-                if self.environment(name).stop():
-                    stopped.append(f"database ({name})")
-            services.remove_files(self.instance)
-        if self.instance.state_root.is_dir() and not any(self.instance.state_root.iterdir()):
-            self.instance.state_root.rmdir()
+            # Without a user to run as there never was a database.
+            with contextlib.suppress(LookupError):
+                stopped += [f"database ({name})" for name in ENVIRONMENTS if self.environment(name).stop()]
+            try:
+                if self.instance.directory.exists():
+                    shutil.rmtree(self.instance.directory)
+            except OSError as error:
+                raise PlatformError(f"{error.filename} cannot be removed: {error.strerror}") from error
         return stopped
 
     # -- looking -------------------------------------------------------------------------------------------------

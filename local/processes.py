@@ -202,14 +202,23 @@ def require_free_port(port: int, name: str) -> None:
 
 
 def _listener(port: int) -> str:
+    found = listener(port)
+    try:
+        return f" by process {found.pid} ({found.name()})" if found else ""
+    except psutil.Error:
+        return ""
+
+
+def listener(port: int) -> psutil.Process | None:
+    """The process that listens on ``port``, where the system tells."""
     try:
         for connection in psutil.net_connections("tcp"):
             address = connection.laddr
             if connection.status == psutil.CONN_LISTEN and address and address.port == port and connection.pid:
-                return f" by process {connection.pid} ({psutil.Process(connection.pid).name()})"
+                return psutil.Process(connection.pid)
     except psutil.Error:
-        return ""
-    return ""
+        return None
+    return None
 
 
 def wait_until(ready: Callable[[], bool], directory: Path, name: str, seconds: float) -> None:

@@ -1,12 +1,13 @@
 """The small servers next to MiniStack: the module registry and the third party's double."""
 
-import shutil
+import contextlib
 import sys
 from pathlib import Path
 
+import psutil
 import urllib3
 
-from local import processes
+from local import aws, processes
 from local.certificates import Authority
 from local.instance import ROOT, Instance, PlatformError, clean_environment
 from local.registry.server import source
@@ -14,6 +15,8 @@ from local.registry.server import source
 REGISTRY = "registry"
 VENDOR_LIST = "vendor-list"
 
+_REGISTRY_MODULE = "local.registry"
+_VENDOR_LIST_MODULE = "local.vendor_list"
 _START_SECONDS = 30
 
 
@@ -41,7 +44,7 @@ def start_registry(instance: Instance) -> str:
             records(instance),
             REGISTRY,
             [
-                *(sys.executable, "-m", "local.registry", "--port", str(instance.registry_port)),
+                *(sys.executable, "-m", _REGISTRY_MODULE, "--port", str(instance.registry_port)),
                 *("--write-cli-config", str(instance.terraform_configuration)),
             ],
             port=instance.registry_port,
@@ -71,7 +74,7 @@ def start_vendor_list(instance: Instance) -> str:
         records(instance),
         VENDOR_LIST,
         [
-            *(sys.executable, "-m", "local.vendor_list", "--port", str(instance.vendor_list_port)),
+            *(sys.executable, "-m", _VENDOR_LIST_MODULE, "--port", str(instance.vendor_list_port)),
             *("--certificate", str(certificate.cert_path), "--key", str(certificate.key_path)),
         ],
         port=instance.vendor_list_port,
@@ -86,13 +89,38 @@ def start_vendor_list(instance: Instance) -> str:
 
 
 def stop_all(instance: Instance) -> list[str]:
-    """Stop every process that this instance remembers, half-started ones included; the names of those that ran."""
+    """Stop every process that this instance remembers, half-started ones included; the names of those that ran.
+
+    And those of its own on its ports that it does not remember, as when somebody removed its folder.
+    """
     names = sorted(path.stem for path in records(instance).glob("*.json"))
-    return [name for name in names if processes.stop(records(instance), name)]
+    stopped = [name for name in names if processes.stop(records(instance), name)]
+    for name, (port, module) in _servers(instance).items():
+        with contextlib.suppress(psutil.Error):  # it ended meanwhile, or is somebody else's
+            process = processes.listener(port)
+            if process and module in process.cmdline() and process.cwd() == str(ROOT):
+                processes.end_session(processes.of_pid(name, process.pid, port, ""))
+                stopped.append(name)
+    return stopped
 
 
-def remove_files(instance: Instance) -> None:
-    """Remove the instance's folder, and the folder of all instances when this was the last."""
-    shutil.rmtree(instance.directory, ignore_errors=True)
-    if instance.state_root.is_dir() and not any(instance.state_root.iterdir()):
-        instance.state_root.rmdir()
+def require_free_ports(instance: Instance) -> None:
+    """Refuse ports that another program listens on; makes nothing.
+
+    Raises:
+        PlatformError: one is taken.
+    """
+    for name, (port, _) in _servers(instance).items():
+        if not processes.is_running(records(instance), name):
+            # What a killed one left behind may still listen.
+            processes.stop(records(instance), name)
+            processes.require_free_port(port, name)
+
+
+def _servers(instance: Instance) -> dict[str, tuple[int, str]]:
+    """Port and module of each server, MiniStack included, by its name."""
+    return {
+        aws.NAME: (instance.aws_port, aws.MODULE),
+        REGISTRY: (instance.registry_port, _REGISTRY_MODULE),
+        VENDOR_LIST: (instance.vendor_list_port, _VENDOR_LIST_MODULE),
+    }

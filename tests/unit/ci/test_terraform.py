@@ -80,6 +80,14 @@ def test_variable_files_are_the_environments_and_the_platforms(monkeypatch: pyte
     assert [Path(option.split("=")[1]).name for option in runner.variable_files()] == ["dev.tfvars", "dev.tfvars.json"]
 
 
+def test_a_killed_terraform_names_its_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    killed = "echo 'thing: Creation complete'; kill -9 $$"
+    monkeypatch.setattr(Terraform, "_command", lambda *_: ["sh", "-c", killed])
+    with pytest.raises(CommandError, match=r"^terraform apply foundation \(dev\): ended by SIGKILL$"):
+        Terraform(Target("foundation", "dev")).apply(Path("plan"))
+
+
 def test_a_held_lock_comes_with_advice() -> None:
     advice = Terraform(Target("service", "dev"))._advice(["│ Error: Error acquiring the state lock"])
     assert "python -m ci unlock service" in advice

@@ -69,13 +69,14 @@ def test_an_old_python_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_root_the_exact_command_is_printed_and_nothing_is_done(
-    programs: Path, monkeypatch: pytest.MonkeyPatch
+    programs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _program(programs, "apt-get", f"touch {programs}/called")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(InstallError, match=r"as root.*: apt-get install --no-install-recommends pgbouncer sqitch$"):
         install.install_debian_packages(["pgbouncer", "sqitch"])
     assert not (programs / "called").exists()
+    assert capsys.readouterr().out == ""
 
 
 def test_another_system_gets_the_list(programs: Path) -> None:
@@ -162,6 +163,7 @@ def test_ctrl_c_lets_debian_packages_be_set_up(as_root: Path) -> None:
         _wait_for(as_root / "begun")
         os.killpg(running.pid, signal.SIGINT)
         assert running.stdout
+        assert running.stdout.readline() == "  install  Debian packages: x …\n"
         assert "stopping: the packages are set up to their end first" in running.stdout.readline()
         (as_root / "go").touch()
         assert running.wait(30) == 130

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,8 +14,10 @@ import pytest
 from rich.console import Console
 
 from local import environments, processes, services
+from local.environments import Environment
 from local.instance import Instance, PlatformError
 from local.platform import Platform
+from tests.support.stack import free_port
 
 
 def _platform(instance: Instance) -> Platform:
@@ -68,6 +71,45 @@ def test_a_running_instance_does_not_move_to_other_ports(instance: Instance, tmp
     with pytest.raises(PlatformError, match=rf"'trial' runs on the ports from {instance.port_base}: leave PMP_PORT"):
         _platform(moved).up("local")
     assert moved.recorded_port_base == instance.port_base
+
+
+def test_a_refused_instance_leaves_nothing(tmp_path: Path) -> None:
+    instance = Instance("trial", free_port(), tmp_path / ".pmp")
+    with socket.create_server(("127.0.0.1", instance.aws_port)), pytest.raises(PlatformError):
+        _platform(instance).up("local")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("removed", ["processes", "."])
+def test_down_ends_what_it_does_not_remember(tmp_path: Path, removed: str) -> None:
+    instance = Instance("trial", free_port(), tmp_path / ".pmp")
+    instance.directory.mkdir(parents=True)
+    environment = Environment(instance, "dev")
+    services.start_registry(instance)
+    environment.up()
+    home = environment.cluster.home.directory
+    shutil.rmtree(instance.directory / removed)
+    assert processes.listener(instance.registry_port)
+    assert set(_platform(instance).down()) == {"registry", "database (dev)"}
+    assert not processes.port_is_open(instance.registry_port)
+    assert not processes.port_is_open(instance.postgres_port("dev"))
+    assert not home.exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_down_leaves_another_program_on_its_ports_alone(tmp_path: Path) -> None:
+    instance = Instance("trial", free_port(), tmp_path / ".pmp")
+    script = (
+        "import socket, sys; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); print(flush=True); s.accept()"
+    )
+    command = [sys.executable, "-c", script, str(instance.registry_port), "local.registry"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE) as other:
+        assert other.stdout
+        other.stdout.readline()
+        assert _platform(instance).down() == []
+        assert other.poll() is None
+        other.kill()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_runs_between_foundation_and_migration_finds_its_way_from_any_folder(
