@@ -2,7 +2,7 @@
 
     python -m tests.fuzz                                     against the function on a throwaway PostgreSQL
     python -m tests.fuzz --url "$(make -s url)" --token "$(make -s token)" --certificates .pmp/local/ca/authority.pem
-                                                             against a running platform, forged tokens first
+                                                             against a running platform, tokens to be refused first
 
 Schemathesis lives in an environment of its own, made from ``tests/fuzz/requirements.lock`` on first use.
 """
@@ -15,11 +15,11 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import tests.fuzz.loopback  # noqa: F401 - for its effect
-from tests.fuzz.tokens import accepted
+from tests.fuzz.tokens import accepted, forged, of_another_audience
 from tests.support.gateway import token
 from tests.support.stack import ROOT, end_in_order, free_port
 
@@ -114,6 +114,23 @@ def fuzz(url: str, bearer: str, *, cases: int, operations: str | None, bundle: P
     return done.returncode or (0 if generated >= cases else 1)
 
 
+def refuse_tokens(url: str, genuine: str, token_url: str | None, bundle: Path | None) -> None:
+    """Try tokens that must be refused.
+
+    Raises:
+        SystemExit: one was not, or something was written with it.
+    """
+    refusable = forged(genuine)
+    with ExitStack() as made:
+        if token_url and bundle:
+            stranger = made.enter_context(of_another_audience(genuine, token_url, bundle))
+            refusable["another audience, genuine"] = stranger
+        wrong = accepted(url, genuine, refusable, bundle)
+    if wrong:
+        raise SystemExit("\n".join(wrong))
+    print(f"{len(refusable)} tokens refused, nothing written with them: {'; '.join(refusable)}", flush=True)
+
+
 def existing(path: str) -> Path:
     """An absolute path, as Schemathesis runs in another folder.
 
@@ -131,6 +148,11 @@ def main() -> None:
     parser.add_argument("--url", help="base URL of a running platform (default: a throwaway one)")
     parser.add_argument("--token", help="access token with all scopes")
     parser.add_argument(
+        "--token-url",
+        help="OAuth2 endpoint (SSM: /pmp/<environment>/foundation/token_url): with it and the account's credentials in "
+        "the environment, a genuine token of a client that the API was not told of is tried too",
+    )
+    parser.add_argument(
         "--certificates", type=existing, help="authorities to trust (PEM), for a platform with a local one"
     )
     parser.add_argument("--cases", type=int, default=5000, help="at least so many (default 5000)")
@@ -140,11 +162,9 @@ def main() -> None:
     if arguments.url:
         if not arguments.token:
             parser.error('--url needs --token "$(make -s token)"')
-        wrong = accepted(arguments.url.rstrip("/"), arguments.token, arguments.certificates)
-        print("\n".join(wrong) if wrong else "every forged token was refused, and nothing was written with it")
-        if wrong:
-            raise SystemExit(1)
-        raise SystemExit(fuzz(arguments.url.rstrip("/"), arguments.token, **chosen))
+        url = arguments.url.rstrip("/")
+        refuse_tokens(url, arguments.token, arguments.token_url, arguments.certificates)
+        raise SystemExit(fuzz(url, arguments.token, **chosen))
     # Nothing there could answer the function's call to itself.
     chosen["operations"] = arguments.operations or "^(?!/v1/exports$)"
     with throwaway() as url:

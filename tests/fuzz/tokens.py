@@ -1,4 +1,4 @@
-"""Tokens that nobody issued, against a running platform: each is refused with a 4xx, and nothing is written."""
+"""Tokens that nobody issued, or not for this API, against a running platform: a 4xx each, and nothing is written."""
 
 import base64
 import hashlib
@@ -9,8 +9,14 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import boto3
+
+from local.oauth import bearer_token
 
 
 def _part(document: Any) -> str:
@@ -46,8 +52,41 @@ def forged(genuine: str) -> dict[str, str]:
     }
 
 
-def accepted(url: str, genuine: str, bundle: Path | None) -> list[str]:
-    """What is wrong with the tokens that were not refused, or that something was written with."""
+@contextmanager
+def of_another_audience(genuine: str, token_url: str, bundle: Path) -> Iterator[str]:
+    """A token of the same issuer, with all scopes, for a client that the API was not told of.
+
+    Args:
+        genuine: names the issuer, which is a Cognito user pool.
+        token_url: the pool's OAuth2 endpoint.
+        bundle: authorities to trust.
+    """
+    claims = _decode(genuine.split(".")[1])
+    pool = claims["iss"].rsplit("/", 1)[1]
+    cognito = boto3.client("cognito-idp")
+    client = cognito.create_user_pool_client(
+        UserPoolId=pool,
+        ClientName=f"stranger-{uuid.uuid4().hex[:8]}",
+        GenerateSecret=True,
+        AllowedOAuthFlows=["client_credentials"],
+        AllowedOAuthFlowsUserPoolClient=True,
+        AllowedOAuthScopes=claims["scope"].split(),
+    )["UserPoolClient"]
+    try:
+        yield bearer_token(token_url, client["ClientId"], client["ClientSecret"], "", bundle)
+    finally:
+        cognito.delete_user_pool_client(UserPoolId=pool, ClientId=client["ClientId"])
+
+
+def accepted(url: str, genuine: str, refusable: dict[str, str], bundle: Path | None) -> list[str]:
+    """Those tokens that were not refused, or that something was written with, one sentence each.
+
+    Args:
+        url: of the API.
+        genuine: a token with which users can be read.
+        refusable: tokens by what is wrong with them.
+        bundle: authorities to trust.
+    """
     context = ssl.create_default_context(cafile=bundle) if url.startswith("https") else None
 
     def ask(method: str, path: str, bearer: str, document: Any = None) -> tuple[int, bytes]:
@@ -63,7 +102,7 @@ def accepted(url: str, genuine: str, bundle: Path | None) -> list[str]:
             return error.code, error.read()
 
     wrong = []
-    for name, bearer in forged(genuine).items():
+    for name, bearer in refusable.items():
         address = f"{uuid.uuid4().hex}@example.com"
         status, _ = ask("POST", "/v1/users", bearer, {"email": address})
         _, found = ask("GET", f"/v1/users?email={address}", genuine)
