@@ -73,22 +73,27 @@ def under_way(statement: str, **parameters: Any) -> Iterator[database.Connection
         connection.close()
 
 
+def after(first: database.Connection, workers: Any, method: str, path: str, body: Any, **headers: str) -> int:
+    """The status of a request that waits for another instance's transaction, which then commits."""
+    second = workers.submit(_call, (method, path, body, headers))
+    with pytest.raises(TimeoutError):
+        second.result(timeout=0.5)
+    first.run("COMMIT")
+    status: int = second.result(timeout=10)[0]
+    return status
+
+
+AHEAD = "SELECT pmp.create_event(:id, :user, :choices, now() + interval '200 seconds', 'ahead')"
+YES = f'[{{"id": "{EMAIL}", "enabled": true}}]'
+
+
 def test_a_choice_made_now_waits_for_the_one_under_way_and_comes_after_it(
     workers: Any, api: Gateway, new_user: Callable[[], str]
 ) -> None:
     user = new_user()
-    with under_way(
-        "SELECT pmp.create_event(:id, :user, :choices, now() + interval '200 seconds', 'ahead')",
-        id=str(uuid.uuid4()),
-        user=user,
-        choices=f'[{{"id": "{EMAIL}", "enabled": true}}]',
-    ) as first:
+    with under_way(AHEAD, id=str(uuid.uuid4()), user=user, choices=YES) as first:
         body = {"user": {"id": user}, "consents": [{"id": EMAIL, "enabled": False}]}
-        second = workers.submit(_call, ("POST", "/v1/events", body, {}))
-        with pytest.raises(TimeoutError):
-            second.result(timeout=0.5)
-        first.run("COMMIT")
-        assert second.result(timeout=10)[0] == 201
+        assert after(first, workers, "POST", "/v1/events", body) == 201
     assert consents(api, user) == {EMAIL: False}
 
 
@@ -99,17 +104,35 @@ def test_an_event_waits_for_an_erasure_under_way(
     choose(api, user, {EMAIL: True})
     with under_way("SELECT pmp.erase_user(:user, 'eraser')", user=user) as first:
         body = {"user": {"id": user}, "consents": [{"id": EMAIL, "enabled": False}]}
-        second = workers.submit(_call, ("POST", "/v1/events", body, {}))
-        with pytest.raises(TimeoutError):
-            second.result(timeout=0.5)
-        first.run("COMMIT")
-        assert second.result(timeout=10)[0] == 410
+        assert after(first, workers, "POST", "/v1/events", body) == 410
     left = (
         "SELECT (SELECT count(*) FROM pmp.event AS e WHERE e.subject_key = s.subject_key), "
         "(SELECT count(*) FROM pmp.current_choice AS c WHERE c.subject_key = s.subject_key) "
         f"FROM pmp.subject AS s WHERE s.id = '{user}'"
     )
     assert stack.cluster.psql(left).strip() == "1|0"
+
+
+def test_an_erasure_on_a_condition_sees_the_event_under_way(
+    workers: Any, api: Gateway, new_user: Callable[[], str]
+) -> None:
+    user = new_user()
+    path = f"/v1/users/{user}"
+    tag = api.get(path).headers["ETag"]
+    with under_way(AHEAD, id=str(uuid.uuid4()), user=user, choices=YES) as first:
+        assert after(first, workers, "DELETE", path, None, If_Match=tag) == 412
+    assert consents(api, user) == {EMAIL: True}
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_version_on_a_condition_sees_the_one_under_way(workers: Any, api: Gateway, *, exists: bool) -> None:
+    consent = f"c{uuid.uuid4().hex[:12]}"
+    path, condition = f"/v1/consents/{consent}", {"If_None_Match": "*"}
+    if exists:
+        condition = {"If_Match": api.put(path, {"description": "one", "channel": "web"}).headers["ETag"]}
+    with under_way("SELECT pmp.put_consent(:id, 'theirs', 'web', NULL, 'other')", id=consent) as first:
+        assert after(first, workers, "PUT", path, {"description": "ours", "channel": "web"}, **condition) == 412
+    assert api.get(path).json["description"] == "theirs"
 
 
 def test_one_event_sent_many_times_at_once_is_one(workers: Any, api: Gateway, new_user: Callable[[], str]) -> None:
