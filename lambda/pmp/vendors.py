@@ -9,6 +9,7 @@ at least the same version; after a failure the next attempt waits longer each ti
 import json
 import random
 import time
+import zlib
 from typing import Any
 
 from pmp import database
@@ -125,15 +126,26 @@ def _fetch(url: str, etag: str | None) -> tuple[dict[str, Any] | None, str | Non
 
 
 def _read(response: Any, deadline: float) -> bytes:
-    """The whole body; a time limit on it all, as the library's is one on each read."""
+    """The whole body, decoded; one time limit on it all, as the library's is one on each piece from the network."""
     body = bytearray()
-    for chunk in response.stream(64 * 1024, decode_content=True):
-        body += chunk
+    while piece := response.read1(64 * 1024, decode_content=False):
+        body += piece
         if len(body) > _LARGEST_BYTES:
             raise UpstreamError(f"more than {_LARGEST_BYTES} bytes")
         if time.monotonic() > deadline:
             raise UpstreamError(f"not read whole within {TOTAL_SECONDS} s", again=True)
-    return bytes(body)
+    if response.headers.get("Content-Encoding") != "gzip":
+        return bytes(body)
+    decoder = zlib.decompressobj(wbits=31)
+    try:
+        decoded = decoder.decompress(body, _LARGEST_BYTES)
+    except zlib.error as error:
+        raise UpstreamError(f"no gzip: {error}") from error
+    if decoder.unconsumed_tail:
+        raise UpstreamError(f"more than {_LARGEST_BYTES} bytes when unpacked")
+    if not decoder.eof:
+        raise UpstreamError("no gzip: cut short")
+    return decoded
 
 
 def _max_age(header: str) -> int:

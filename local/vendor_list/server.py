@@ -3,7 +3,9 @@
 ``POST /control`` takes ``{"mode": …, "version"?, "max_age"?, "delay_seconds"?}`` and answers what is in force:
 
 - ``ok``: 200 with ETag, Cache-Control and gzip; 304 for a known ETag.
-- ``slow``: the same after ``delay_seconds``.
+- ``slow``: the same after ``delay_seconds``. ``trickling``: the same in pieces, with ``delay_seconds`` between them.
+- ``swelling``: a small gzip body that unpacks to 64 MiB. ``mislabelled``: a body that says gzip, and is not.
+- ``cut``: gzip that ends in the middle.
 - ``down``: 503. ``forbidden``: 403 with an XML body, which the real host sends instead of 404.
 - ``malformed``: JSON cut in the middle. ``regressing``: a list of an older version. ``misshapen``: valid JSON, no list.
 
@@ -25,7 +27,11 @@ from typing import Any
 from local.vendor_list.generator import generate
 
 PATH = "/v3/vendor-list.json"
-MODES = ("ok", "slow", "down", "malformed", "misshapen", "regressing", "forbidden")
+MODES = (
+    "ok", "slow", "trickling", "down", "malformed", "misshapen", "regressing", "forbidden", "swelling", "mislabelled",
+    "cut",
+)  # fmt: skip
+_PIECE_BYTES = 4096
 _FORBIDDEN = b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>AccessDenied</Code></Error>'
 
 
@@ -39,6 +45,7 @@ class State:
     delay_seconds: float = 30.0
     requests: int = 0
     not_modified: int = 0
+    compressed: int = 0
 
 
 @lru_cache(maxsize=8)
@@ -87,7 +94,18 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if status != 304:
+            self._write(body)
+
+    def _write(self, body: bytes) -> None:
+        if self.server.state.mode != "trickling":
             self.wfile.write(body)
+            return
+        try:
+            for start in range(0, len(body), _PIECE_BYTES):
+                self.wfile.write(body[start : start + _PIECE_BYTES])
+                time.sleep(self.server.state.delay_seconds)
+        except OSError:
+            self.close_connection = True  # whoever asked has given up
 
     def _problem(self, status: int, detail: str) -> None:
         self._answer(status, json.dumps({"detail": detail}).encode() + b"\n", Content_Type="application/json")
@@ -139,12 +157,20 @@ class _Handler(BaseHTTPRequestHandler):
         elif mode == "misshapen":
             plain = b'{"vendorListVersion": "many", "vendors": []}'
             compressed, etag = gzip.compress(plain, mtime=0), '"misshapen"'
+        elif mode == "swelling":
+            compressed, etag = gzip.compress(bytes(64 * 1024 * 1024), mtime=0), '"swelling"'
+        elif mode == "mislabelled":
+            compressed, etag = plain, '"mislabelled"'
+        elif mode == "cut":
+            compressed, etag = compressed[: len(compressed) // 2], '"cut"'
         common = {"ETag": etag, "Cache_Control": f"max-age={state.max_age}", "Vary": "Accept-Encoding"}
         if self.headers.get("If-None-Match") == etag:
             with self.server.lock:
                 state.not_modified += 1
             self._answer(304, b"", **common)
         elif "gzip" in self.headers.get("Accept-Encoding", ""):
+            with self.server.lock:
+                state.compressed += 1
             self._answer(200, compressed, Content_Type="application/json", Content_Encoding="gzip", **common)
         else:
             self._answer(200, plain, Content_Type="application/json", **common)

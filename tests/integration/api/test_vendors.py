@@ -47,10 +47,13 @@ def one(api: Gateway, **headers: str) -> Answer:
 def test_the_schedule_fetches_once_in_a_lifetime(api: Gateway, stack: Stack, third_party: Server) -> None:
     for _ in range(5):
         refresh()
-    assert third_party.state.requests == 1
+    assert (third_party.state.requests, third_party.state.compressed) == (1, 1)
     answer = one(api)
     assert (answer.status, answer.json["list"]["version"], answer.json["list"]["stale"]) == (200, 100, False)
     assert int(answer.headers["Age"]) <= 2
+    stack.cluster.psql("UPDATE pmp.upstream_cache SET fetched_at = fetched_at - interval '1 hour'")
+    assert 3600 <= int(one(api).headers["Age"]) <= 3602
+    stack.cluster.psql("UPDATE pmp.upstream_cache SET fetched_at = fetched_at + interval '1 hour'")
     assert cache(stack, "extract(epoch FROM fresh_until - fetched_at)::int") == "604800"
     due(stack)
     refresh()
@@ -81,6 +84,9 @@ def test_without_any_copy_a_reader_is_told_when_to_come_back(api: Gateway, third
         ("malformed", 1, "no JSON"),
         ("misshapen", 1, "not the shape"),
         ("regressing", 1, "version 90 is older than ours, 100"),
+        ("swelling", 1, "more than 16777216 bytes when unpacked"),
+        ("mislabelled", 1, "no gzip: Error -3"),
+        ("cut", 1, "no gzip: cut short"),
     ],
 )
 def test_a_failure_leaves_the_copy_and_waits_longer_each_time(
@@ -96,9 +102,12 @@ def test_a_failure_leaves_the_copy_and_waits_longer_each_time(
         assert reason in cache(stack, "last_error")
         waits.append(float(cache(stack, "extract(epoch FROM next_attempt_at - now())")))
     assert third_party.state.requests == 12 * requests
+    shares = []
     for failure, wait in enumerate(waits):
         longest = min(6 * 3600, 60 * 2**failure)
         assert longest / 2 - 3 <= wait <= longest
+        shares.append(wait / longest)
+    assert max(shares) - min(shares) > 0.1  # jitter: many clients do not come back at once
     answer = one(api)
     assert (answer.status, answer.json["list"]["version"], answer.json["list"]["stale"]) == (200, 100, True)
     third_party.state = State(version=101)
@@ -115,6 +124,17 @@ def test_a_slow_third_party_is_given_up(stack: Stack, third_party: Server, monke
     refresh()
     assert time.monotonic() - started < 20
     assert "Timeout" in cache(stack, "last_error")
+
+
+def test_a_third_party_that_trickles_is_given_up(
+    stack: Stack, third_party: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vendors, "TOTAL_SECONDS", 0.5)
+    third_party.state = State(mode="trickling", delay_seconds=0.2)
+    started = time.monotonic()
+    refresh()
+    assert time.monotonic() - started < 2.5  # twice half a second; whole it would take longer by far
+    assert "not read whole within 0.5 s" in cache(stack, "last_error")
 
 
 def test_a_dead_third_party_stops_no_write(api: Gateway, stack: Stack, third_party: Server) -> None:

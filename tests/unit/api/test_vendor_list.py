@@ -72,6 +72,14 @@ def test_it_fails_as_told(server: Server) -> None:
     assert json.loads(ask(server)[2])["vendorListVersion"] == 90
     ask(server, {"mode": "slow", "delay_seconds": 0.2}, "/control")
     assert ask(server)[0] == 200
+    ask(server, {"mode": "trickling", "delay_seconds": 0.01}, "/control")
+    assert json.loads(ask(server)[2])["vendorListVersion"] == 100
+    for mode, error in (("mislabelled", gzip.BadGzipFile), ("cut", EOFError)):
+        ask(server, {"mode": mode}, "/control")
+        with pytest.raises(error):
+            gzip.decompress(ask(server, Accept_Encoding="gzip")[2])
+    ask(server, {"mode": "swelling"}, "/control")
+    assert len(ask(server, Accept_Encoding="gzip")[2]) < 100_000
     status, _, body = ask(server, {"mode": "sulking"}, "/control")
     assert status == 422
     assert all(mode in body.decode() for mode in MODES)
