@@ -237,7 +237,17 @@ def _machine(server: str) -> str:
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
         "",
     )
-    return f"{os.cpu_count()} of {model or platform.machine()}, Python {platform.python_version()}, PostgreSQL {server}"
+    program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin") or "pgbouncer"
+    bouncer = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
+    return (
+        f"{os.cpu_count()} of {model or platform.machine()}, Python {platform.python_version()}, "
+        f"PostgreSQL {server}, PgBouncer {bouncer}"
+    )
+
+
+def _versions(lock: Path, *packages: str) -> str:
+    pinned = (line.split(" ")[0] for line in lock.read_text().splitlines())
+    return ", ".join(pin for pin in pinned if pin.partition("==")[0] in packages)
 
 
 def _table(ours: Candidate, peer: Candidate, floor: Candidate) -> tuple[list[str], bool]:
@@ -318,12 +328,14 @@ def main() -> None:
         f"{amounts.starts} cold starts (process start to first answer; median), once from sources alone, as Lambda's "
         "read-only folder has them, once with bytecode packed; "
         f"{amounts.reads} reads and {amounts.writes} writes in turns, through one harness, PgBouncer and TLS. "
-        "The peer calls the same SQL functions and is spared the proxy's token, scopes, entity tags, limits and logs."
+        "The peer calls the same SQL functions and is spared the proxy's token, scopes, entity tags, limits and logs. "
+        "The floor is the same SQL in one transaction over pg8000 as it comes, which sends several messages where the "
+        "function sends one ([ADR 0100](../adr/0100-one-round-trip-a-statement.md)): so it can be slower than PMP."
     )
-    locked = (HERE / "peers" / "requirements.lock").read_text().splitlines()
-    shown = ("fastapi==", "mangum==", "sqlalchemy==", "psycopg==")
-    packages = ", ".join(line.split(" ")[0] for line in locked if line.startswith(shown))
-    head = ["# The API beside its peer", "", f"`make bench-api`. {_machine(server)}. Peer: {packages}.", ""]
+    mine = _versions(ROOT / "lambda" / "requirements.lock", "pg8000", "email-validator")
+    theirs = _versions(HERE / "peers" / "requirements.lock", "fastapi", "mangum", "sqlalchemy", "psycopg")
+    machine = f"`make bench-api`. {_machine(server)}. PMP: {mine}. Peer: {theirs}."
+    head = ["# The API beside its peer", "", machine, ""]
     report = [*head, *lines, "", how, "", "![bars](api.svg)", ""]
     REPORT.mkdir(parents=True, exist_ok=True)
     (REPORT / "api.md").write_text("\n".join(report))
