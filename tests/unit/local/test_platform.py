@@ -103,12 +103,14 @@ def test_down_leaves_another_program_on_its_ports_alone(tmp_path: Path) -> None:
         "import socket, sys; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); print(flush=True); s.accept()"
     )
     command = [sys.executable, "-c", script, str(instance.registry_port), "local.registry"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE) as other:
-        assert other.stdout
-        other.stdout.readline()
-        assert _platform(instance).down() == []
-        assert other.poll() is None
-        other.kill()
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, start_new_session=True) as other:
+        try:
+            assert other.stdout
+            other.stdout.readline()
+            assert _platform(instance).down() == []
+            assert other.poll() is None
+        finally:
+            other.kill()
     assert list(tmp_path.iterdir()) == []
 
 
