@@ -5,7 +5,7 @@ DROP FUNCTION pmp.import_batch(
   bigint[], text[], text[], text[]
 );
 DROP FUNCTION pmp.merge_lines(
-  integer, bigint[], uuid[], uuid[], text[], timestamptz[], text[], text[], boolean
+  integer, bigint[], uuid[], uuid[], text[], timestamptz[], text[], text[], boolean, boolean
 );
 DROP FUNCTION pmp.claim_import(uuid, uuid, integer);
 COMMIT;

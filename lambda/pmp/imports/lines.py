@@ -70,12 +70,16 @@ class Batch:
     last_line: int = 0
     up_to_position: int = 0
     up_to_byte: int = 0
-    has_repeats: bool = False
 
     @property
     def is_full(self) -> bool:
         """Whether it is time to merge it."""
         return len(self.line_numbers) + len(self.bad) >= LARGEST_BATCH_LINES
+
+    @property
+    def has_repeats(self) -> bool:
+        """Whether an event id stands in it twice, which the merge handles at some cost."""
+        return len(set(self.event_ids)) < len(self.event_ids)
 
 
 class Parser:
@@ -294,11 +298,6 @@ class Parser:
                 raise
             raise LineError("invalid_instant", pointer, "is no date and time of the calendar") from None
         return value
-
-
-def check_repeats(batch: Batch) -> None:
-    """Note whether an event id stands in the batch twice, which the merge handles at some cost."""
-    batch.has_repeats = len(set(batch.event_ids)) < len(batch.event_ids)
 
 
 def _user_id(value: object, pointer: str) -> str:
