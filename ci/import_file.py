@@ -119,7 +119,7 @@ def _follow(platform: _Platform, file: Path, bar: Progress, *, dry_run: bool) ->
 
 
 def main(
-    file: Annotated[Path, typer.Argument(help="NDJSON or CSV, plain or gzip.")],
+    file: Annotated[Path, typer.Argument(help="NDJSON or CSV, plain or gzip.", readable=False)],
     *,
     dry_run: Annotated[bool, typer.Option(help="Validate and count, write nothing.")] = False,
 ) -> None:
@@ -136,8 +136,9 @@ def main(
             print(f"rejected lines: {_Platform().ask('GET', '/v1/imports/' + job['id'] + '/rejects')['location']}")
         if job["state"] != "succeeded":
             raise CommandError(job["error"] or "the import was cancelled")  # noqa: TRY301
-    except CommandError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (CommandError, OSError) as error:
+        reason = f"{error.filename or file} cannot be read: {error.strerror or error}" if isinstance(error, OSError) else error
+        print(f"error: {reason}", file=sys.stderr)
         raise SystemExit(1) from None
 
 
