@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, cast
+from typing import Annotated, Any, BinaryIO, NoReturn, cast
 
 import typer
 from rich.console import Console
@@ -136,10 +136,15 @@ def main(
             print(f"rejected lines: {_Platform().ask('GET', '/v1/imports/' + job['id'] + '/rejects')['location']}")
         if job["state"] != "succeeded":
             raise CommandError(job["error"] or "the import was cancelled")  # noqa: TRY301
-    except (CommandError, OSError) as error:
-        reason = f"{error.filename or file} cannot be read: {error.strerror or error}" if isinstance(error, OSError) else error
-        print(f"error: {reason}", file=sys.stderr)
-        raise SystemExit(1) from None
+    except CommandError as error:
+        _end(str(error))
+    except OSError as error:
+        _end(f"{error.filename or file} cannot be read: {error.strerror or error}")
+
+
+def _end(reason: str) -> NoReturn:
+    print(f"error: {reason}", file=sys.stderr)
+    raise SystemExit(1) from None
 
 
 if __name__ == "__main__":
