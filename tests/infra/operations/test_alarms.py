@@ -23,8 +23,8 @@ from local.services import stop_all
 from tests.support.stack import free_port
 from tests.tree import ROOT, registry
 
-# Seconds for which a datum stays within the span of its alarm.
-LINGER_SECONDS = 6
+# Seconds for which a datum stays within the span of its alarm: a busy machine must come to look at it meanwhile.
+LINGER_SECONDS = 15
 
 
 class Load(NamedTuple):
