@@ -34,9 +34,9 @@ if mode == "fail":
     print("│ Error: creating thing", "error: thing: AccessDenied: use another key", "bye", sep="\\n")
     sys.exit(1)
 if mode == "hang":
-    print("hanging", flush=True)
     try:
-        time.sleep(30)
+        print("hanging", flush=True)
+        time.sleep(600)
     except KeyboardInterrupt:
         print("state saved", flush=True)
         sys.exit(130)
