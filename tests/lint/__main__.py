@@ -166,6 +166,7 @@ def own_rules(workspace: Workspace) -> str:
         *rules.machine_bound_text(root, files),
         *rules.machine_bound_commits(root),
         *rules.undocumented_interfaces(root, files),
+        *rules.untested_validations(root, files),
         *rules.unknown_make_targets(root, files),
         *rules.dead_links(root, files),
         *resource_rules.unguarded_resources(root, files),

@@ -87,6 +87,22 @@ def undocumented_interfaces(root: Path, files: Iterable[Path]) -> Iterator[str]:
                     yield f'{file}: {kind} "{name}": its description is not a sentence: {description}'
 
 
+def untested_validations(root: Path, files: Iterable[Path]) -> Iterator[str]:
+    """Every ``validation`` of a module's variable has a ``terraform test`` run that expects its refusal.
+
+    Counted by variable: a run that expects ``var.x`` to fail refuses by one of x's validations.
+    """
+    for file in files:
+        if file.suffix != ".tf" or len(file.parts) != 3 or file.parts[0] != "modules":
+            continue
+        tests = "".join(text_of(test) for test in sorted((root / file).parent.glob("tests/*.tftest.hcl")))
+        expected = re.findall(r"var\.(\w+)", " ".join(re.findall(r"expect_failures\s*=\s*\[([^\]]*)\]", tests)))
+        for name, content in blocks(root, file, "variable"):
+            missing = len(content.get("validation", [])) - expected.count(name)
+            if missing > 0:
+                yield f'{file}: variable "{name}": {missing} of its validations have no test that expects the refusal'
+
+
 def unknown_make_targets(root: Path, files: Iterable[Path]) -> Iterator[str]:
     """Every ``make x`` that a document tells people to run exists."""
     makefiles = [*root.glob("Makefile"), *root.glob("make/*.mk")]

@@ -44,6 +44,19 @@ def test_binary_files_are_passed_over(tmp_path: Path) -> None:
     assert not list(rules.machine_bound_text(tmp_path, [Path("a.png")]))
 
 
+def test_a_validation_that_no_test_refuses_is_found(tmp_path: Path) -> None:
+    validation = 'validation {\n    condition     = var.a > 0\n    error_message = "a must be above 0."\n  }'
+    variable = f'variable "a" {{\n  type = number\n\n  {validation}\n\n  {validation}\n}}\n'
+    once = 'run "x" {\n  expect_failures = [var.a]\n}\n'
+    tests = tmp_path / "modules/m/tests"
+    tests.mkdir(parents=True)
+    (tests / "m.tftest.hcl").write_text(once)
+    (found,) = findings(rules.untested_validations, tmp_path, modules__m__variables_tf=variable)
+    assert found == 'modules/m/variables.tf: variable "a": 1 of its validations have no test that expects the refusal'
+    (tests / "m.tftest.hcl").write_text(once + once)
+    assert not findings(rules.untested_validations, tmp_path, modules__m__variables_tf=variable)
+
+
 @pytest.mark.parametrize(
     ("block", "finding"),
     [

@@ -1,0 +1,42 @@
+# What is no setting of an environment, and so in none of the var files that tests/infra changes. A test has the workspace
+# `default`, which is no environment: that is refused each time, too.
+mock_provider "aws" {}
+
+mock_provider "aws" {
+  alias = "dns"
+}
+
+variables {
+  environment = "dev"
+  release     = "0123456789abcdef0123456789abcdef01234567"
+  code_sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+  foundation = {
+    database           = { instance_class = "db.t4g.small" }
+    alarms             = {}
+    log_retention_days = 30
+  }
+  service = {
+    function = { reserved_concurrency = 20 }
+    api      = { subdomain = "api.dev" }
+  }
+}
+
+run "a_release_that_is_no_full_commit_is_refused" {
+  command = plan
+
+  variables {
+    release = "v1.2.3"
+  }
+
+  expect_failures = [var.environment, var.release]
+}
+
+run "code_without_its_whole_digest_is_refused" {
+  command = plan
+
+  variables {
+    code_sha256 = "e3b0c442"
+  }
+
+  expect_failures = [var.environment, var.code_sha256]
+}
