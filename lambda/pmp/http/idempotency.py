@@ -4,12 +4,23 @@ The key's row is written in the transaction of the work itself, under a lock of 
 which the work is done and the key not known, or the other way around, whenever the function is killed.
 """
 
+import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from pmp.http.messages import Request, Response, encode
 from pmp.http.problems import Problem
 from pmp.http.router import fingerprint
+
+_IN_FLIGHT = {"state": "in_flight"}
+_LOST_CONNECTION_SECONDS = 2.0
+
+
+def _begin(request: Request, connection: Any, key: str, mark: bytes) -> dict[str, Any] | None:
+    ((known,),) = connection.run(
+        "SELECT pmp.idempotency_begin(:client, :key, :mark)", client=request.client, key=key, mark=mark
+    )
+    return cast("dict[str, Any] | None", known)
 
 
 def once(route: Callable[..., Response], request: Request, connection: Any, key: str) -> Response:
@@ -25,9 +36,12 @@ def once(route: Callable[..., Response], request: Request, connection: Any, key:
         Problem: 409 while the first request is under way, 422 if the key was used for another request.
     """
     mark = fingerprint(request)
-    ((known,),) = connection.run(
-        "SELECT pmp.idempotency_begin(:client, :key, :mark)", client=request.client, key=key, mark=mark
-    )
+    known = _begin(request, connection, key, mark)
+    # The connection that our first attempt lost holds the key until the server notices.
+    end = time.monotonic() + (_LOST_CONNECTION_SECONDS if request.attempts > 1 else 0)
+    while known == _IN_FLIGHT and time.monotonic() < end:
+        time.sleep(0.05)
+        known = _begin(request, connection, key, mark)
     if known is None:
         response = route(request, connection)
         connection.run(
@@ -40,7 +54,7 @@ def once(route: Callable[..., Response], request: Request, connection: Any, key:
             body=(response.body() or b"").decode(),
         )
         return response
-    if known["state"] == "in_flight":
+    if known == _IN_FLIGHT:
         detail = "the first request with this Idempotency-Key is under way; try again"
         raise Problem(409, "in-flight", detail, headers={"Retry-After": "1"})
     if known["state"] == "mismatch":

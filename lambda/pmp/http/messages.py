@@ -34,6 +34,8 @@ class Request:
     """The OAuth client's id, from the verified token."""
     identifier: str = ""
     """What this request makes, named before it is tried the first time."""
+    attempts: int = 0
+    """How often its transaction was begun: more than once where a connection was lost."""
 
 
 @dataclass(slots=True)

@@ -251,6 +251,7 @@ def _write(route: Route, request: Request) -> Response:
 
     @database.retry_uncommitted
     def attempt() -> Response:
+        request.attempts += 1
         with database.transaction(verified=False) as connection:
             if key is None:
                 return route(request, connection)

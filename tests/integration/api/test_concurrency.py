@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -292,6 +293,30 @@ def test_an_answer_lost_before_commit_is_made_up_for_once(
     monkeypatch.undo()
     found = f"/v1/users?email={address}" if path == "/v1/users" else f"/v1/users/{user}/events"
     assert len(api.get(found).json["items"]) == 1
+
+
+def test_a_key_that_a_lost_connection_still_holds_is_waited_for(
+    api: Gateway, new_user: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server takes half a second to notice that the connection of the first attempt is gone."""
+    user = new_user()
+    run, close = database.Connection.execute_unnamed, database.Connection.close
+    lost: list[str] = []
+
+    def lose(connection: database.Connection, statement: str, *arguments: Any, **more: Any) -> Any:
+        answer = run(connection, statement, *arguments, **more)
+        if "pmp.create_event" in statement and not lost:
+            lost.append(statement)
+            raise database.InterfaceError("network error")
+        return answer
+
+    monkeypatch.setattr(database.Connection, "execute_unnamed", lose)
+    monkeypatch.setattr(database.Connection, "close", lambda dead: threading.Timer(0.5, close, [dead]).start())
+    body = {"user": {"id": user}, "consents": [{"id": EMAIL, "enabled": True}]}
+    assert api.post("/v1/events", body, Idempotency_Key=uuid.uuid4().hex).status == 201
+    assert lost
+    monkeypatch.undo()
+    assert len(api.get(f"/v1/users/{user}/events").json["items"]) == 1
 
 
 def test_what_failed_before_the_first_statement_asks_no_database(api: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
