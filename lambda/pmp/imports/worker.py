@@ -339,13 +339,9 @@ class _Worker:
         }
 
     def _send(self, arguments: dict[str, object], last_line: int) -> None:
-        def merge() -> dict[str, Any]:
-            with database.transaction() as connection:
-                rows = connection.run(_MERGE, **arguments)
-                return rows[0][0]  # type: ignore[no-any-return]
-
         try:
-            answer = _retried(merge)
+            # A transaction of its own, without the round trips of BEGIN and COMMIT, in which the database would idle.
+            answer = _retried(lambda: database.connect().run(_MERGE, **arguments)[0][0])
         except database.DatabaseError as error:
             if database.error_code(error) in {"53100", "53200"}:
                 raise FailedError(

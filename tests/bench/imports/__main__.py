@@ -1,4 +1,4 @@
-r"""Measure imports: ``make bench-imports`` (``EVENTS=`` for fewer than a million, ``MEMORY_MB=10,100,1000``).
+r"""Measure imports: ``make bench-imports`` (``EVENTS=`` for fewer than a million, ``MEMORY_MB=`` for other sizes).
 
 In one run, on one cluster with durable settings: ``psql \copy`` of the same events into a table with the same columns,
 keys, foreign keys and indexes (the floor); the function's whole import, on an empty and on a full database; what a team
@@ -28,7 +28,7 @@ RESULTS = ROOT / "docs" / "bench"
 PEERS = Path(__file__).with_name("peers.lock")
 EVENTS = int(os.environ.get("EVENTS", "1000000"))
 USERS = EVENTS * 3 // 10
-MEMORY_MB = [int(size) for size in os.environ.get("MEMORY_MB", "10,50,200").split(",")]
+MEMORY_MB = [int(size) for size in os.environ.get("MEMORY_MB", "10,100,1000").split(",")]
 DOLLARS_PER_GB_SECOND = 0.0000133334
 """AWS Lambda on arm64, list price in eu-west-1."""
 
@@ -231,6 +231,11 @@ def report(results: dict[str, Any]) -> None:
         for title, name, base in rows
     )
     peaks = ", ".join(f"{m['peak_mib']:.0f} MiB at {m['megabytes']} MB" for m in results["memory"])
+    figures = f"""\
+- Processor time of the function: {ours["cpu_seconds"]:.1f} s of {ours["seconds"]:.1f} s; the rest is PostgreSQL's.
+- {ours["events"] / (ours["seconds"] * FUNCTION_GB):,.0f} events per GB-second; ${cost:.4f} per million events at one
+  vCPU ({FUNCTION_GB * 1024:.0f} MB, arm64, ${DOLLARS_PER_GB_SECOND:.7f} per GB-second), PostgreSQL on the same cores.
+- Peak memory of the function's process: {peaks}."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / "imports.json").write_text(json.dumps(results, indent=2) + "\n")
     (RESULTS / "imports-memory.svg").write_text(plot(results["memory"]))
@@ -245,12 +250,9 @@ a table with the same columns, keys, foreign keys and indexes.
 |---|--:|--:|--:|--:|--:|
 {table}
 
-The last two columns do not depend on what else the machine was doing; the first three do.
+The last two columns hardly depend on what else the machine was doing; the first three do.
 
-- Processor time of the function: {ours["cpu_seconds"]:.1f} s of {ours["seconds"]:.1f} s; the rest is PostgreSQL's.
-- {ours["events"] / (ours["seconds"] * FUNCTION_GB):,.0f} events per GB-second; ${cost:.4f} per million events at one
-  vCPU ({FUNCTION_GB * 1024:.0f} MB, arm64, ${DOLLARS_PER_GB_SECOND:.7f} per GB-second), PostgreSQL on the same cores.
-- Peak memory of the function's process: {peaks}.
+{figures}
 
 ![peak memory against the size of the input](imports-memory.svg)
 
@@ -258,7 +260,7 @@ Machine: {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_v
 the run {results["load"]:.1f}, after it {results["load_after"]:.1f}: above the number of cores others used them as well.
 """
     )
-    say(table)
+    say(f"{table}\n{figures}")
     say(f"written: {RESULTS / 'imports.md'}")
 
 

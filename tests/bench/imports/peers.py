@@ -16,8 +16,8 @@ MERGE = """
 WITH inserted AS (
   INSERT INTO pmp.event (id, subject_key, occurred_at, received_at, source_key, has_instant, versions, enabled)
   SELECT l.id, s.subject_key, l.occurred_at, now(), 1, true, l.versions, l.enabled
-  FROM pmp_peer_line AS l JOIN pmp.subject AS s ON s.id = l.user_id
-  WHERE NOT EXISTS (SELECT FROM pmp.event AS e WHERE e.id = l.id)
+  FROM (SELECT * FROM pmp_peer_line ORDER BY user_id) AS l
+  CROSS JOIN LATERAL (SELECT s.subject_key FROM pmp.subject AS s WHERE s.id = l.user_id OFFSET 0) AS s
   ORDER BY s.subject_key
   RETURNING subject_key, occurred_at, sequence, versions, enabled
 ), folded AS (
