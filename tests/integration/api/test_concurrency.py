@@ -262,6 +262,22 @@ def test_a_lost_commit_is_not_repeated(api: Gateway, monkeypatch: pytest.MonkeyP
     assert len(api.get(f"/v1/users?email={address}").json["items"]) == 1
 
 
+def lose_an_answer(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let the network fail once after a write was done and before its answer came; the statement, once it has."""
+    real = database.Connection.execute_unnamed
+    lost: list[str] = []
+
+    def lose(connection: database.Connection, statement: str, *arguments: Any, **more: Any) -> Any:
+        answer = real(connection, statement, *arguments, **more)
+        if "pmp.create_" in statement and not lost:
+            lost.append(statement)
+            raise database.InterfaceError("network error")
+        return answer
+
+    monkeypatch.setattr(database.Connection, "execute_unnamed", lose)
+    return lost
+
+
 @pytest.mark.parametrize("path", ["/v1/users", "/v1/events"])
 @pytest.mark.parametrize("key", [False, True])
 def test_an_answer_lost_before_commit_is_made_up_for_once(
@@ -276,17 +292,7 @@ def test_an_answer_lost_before_commit_is_made_up_for_once(
             "consents": [{"id": EMAIL, "enabled": True}],
         }
     )
-    real = database.Connection.execute_unnamed
-    lost: list[str] = []
-
-    def lose(connection: database.Connection, statement: str, *arguments: Any, **more: Any) -> Any:
-        answer = real(connection, statement, *arguments, **more)
-        if "pmp.create_" in statement and not lost:
-            lost.append(statement)
-            raise database.InterfaceError("network error")
-        return answer
-
-    monkeypatch.setattr(database.Connection, "execute_unnamed", lose)
+    lost = lose_an_answer(monkeypatch)
     headers = {"Idempotency_Key": uuid.uuid4().hex} if key else {}
     assert api.post(path, body, **headers).status == 201
     assert lost
@@ -300,17 +306,7 @@ def test_a_key_that_a_lost_connection_still_holds_is_waited_for(
 ) -> None:
     """The server takes half a second to notice that the connection of the first attempt is gone."""
     user = new_user()
-    run, close = database.Connection.execute_unnamed, database.Connection.close
-    lost: list[str] = []
-
-    def lose(connection: database.Connection, statement: str, *arguments: Any, **more: Any) -> Any:
-        answer = run(connection, statement, *arguments, **more)
-        if "pmp.create_event" in statement and not lost:
-            lost.append(statement)
-            raise database.InterfaceError("network error")
-        return answer
-
-    monkeypatch.setattr(database.Connection, "execute_unnamed", lose)
+    lost, close = lose_an_answer(monkeypatch), database.Connection.close
     monkeypatch.setattr(database.Connection, "close", lambda dead: threading.Timer(0.5, close, [dead]).start())
     body = {"user": {"id": user}, "consents": [{"id": EMAIL, "enabled": True}]}
     assert api.post("/v1/events", body, Idempotency_Key=uuid.uuid4().hex).status == 201
