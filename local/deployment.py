@@ -25,7 +25,7 @@ import psutil
 import urllib3
 
 from ci import plans
-from ci.settings import Target
+from ci.settings import Target, release
 from local import processes
 from local.aws import Account
 from local.environments import Environment
@@ -223,8 +223,7 @@ class Deployment:
 
     def service(self, report: Report) -> str:
         """Ensure the smoke test's client, then plan and apply the service layer."""
-        release = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, check=True, capture_output=True, text=True)
-        return self.layer("service", "gitlab", report, f"{release.stdout.strip()} {self.code_digest()}")
+        return self.layer("service", "gitlab", report, f"{release()} {self.code_digest()}")
 
     def smoke(self, report: Report) -> str:
         """Run the smoke test through the custom domain; where it passed and nothing changed, only ask for life."""

@@ -1,8 +1,9 @@
-"""One life of a laptop platform beside a running one: up, used as printed, up again, killed, up again, down.
+"""One life of a laptop platform beside a running one: up, cut off twice, up, used as printed, up again, killed, down.
 
 The tests of this file run in order on one instance and stop at the first that fails.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -18,6 +19,8 @@ from typing import Any
 import psutil
 import pytest
 
+from ci.settings import release
+
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "test"
 PHASES = ["account", "foundation", "migration", "service"]
@@ -30,7 +33,8 @@ class Life:
 
     def __init__(self) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "TF_", "PMP_"))}
-        self.environment = kept | {"PMP_INSTANCE": NAME}
+        # Of one commit from the first test to the last, whoever commits meanwhile.
+        self.environment = kept | {"PMP_INSTANCE": NAME, "CI_COMMIT_SHA": release()}
         self.directory = ROOT / ".pmp" / NAME
         self.printed = ""
         self.broken = False
@@ -49,6 +53,29 @@ class Life:
         assert (done.returncode != 0) == (expected != 0), f"{arguments}: {done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
 
+    def begin_up(self) -> "subprocess.Popen[str]":
+        """``make up`` as somebody starts it in a terminal; returns once its first apply is making things."""
+        log = self.directory / "logs/account.log"
+        made = _creations(log)
+        process = subprocess.Popen(
+            ["make", "-s", "up"],
+            cwd=ROOT,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 300
+        while _creations(log) == made:
+            if process.poll() is not None or time.monotonic() > deadline:
+                process.kill()
+                pytest.fail(f"the apply of account did not begin: {process.communicate()[0]}")
+            time.sleep(0.1)
+        time.sleep(2)  # well into it: the hosted zone alone takes half a minute
+        return process
+
     def variables(self, identity: str) -> dict[str, str]:
         lines = self.make("credentials", f"IDENTITY={identity}").splitlines()
         pairs = [shlex.split(line.removeprefix("export "))[0].partition("=") for line in lines]
@@ -61,7 +88,9 @@ class Life:
         for process in psutil.process_iter():
             try:
                 words = [*process.cmdline(), *process.environ().values()]
-                mine = any(folder in word for word in words for folder in folders) and process.pid != os.getpid()
+                # Whole names: another instance's may begin like this one's.
+                mine = any(f"{folder}/" in f"{word}/" for word in words for folder in folders)
+                mine = mine and process.pid != os.getpid()
                 if mine and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
             except psutil.Error:
@@ -99,6 +128,10 @@ def _done(output: str) -> dict[str, str]:
     return {name.strip(): text for name, text in re.findall(r"^  ✓ (.{14})\s+[\d.]+ s  (.*)$", output, re.MULTILINE)}
 
 
+def _creations(log: Path) -> int:
+    return log.read_text(errors="replace").count(": Creating...") if log.exists() else 0
+
+
 def _open_ports(ports: list[int]) -> list[int]:
     found = []
     for port in ports:
@@ -124,9 +157,31 @@ def _states(life: Life) -> dict[str, int]:
     return counts
 
 
+def test_kill_9_of_everything_during_an_apply(life: Life) -> None:
+    process = life.begin_up()
+    make = psutil.Process(process.pid)
+    for one in [make, *make.children(recursive=True), *life.processes()]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
+    process.communicate()
+    assert list((life.directory / "journal").glob("account-*.json"))
+
+
+def test_ctrl_c_during_the_next_one(life: Life) -> None:
+    process = life.begin_up()
+    os.killpg(process.pid, signal.SIGINT)
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode != 0
+    assert "started" in _done(output)["aws"]
+    assert "undid the half-made apply of account" in _done(output)["aws"]
+    assert "interrupted: 'make up' goes on from here" in output
+    assert [line for line in output.splitlines() if "error" in line or "Traceback" in line] == []
+
+
 def test_up_deploys_everything_and_passes_the_smoke_test(life: Life) -> None:
     life.printed = life.make("up")
     done = _done(life.printed)
+    assert "undid the half-made apply of account" in done["aws"]
     assert "passed" in done["smoke test"]
     assert set(PHASES) <= set(done)
     assert not [name for name in PHASES if done[name] == "unchanged"]
