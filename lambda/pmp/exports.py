@@ -96,7 +96,7 @@ def run(job: str, context: Any) -> None:
         while after is not None:
             if context.get_remaining_time_in_millis() < 10_000:
                 raise TimeoutError(
-                    f"{users} users do not fit into one invocation of this function: export one consent at a time"
+                    f"{users} users were all that fitted into one invocation: raise the function's timeout_seconds"
                 )
             page = connection.run(
                 "SELECT last_key, users, lines FROM pmp.export_page("

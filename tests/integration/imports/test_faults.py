@@ -3,11 +3,15 @@
 ``PMP_FAULT_ROUNDS`` repeats the faults that strike at random points (20 in ``make test-import-faults``).
 """
 
+import contextlib
 import json
 import os
 import random
+import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -141,6 +145,54 @@ def test_an_object_that_is_overwritten_is_imported_as_it_was(stack: Stack, store
     assert counts(job_of(stack, key)) == (50, 50, 0, 0)
     imports.handle_notification(second, Context())
     assert counts(job_of(stack, key)) == (70, 70, 0, 0)
+
+
+def _interrupted(change: Callable[[ObjectStore], object]) -> Fault:
+    """Send the beginning of the body, change what lies in S3, and end: the rest has to be asked for once more."""
+
+    def fault(handler: object_store.Handler, body: bytes) -> bool:
+        change(handler.server)
+        return object_store.truncate(70_000)(handler, body)
+
+    return fault
+
+
+@pytest.mark.parametrize(
+    ("bucket", "strike"),
+    [("versioned", "overwrite"), ("versioned", "delete"), ("unversioned", "overwrite"), ("unversioned", "delete")],
+)
+def test_an_object_that_changes_during_its_import(  # noqa: PLR0917
+    stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, seed: int, bucket: str, strike: str
+) -> None:
+    from pmp import imports
+    from pmp.imports import worker
+
+    monkeypatch.setattr(worker, "LONGEST_BATCH_BYTES", 1 << 14)
+    monkeypatch.setattr("pmp.imports.text._BLOCK_LINES", 100)
+    key, events = f"imports/changed-{seed}", generated(2000, seed)
+    notice = store.put(key, ndjson(events))
+    if bucket == "unversioned":
+        del notice["Records"][0]["s3"]["object"]["versionId"]  # type: ignore[index]
+
+    def change(server: ObjectStore) -> None:
+        if strike == "delete":
+            del server.versions[key]
+        else:
+            server.put(key, ndjson(generated(70, seed + 1)))
+
+    # The first read takes the checksum.
+    store.faults = [lambda *_: False, _interrupted(change)]
+    imports.handle_notification(notice, Context())
+    job = job_of(stack, key)
+    if (bucket, strike) == ("versioned", "overwrite"):
+        assert (job["state"], counts(job)) == ("succeeded", (2000, 2000, 0, 0))
+    else:
+        assert (job["state"], job["accepted"]) == ("failed", job["lines"])
+        assert 0 < job["lines"] < 2000
+        assert "deleted, replaced" in job["error"]
+        again = imported(stack, store, f"{key}-again", ndjson(events))
+        assert counts(again) == (2000, 2000 - job["accepted"], job["accepted"], 0)
+    assert_exactly_once(stack, events)
 
 
 @pytest.mark.parametrize("bucket", ["versioned", "unversioned"])
@@ -314,6 +366,57 @@ def test_the_database_goes_away_in_the_middle_of_a_batch(
     process.wait()
     job = finished(stack, key, notice) if job_of(stack, key)["state"] == "running" else job_of(stack, key)
     assert strikes > 0
+    assert (job["state"], counts(job)) == ("succeeded", (6000, 6000, 0, 0))
+    assert_exactly_once(stack, events)
+
+
+class _CuttingRelay(socketserver.ThreadingTCPServer):
+    """In front of the pooler; cuts each of the first connections behind so many bytes from the client."""
+
+    daemon_threads, allow_reuse_address = True, True
+
+    def __init__(self, port: int, cuts: list[int]) -> None:
+        super().__init__(("127.0.0.1", 0), _RelayHandler)
+        self.port, self.cuts = port, cuts
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class _RelayHandler(socketserver.BaseRequestHandler):
+    server: _CuttingRelay
+
+    def handle(self) -> None:
+        left = self.server.cuts.pop(0) if self.server.cuts else sys.maxsize
+        with socket.create_connection(("127.0.0.1", self.server.port)) as behind:
+            threading.Thread(target=self._answers, args=(behind,), daemon=True).start()
+            while left > 0 and (piece := self.request.recv(1 << 14)):
+                behind.sendall(piece[:left])
+                left -= len(piece)
+            for end in (behind, self.request):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def _answers(self, behind: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while piece := behind.recv(1 << 14):
+                self.request.sendall(piece)
+
+
+def test_a_connection_cut_in_the_middle_of_a_batch_on_its_way(
+    stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    from pmp import configuration, database
+    from pmp.imports import lines
+
+    monkeypatch.setattr(lines, "LARGEST_BATCH_LINES", 1000)
+    events = generated(6000, seed)
+    # A batch is some 130 kB: within the first, behind two whole ones, and at once.
+    with _CuttingRelay(stack.bouncer.port, [60_000, 400_000, 20_000]) as relay:
+        monkeypatch.setenv("PMP_DATABASE_PORT", str(relay.server_address[1]))
+        configuration.configuration.cache_clear()
+        database.disconnect()
+        job = imported(stack, store, f"imports/cut-{seed}", ndjson(events))
+        database.disconnect()
+        assert relay.cuts == []
+        relay.shutdown()
     assert (job["state"], counts(job)) == ("succeeded", (6000, 6000, 0, 0))
     assert_exactly_once(stack, events)
 
