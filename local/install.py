@@ -46,6 +46,7 @@ DEBIAN_PACKAGES = {
     "rsync": "rsync",
     "curl": "curl",
     "shellcheck": "shellcheck",
+    "chromium": "chromium",
 }
 
 

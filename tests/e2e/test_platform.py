@@ -16,10 +16,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import psutil
 import pytest
 
 from ci.settings import release
+from tests.fuzz import tokens
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "test"
@@ -220,6 +222,16 @@ def _claims(token: str) -> dict[str, Any]:
     part = token.split(".")[1]
     claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
     return claims
+
+
+def test_tokens_that_were_not_issued_for_the_api_are_refused(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in life.variables("admin").items():
+        monkeypatch.setenv(name, value)
+    genuine, url, bundle = life.make("token").strip(), life.make("url").strip(), life.directory / "ca/authority.pem"
+    parameter = boto3.Session().client("ssm").get_parameter(Name="/pmp/local/foundation/token_url")
+    with tokens.of_another_audience(genuine, parameter["Parameter"]["Value"], bundle) as stranger:
+        refusable = tokens.forged(genuine) | {"another audience": stranger}
+        assert tokens.accepted(url, genuine, refusable, bundle) == []
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def of_another_audience(genuine: str, token_url: str, bundle: Path) -> Iterator[
     """
     claims = _decode(genuine.split(".")[1])
     pool = claims["iss"].rsplit("/", 1)[1]
-    cognito = boto3.client("cognito-idp")
+    cognito = boto3.Session().client("cognito-idp")
     client = cognito.create_user_pool_client(
         UserPoolId=pool,
         ClientName=f"stranger-{uuid.uuid4().hex[:8]}",

@@ -14,11 +14,6 @@ from contextlib import contextmanager
 from typing import Any
 
 
-def program() -> str | None:
-    """Chromium's path, if it is installed."""
-    return shutil.which("chromium")
-
-
 class Page:
     """One tab, its console and its network log."""
 
@@ -90,7 +85,7 @@ class Page:
 @contextmanager
 def page() -> Iterator[Page]:
     """A browser of its own with an empty profile."""
-    executable = program()
+    executable = shutil.which("chromium")
     if executable is None:
         raise FileNotFoundError("chromium is not installed: apt-get install chromium")
     profile = tempfile.mkdtemp(prefix="pmp-chromium-")

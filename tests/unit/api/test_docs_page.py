@@ -43,7 +43,6 @@ def test_nothing_of_the_page_is_elsewhere(url: str) -> None:
     assert "default-src 'none'" in policy
 
 
-@pytest.mark.skipif(chromium.program() is None, reason="chromium is not installed (Debian package chromium)")
 def test_the_page_shows_every_operation_and_sends_a_request(url: str) -> None:
     with chromium.page() as page:
         page.call("Page.navigate", url=f"{url}/docs")
