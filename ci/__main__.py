@@ -110,8 +110,8 @@ def drift(
     which: Annotated[list[str] | None, typer.Argument(metavar="[LAYER]…", help="default: foundation service")] = None,
     environment: Environment = None,
 ) -> None:
-    """Fail when an environment is not as its code says."""
-    layers.drift(require_environment(environment), which or list(PROMOTED_LAYERS))
+    """Fail when layers are not as their code says."""
+    layers.drift([Target.of(layer, environment) for layer in which or PROMOTED_LAYERS])
 
 
 @application.command()

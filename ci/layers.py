@@ -1,6 +1,7 @@
 """Plan, apply and destroy one layer in one environment."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -151,16 +152,15 @@ def rollback(environment: str, digest: str) -> None:
         apply(target, directory)
 
 
-def drift(environment: str, layers: list[str]) -> None:
+def drift(targets: Sequence[Target]) -> None:
     """Compare what runs with what its code says, without holding anybody up.
 
     Raises:
         CommandError: something differs; the message lists every layer's differences.
     """
     differences = []
-    for layer in layers:
-        target = Target.of(layer, environment)
-        version = Version.deployed(environment) if layer == "service" else None
+    for target in targets:
+        version = Version.deployed(target.environment) if target.layer == "service" else None
         directory = target.plan_directory.with_name(f"{target.name}-drift")
         try:
             plan(target, directory, version=version, refuse_changes=True, lock=False)
@@ -168,7 +168,7 @@ def drift(environment: str, layers: list[str]) -> None:
             differences.append(str(error))
     if differences:
         raise CommandError("; ".join(differences))
-    say(f"drift of {environment}: none in {', '.join(layers)}")
+    say(f"drift: none in {', '.join(map(str, targets))}")
 
 
 def unlock(target: Target, minimum_minutes: float) -> None:

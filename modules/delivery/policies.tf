@@ -302,11 +302,12 @@ locals {
         Condition = { ArnLike = { "ec2:LaunchTemplate" = "${local.arn.prefix.ec2}:launch-template/*" } }
       },
       {
-        # The runner's image is published by AWS as a parameter.
+        # The runner's image is a public parameter, which whoever uses the launch template must be allowed to read.
+        # https://docs.aws.amazon.com/autoscaling/ec2/userguide/using-systems-manager-parameters.html
         Sid      = "FindImage"
         Effect   = "Allow"
-        Action   = ["ssm:GetParameter"]
-        Resource = "arn:aws:ssm:${var.region}::parameter/aws/service/*"
+        Action   = ["ssm:GetParameters"]
+        Resource = "arn:aws:ssm:${var.region}::parameter/aws/service/debian/*"
       },
     ]
 
@@ -508,7 +509,7 @@ locals {
         Sid       = "Pass${replace(title(replace(role, "-", " ")), " ", "")}"
         Effect    = "Allow"
         Action    = ["iam:PassRole"]
-        Resource  = "${local.arn.iam}:role${local.iam_path}pmp-*-${role}"
+        Resource  = [for environment in var.environments : "${local.arn.iam}:role${local.iam_path}pmp-${environment}-${role}"]
         Condition = { StringEquals = { "iam:PassedToService" = service } }
     }])
 

@@ -2,7 +2,7 @@
 
 locals {
   # Reads that hand out what a plan has no use for.
-  not_for_plans = ["s3:GetObject"]
+  not_for_plans = ["s3:GetObject", "s3:ListBucketVersions", "ssm:GetParameters"]
 
   plan_statements = {
     state = concat(
@@ -21,6 +21,45 @@ locals {
       [for statement in local.delivery_statements.database : merge(statement, { Action = ["kms:Decrypt"] }) if statement.Sid == "ReadSecretsUnderOwnKeys"],
     )
     read-service = flatten([for concern in ["monitoring", "service", "iam"] : local.plan_reads[concern]])
+    # Whether somebody changed by hand what an administrator applied: this module, and the hosted zone.
+    read-account = [
+      {
+        Sid      = "ReadAccountState"
+        Effect   = "Allow"
+        Action   = ["s3:GetObject"]
+        Resource = "${local.arn.state}/account.tfstate"
+      },
+      {
+        Sid      = "ReadDelivery"
+        Effect   = "Allow"
+        Action   = ["iam:GetPolicy", "iam:GetPolicyVersion", "iam:GetUser", "iam:ListAttachedUserPolicies"]
+        Resource = ["${local.arn.iam}:policy${local.iam_path}pmp-*", "${local.arn.iam}:user${local.iam_path}gitlab*"]
+      },
+      {
+        Sid    = "ReadDeliveryByOtherPrincipals"
+        Effect = "Allow"
+        Action = [
+          "iam:GetGroup", "iam:GetOpenIDConnectProvider", "iam:GetRole", "iam:ListAttachedGroupPolicies",
+          "iam:ListAttachedRolePolicies", "iam:ListRolePolicies",
+        ]
+        Resource = [
+          "${local.arn.iam}:group${local.iam_path}pmp-*", "${local.arn.iam}:oidc-provider/*",
+          "${local.arn.iam}:role${local.iam_path}gitlab-*",
+        ]
+      },
+      {
+        Sid      = "ReadDeploymentBucket"
+        Effect   = "Allow"
+        Action   = one([for statement in local.plan_reads.service : statement.Action if statement.Sid == "KeepImportBuckets"])
+        Resource = local.arn.deploys
+      },
+      {
+        Sid      = "ReadTagsOfAccountLayer"
+        Effect   = "Allow"
+        Action   = ["route53:ListTagsForResource", "ssm:ListTagsForResource"]
+        Resource = ["arn:aws:route53:::hostedzone/${var.hosted_zone_id}", "${local.arn.prefix.ssm}:parameter/pmp/account/*"]
+      },
+    ]
   }
 
   plan_reads = {

@@ -6,7 +6,6 @@ Plans are made in a copy of the tree with local state: no backend, no credential
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 
 import boto3
 
+from tests.support.stack import free_port
 from tests.tree import copied_tree, registry
 
 LAYERS = ("foundation", "service")
@@ -51,11 +51,12 @@ _FOUNDATION = {
 
 
 class Plan(NamedTuple):
-    """A plan: every resource's planned arguments by address; arguments that are unknown yet are absent."""
+    """A plan: by address every resource's planned arguments, and those that are unknown yet with ``True`` as value."""
 
     layer: str
     environment: str
     resources: dict[str, dict[str, Any]]
+    unknown: dict[str, dict[str, Any]]
 
 
 class TerraformError(Exception):
@@ -69,9 +70,7 @@ def emulated_account(directory: Path) -> Iterator[str]:
     Raises:
         TimeoutError: it did not answer within a minute; its log is in ``directory``.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     address = f"http://127.0.0.1:{port}"
     settings = {
         "GATEWAY_PORT": str(port),
@@ -91,8 +90,9 @@ def emulated_account(directory: Path) -> Iterator[str]:
             _seed(address)
             yield address
         finally:
-            process.terminate()
-            process.wait(timeout=30)
+            # It keeps nothing, so there is nothing to wait for: told to end, it would first let clients finish.
+            process.kill()
+            process.wait()
 
 
 def _wait(address: str, log: Path) -> None:
@@ -169,7 +169,7 @@ class Planner:
             TerraformError: Terraform refused.
         """
         if (layer, environment) not in self._plans:
-            self._plans[layer, environment] = Plan(layer, environment, self._resources(layer, environment, ()))
+            self._plans[layer, environment] = Plan(layer, environment, *self._resources(layer, environment, ()))
         return self._plans[layer, environment]
 
     def refusal(self, layer: str, environment: str, changes: dict[str, str]) -> str:
@@ -191,7 +191,9 @@ class Planner:
             return " ".join(str(error).replace("│", " ").split())
         raise AssertionError(f"envs/{layer} was planned with {changes}")
 
-    def _resources(self, layer: str, environment: str, more: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    def _resources(
+        self, layer: str, environment: str, more: tuple[str, ...]
+    ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
         self._initialize(layer)
         self._terraform(layer, "workspace", "select", "-or-create", environment)
         variables = [f"-var-file=../{environment}.tfvars", *more, "-var=platform={s3_use_path_style=true}"]
@@ -199,7 +201,11 @@ class Planner:
             variables += [f"-var=release={'0' * 40}", f"-var=code_sha256={'0' * 64}"]
         self._terraform(layer, "plan", "-input=false", "-no-color", "-lock=false", "-out=plan", *variables)
         document = json.loads(self._terraform(layer, "show", "-json", "plan"))
-        return dict(_resources(document["planned_values"]["root_module"]))
+        resources = dict(_resources(document["planned_values"]["root_module"]))
+        changes = {
+            entry["address"]: entry["change"].get("after_unknown") or {} for entry in document["resource_changes"]
+        }
+        return resources, {address: changes.get(address, {}) for address in resources}
 
 
 def _resources(module: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

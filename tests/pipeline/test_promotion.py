@@ -1,6 +1,7 @@
 """The pipeline on a laptop platform: everything real but AWS itself. Some twenty minutes.
 
-``PMP_PIPELINE_INSTANCE`` names a platform that is there already and stays; else one is made and removed again.
+``PMP_PIPELINE_INSTANCE`` names a platform that is there already and stays, without what dev had, which the last test
+destroys; else one is made and removed again.
 """
 
 import json
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from ci import http, laptop
+from ci import http, laptop, policies
 from ci.settings import ROOT
 from local import instance as instances
 from local.platform import Platform
@@ -40,22 +41,38 @@ def platform(request: pytest.FixtureRequest) -> Iterator[Platform]:
 
 
 def ci(
-    platform: Platform, environment: str, *arguments: str, identity: str = "gitlab", **variables: str
+    platform: Platform,
+    environment: str,
+    *arguments: str,
+    identity: str = "gitlab",
+    directory: Path | None = None,
+    **variables: str,
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``python -m ci`` as a job does, in the checkout that was promoted."""
-    process = os.environ | platform.instance.tool_environment(environment) | {"CI_COMMIT_SHA": commit(platform)}
+    """Run ``python -m ci`` as a job does, in the checkout that was promoted or in the one of ``directory``."""
+    directory = directory or checkout(platform)
+    process = os.environ | platform.instance.tool_environment(environment) | {"CI_COMMIT_SHA": head(directory)}
     process |= platform.account.credentials(identity).environment() | variables
     command = [sys.executable, "-m", "ci", *arguments]
-    return subprocess.run(command, cwd=checkout(platform), env=process, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=directory, env=process, capture_output=True, text=True, check=False)
 
 
 def checkout(platform: Platform) -> Path:
     return platform.instance.directory / "pipeline" / "checkout"
 
 
-def commit(platform: Platform) -> str:
-    command = ["git", "-C", str(checkout(platform)), "rev-parse", "HEAD"]
+def head(directory: Path) -> str:
+    command = ["git", "-C", str(directory), "rev-parse", "HEAD"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def commit(platform: Platform) -> str:
+    return head(checkout(platform))
+
+
+def commit_all(directory: Path, message: str) -> None:
+    git = ["git", "-C", str(directory), "-c", "user.name=t", "-c", "user.email=t@example.com"]
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "--quiet", "--message", message], check=True)
 
 
 def last_line(run: subprocess.CompletedProcess[str]) -> str:
@@ -97,9 +114,7 @@ def test_a_failing_migration_stops_the_pipeline_and_changes_nothing(platform: Pl
         (broken / "db" / "deploy" / f"{name}.sql").write_text(f"BEGIN;\n{script}\nCOMMIT;\n")
         (broken / "db" / "revert" / f"{name}.sql").write_text("BEGIN;\nDROP TABLE pmp.extra;\nCOMMIT;\n")
         (broken / "db" / "verify" / f"{name}.sql").write_text("SELECT 1 / (true)::int;\n")
-    git = ["git", "-C", str(broken), "-c", "user.name=t", "-c", "user.email=t@example.com"]
-    subprocess.run([*git, "add", "."], check=True)
-    subprocess.run([*git, "commit", "--quiet", "--message", "Break the schema"], check=True)
+    commit_all(broken, "Break the schema")
     running, before = health(platform, "dev"), schema(platform, "dev")
 
     directory = tmp_path / "checkout"
@@ -171,7 +186,7 @@ def test_a_stale_lock_names_its_holder_and_is_released(platform: Platform, tmp_p
 
 
 def test_a_change_by_hand_is_drift(platform: Platform) -> None:
-    clean = ci(platform, "dev", "drift", identity="plan")
+    clean = ci(platform, "dev", "drift", "account", "foundation", "service", identity="plan")
     assert clean.returncode == 0, clean.stderr
     functions = platform.account.session("admin").client("lambda")
     name = platform.account.parameter("/pmp/dev/service/function_name")
@@ -186,6 +201,29 @@ def test_a_change_by_hand_is_drift(platform: Platform) -> None:
         functions.update_function_configuration(FunctionName=name, MemorySize=memory)
 
 
+def test_a_policy_that_was_widened_by_hand_is_drift(platform: Platform) -> None:
+    iam = platform.account.session("admin").client("iam")
+    policy = next(
+        one["PolicyArn"]
+        for one in iam.list_attached_user_policies(UserName="gitlab")["AttachedPolicies"]
+        if one["PolicyName"] == "pmp-delivery-artifacts"
+    )
+    everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+    original = iam.get_policy(PolicyArn=policy)["Policy"]["DefaultVersionId"]
+    document = iam.get_policy_version(PolicyArn=policy, VersionId=original)["PolicyVersion"]["Document"]
+    iam.create_policy_version(PolicyArn=policy, PolicyDocument=json.dumps(everything), SetAsDefault=True)
+    try:
+        found = ci(platform, "dev", "drift", "account", identity="plan")
+        assert found.returncode == 1
+        assert 'aws_iam_policy.delivery["artifacts"]' in last_line(found)
+    finally:
+        # The emulator cannot go back to a version.
+        iam.create_policy_version(PolicyArn=policy, PolicyDocument=json.dumps(document), SetAsDefault=True)
+        for version in iam.list_policy_versions(PolicyArn=policy)["Versions"]:
+            if not version["IsDefaultVersion"]:
+                iam.delete_policy_version(PolicyArn=policy, VersionId=version["VersionId"])
+
+
 def test_a_rollback_needs_a_published_zip(platform: Platform) -> None:
     refused = ci(platform, "dev", "rollback", "0" * 64)
     assert refused.returncode == 1
@@ -198,3 +236,60 @@ def test_a_zip_is_written_once_and_never_over(platform: Platform) -> None:
     again = ci(platform, "dev", "publish", PMP_BUILD_DIRECTORY=str(build))
     assert again.returncode == 0, again.stderr
     assert "there already, digest verified" in again.stdout
+
+
+def test_the_policies_are_enough_for_a_change_a_rollback_and_the_end_and_for_nothing_more(
+    platform: Platform, tmp_path: Path
+) -> None:
+    """Last, since it destroys dev."""
+    first = health(platform, "dev")
+    changed = tmp_path / "changed"
+    laptop.checkout(commit(platform), changed, checkout(platform))
+    with (changed / "lambda" / "pmp" / "__init__.py").open("a") as source:
+        source.write("# Changed.\n")
+    settings = changed / "envs" / "dev.tfvars"
+    text = settings.read_text()
+    for old, new in {
+        "memory_mb            = 1024": "memory_mb = 1088",
+        "runner = { enable = true }": 'runner = { enable = true, instance_type = "t4g.medium" }',
+    }.items():
+        assert old in text
+        text = text.replace(old, new)
+    settings.write_text(text)
+    commit_all(changed, "Change code, memory and the runner")
+
+    def run(*arguments: str, **variables: str) -> None:
+        done = ci(platform, "dev", *arguments, directory=changed, **variables)
+        assert done.returncode == 0, f"{arguments}: {done.stdout}\n{done.stderr}"
+
+    for line in (
+        *("package", "publish", "plan foundation", "apply foundation", "migrate"),
+        *("plan service", "apply service", "smoke --built"),
+    ):
+        run(*line.split())
+    assert health(platform, "dev")["release"] == head(changed)
+    assert health(platform, "dev")["code_sha256"] != first["code_sha256"]
+
+    run("rollback", first["code_sha256"])
+    run("smoke", "--events", "1000")
+    assert health(platform, "dev") == first
+
+    for layer in ("service", "foundation"):
+        refused = ci(platform, "dev", "destroy", layer, directory=changed)
+        assert refused.returncode == 1
+        assert "the plan would destroy the " in last_line(refused)
+        run("destroy", layer, PMP_ALLOW_DESTROY=last_line(refused).rpartition("PMP_ALLOW_DESTROY=")[2].strip("'"))
+    assert (
+        not platform.account.session("admin")
+        .client("rds")
+        .describe_db_instances(Filters=[{"Name": "db-instance-id", "Values": ["pmp-dev"]}])["DBInstances"]
+    )
+
+    # What this platform saw, and what earlier ones did: a change may be of many kinds.
+    iam = platform.account.session("admin").client("iam")
+    lines = platform.instance.iam_record.read_text().splitlines()
+    for user in policies.USERS.values():
+        requests = policies.merged(policies.recorded(lines, user), policies.committed(user))
+        for one in policies.balance(policies.attached_policies(iam, user), requests):
+            assert not one.unexplained, one.policy
+            assert not one.needless, one.policy

@@ -102,7 +102,10 @@ def test_merge_requests_plan_everything_and_keep_no_plan() -> None:
     assert plan["artifacts"]["reports"]["terraform"] == "build/plans/*/report.json"
 
 
-@pytest.mark.parametrize("name", ["lint", "unit", "database", "compatibility", "terraform", "plan", "report", "drift"])
+@pytest.mark.parametrize(
+    "name",
+    ["lint", "unit", "database", "compatibility", "terraform", "plan", "report", "drift", "drift:account"],
+)
 def test_what_only_looks_has_no_deploying_identity(name: str) -> None:
     assert jobs()[name].get("environment", {"name": "plan/"})["name"].startswith("plan/")
 
@@ -121,10 +124,11 @@ def test_only_migrations_run_inside_the_network() -> None:
     assert tagged == {f"{environment}:migrate": [f"pmp-{environment}", "pmp-migration"] for environment in ENVIRONMENTS}
 
 
-def test_drift_runs_at_night_over_all_environments() -> None:
-    drift = jobs()["drift"]
-    assert drift["rules"] == [{"if": '$CI_PIPELINE_SOURCE == "schedule"'}]
-    assert drift["parallel"]["matrix"] == [{"PMP_ENVIRONMENT": list(ENVIRONMENTS)}]
+def test_drift_runs_at_night_over_all_layers_and_environments() -> None:
+    for name in ("drift", "drift:account"):
+        assert jobs()[name]["rules"] == [{"if": '$CI_PIPELINE_SOURCE == "schedule"'}]
+    assert jobs()["drift"]["parallel"]["matrix"] == [{"PMP_ENVIRONMENT": list(ENVIRONMENTS)}]
+    assert jobs()["drift:account"]["script"] == ["python -m ci drift account"]
 
 
 @pytest.mark.parametrize("name", ["unlock", "rollback"])

