@@ -319,22 +319,32 @@ def test_two_imports_of_the_same_events_at_once_are_each_event_once(
     assert_exactly_once(stack, events)
 
 
-def test_a_worker_killed_at_random_points(stack: Stack, store: ObjectStore, seed: int) -> None:
-    key, events, source = f"imports/killed-{seed}.gz", generated(6000, seed), random.Random(seed)
-    notice = store.put(key, zipped(ndjson(events)))
-    kills = 0
-    for _ in range(ROUNDS):
-        process = started(notice)
-        done = job_of(stack, key)["lines"] if kills else 0
-        if progressed(stack, key, process, done + source.randrange(1, 6000 // ROUNDS)):
-            time.sleep(source.random() * 0.02)
-            process.kill()
-            kills += 1
+def _killed_within(process: "subprocess.Popen[bytes]", store: ObjectStore, seconds: float) -> bool:
+    """Kill a worker so long after it began to read; False: it had ended before."""
+    before = store.reads
+    while store.reads == before and process.poll() is None:
+        time.sleep(0.001)
+    try:
+        process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
         process.wait()
-    job = finished(stack, key, notice)
-    assert kills > 0
-    assert (job["state"], counts(job)) == ("succeeded", (6000, 6000, 0, 0))
-    assert_exactly_once(stack, events)
+        return True
+    return False
+
+
+def test_a_worker_killed_at_random_points(stack: Stack, store: ObjectStore, seed: int) -> None:
+    """A file for as many kills as it takes to its end, then the next, until all kills are done and one was midway."""
+    source, lines_when_killed, files = random.Random(seed), list[int](), 0
+    while len(lines_when_killed) < ROUNDS or not any(0 < lines < 6000 for lines in lines_when_killed):
+        key, events = f"imports/killed-{seed}-{files}.gz", generated(6000, seed + files)
+        notice, files = store.put(key, zipped(ndjson(events))), files + 1
+        while _killed_within(started(notice), store, source.random() / 2):
+            lines_when_killed.append(job_of(stack, key)["lines"])
+        job = finished(stack, key, notice)
+        assert (job["state"], counts(job)) == ("succeeded", (6000, 6000, 0, 0))
+        assert_exactly_once(stack, events)
+    print(f"killed behind lines {lines_when_killed} of {files} files")
 
 
 def _restart_server(stack: Stack) -> None:
