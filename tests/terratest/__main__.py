@@ -51,6 +51,19 @@ def go_test(pattern: str, environment: dict[str, str]) -> Counter[str]:
     return counts
 
 
+def build_code(directory: Path) -> Path:
+    """The function's zip, built into ``directory``.
+
+    Raises:
+        PlatformError: the build failed.
+    """
+    command = [sys.executable, str(ROOT / "lambda/build.py"), "--output", str(directory)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise PlatformError(f"the function's zip was not built: {done.stderr.strip()}")
+    return next(directory.glob("lambda-*.zip"))
+
+
 def main() -> None:
     """Run the tests; exit 1 when one failed or the account did not start."""
     parser = argparse.ArgumentParser(prog="make test-terratest", description=__doc__)
@@ -68,6 +81,7 @@ def main() -> None:
             **instance.tool_environment("dev"),
             **account.admin().environment(),
             "CHECKPOINT_DISABLE": "1",
+            "PMP_TERRATEST_CODE": str(build_code(instance.build)),
         }
         with copied_tree("terratest") as tree:
             counts = go_test(pattern, environment | {"PMP_TERRATEST_TREE": str(tree)})

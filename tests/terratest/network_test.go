@@ -13,7 +13,7 @@ import (
 
 func TestNetwork(t *testing.T) {
 	t.Parallel()
-	options, _ := apply(t, "network")
+	options, _ := apply(t, "network", nil)
 	ctx, configuration := account(t)
 	client := ec2.NewFromConfig(configuration)
 	vpc := terraform.Output(t, options, "vpc_id")

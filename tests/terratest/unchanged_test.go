@@ -21,7 +21,7 @@ type gap struct {
 // gaps reads local/emulator-gaps.yml: the same list by which `python -m ci plan --refuse-changes` judges.
 func gaps(t *testing.T) map[string][]string {
 	t.Helper()
-	text := must[[]byte](t, "list of gaps")(os.ReadFile(filepath.Join(os.Getenv("PMP_TERRATEST_TREE"), "local/emulator-gaps.yml")))
+	text := must[[]byte](t, "list of gaps")(os.ReadFile(filepath.Join(given(t, "PMP_TERRATEST_TREE"), "local/emulator-gaps.yml")))
 	var list struct {
 		UnchangedPlan []gap `yaml:"unchanged_plan"`
 	}
