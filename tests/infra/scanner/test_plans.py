@@ -1,0 +1,107 @@
+"""checkov over the planned resources, those of registry modules included, with no finding that is not explained."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+
+from tests.infra.inventory import resource_type
+from tests.infra.planning import LAYERS, planner
+from tests.lint.tools import CHECKOV, make_checkov
+
+pytestmark = pytest.mark.slow
+
+FINDINGS = Path(__file__).parent / "findings.yaml"
+# The largest and the smallest; what lies between them differs in numbers.
+ENVIRONMENTS = ("prod", "dev")
+
+
+class Finding(NamedTuple):
+    """A check of checkov's that failed on a resource of a type in an environment."""
+
+    check: str
+    type: str
+    environment: str
+
+
+def known() -> set[Finding]:
+    """The findings that are explained.
+
+    Raises:
+        ValueError: an entry has no reason.
+    """
+    entries = yaml.safe_load(FINDINGS.read_text())
+    if lacking := [entry for entry in entries if not entry.get("reason")]:
+        raise ValueError(f"{FINDINGS.name}: without a reason: {lacking}")
+    return {
+        Finding(entry["check"], entry["type"], environment)
+        for entry in entries
+        for environment in entry.get("environments", ENVIRONMENTS)
+    }
+
+
+def filled(value: Any, unknown: Any) -> Any:
+    """A planned value with a word where the plan knows only that there will be something, such as a key's ARN."""
+    if unknown is True:
+        return "known after apply"
+    if isinstance(unknown, dict):
+        given = value if isinstance(value, dict) else {}
+        return given | {name: filled(given.get(name), part) for name, part in unknown.items()}
+    if isinstance(unknown, list) and isinstance(value, list):
+        return [filled(*pair) for pair in zip(value, unknown, strict=False)] + value[len(unknown) :]
+    return value
+
+
+def fill(module: dict[str, Any], change_by_address: dict[str, dict[str, Any]]) -> None:
+    """Fill the resources of a planned module and of those that it calls."""
+    for resource in module.get("resources", []):
+        unknown = change_by_address.get(resource["address"], {}).get("after_unknown")
+        resource["values"] = filled(resource.get("values"), unknown or {})
+    for child in module.get("child_modules", []):
+        fill(child, change_by_address)
+
+
+@pytest.fixture(scope="module")
+def plans(account: str, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A plan of each layer and environment, as JSON."""
+    directory = tmp_path_factory.mktemp("plans")
+    files = []
+    with planner(account) as made:
+        for layer in LAYERS:
+            for environment in ENVIRONMENTS:
+                made.plan(layer, environment)
+                document = json.loads(made._terraform(layer, "show", "-json", "plan"))
+                changes = {change["address"]: change["change"] for change in document["resource_changes"]}
+                fill(document["planned_values"]["root_module"], changes)
+                files.append(directory / f"{layer}-{environment}.json")
+                files[-1].write_text(json.dumps(document))
+    return files
+
+
+def test_every_finding_in_a_plan_is_explained(plans: list[Path], tmp_path: Path) -> None:
+    assert not make_checkov()
+    command = [str(CHECKOV / "bin/checkov"), "--framework", "terraform_plan", "--compact", "--output", "json"]
+    done = subprocess.run(
+        [*command, *(part for file in plans for part in ("--file", str(file)))],
+        # Settings are looked for in the directory that it runs in.
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    report = json.loads(done.stdout)
+    assert report["summary"]["parsing_errors"] == 0
+    assert report["summary"]["passed"] > 500, "checkov saw no more than a part of the plans"
+    found = {
+        Finding(one["check_id"], resource_type(one["resource"]), Path(one["file_path"]).stem.split("-")[1]): one
+        for one in report["results"]["failed_checks"]
+    }
+    unexplained = [
+        f"{finding.environment}: {finding.check} {found[finding]['resource']}: {found[finding]['check_name']}"
+        for finding in sorted(set(found) - known())
+    ]
+    assert not unexplained, "fix it, or give the reason in findings.yaml"
+    assert not known() - set(found), "no finding any more: remove it from findings.yaml"
