@@ -60,7 +60,7 @@ tools: $(TOOLS) ## build tflint, its AWS ruleset and terraform-docs into build/b
 # The versions and hashes of the tools are those of the Go module; a niced compile, as it takes minutes of two cores.
 $(TOOLS): tests/terratest/go.mod tests/terratest/go.sum
 	@mkdir -p build/bin
-	@nice -n 10 go -C tests/terratest build -p 2 -trimpath -ldflags='-s -w' -o $(CURDIR)/build/bin/ tool
+	@nice -n 10 go -C tests/terratest build -p 2 -trimpath -ldflags='-s -w' -o '$(CURDIR)/build/bin/' tool
 	@touch $@
 
 docs: $(TOOLS) ## write inputs and outputs of every Terraform module into its README.md

@@ -1,6 +1,7 @@
-"""What MiniStack 1.5 forgets of the foundation layer, added to it in the launcher's process.
+"""What MiniStack 1.5 forgets of the two layers, added to it in the launcher's process.
 
-Without these the layer cannot be deployed there (no secret of the RDS master user) or an unchanged plan shows changes.
+Without these a layer cannot be deployed there (no secret of the RDS master user) or changed, or an unchanged plan shows
+changes.
 Each function repairs one gap and says how AWS behaves; the package on disk is never changed.
 """
 
@@ -8,9 +9,10 @@ import json
 import re
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote
 from xml.sax.saxutils import escape
 
-from ministack.services import cloudwatch, ec2, rds, secretsmanager
+from ministack.services import apigateway, cloudwatch, ec2, rds, secretsmanager
 
 Parameters = dict[str, Any]
 Answer = tuple[int, dict[str, str], bytes]
@@ -24,6 +26,7 @@ def install() -> None:
     keep_endpoint_settings()
     keep_flow_log_settings()
     tell_whole_alarms()
+    keep_stage_without_its_settings()
 
 
 def keep_master_secret() -> None:
@@ -289,3 +292,32 @@ def _alarm_xml(alarm: dict[str, Any]) -> str:
         + "".join(f"<{name}>{escape(str(value))}</{name}>" for name, value in texts.items())
         + f"{lists}<Dimensions>{dimensions}</Dimensions></member>"
     )
+
+
+_STAGE_SETTINGS = re.compile(
+    r"/v2/apis/(?P<api>[^/]+)/stages/(?P<stage>[^/]+)/(?P<settings>routesettings|accesslogsettings)"
+)
+
+
+def keep_stage_without_its_settings() -> None:
+    """Let a deletion of a stage's settings of one route, or of its access log, delete no more than that.
+
+    MiniStack takes the stage's name for the end of the path, and deletes the stage.
+    https://docs.aws.amazon.com/apigatewayv2/latest/api-reference/apis-apiid-stages-stagename-routesettings-routekey.html
+    """
+    handle = apigateway.handle_request
+
+    async def handle_settings(method: str, path: str, headers: Any, body: Any, query_parameters: Any) -> Any:
+        match = _STAGE_SETTINGS.match(path)
+        if method != "DELETE" or not match:
+            return await handle(method, path, headers, body, query_parameters)
+        stage = apigateway._stages.get(match["api"], {}).get(unquote(match["stage"]))
+        if stage is None:
+            return apigateway._apigw_error("NotFoundException", f"Stage '{match['stage']}' not found", 404)
+        if match["settings"] == "accesslogsettings":
+            stage.pop("accessLogSettings", None)
+        else:
+            stage["routeSettings"].pop(unquote(path[match.end() + 1 :]), None)
+        return 204, {}, b""
+
+    apigateway.handle_request = handle_settings

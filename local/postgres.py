@@ -116,12 +116,12 @@ class Cluster:
         """
         if self.is_running:
             return
-        deadline = time.monotonic() + timeout_seconds
-        self._clear_remains(deadline)
+        self._clear_remains(time.monotonic() + timeout_seconds)
         self.create()
         self._configure()
         log_path = self.log_path or self.directory / "postgres.log"
         server = self.home.spawn([binaries() / "postgres", "-D", self.data], log_path)
+        deadline = time.monotonic() + timeout_seconds
         while not self._answers():
             if server.poll() is not None or time.monotonic() > deadline:
                 last = ["", *log_path.read_text(errors="replace").splitlines()][-1]

@@ -7,7 +7,7 @@ test-db: $(VENV) ## Database: deploy, verify, pgTAP, revert, deploy again on a t
 
 import: $(VENV) ## Import FILE=… into the running platform, and follow it to its end
 	@test -n "$(FILE)" || { echo "error: give a file: make import FILE=path" >&2; exit 1; }
-	@$(PYTHON) -m ci.import_file $(FILE)
+	@$(PYTHON) -m ci.import_file '$(FILE)'
 
 test-import-faults: $(VENV) ## Imports under faults, each repeated many times (minutes)
 	@PMP_FAULT_ROUNDS=20 $(PYTEST) tests/integration/imports/test_faults.py
