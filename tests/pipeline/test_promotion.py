@@ -251,12 +251,13 @@ def test_the_policies_are_enough_for_a_change_a_rollback_and_the_end_and_for_not
     text = settings.read_text()
     for old, new in {
         "memory_mb            = 1024": "memory_mb = 1088",
+        '"POST /v1/imports" = { rate_per_second = 5, burst = 10 }': '"POST /v1/imports" = { rate_per_second = 5, burst = 9 }',
         "runner = { enable = true }": 'runner = { enable = true, instance_type = "t4g.medium" }',
     }.items():
         assert old in text
         text = text.replace(old, new)
     settings.write_text(text)
-    commit_all(changed, "Change code, memory and the runner")
+    commit_all(changed, "Change code, memory, throttling and the runner")
 
     def run(*arguments: str, **variables: str) -> None:
         done = ci(platform, "dev", *arguments, directory=changed, **variables)
