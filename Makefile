@@ -47,7 +47,7 @@ test-infra: $(VENV) ## templates, policies and the planned resources of every en
 	@$(PYTEST) tests/infra $(ARGS)
 
 test-terratest: $(VENV) ## apply modules on the laptop's AWS, ask its APIs, destroy (RUN=TestNetwork)
-	@$(PYTHON) -m tests.terratest $(RUN)
+	@$(PYTHON) -m tests.terratest '$(RUN)'
 
 test-e2e: $(VENV) ## a second laptop platform: up, smoke test, up again, down
 	@$(PYTEST) tests/e2e $(ARGS)

@@ -83,12 +83,17 @@ variable "throttling" {
 }
 
 variable "cors" {
-  description = "Origins whose browsers may call the API, such as `https://preferences.example.com`; null for none."
+  description = "Origins whose browsers may call the API, such as `https://preferences.example.com`, and the seconds that a browser keeps the answer to a preflight request; null for none."
   type = object({
     allow_origins = list(string)
     max_age       = optional(number, 600)
   })
   default = null
+
+  validation {
+    condition     = try(var.cors.max_age, 0) >= 0 && try(var.cors.max_age, 0) <= 86400
+    error_message = "cors.max_age must be from 0 to 86400 seconds."
+  }
 
   validation {
     condition     = alltrue([for origin in try(var.cors.allow_origins, []) : can(regex("^https://[^/*]+$", origin))])
@@ -116,8 +121,8 @@ variable "log_retention_days" {
   default     = 365
 
   validation {
-    condition     = contains([7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731], var.log_retention_days)
-    error_message = "log_retention_days must be one of CloudWatch's: 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545 or 731."
+    condition     = contains([1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], var.log_retention_days)
+    error_message = "log_retention_days must be a retention that CloudWatch Logs knows: 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, …"
   }
 }
 

@@ -18,10 +18,20 @@ variable "issuer" {
   description = "Issuer of tokens where it is not the pool's own address (an emulated platform); null for the pool's own."
   type        = string
   default     = null
+
+  validation {
+    condition     = var.issuer == null || startswith(coalesce(var.issuer, "-"), "https://")
+    error_message = "issuer must be an https address."
+  }
 }
 
 variable "token_url" {
   description = "OAuth2 token endpoint where it is not the pool's own domain (an emulated platform); null for the pool's own."
   type        = string
   default     = null
+
+  validation {
+    condition     = var.token_url == null || startswith(coalesce(var.token_url, "-"), "https://")
+    error_message = "token_url must be an https address."
+  }
 }

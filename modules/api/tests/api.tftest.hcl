@@ -178,6 +178,16 @@ run "a_wildcard_origin" {
   expect_failures = [var.cors]
 }
 
+run "a_preflight_answer_kept_for_longer_than_a_day" {
+  command = plan
+
+  variables {
+    cors = { allow_origins = ["https://preferences.example.com"], max_age = 86401 }
+  }
+
+  expect_failures = [var.cors]
+}
+
 run "a_truststore_that_is_no_object" {
   command = plan
 

@@ -48,6 +48,17 @@ run "an_emulated_platform_names_its_own_addresses" {
   }
 }
 
+run "addresses_without_tls" {
+  command = plan
+
+  variables {
+    issuer    = "http://localhost/eu-west-1_x"
+    token_url = "http://localhost/oauth2/token"
+  }
+
+  expect_failures = [var.issuer, var.token_url]
+}
+
 run "a_name_that_cognito_refuses" {
   command = plan
 
