@@ -73,12 +73,15 @@ def server_seconds(running: Stack) -> float:
     """Processor time of PostgreSQL so far, its ended sessions included: what does not depend on who else is busy."""
     server = psutil.Process(running.cluster.pid)
     while True:
-        ended = server.cpu_times()
+        before = server.cpu_times()
         try:
             alive = [child.cpu_times() for child in server.children()]
         except psutil.NoSuchProcess:
-            continue  # a session ended while we looked: it is counted among the ended ones next time
-        return ended.children_user + ended.children_system + sum(times.user + times.system for times in alive)
+            continue
+        ended = server.cpu_times()
+        # Else a session ended while we looked, and would be counted twice or not at all.
+        if (before.children_user, before.children_system) == (ended.children_user, ended.children_system):
+            return ended.children_user + ended.children_system + sum(times.user + times.system for times in alive)
 
 
 def floor(running: Stack, file: Path) -> dict[str, Any]:
