@@ -73,14 +73,13 @@ def server_seconds(running: Stack) -> float:
     """Processor time of PostgreSQL so far, its ended sessions included: what does not depend on who else is busy."""
     server = psutil.Process(running.cluster.pid)
     while True:
-        before = server.cpu_times()
+        ended = server.cpu_times()
         try:
             alive = [child.cpu_times() for child in server.children()]
         except psutil.NoSuchProcess:
             continue
-        ended = server.cpu_times()
-        # Else a session ended while we looked, and would be counted twice or not at all.
-        if (before.children_user, before.children_system) == (ended.children_user, ended.children_system):
+        # A session that ended while we looked may be in neither.
+        if server.cpu_times()[2:4] == ended[2:4]:
             return ended.children_user + ended.children_system + sum(times.user + times.system for times in alive)
 
 
