@@ -9,6 +9,7 @@ CREATE TABLE pmp.import_job (
   dry_run         boolean NOT NULL DEFAULT false,
   expected_sha256 text CHECK (expected_sha256 ~ '^[0-9a-f]{64}$'),
   client          text NOT NULL,
+  cancelled_by    text,
   bucket          text NOT NULL,
   object_key      text NOT NULL,
   object_version  text,
@@ -38,6 +39,7 @@ CREATE TABLE pmp.import_job (
 COMMENT ON TABLE pmp.import_job IS
   'One object of the imports bucket, in one version. The counts, the position and the events of a batch are committed '
   'in one transaction.';
+COMMENT ON COLUMN pmp.import_job.cancelled_by IS 'The API client that cancelled it.';
 COMMENT ON COLUMN pmp.import_job.object_version IS 'S3''s version id, pinned at the first read; NULL while nothing is uploaded.';
 COMMENT ON COLUMN pmp.import_job.sha256 IS 'Of the object as it lies in S3; the ids of lines without one derive from it.';
 COMMENT ON COLUMN pmp.import_job.uploaded_at IS 'S3''s LastModified; when lines without an instant happened.';
