@@ -9,6 +9,7 @@ import argparse
 import compileall
 import hashlib
 import importlib.util
+import io
 import json
 import os
 import platform
@@ -20,7 +21,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -314,13 +315,12 @@ def main() -> None:
         environment = {"PATH": os.environ["PATH"], **running.environment, "PMP_RATE_LIMIT_PER_MINUTE": "1000000000"}
         os.environ.update(running.environment)
         sys.path.insert(0, str(ROOT / "lambda"))
-        sys.stdout = sys.stderr  # the function's log while users are made
         api = Gateway()
         users = []
-        for number in range(200):
-            address = f"{hashlib.sha256(str(number).encode()).hexdigest()[:16]}@example.com"
-            users.append(api.post("/v1/users", {"email": address}).json["id"])
-        sys.stdout = sys.__stdout__
+        with redirect_stdout(io.StringIO()):  # the function's log
+            for number in range(200):
+                address = f"{hashlib.sha256(str(number).encode()).hexdigest()[:16]}@example.com"
+                users.append(api.post("/v1/users", {"email": address}).json["id"])
         _measure(candidates, environment, users, amounts)
         server = running.cluster.psql("SHOW server_version").split()[0]
     lines, reached = _table(*candidates)
