@@ -2,7 +2,7 @@ r"""Measure imports: ``make bench-imports`` (``EVENTS=`` for fewer than a millio
 
 In one run, on one cluster with durable settings: ``psql \copy`` of the same events into a table with the same columns,
 keys, foreign keys and indexes (the floor); the function's whole import, on an empty and on a full database; what a team
-would use instead. Writes docs/bench/imports.md, imports.json and imports-memory.svg.
+would use instead. Writes docs/bench/imports.md, imports.json and the plots imports-speed.svg and imports-memory.svg.
 """
 
 import datetime as dt
@@ -17,6 +17,7 @@ import time
 import uuid
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 import psutil
 
@@ -43,6 +44,9 @@ _DURABLE = {
     "max_wal_size": "'4GB'",
     "checkpoint_timeout": "'15min'",
 }
+_GOAL = 0.8
+"""Of the floor's events a second."""
+
 _CONSENTS = ("email_notifications", "sms_notifications")
 _FLOOR_COLUMNS = "id, subject_key, occurred_at, received_at, source_key, has_instant, versions, enabled"
 
@@ -240,7 +244,12 @@ def report(results: dict[str, Any]) -> None:
 - Peak memory of the function's process: {peaks}."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / "imports.json").write_text(json.dumps(results, indent=2) + "\n")
-    (RESULTS / "imports-memory.svg").write_text(plot(results["memory"]))
+    (RESULTS / "imports-memory.svg").write_text(memory_plot(results["memory"]))
+    (RESULTS / "imports-speed.svg").write_text(
+        speed_plot(
+            {title.replace("*", "").replace("`", "").replace("\\\\", "\\"): rates[name] for title, name, _ in rows}
+        )
+    )
     (RESULTS / "imports.md").write_text(
         f"""# Imports, measured
 
@@ -256,6 +265,8 @@ The last two columns hardly depend on what else the machine was doing; the first
 
 {figures}
 
+![events a second of the floor, the import and the peers](imports-speed.svg)
+
 ![peak memory against the size of the input](imports-memory.svg)
 
 Machine: {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, PostgreSQL 15. Load before
@@ -266,7 +277,7 @@ the run {results["load"]:.1f}, after it {results["load_after"]:.1f}: above the n
     say(f"written: {RESULTS / 'imports.md'}")
 
 
-def plot(memory: list[dict[str, float]]) -> str:
+def memory_plot(memory: list[dict[str, float]]) -> str:
     """Bars of peak memory, and the line that they must stay under."""
     bars = "".join(
         f'<rect x="{70 + place * 110}" y="{220 - m["peak_mib"]:.0f}" width="60" height="{m["peak_mib"]:.0f}"'
@@ -282,7 +293,27 @@ def plot(memory: list[dict[str, float]]) -> str:
         f'<line x1="50" x2="{width - 10}" y1="60" y2="60" stroke="#c33" stroke-dasharray="4"/>'
         f'<text x="54" y="54" fill="#c33">160 MiB, the limit</text>'
         f'<line x1="50" x2="{width - 10}" y1="220" y2="220" stroke="#000"/>{bars}'
-        f'<text x="10" y="20">peak memory of the function, MiB, by size of the uncompressed input</text></svg>\n'
+        f'<text x="10" y="20">peak memory of the function, MiB, by size of the input</text></svg>\n'
+    )
+
+
+def speed_plot(rates: dict[str, float]) -> str:
+    """Bars of events a second by title; the first title is the floor, the line is the goal."""
+    longest = max(rates.values())
+    bars = "".join(
+        f'<text x="330" y="{57 + place * 26}" text-anchor="end">{escape(title)}</text>'
+        f'<rect x="340" y="{44 + place * 26}" width="{max(1, 380 * rate / longest):.0f}" height="18"'
+        f' fill="{"#36c" if title.startswith("PMP") else "#999"}"/>'
+        f'<text x="{346 + 380 * rate / longest:.0f}" y="{57 + place * 26}">{rate:,.0f}</text>'
+        for place, (title, rate) in enumerate(rates.items())
+    )
+    goal, bottom = 340 + 380 * _GOAL * next(iter(rates.values())) / longest, 44 + len(rates) * 26
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 800 {bottom + 10}" font-family="sans-serif"'
+        f' font-size="13">'
+        f'<rect width="800" height="{bottom + 10}" fill="#fff"/><text x="10" y="20">events a second</text>{bars}'
+        f'<line x1="{goal:.0f}" x2="{goal:.0f}" y1="38" y2="{bottom}" stroke="#c33" stroke-dasharray="4"/>'
+        f'<text x="{goal:.0f}" y="32" text-anchor="middle" fill="#c33">{_GOAL} of the floor, the goal</text></svg>\n'
     )
 
 
