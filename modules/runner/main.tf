@@ -10,7 +10,7 @@ locals {
   region     = data.aws_region.this.name
 
   # Debian publishes where its newest image is; EC2 looks it up at each launch, so no plan changes when Debian does.
-  # https://wiki.debian.org/Cloud/AmazonEC2Image
+  # Source: Debian's wiki, page Cloud/AmazonEC2Image.
   image = "resolve:ssm:/aws/service/debian/release/12/latest/arm64"
 }
 
