@@ -123,7 +123,9 @@ async def run(port: int, certificate: str, key: str) -> None:
     config = Config()
     config.bind = [f"127.0.0.1:{port}"]
     config.certfile, config.keyfile = certificate, key
-    config.keep_alive_timeout = 75
+    # It counts while an answer is sent, too: an import reads a large object as slowly as it works, and may do so for as
+    # long as an invocation lasts.
+    config.keep_alive_timeout = 900
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

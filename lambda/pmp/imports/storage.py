@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from pmp.imports import text
+
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
@@ -60,7 +62,8 @@ def read(
 ) -> Iterator[bytes]:
     """The bytes of an object from ``start`` on, in chunks of at most 1 MiB.
 
-    A read that stalls, is reset or ends early goes on where it stopped, with a new request for the same version.
+    A read that stalls, is reset or ends early goes on where it stopped, with a new request for the same version. What a
+    server sends again because it ignores a request's range (RFC 9110, section 14.2) is passed over.
 
     Args:
         bucket: its bucket.
@@ -87,12 +90,13 @@ def read(
             # Without Range where the whole is wanted: S3 answers 416 to a range of an empty object.
             span = {"Range": f"bytes={position}-"} if position else {}
             answer = client().get_object(Bucket=bucket, Key=key, **pinned(version), **span)  # type: ignore[arg-type]
+            begins = _begin(answer)
             if end is None:
-                end = position + answer["ContentLength"]
+                end = begins + answer["ContentLength"]
                 if describe is not None:
                     describe(dict(answer))
             # Straight from urllib3: botocore's own iteration adds nothing here but a copy.
-            for chunk in answer["Body"].iter_chunks(CHUNK_BYTES):
+            for chunk in text.skipped(answer["Body"].iter_chunks(CHUNK_BYTES), position - begins):
                 position += len(chunk)
                 failures = 0
                 yield chunk
@@ -111,6 +115,12 @@ def read(
             failures, reason = failures + 1, f"{status} {code}"
         except (BotoCoreError, OSError, http.client.HTTPException) as error:
             failures, reason = failures + 1, f"{type(error).__name__}: {error}"
+
+
+def _begin(answer: Any) -> int:
+    """Offset in the object of the first byte of an answer's body: ``Content-Range: bytes <first>-<last>/<size>``."""
+    span = answer.get("ContentRange")
+    return int(span.removeprefix("bytes ").partition("-")[0]) if span else 0
 
 
 def write(bucket: str, key: str, content_type: str, chunks: Iterator[bytes]) -> int:

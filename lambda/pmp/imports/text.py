@@ -1,7 +1,7 @@
 """From the bytes of an object to its lines, in bounded memory: gzip with any number of members, BOM, LF or CRLF."""
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 LONGEST_LINE_BYTES = 1 << 20
@@ -29,6 +29,18 @@ def counted(chunks: Iterator[bytes], count: Count) -> Iterator[bytes]:
     for chunk in chunks:
         count.bytes_read += len(chunk)
         yield chunk
+
+
+def skipped(chunks: Iterator[bytes], count: int, beat: Callable[[], None] | None = None) -> Iterator[bytes]:
+    """What lies behind the first ``count`` bytes; ``beat`` is called for each chunk that is passed over."""
+    for chunk in chunks:
+        if count >= len(chunk):
+            count -= len(chunk)
+            if beat is not None:
+                beat()
+            continue
+        yield chunk[count:] if count else chunk
+        count = 0
 
 
 def gunzip(chunks: Iterator[bytes]) -> Iterator[bytes]:

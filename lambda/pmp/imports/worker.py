@@ -262,7 +262,7 @@ class _Worker:
                 return iter(())
             return text.counted(self._read(position), count)
         # Nobody can jump into the middle of a gzip member: what was dealt with is uncompressed once more and dropped.
-        return _skip(text.gunzip(text.counted(self._read(0), count)), position, self._renew)
+        return text.skipped(text.gunzip(text.counted(self._read(0), count)), position, self._renew)
 
     def _batches(self, source: Iterator[bytes], count: text.Count) -> Iterator[Batch]:
         number, position = self._row["line"], self._row["position"]
@@ -411,16 +411,6 @@ def _header(line: bytes | None) -> str:
     except UnicodeDecodeError:
         pass
     raise FailedError("the CSV header is not a line of UTF-8 text: nothing was imported")
-
-
-def _skip(pieces: Iterator[bytes], count: int, beat: Callable[[], None]) -> Iterator[bytes]:
-    for piece in pieces:
-        if count >= len(piece):
-            count -= len(piece)
-            beat()
-            continue
-        yield piece[count:] if count else piece
-        count = 0
 
 
 def _retried(work: Callable[[], R]) -> R:

@@ -31,6 +31,7 @@ class ObjectStore(ThreadingHTTPServer):
         self.faults: list[Fault] = []
         self.invocations: list[bytes] = []
         self.reads = 0
+        self.honours_ranges = True
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def put(self, key: str, body: bytes) -> dict[str, object]:
@@ -53,6 +54,9 @@ def _etag(body: bytes) -> str:
 class Handler(BaseHTTPRequestHandler):
     server: ObjectStore
     protocol_version = "HTTP/1.1"
+    status: int
+    head: dict[str, str]
+    """Status and header of the GET that is being answered."""
 
     def log_message(self, *_: object) -> None:
         """Quiet."""
@@ -82,15 +86,17 @@ class Handler(BaseHTTPRequestHandler):
         _, body, moment = found[0]
         if (match := self.headers.get("If-Match")) and match.strip('"') != _etag(body):
             return self.answer(412, b"<Error><Code>PreconditionFailed</Code></Error>")
-        status = 200
-        if span := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")):
-            if int(span[1]) >= len(body):
+        self.status, self.head = 200, {"Last-Modified": format_datetime(moment, usegmt=True)}
+        span = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        if span and self.server.honours_ranges:
+            first, size = int(span[1]), len(body)
+            if first >= size:
                 return self.answer(416, b"<Error><Code>InvalidRange</Code></Error>")
-            body, status = body[int(span[1]) :], 206
+            body, self.status = body[first:], 206
+            self.head["Content-Range"] = f"bytes {first}-{size - 1}/{size}"
         if self.server.faults and self.server.faults.pop(0)(self, body):
             return None
-        modified = format_datetime(moment, usegmt=True)
-        return self.answer(status, body, ETag=f'"{_etag(body)}"', Last_Modified=modified)
+        return self.answer(self.status, body, ETag=f'"{_etag(body)}"', **self.head)
 
     def do_PUT(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -129,9 +135,10 @@ def truncate(after: int) -> Fault:
     """Announce the whole body, send only its beginning, close."""
 
     def fault(handler: Handler, body: bytes) -> bool:
-        handler.send_response(200)
+        handler.send_response(handler.status)
+        for name, value in handler.head.items():
+            handler.send_header(name, value)
         handler.send_header("Content-Length", str(len(body)))
-        handler.send_header("Last-Modified", format_datetime(datetime.now(UTC), usegmt=True))
         handler.end_headers()
         handler.wfile.write(body[:after])
         handler.close_connection = True

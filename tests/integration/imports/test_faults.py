@@ -94,6 +94,7 @@ def seed() -> int:
     return random.SystemRandom().randrange(1_000_000)
 
 
+@pytest.mark.parametrize("ranges", [True, False], ids=["ranges", "whole"])
 @pytest.mark.parametrize("compression", ["", ".gz"])
 @pytest.mark.parametrize(
     "fault",
@@ -106,11 +107,18 @@ def seed() -> int:
     ids=["truncated", "reset", "stalled", "unavailable"],
 )
 def test_a_bad_answer_of_s3_is_read_again_from_where_it_stopped(  # noqa: PLR0917
-    stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, fault: Fault, compression: str, seed: int
+    stack: Stack,
+    store: ObjectStore,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Fault,
+    compression: str,
+    ranges: bool,
+    seed: int,
 ) -> None:
     from pmp.imports import storage
 
     monkeypatch.setattr(storage, "READ_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(store, "honours_ranges", ranges)
     body = ndjson(generated(2000, seed))
     # One in the read that takes the checksum, one in the import's own.
     store.faults = [fault, lambda *_: False, fault]
