@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import tests.fuzz.loopback  # noqa: F401 - for its effect
 from tests.fuzz.tokens import accepted, forged, of_another_audience
 from tests.support.gateway import token
 from tests.support.stack import ROOT, end_in_order, free_port

@@ -1,6 +1,6 @@
 """Names under ``localhost`` mean this machine (RFC 6761, 6.3), also where the C library does not know.
 
-Imported by ``tests.fuzz``, and by Schemathesis in its own environment (``SCHEMATHESIS_HOOKS``).
+Imported by ``tests.fuzz.tokens``, and by Schemathesis in its own environment (``SCHEMATHESIS_HOOKS``).
 """
 
 import socket

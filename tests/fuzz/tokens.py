@@ -16,6 +16,7 @@ from typing import Any
 
 import boto3
 
+import tests.fuzz.loopback  # noqa: F401 - for its effect
 from local.oauth import bearer_token
 
 
