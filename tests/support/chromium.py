@@ -5,6 +5,7 @@ The protocol: https://chromedevtools.github.io/devtools-protocol/, messages end 
 
 import json
 import os
+import select
 import shutil
 import subprocess
 import tempfile
@@ -29,14 +30,15 @@ class Page:
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Send a command and wait for its result."""
+        """Send a command and wait for its result, at most a minute: ``TimeoutError``, as when a server is silent."""
         self._number += 1
         message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
         if self._session:
             message["sessionId"] = self._session
         os.write(self._to, json.dumps(message).encode() + b"\0")
+        end = time.monotonic() + 60
         while True:
-            answer = self._next()
+            answer = self._next(end)
             if answer.get("id") == self._number:
                 if "error" in answer:
                     raise RuntimeError(f"{method}: {answer['error']['message']}")
@@ -44,8 +46,10 @@ class Page:
                 return result
             self.events.append(answer)
 
-    def _next(self) -> dict[str, Any]:
+    def _next(self, end: float) -> dict[str, Any]:
         while b"\0" not in self._received:
+            if not select.select([self._from], [], [], max(0.0, end - time.monotonic()))[0]:
+                raise TimeoutError("Chromium did not answer in time")
             block = os.read(self._from, 1 << 20)
             if not block:
                 raise RuntimeError("Chromium ended")
@@ -66,7 +70,8 @@ class Page:
         end = time.monotonic() + seconds
         while not (value := self.evaluate(expression)):
             if time.monotonic() > end:
-                raise TimeoutError(f"{expression} did not become true in {seconds} s")
+                shown = f"complaints: {self.complaints()}, requested: {self.requested()}"
+                raise TimeoutError(f"{expression} did not become true in {seconds} s; {shown}")
             time.sleep(0.1)
         return value
 

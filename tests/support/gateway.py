@@ -14,10 +14,11 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 import uuid
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -142,6 +143,11 @@ class Gateway:
         return self.request("DELETE", target, **headers)
 
 
+# A worker answers one request at a time, as an instance of the function does. Connections have threads of their own:
+# a browser opens more than it sends requests over, and an idle one must not hold up the others.
+_one_at_a_time = threading.Lock()
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -152,13 +158,14 @@ class _Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length) if length else None
         headers = {name: ",".join(self.headers.get_all(name, [])) for name in self.headers}
-        answer = invoke(self.command, self.path, headers, body)
+        with _one_at_a_time:
+            answer = invoke(self.command, self.path, headers, body)
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)
         if answer.status not in {204, 304}:
             self.send_header("Content-Length", str(len(answer.content)))
-        # A worker answers one request at a time, as an instance of the function does: it must not wait for a client.
+        # So that one client's requests go to all the workers.
         self.send_header("Connection", "close")
         self.close_connection = True
         self.end_headers()
@@ -171,7 +178,7 @@ class _Handler(BaseHTTPRequestHandler):
         raise AttributeError(name)
 
 
-class _Server(HTTPServer):
+class _Server(ThreadingHTTPServer):
     def __init__(self, listener: socket.socket) -> None:
         super().__init__(listener.getsockname(), _Handler, bind_and_activate=False)
         self.socket.close()

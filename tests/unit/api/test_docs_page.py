@@ -2,11 +2,15 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
+from http import HTTPStatus
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -41,6 +45,16 @@ def test_nothing_of_the_page_is_elsewhere(url: str) -> None:
     assert "://" not in page
     assert "script-src 'self'; " in policy
     assert "default-src 'none'" in policy
+
+
+def test_connections_without_a_request_hold_up_nobody(url: str) -> None:
+    """Chromium connects ahead of its requests, and more often than it then has any."""
+    address = urlsplit(url)
+    with ExitStack() as idle:
+        for _ in range(6):
+            idle.enter_context(socket.create_connection((address.hostname, address.port)))
+        with urllib.request.urlopen(f"{url}/v1/health", timeout=10) as response:
+            assert response.status == HTTPStatus.OK
 
 
 def test_the_page_shows_every_operation_and_sends_a_request(url: str) -> None:
