@@ -77,9 +77,15 @@ class Page:
 
     def complaints(self) -> list[str]:
         """What the console says is wrong: errors, refused loads, violated policies."""
+        printed = [event["params"] for event in self.events if event["method"] == "Runtime.consoleAPICalled"]
+        errors = [call["args"] for call in printed if call["type"] == "error"]
         logged = [event["params"]["entry"] for event in self.events if event["method"] == "Log.entryAdded"]
         thrown = [event["params"] for event in self.events if event["method"] == "Runtime.exceptionThrown"]
-        return [entry["text"] for entry in logged if entry["level"] == "error"] + [str(error) for error in thrown]
+        return [
+            *(entry["text"] for entry in logged if entry["level"] == "error"),
+            *(str(error) for error in thrown),
+            *(" ".join(str(a.get("description", a.get("value"))) for a in arguments) for arguments in errors),
+        ]
 
     def requested(self) -> list[str]:
         """Every address that was asked for."""
