@@ -229,8 +229,10 @@ def test_tokens_that_were_not_issued_for_the_api_are_refused(life: Life, monkeyp
         monkeypatch.setenv(name, value)
     genuine, url, bundle = life.make("token").strip(), life.make("url").strip(), life.directory / "ca/authority.pem"
     parameter = boto3.Session().client("ssm").get_parameter(Name="/pmp/local/foundation/token_url")
-    with tokens.of_another_audience(genuine, parameter["Parameter"]["Value"], bundle) as stranger:
-        refusable = tokens.forged(genuine) | {"another audience": stranger}
+    token_url = parameter["Parameter"]["Value"]
+    expired = tokens.expired(genuine, token_url, bundle)
+    with tokens.of_another_audience(genuine, token_url, bundle) as stranger:
+        refusable = tokens.forged(genuine) | {"another audience": stranger, "expired": expired}
         assert tokens.accepted(url, genuine, refusable, bundle) == []
 
 

@@ -79,6 +79,35 @@ def of_another_audience(genuine: str, token_url: str, bundle: Path) -> Iterator[
         cognito.delete_user_pool_client(UserPoolId=pool, ClientId=client["ClientId"])
 
 
+def expired(genuine: str, token_url: str, bundle: Path) -> str:
+    """A token that the issuer made for the same client, once its time is over.
+
+    Its client gives tokens of a second meanwhile, as only an emulator lets it: Cognito's shortest are of five minutes
+    (https://docs.aws.amazon.com/cognito-user-identity-pools/latest/APIReference/API_UpdateUserPoolClient.html).
+
+    Args:
+        genuine: names the issuer and the client.
+        token_url: the pool's OAuth2 endpoint.
+        bundle: authorities to trust.
+    """
+    claims = _decode(genuine.split(".")[1])
+    address = {"UserPoolId": claims["iss"].rsplit("/", 1)[1], "ClientId": claims["client_id"]}
+    cognito = boto3.Session().client("cognito-idp")
+    client = cognito.describe_user_pool_client(**address)["UserPoolClient"]
+    settings = address | {
+        name: client[name]
+        for name in ("ClientName", "AllowedOAuthFlows", "AllowedOAuthFlowsUserPoolClient", "AllowedOAuthScopes")
+    }
+    units = {"AccessToken": "seconds"}
+    cognito.update_user_pool_client(**settings, AccessTokenValidity=1, TokenValidityUnits=units)
+    try:
+        token = bearer_token(token_url, client["ClientId"], client["ClientSecret"], "", bundle)
+    finally:
+        cognito.update_user_pool_client(**settings, AccessTokenValidity=3600, TokenValidityUnits=units)
+    time.sleep(max(0, _decode(token.split(".")[1])["exp"] + 1 - time.time()))
+    return token
+
+
 def accepted(url: str, genuine: str, refusable: dict[str, str], bundle: Path | None) -> list[str]:
     """Those tokens that were not refused, or that something was written with, one sentence each.
 
