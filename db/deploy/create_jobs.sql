@@ -75,7 +75,10 @@ CREATE TABLE pmp.export_job (
   created_at  timestamptz NOT NULL DEFAULT now(),
   started_at  timestamptz,
   finished_at timestamptz,
+  lease_owner uuid,
   lease_until timestamptz,
+  attempts    integer NOT NULL DEFAULT 0,
+  checkpoint  jsonb,
   users       bigint NOT NULL DEFAULT 0,
   bytes       bigint NOT NULL DEFAULT 0,
   bucket      text NOT NULL,
@@ -86,7 +89,12 @@ CREATE TABLE pmp.export_job (
   CONSTRAINT export_job_says_why CHECK ((state = 'failed') = (error IS NOT NULL))
 );
 COMMENT ON TABLE pmp.export_job IS 'Users and their choices as of an instant, written to S3 as NDJSON.';
+COMMENT ON COLUMN pmp.export_job.lease_owner IS 'The invocation that works on it; any other finds it taken until lease_until.';
+COMMENT ON COLUMN pmp.export_job.checkpoint IS
+  'Where the next invocation goes on: {"after": subject_key, "users", "bytes", "upload_id", "etags": [of S3''s parts], '
+  '"tail": whether an object holds what was too short for a part}; NULL: at the start.';
 CREATE INDEX export_job_pages ON pmp.export_job (created_at, id);
+CREATE INDEX export_job_open ON pmp.export_job (lease_until) WHERE state IN ('waiting', 'running');
 
 GRANT SELECT, INSERT, UPDATE ON pmp.import_job, pmp.export_job TO pmp_app;
 GRANT SELECT, INSERT, DELETE ON pmp.import_reject TO pmp_app;

@@ -1,12 +1,15 @@
-"""Exports: people and their choices as of an instant, as NDJSON.gz in S3, in memory that does not grow with them."""
+"""Exports: people and their choices as of an instant, as NDJSON.gz in S3.
 
-import gzip
-import io
-from collections.abc import Iterator
-from datetime import datetime
+In memory that does not grow with them, and in as many invocations as it takes: the file is a sequence of gzip members
+(RFC 1952, section 2.2), the parts of one upload, and an invocation goes on behind the last part (docs/adr/0205).
+"""
+
+import json
+import uuid
+import zlib
 from typing import Any, cast
 
-from pmp import database, identifiers
+from pmp import database, identifiers, tasks
 from pmp.configuration import configuration
 from pmp.imports import storage
 from pmp.logging import log
@@ -14,7 +17,9 @@ from pmp.logging import log
 PAGE_USERS = 5000
 """People a statement looks at: well below the role's statement_timeout, whoever they are."""
 
-_LEASE_SECONDS = 60
+LEASE_SECONDS = 50
+"""How long an invocation that is not heard of keeps its job: less than the minute after which Lambda tries again."""
+
 _DOWNLOAD_SECONDS = 900
 
 
@@ -42,7 +47,7 @@ def create(request: dict[str, Any], client: str) -> dict[str, Any]:
         key=f"exports/{job}.ndjson.gz",
     )
     # Not before its row can be seen: this may run inside of the request's transaction.
-    database.after_commit(lambda: storage.invoke_self({"task": "export", "job": job}))
+    database.after_commit(lambda: tasks.begin({"task": "export", "job": job}))
     return cast("dict[str, Any]", get(job))
 
 
@@ -67,85 +72,215 @@ def get(job: str) -> dict[str, Any] | None:
 
 
 def run(job: str, context: Any) -> None:
-    """Write the export's file; what an earlier attempt left is replaced, for the file appears whole or not at all.
+    """Work on an export until its file is there, or the invocation's time runs short and another goes on.
 
     Raises:
         LookupError: the job is not there yet: the transaction that made it has not been committed; Lambda tries again.
-        Exception: what may pass (S3, the database); Lambda tries again.
+        Exception: what may pass (S3, the database); Lambda tries again, and goes on behind the last part.
     """
-    connection = database.connect()
-    rows = connection.run(
-        "UPDATE pmp.export_job SET state = 'running', started_at = coalesce(started_at, clock_timestamp()),"
+    owner = str(uuid.uuid4())
+    rows = database.connect().run(
+        "UPDATE pmp.export_job AS j SET state = 'running', started_at = coalesce(started_at, clock_timestamp()),"
+        " attempts = attempts + 1, lease_owner = :owner,"
         " lease_until = clock_timestamp() + :seconds * interval '1 second'"
         " WHERE id = :id AND state IN ('waiting', 'running') AND coalesce(lease_until, '-infinity') < clock_timestamp()"
-        " RETURNING bucket, object_key, consent, enabled, as_of",
+        " RETURNING to_jsonb(j)",
         id=job,
-        seconds=_LEASE_SECONDS,
+        owner=owner,
+        seconds=LEASE_SECONDS,
     )
     if not rows:
         if get(job) is None:
             raise LookupError(f"export {job} is not known yet")
         log("export is not free", job=job)
         return
-    bucket, key, consent, enabled, as_of = rows[0]
-    users = 0
-
-    def lines() -> Iterator[bytes]:
-        nonlocal users
-        after: int | None = 0
-        while after is not None:
-            if context.get_remaining_time_in_millis() < 10_000:
-                raise TimeoutError(
-                    f"{users} users were all that fitted into one invocation: raise the function's timeout_seconds"
-                )
-            page = connection.run(
-                "SELECT last_key, users, lines FROM pmp.export_page("
-                " :after, :size, CAST(:consent AS text), CAST(:enabled AS boolean), CAST(:at AS timestamptz))",
-                after=after,
-                size=PAGE_USERS,
-                consent=consent,
-                enabled=enabled,
-                at=as_of.isoformat() if isinstance(as_of, datetime) else as_of,
-            )[0]
-            connection.run(
-                "UPDATE pmp.export_job SET lease_until = clock_timestamp() + :seconds * interval '1 second',"
-                " users = :users WHERE id = :id",
-                seconds=_LEASE_SECONDS,
-                users=users + page[1],
-                id=job,
-            )
-            after, users = page[0], users + page[1]
-            yield page[2].encode()
-
+    export = _Export(rows[0][0], owner)
     try:
-        size = storage.write(bucket, key, "application/gzip", _zipped(lines()))
-    except TimeoutError as reason:
-        _end(job, "failed", users, 0, str(reason))
+        finished = export.work(context)
+    except _TakenError:
+        log("export was taken over", job=job)
         return
-    _end(job, "succeeded", users, size, None)
+    except storage.UploadGoneError as reason:
+        log("export begins again", level="warning", job=job, reason=reason)
+        export.note(users=0, checkpoint="null")
+        finished = False
+    except Exception:
+        export.release()
+        raise
+    if finished:
+        log("export succeeded", job=job, users=export.users)
+    else:
+        export.release()
+        log("export handed over", job=job, users=export.users)
+        tasks.begin({"task": "export", "job": job}, context)
 
 
-def _end(job: str, state: str, users: int, size: int, error: str | None) -> None:
-    database.connect().run(
-        "UPDATE pmp.export_job SET state = :state, users = :users, bytes = :bytes, error = :error,"
-        " finished_at = clock_timestamp(), lease_until = NULL WHERE id = :id AND state = 'running'",
-        state=state,
-        users=users,
-        bytes=size,
-        error=error,
-        id=job,
+def housekeeping(context: Any) -> None:
+    """Go on with exports whose invocation died or never came, and give up those that never get on."""
+    connection = database.connect()
+    given_up = connection.run(
+        "UPDATE pmp.export_job SET state = 'failed', finished_at = clock_timestamp(), checkpoint = NULL,"
+        " error = 'gave up after ' || attempts || ' attempts behind ' || users || ' users: ask for a new export'"
+        " WHERE state = 'running' AND attempts >= :most AND coalesce(lease_until, '-infinity') < now()"
+        " RETURNING id, error",
+        most=tasks.MOST_INVOCATIONS,
     )
-    log(f"export {state}", level="error" if error else "info", job=job, users=users, reason=error)
+    for job, error in given_up:
+        log("export failed", level="error", job=str(job), reason=error)
+    orphans = connection.run(
+        "SELECT id FROM pmp.export_job WHERE coalesce(lease_until, '-infinity') < now()"
+        " AND (state = 'running' OR (state = 'waiting' AND created_at < now() - interval '5 minutes'))"
+        " ORDER BY created_at LIMIT 10"
+    )
+    for (job,) in orphans:
+        log("export restarted", level="warning", job=str(job))
+        tasks.begin({"task": "export", "job": str(job)}, context)
 
 
-def _zipped(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    buffer = io.BytesIO()
-    # No file name and no time of day: the same people at the same instant give the same bytes.
-    with gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=6, mtime=0, filename="") as archive:
-        for chunk in chunks:
-            archive.write(chunk)
-            if buffer.tell() > storage.CHUNK_BYTES:
-                yield buffer.getvalue()
-                buffer.seek(0)
-                buffer.truncate()
-    yield buffer.getvalue()
+class _TakenError(Exception):
+    """Another invocation has the job."""
+
+
+class _Export:
+    """One invocation's hold on one job.
+
+    Args:
+        row: of ``export_job``.
+        owner: name of the lease.
+    """
+
+    def __init__(self, row: dict[str, Any], owner: str) -> None:
+        before = row["checkpoint"] or {}
+        self._row, self._owner = row, owner
+        self._upload = storage.Upload(
+            row["bucket"], row["object_key"], "application/gzip", before.get("upload_id", ""), before.get("etags", [])
+        )
+        self._after: int = before.get("after", 0)
+        self.users: int = before.get("users", 0)
+        self._sent: int = before.get("bytes", 0)
+        self._has_tail: bool = before.get("tail", False)
+
+    def work(self, context: Any) -> bool:
+        """Go on behind the checkpoint; True when the file is there, False when it is time to hand over.
+
+        Each invocation gets on by one page at least, however little time it has.
+        """
+        part, member = bytearray(self._read_tail()), _member()
+        while True:
+            last_key, users, lines = self._page()
+            if last_key is None:
+                break
+            part += member.compress(lines.encode())
+            self._after, self.users = last_key, self.users + users
+            if len(part) >= storage.PART_BYTES:
+                part += member.flush()
+                self._send(bytes(part))
+                part, member = bytearray(), _member()
+            else:
+                self.note(users=self.users)
+            if tasks.is_late(context):
+                part += member.flush()
+                self._write_tail(bytes(part))
+                return False
+        part += member.flush()
+        self._upload.finish(bytes(part))
+        self._finish(self._sent + len(part))
+        return True
+
+    def _page(self) -> tuple[int | None, int, str]:
+        ((last_key, users, lines),) = database.connect().run(
+            "SELECT last_key, users, lines FROM pmp.export_page("
+            " :after, :size, CAST(:consent AS text), CAST(:enabled AS boolean), CAST(:at AS timestamptz))",
+            after=self._after,
+            size=PAGE_USERS,
+            consent=self._row["consent"],
+            enabled=self._row["enabled"],
+            at=self._row["as_of"],
+        )
+        return last_key, users, lines
+
+    def _send(self, part: bytes) -> None:
+        self._upload.send(part)
+        self._sent += len(part)
+        self._save(tail=False)
+
+    def _write_tail(self, rest: bytes) -> None:
+        """Keep for the next invocation what is too short for a part of an upload."""
+        storage.Upload(self._upload.bucket, self._tail_key, "application/gzip").finish(rest)
+        self._save(tail=True)
+
+    def _read_tail(self) -> bytes:
+        if not self._has_tail:
+            return b""
+        try:
+            return storage.client().get_object(Bucket=self._upload.bucket, Key=self._tail_key)["Body"].read()
+        except storage.client().exceptions.NoSuchKey as error:
+            raise storage.UploadGoneError(f"s3://{self._upload.bucket}/{self._tail_key} is gone") from error
+
+    @property
+    def _tail_key(self) -> str:
+        # Named after the place it reaches to: one that a failed attempt wrote is never taken for another's.
+        return f"{self._upload.key}.{self._after}"
+
+    def _save(self, *, tail: bool) -> None:
+        checkpoint = {
+            "after": self._after,
+            "users": self.users,
+            "bytes": self._sent,
+            "upload_id": self._upload.upload_id,
+            "etags": self._upload.etags,
+            "tail": tail,
+        }
+        self.note(users=self.users, checkpoint=json.dumps(checkpoint))
+
+    def note(self, *, users: int, checkpoint: str | None = None) -> None:
+        """Renew the lease and note how far the work has come.
+
+        Args:
+            users: written so far, for those who ask.
+            checkpoint: JSON, ``null`` for the start; None: as before.
+
+        Raises:
+            _TakenError: the job is not ours any more.
+        """
+        rows = database.connect().run(
+            "UPDATE pmp.export_job SET users = :users,"
+            " checkpoint = nullif(coalesce(CAST(:checkpoint AS jsonb), checkpoint), 'null'),"
+            " lease_until = clock_timestamp() + :seconds * interval '1 second'"
+            " WHERE id = :id AND state = 'running' AND lease_owner = :owner RETURNING id",
+            users=users,
+            checkpoint=checkpoint,
+            seconds=LEASE_SECONDS,
+            id=self._row["id"],
+            owner=self._owner,
+        )
+        if not rows:
+            raise _TakenError
+
+    def release(self) -> None:
+        """Let go of the job, so that whoever is next need not wait for the lease to run out."""
+        try:
+            database.connect().run(
+                "UPDATE pmp.export_job SET lease_owner = NULL, lease_until = NULL"
+                " WHERE id = :id AND lease_owner = :owner",
+                id=self._row["id"],
+                owner=self._owner,
+            )
+        except Exception as error:  # noqa: BLE001 - the lease runs out by itself
+            log("lease not released", level="warning", error=error, job=self._row["id"])
+
+    def _finish(self, size: int) -> None:
+        database.connect().run(
+            "UPDATE pmp.export_job SET state = 'succeeded', users = :users, bytes = :bytes, checkpoint = NULL,"
+            " finished_at = clock_timestamp(), lease_owner = NULL, lease_until = NULL"
+            " WHERE id = :id AND state = 'running' AND lease_owner = :owner",
+            users=self.users,
+            bytes=size,
+            id=self._row["id"],
+            owner=self._owner,
+        )
+
+
+def _member() -> Any:
+    """A compressor of one gzip member, without a time of day: the same people give the same bytes."""
+    return zlib.compressobj(6, zlib.DEFLATED, 16 + zlib.MAX_WBITS)

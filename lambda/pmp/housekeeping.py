@@ -7,7 +7,7 @@ from pmp.logging import log
 
 
 def run(context: Any) -> None:
-    """Delete expired idempotency keys, then let imports tidy up theirs.
+    """Delete expired idempotency keys, then let imports and exports tidy up theirs.
 
     Args:
         context: Lambda's.
@@ -15,6 +15,7 @@ def run(context: Any) -> None:
     with database.transaction() as connection:
         ((removed,),) = connection.run("SELECT pmp.housekeeping()")
     log("housekeeping", **removed)
-    from pmp import imports
+    from pmp import exports, imports
 
     imports.housekeeping(context)
+    exports.housekeeping(context)

@@ -50,7 +50,7 @@ variable "timeout_seconds" {
 
   validation {
     condition     = var.timeout_seconds >= 120 && var.timeout_seconds <= 900
-    error_message = "timeout_seconds must lie between 120 (imports hand over when 60 s remain) and Lambda's 900."
+    error_message = "timeout_seconds must lie between 120 (imports and exports hand over when 60 s remain) and Lambda's 900."
   }
 }
 

@@ -4,8 +4,10 @@ import http.client
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from pmp.imports import text
 
@@ -22,12 +24,21 @@ _ATTEMPTS = 6
 _PAUSE_SECONDS = 0.2
 
 
+class _Address(TypedDict):
+    Bucket: str
+    Key: str
+
+
 class ObjectGoneError(Exception):
     """The object, or this version of it, is not there any more or may not be read: trying again is of no use."""
 
 
 class ObjectUnreadableError(Exception):
     """S3 failed again and again: trying again later may help."""
+
+
+class UploadGoneError(Exception):
+    """What was sent of an object is not there any more: completed, aborted, left alone for too long, or replaced."""
 
 
 @lru_cache(maxsize=1)
@@ -123,56 +134,89 @@ def _begin(answer: Any) -> int:
     return int(span.removeprefix("bytes ").partition("-")[0]) if span else 0
 
 
-def write(bucket: str, key: str, content_type: str, chunks: Iterator[bytes]) -> int:
-    """Write an object from chunks, holding no more than one part in memory; it appears whole or not at all.
+@dataclass
+class Upload:
+    """An object written part after part, by one invocation or several; it appears whole or not at all.
 
-    Returns:
-        Its size in bytes.
+    ``upload_id`` and ``etags`` are what another invocation needs to go on. Every part but the last must have at least
+    5 MiB (https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html).
     """
-    buffer, parts, upload_id, size = bytearray(), list["CompletedPartTypeDef"](), "", 0
 
-    def flush() -> None:
-        number = len(parts) + 1
-        answer = client().upload_part(Bucket=bucket, Key=key, UploadId=upload_id, PartNumber=number, Body=bytes(buffer))
-        parts.append({"PartNumber": number, "ETag": answer["ETag"]})
-        buffer.clear()
+    bucket: str
+    key: str
+    content_type: str
+    upload_id: str = ""
+    etags: list[str] = field(default_factory=list)
 
+    def send(self, part: bytes) -> None:
+        """Add a part.
+
+        Raises:
+            UploadGoneError: the upload or a part of it is not there any more.
+        """
+        with self._still_there():
+            if not self.upload_id:
+                begun = client().create_multipart_upload(**self._address, ContentType=self.content_type)
+                self.upload_id = begun["UploadId"]
+            number = len(self.etags) + 1
+            sent = client().upload_part(**self._address, UploadId=self.upload_id, PartNumber=number, Body=part)
+        self.etags.append(sent["ETag"])
+
+    def finish(self, rest: bytes) -> None:
+        """Add the last bytes and let the object appear.
+
+        Raises:
+            UploadGoneError: the upload or a part of it is not there any more.
+        """
+        if not self.upload_id:
+            client().put_object(**self._address, Body=rest, ContentType=self.content_type)
+            return
+        if rest:
+            self.send(rest)
+        parts: list[CompletedPartTypeDef] = [
+            {"PartNumber": number, "ETag": etag} for number, etag in enumerate(self.etags, 1)
+        ]
+        with self._still_there():
+            client().complete_multipart_upload(
+                **self._address, UploadId=self.upload_id, MultipartUpload={"Parts": parts}
+            )
+
+    def abandon(self) -> None:
+        """Have S3 forget the parts."""
+        if self.upload_id:
+            client().abort_multipart_upload(**self._address, UploadId=self.upload_id)
+
+    @property
+    def _address(self) -> "_Address":
+        return {"Bucket": self.bucket, "Key": self.key}
+
+    @contextmanager
+    def _still_there(self) -> Iterator[None]:
+        from botocore.exceptions import ClientError
+
+        try:
+            yield
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") in {"NoSuchUpload", "InvalidPart"}:
+                raise UploadGoneError(f"s3://{self.bucket}/{self.key}: {error}") from error
+            raise
+
+
+def write(bucket: str, key: str, content_type: str, chunks: Iterator[bytes]) -> None:
+    """Write an object from chunks, holding no more than one part in memory; it appears whole or not at all."""
+    upload, part = Upload(bucket, key, content_type), bytearray()
     try:
         for chunk in chunks:
-            buffer += chunk
-            size += len(chunk)
-            if len(buffer) >= PART_BYTES:
-                if not upload_id:
-                    upload_id = client().create_multipart_upload(Bucket=bucket, Key=key, ContentType=content_type)[
-                        "UploadId"
-                    ]
-                flush()
-        if not upload_id:
-            client().put_object(Bucket=bucket, Key=key, Body=bytes(buffer), ContentType=content_type)
-            return size
-        if buffer:
-            flush()
-        client().complete_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts})
+            part += chunk
+            if len(part) >= PART_BYTES:
+                upload.send(bytes(part))
+                part.clear()
+        upload.finish(bytes(part))
     except BaseException:
-        if upload_id:
-            client().abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
+        upload.abandon()
         raise
-    return size
 
 
 def download_url(bucket: str, key: str, seconds: int = 900) -> str:
     """An address under which anybody may read the object for a quarter of an hour."""
     return client().generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=seconds)
-
-
-def invoke_self(payload: dict[str, str], function: str | None = None) -> None:
-    """Have a fresh invocation of this function do a task, without waiting for it."""
-    import json
-
-    import boto3
-
-    boto3.client("lambda").invoke(
-        FunctionName=function or os.environ["AWS_LAMBDA_FUNCTION_NAME"],
-        InvocationType="Event",
-        Payload=json.dumps(payload).encode(),
-    )

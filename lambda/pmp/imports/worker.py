@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 from urllib.parse import unquote_plus
 
-from pmp import database
+from pmp import database, tasks
 from pmp.imports import jobs, storage, text
 from pmp.imports.lines import Batch, Catalogue, LineError, Parser
 from pmp.logging import log
@@ -18,13 +18,9 @@ from pmp.logging import log
 LEASE_SECONDS = 50
 """How long a worker that is not heard of keeps its job: less than the minute after which Lambda tries again."""
 
-HAND_OVER_SECONDS = 60
-"""Time left of an invocation at which it passes the job on."""
-
 LONGEST_BATCH_BYTES = 8 << 20
 _ATTEMPTS = 5
 _PAUSE_SECONDS = 0.3
-_MOST_INVOCATIONS = 1000
 R = TypeVar("R")
 
 _PASSING_CODES = ("40", "53", "55P03", "57014", "58")
@@ -92,20 +88,21 @@ def run(job: str, context: Any) -> None:
         else:
             worker.release()
             log("import handed over", job=job, line=worker.last_line)
-            storage.invoke_self({"task": "import", "job": job}, getattr(context, "invoked_function_arn", None))
+            tasks.begin({"task": "import", "job": job}, context)
 
 
 def housekeeping(context: Any) -> None:
     """Restart imports whose worker died, give up those that never get on, and note uploads that never came."""
     connection = database.connect()
     given_up = connection.run(
-        "UPDATE pmp.import_job SET state = 'failed', finished_at = clock_timestamp(), error = CASE state"  # noqa: S608
+        "UPDATE pmp.import_job SET state = 'failed', finished_at = clock_timestamp(), error = CASE state"
         "  WHEN 'waiting' THEN 'nothing was uploaded within a day: ask for a new import and use its address'"
         "  ELSE 'gave up after ' || attempts || ' attempts behind line ' || line || ': upload the object again,"
         " lines that are imported already are skipped' END"
         " WHERE (state = 'waiting' AND object_version IS NULL AND created_at < now() - interval '1 day')"
-        f"  OR (state = 'running' AND attempts >= {_MOST_INVOCATIONS} AND coalesce(lease_until, '-infinity') < now())"
-        " RETURNING id, error"
+        "  OR (state = 'running' AND attempts >= :most AND coalesce(lease_until, '-infinity') < now())"
+        " RETURNING id, error",
+        most=tasks.MOST_INVOCATIONS,
     )
     for job, error in given_up:
         log("import failed", level="error", job=str(job), reason=error)
@@ -117,7 +114,7 @@ def housekeeping(context: Any) -> None:
     )
     for (job,) in orphans:
         log("import restarted", level="warning", job=str(job))
-        storage.invoke_self({"task": "import", "job": str(job)}, getattr(context, "invoked_function_arn", None))
+        tasks.begin({"task": "import", "job": str(job)}, context)
 
 
 class _Worker:
@@ -150,7 +147,7 @@ class _Worker:
                 arguments = self._arguments(batch)
                 if pending is not None:
                     pending.result()
-                    if self._is_late():
+                    if tasks.is_late(self._context):
                         return False
                 pending = sender.submit(self._send, arguments, batch.last_line)
             if pending is not None:
@@ -358,9 +355,6 @@ class _Worker:
             raise StoppedError
         self.last_line = last_line
         self._renewed = time.monotonic()
-
-    def _is_late(self) -> bool:
-        return self._context.get_remaining_time_in_millis() < HAND_OVER_SECONDS * 1000  # type: ignore[no-any-return]
 
     def _renew(self) -> None:
         if time.monotonic() - self._renewed > LEASE_SECONDS / 3:

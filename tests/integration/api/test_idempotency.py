@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pmp import tasks
 from pmp.http.router import document_bytes
-from pmp.imports import storage
 
 from tests.integration.api.test_contract import EMAIL, choose
 from tests.support.gateway import Context, Gateway
@@ -32,7 +32,7 @@ def test_the_same_again_is_answered_the_same(
     api: Gateway, new_user: Callable[[], str], monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     begun: list[dict[str, str]] = []
-    monkeypatch.setattr(storage, "invoke_self", begun.append)
+    monkeypatch.setattr(tasks, "begin", begun.append)
     user, key = new_user(), uuid.uuid4().hex
     body = _bodies(user)[path]
     first = api.post(path, body, Idempotency_Key=key)
@@ -87,10 +87,11 @@ def test_a_key_lives_for_a_day(api: Gateway, new_user: Callable[[], str], stack:
 def test_housekeeping_removes_old_keys(
     api: Gateway, new_user: Callable[[], str], stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    imports = pytest.importorskip("pmp.imports")
+    from pmp import exports, imports
     from pmp.handler import handler
 
-    monkeypatch.setattr(imports, "housekeeping", lambda _context: None)
+    for jobs in (imports, exports):
+        monkeypatch.setattr(jobs, "housekeeping", lambda _context: None)
     api.post("/v1/events", _bodies(new_user())["/v1/events"], Idempotency_Key=uuid.uuid4().hex)
     stack.cluster.psql("UPDATE pmp.idempotency_key SET expires_at = now() - interval '1 second'")
     handler({"task": "housekeeping"}, Context())

@@ -3,8 +3,7 @@
 import uuid
 
 import pytest
-from pmp import database
-from pmp.imports import storage
+from pmp import database, tasks
 
 from tests.support.gateway import Gateway
 from tests.support.stack import Stack
@@ -56,7 +55,7 @@ def test_an_export_begins_when_it_can_be_seen(api: Gateway, monkeypatch: pytest.
         database.disconnect()  # another instance: it sees what is committed, and no more
         asked.append((task, Gateway().get(f"/v1/exports/{task['job']}").status))
 
-    monkeypatch.setattr(storage, "invoke_self", invoke)
+    monkeypatch.setattr(tasks, "begin", invoke)
     body = {"consent": "email_notifications", "enabled": True, "as_of": "2026-01-01T00:00:00+15:59"}
     made = api.post("/v1/exports", body, Idempotency_Key=uuid.uuid4().hex)
     assert made.status == 201, made.content

@@ -4,8 +4,8 @@ import json
 import uuid
 
 import pytest
+from pmp import tasks
 from pmp.http.router import document_bytes
-from pmp.imports import storage
 
 from tests.integration.api.test_contract import EMAIL, choose
 from tests.support.gateway import Gateway
@@ -20,7 +20,7 @@ WRITES = {
 
 
 def test_every_write_names_its_client(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "invoke_self", lambda _task: None)
+    monkeypatch.setattr(tasks, "begin", lambda _task: None)
     run, consent = uuid.uuid4().hex[:12], f"c{uuid.uuid4().hex[:12]}"
 
     def by(operation: str) -> Gateway:

@@ -82,7 +82,8 @@ class Handler(BaseHTTPRequestHandler):
         wanted = self._query().get("versionId")
         found = [v for v in versions if v[0] == wanted] if wanted else versions[-1:]
         if not found:
-            return self.answer(404, b"<Error><Code>NoSuchVersion</Code></Error>")
+            code = "NoSuchVersion" if wanted else "NoSuchKey"
+            return self.answer(404, f"<Error><Code>{code}</Code></Error>".encode())
         _, body, moment = found[0]
         if (match := self.headers.get("If-Match")) and match.strip('"') != _etag(body):
             return self.answer(412, b"<Error><Code>PreconditionFailed</Code></Error>")
@@ -105,6 +106,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(400, b"<Error><Code>BadDigest</Code></Error>")
         query = self._query()
         if "uploadId" in query:
+            if query["uploadId"] not in self.server.parts:
+                return self._no_such_upload()
             self.server.parts[query["uploadId"]][int(query["partNumber"])] = body
         else:
             self.server.put(self._key(), body)
@@ -121,10 +124,20 @@ class Handler(BaseHTTPRequestHandler):
             self.server.parts[upload] = {}
             name = "InitiateMultipartUploadResult"
             self.answer(200, f"<{name}><UploadId>{upload}</UploadId></{name}>".encode())
+        elif query["uploadId"] not in self.server.parts:
+            self._no_such_upload()
         else:
-            parts = self.server.parts.pop(query["uploadId"])
+            named = re.findall(r"[0-9a-f]{32}", body.decode())
+            parts = self.server.parts[query["uploadId"]]
+            if named != [_etag(parts[number]) for number in sorted(parts)]:
+                return self.answer(400, b"<Error><Code>InvalidPart</Code></Error>")
+            del self.server.parts[query["uploadId"]]
             self.server.put(self._key(), b"".join(parts[number] for number in sorted(parts)))
             self.answer(200, b"<CompleteMultipartUploadResult><ETag>x</ETag></CompleteMultipartUploadResult>")
+        return None
+
+    def _no_such_upload(self) -> None:
+        self.answer(404, b"<Error><Code>NoSuchUpload</Code></Error>")
 
     def do_DELETE(self) -> None:
         self.server.parts.pop(self._query().get("uploadId", ""), None)

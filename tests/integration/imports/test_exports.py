@@ -1,18 +1,25 @@
 """Exports: who is in them, as of when, and that they come back as an import would take them."""
 
 import gzip
+import itertools
 import json
+import os
+import subprocess
+import sys
 import time
 import urllib.request
 from typing import Any
 
+import pytest
+
 from tests.integration.imports.conftest import Context, event, ndjson
 from tests.integration.imports.object_store import ObjectStore
+from tests.support import stack as stacks
 from tests.support.stack import Stack
 
 
 def exported(store: ObjectStore, **request: Any) -> dict[str, Any]:
-    """Run an export through its hand-over and return its users by address."""
+    """Run an export in one invocation and return its users by address."""
     from pmp import exports
 
     made = exports.create(request, "tester")
@@ -20,11 +27,20 @@ def exported(store: ObjectStore, **request: Any) -> dict[str, Any]:
     task = json.loads(store.invocations.pop())
     assert task == {"task": "export", "job": made["id"]}
     exports.run(task["job"], Context())
-    done = exports.get(made["id"])
+    return users_of(made["id"])
+
+
+def users_of(job: str) -> dict[str, Any]:
+    """The users in a finished export's file, by address."""
+    from pmp import exports
+
+    done = exports.get(job)
     assert done is not None
-    assert done["state"] == "succeeded"
+    assert (done["state"], done["error"]) == ("succeeded", None)
     with urllib.request.urlopen(done["download"]) as answer:
-        users = [json.loads(line) for line in gzip.decompress(answer.read()).splitlines()]
+        content = answer.read()
+    assert done["bytes"] == len(content)
+    users = [json.loads(line) for line in gzip.decompress(content).splitlines()]
     assert done["users"] == len(users)
     return {user["email"]: user for user in users}
 
@@ -52,3 +68,181 @@ def test_an_export_holds_everybody_or_those_of_one_choice_as_of_an_instant(
     assert {e for e in granted if e.startswith("export-")} == {f"export-{n}@example.com" for n in range(2, 19, 2)}
     assert granted["export-2@example.com"]["consents"] == [{"id": "email_notifications", "enabled": True}]
     assert "export-0@example.com" in exported(store, consent="email_notifications", enabled=True, as_of=before)
+
+
+PEOPLE = 200
+
+
+@pytest.fixture
+def people(stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """A few hundred, in many pages and parts; their addresses."""
+    from pmp import exports
+    from pmp.imports import storage
+
+    monkeypatch.setattr(exports, "PAGE_USERS", 7)
+    monkeypatch.setattr(storage, "PART_BYTES", 1000)
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "pmp")
+    addresses = {f"many-{number}@example.com" for number in range(PEOPLE)}
+    stack.cluster.psql(
+        "INSERT INTO pmp.subject (id, email, created_by)"
+        " SELECT gen_random_uuid(), 'many-' || n || '@example.com', pmp.source_key('t')"
+        f" FROM generate_series(0, {PEOPLE - 1}) AS n"
+        " ON CONFLICT DO NOTHING"
+    )
+    return addresses
+
+
+def begun() -> str:
+    """The job of a new export of everybody, which nobody works on."""
+    from pmp import exports
+
+    job: str = exports.create({}, "tester")["id"]
+    return job
+
+
+def gone_on_with(store: ObjectStore, job: str, context: Context | None = None) -> int:
+    """Let one invocation after the other work on an export; how many it took."""
+    from pmp import exports
+
+    store.invocations.clear()
+    exports.run(job, context or Context())
+    count = 1
+    while store.invocations:
+        assert count < PEOPLE, "it does not get on"
+        assert json.loads(store.invocations.pop()) == {"task": "export", "job": job}
+        exports.run(job, context or Context())
+        count += 1
+    return count
+
+
+def checkpoint(stack: Stack, job: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(
+        stack.cluster.psql(f"SELECT coalesce(checkpoint, '{{}}') FROM pmp.export_job WHERE id = '{job}'")
+    )
+    return document
+
+
+def test_an_export_goes_on_in_as_many_invocations_as_it_takes(store: ObjectStore, people: set[str]) -> None:
+    job = begun()
+    # Never enough time: each gets on by a page, and hands over what is too short for a part.
+    assert gone_on_with(store, job, Context(remaining_seconds=5)) > PEOPLE / 7
+    assert people <= users_of(job).keys()
+    assert not store.parts
+
+
+@pytest.mark.usefixtures("people")
+@pytest.mark.parametrize(("place", "remaining"), list(itertools.product(range(1, 12, 2), [5, 900])))
+def test_an_invocation_that_dies_costs_nothing_but_its_last_part(
+    stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, place: int, remaining: float
+) -> None:
+    from pmp import database, exports
+
+    job, real, left = begun(), database.Connection.run, place
+
+    def die(connection: database.Connection, statement: str, **parameters: Any) -> Any:
+        nonlocal left
+        if "SET users" in statement and (left := left - 1) == 0:
+            raise database.InterfaceError("network error")
+        return real(connection, statement, **parameters)
+
+    monkeypatch.setattr(database.Connection, "run", die)
+    with pytest.raises(database.InterfaceError):
+        gone_on_with(store, job, Context(remaining_seconds=remaining))
+    before = checkpoint(stack, job)
+    seen: list[int] = []
+    page = exports._Export._page
+
+    def watched(export: exports._Export) -> tuple[int | None, int, str]:
+        seen.append(export._after)
+        return page(export)
+
+    monkeypatch.setattr(exports._Export, "_page", watched)
+    gone_on_with(store, job)
+    assert seen[0] == before.get("after", 0)
+    assert len(users_of(job)) >= PEOPLE
+
+
+@pytest.mark.parametrize("fault", ["upload aborted", "part replaced", "tail deleted"])
+def test_an_export_whose_parts_are_gone_begins_again(
+    stack: Stack, store: ObjectStore, people: set[str], fault: str
+) -> None:
+    from pmp import exports
+
+    job = begun()
+    for _ in range(PEOPLE):
+        exports.run(job, Context(remaining_seconds=5))
+        if (before := checkpoint(stack, job)).get("etags") and before["tail"]:
+            break
+    if fault == "upload aborted":
+        store.parts.clear()
+    elif fault == "part replaced":
+        store.parts[before["upload_id"]][1] = b"of another invocation"
+    else:
+        del store.versions[f"exports/{job}.ndjson.gz.{before['after']}"]
+    assert gone_on_with(store, job) == 2
+    assert people <= users_of(job).keys()
+
+
+def test_an_invocation_whose_job_was_taken_over_stops(stack: Stack, store: ObjectStore, people: set[str]) -> None:
+    from pmp import exports
+
+    job = begun()
+
+    class Taken(Context):
+        def get_remaining_time_in_millis(self) -> int:
+            stack.cluster.psql(f"UPDATE pmp.export_job SET lease_owner = gen_random_uuid() WHERE id = '{job}'")
+            return 900_000
+
+    exports.run(job, Taken())
+    held = exports.get(job)
+    assert held is not None
+    assert held["state"] == "running"
+    exports.run(job, Context())
+    assert exports.get(job) == held
+    assert not [key for key in store.versions if key.startswith(f"exports/{job}")]
+    stack.cluster.psql(f"UPDATE pmp.export_job SET lease_until = now() - interval '1 second' WHERE id = '{job}'")
+    gone_on_with(store, job)
+    assert people <= users_of(job).keys()
+
+
+def test_housekeeping_goes_on_with_what_was_left_and_gives_up_what_never_gets_on(
+    stack: Stack, store: ObjectStore, people: set[str]
+) -> None:
+    from pmp import exports
+
+    lost, young, died, held, hopeless = (begun() for _ in range(5))
+    for job, columns in {
+        lost: "created_at = now() - interval '6 minutes'",
+        died: "state = 'running', lease_until = now() - interval '1 second'",
+        held: "state = 'running', lease_until = now() + interval '1 minute'",
+        hopeless: "state = 'running', attempts = 1000, users = 3",
+    }.items():
+        stack.cluster.psql(f"UPDATE pmp.export_job SET {columns} WHERE id = '{job}'")
+    store.invocations.clear()
+    exports.housekeeping(Context())
+    asked = [json.loads(task)["job"] for task in store.invocations]
+    assert set(asked) & {lost, young, died, held, hopeless} == {lost, died}
+    given_up = exports.get(hopeless)
+    assert given_up is not None
+    assert (given_up["state"], given_up["error"]) == (
+        "failed",
+        "gave up after 1000 attempts behind 3 users: ask for a new export",
+    )
+
+
+def test_an_exports_memory_does_not_grow_with_its_users(store: ObjectStore) -> None:
+    peaks = []
+    with stacks.stack() as own:
+        for total in (20_000, 160_000):
+            own.cluster.psql(
+                "INSERT INTO pmp.subject (id, email, created_by)"
+                " SELECT gen_random_uuid(), md5(n::text) || '@example.com', pmp.source_key('t')"
+                f" FROM generate_series((SELECT count(*) FROM pmp.subject) + 1, {total}) AS n"
+            )
+            command = [sys.executable, "-m", "tests.integration.imports.export_process", str(1 << 18)]
+            environment = os.environ | own.environment | {"PYTHONPATH": "lambda"}
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+            state, users, peak = done.stdout.splitlines()[-1].split()
+            assert (state, int(users)) == ("succeeded", total)
+            peaks.append(float(peak))
+    assert peaks[1] < peaks[0] + 5, peaks

@@ -1,0 +1,18 @@
+"""An export of everybody in a process of its own; prints the users in it and the process's peak memory in MiB."""
+
+import sys
+
+from pmp import exports, tasks
+from pmp.imports import storage
+
+from tests.bench.imports.function import peak_mib
+from tests.integration.imports.conftest import Context
+
+if __name__ == "__main__":
+    storage.PART_BYTES = int(sys.argv[1])
+    tasks.begin = lambda *_: None
+    job = exports.create({}, "tester")["id"]
+    exports.run(job, Context())
+    done = exports.get(job)
+    assert done is not None
+    print(done["state"], done["users"], peak_mib())
