@@ -210,6 +210,10 @@ class Account:
             "MINISTACK_AUTOCREATE_AWS_MANAGED": "1",
             "AUTH": "true",
             "LAMBDA_EXECUTOR": "local",
+            # A failed asynchronous invocation is repeated when Lambda does it, after one minute and two more. Jobs rely
+            # on it: the lease of a worker that died has run out by then.
+            "LAMBDA_ASYNC_RETRY_BASE_SECONDS": "60",
+            "LAMBDA_ASYNC_RETRY_MAX_SECONDS": "120",
             "USE_SSL": "1",
             "MINISTACK_SSL_CERT": str(certificate.cert_path),
             "MINISTACK_SSL_KEY": str(certificate.key_path),
