@@ -1,4 +1,4 @@
-# `make help` prints the text after '## ' of every target, here and in make/*.mk.
+# `make help` prints the groups ("##@") and the text after "## " of every target.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -7,66 +7,165 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DELETE_ON_ERROR:
 
 PYTHON := .venv/bin/python
-VENV := .venv/pmp-lock.sha256
-PYTEST := $(PYTHON) -m pytest
+LOCAL := $(PYTHON) -m local
+OPS := $(PYTHON) -m ops
+STAGE := $(PYTHON) -m checks.stages
 TOOLS := build/bin/.stamp
+EXECUTOR := local/executor/node_modules/.package-lock.json
+
+# PMP_INSTANCE names another copy of the laptop platform (default: local).
+ENVIRONMENT ?= local
+IDENTITY ?= gitlab
+SCOPE ?=
+THROUGH ?= prod
+ARGS ?=
 
 .PHONY: help
-help: ## every target with what it does
-	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST) | sort
+help:
+	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z][a-z0-9-]*:.*## / { printf "  %-17s %s\n", $$1, $$2 }' Makefile
 
-# Whoever needs Python, PostgreSQL and the rest depends on this file: the same installation as before 'make up'.
-$(VENV): requirements.lock local/install.py
+##@ First day
+
+.PHONY: install up down status logs
+install: ## install what is missing: Debian packages (as root), .venv
 	@python3 -m local.install
-	@touch $@
 
-## ---------------------------------------------------------------- tests
+up: install ## start, deploy and test the whole platform; again: update
+	@$(LOCAL) up
 
-.PHONY: test lint format test-unit test-integration test-terraform test-infra test-terratest test-e2e
-test: $(VENV) ## everything that CI runs, what fails fastest first, with a table of times (STAGES="lint unit")
-	@$(PYTHON) -m tests.stages $(STAGES)
+down: ## stop everything and remove what 'make up' made
+	@if [ -x $(PYTHON) ]; then $(LOCAL) down; else echo "nothing to stop: .venv does not exist"; fi
 
-lint: $(VENV) ## formats, types, scanners and PMP's own rules (STEPS="ruff tflint"; names: STEPS=list)
-	@$(PYTHON) -m tests.lint $(STEPS)
+status: ## what runs where, with its memory
+	@$(LOCAL) status
 
-format: $(VENV) ## let ruff and terraform rewrite what they can
+logs: ## follow the logs (LOG=name: one of them)
+	@$(LOCAL) logs $(LOG)
+
+##@ API (ENVIRONMENT=local)
+
+.PHONY: url token credentials import
+url: ## the API's base URL
+	@$(LOCAL) url --environment $(ENVIRONMENT)
+
+token: ## a bearer token (SCOPE="pmp/read" narrows it)
+	@$(LOCAL) token --environment $(ENVIRONMENT) $(if $(SCOPE),--scope "$(SCOPE)")
+
+# On failure it prints a command that fails, so that `eval "$(make -s credentials)" && next` never reaches `next`.
+credentials: ## export lines for AWS tools (IDENTITY=admin|gitlab|plan)
+	@$(LOCAL) credentials $(IDENTITY) --environment $(ENVIRONMENT) || { echo false; exit 1; }
+
+import: ## import FILE=path and follow it to its end (DRY_RUN=1)
+	@test -n "$(FILE)" || { echo "error: give a file: make import FILE=path" >&2; exit 1; }
+	@$(LOCAL) import '$(FILE)' --environment $(ENVIRONMENT) $(if $(DRY_RUN),--dry-run)
+
+##@ Database
+
+.PHONY: migrations compatibility sizing
+migrations: install ## lint the migrations: squawk, expand before contract
+	@$(OPS) migrations
+
+compatibility: install ## this release's and the previous code on both schemas
+	@$(OPS) compatibility $(ARGS)
+
+sizing: install ## what a database class carries and costs (CLASS=all)
+	@$(OPS) sizing $(or $(CLASS),all)
+
+##@ Tests (ARGS="-k name")
+
+.PHONY: test lint format test-unit test-db test-terraform test-infra test-integration
+test: install $(TOOLS) $(EXECUTOR) ## all that CI runs, with a table of times (STAGES="lint unit")
+	@$(STAGE) $(STAGES)
+
+lint: install $(TOOLS) ## formats, types, scanners, own rules (STEPS="ruff tflint")
+	@$(STAGE) lint -- $(STEPS)
+
+format: install ## let ruff and terraform rewrite what they can
 	@$(PYTHON) -m ruff check --fix --quiet . || true
 	@$(PYTHON) -m ruff format --quiet .
 	@terraform fmt -recursive >/dev/null
 
-test-unit: $(VENV) ## the Lambda, ci and local without any service (ARGS="-k name")
-	@$(PYTEST) tests/unit $(ARGS)
+test-unit: install ## Python without any service
+	@$(STAGE) unit -- $(ARGS)
 
-test-integration: $(VENV) ## the Lambda against a real PostgreSQL behind PgBouncer
-	@$(PYTEST) tests/integration $(ARGS)
+test-db: install ## deploy, verify, pgTAP, revert, deploy again
+	@$(STAGE) db
 
-test-terraform: $(VENV) ## 'terraform test' of every module (MODULES="network database")
-	@$(PYTHON) -m tests.terraform $(MODULES)
+test-terraform: install ## 'terraform test' of every module (MODULES="network")
+	@$(STAGE) terraform -- $(MODULES)
 
-test-infra: $(VENV) ## templates, policies and the planned resources of every environment
-	@$(PYTEST) tests/infra $(ARGS)
+test-infra: install ## templates, policies and the plans of every environment
+	@$(STAGE) infra -- $(ARGS)
 
-test-terratest: $(VENV) ## apply modules on the laptop's AWS, ask its APIs, destroy (RUN=TestNetwork)
-	@$(PYTHON) -m tests.terratest '$(RUN)'
+test-integration: install ## the Lambda against PostgreSQL behind PgBouncer
+	@$(STAGE) integration -- $(ARGS)
 
-test-e2e: $(VENV) ## a second laptop platform: up, smoke test, up again, down
-	@$(PYTEST) tests/e2e $(ARGS)
+.PHONY: test-pipeline test-terratest test-e2e test-import-faults parity fuzz-api bench bench-api bench-imports
+test-pipeline: install $(EXECUTOR) ## the pipeline's shape (ARGS="-m e2e": all of it, 20 min)
+	@$(STAGE) pipeline -- $(ARGS)
 
-## ---------------------------------------------------------------- tools
+test-terratest: install ## apply modules on the emulator, destroy (RUN=TestApi)
+	@$(STAGE) terratest -- $(RUN)
 
-.PHONY: tools docs clean
-tools: $(TOOLS) ## build tflint, its AWS ruleset and terraform-docs into build/bin (minutes, once)
+test-e2e: install ## a second platform: up, smoke test, up again, down
+	@$(STAGE) e2e -- $(ARGS)
 
-# The versions and hashes of the tools are those of the Go module; a niced compile, as it takes minutes of two cores.
+test-import-faults: install ## imports under faults, many times each (minutes)
+	@PMP_FAULT_ROUNDS=20 $(PYTHON) -m pytest tests/integration/imports/test_faults.py
+
+parity: install ## plans with stand-ins beside the released modules
+	@$(PYTHON) -m checks.parity
+
+fuzz-api: install ## 5,000 generated requests against a throwaway API
+	@$(PYTHON) -m checks.fuzz $(ARGS)
+
+bench: bench-api bench-imports ## both benchmarks, each beside its floor and its peers
+
+bench-api: install ## cold start, latency, memory, zip beside FastAPI
+	@nice -n 5 $(PYTHON) -m checks.bench.api $(ARGS)
+
+bench-imports: install ## imports beside psql \\copy and what teams use
+	@$(PYTHON) -m checks.bench.imports
+
+##@ AWS and its emulator
+
+.PHONY: pipeline policies rotate-key
+pipeline: install $(EXECUTOR) ## promote this commit dev to prod on the laptop (THROUGH=dev)
+	@$(LOCAL) pipeline --through $(THROUGH)
+
+policies: install ## granted beside used, per delivery policy (WRITE=1)
+	@$(LOCAL) policies $(if $(WRITE),--write)
+
+rotate-key: install ## replace the laptop's GitLab access key (IDENTITY=plan)
+	@$(LOCAL) rotate-key $(IDENTITY)
+
+##@ Generated files
+
+.PHONY: docs inventories costs dashboard tools clean
+docs: install $(TOOLS) ## inputs and outputs in the modules' READMEs
+	@$(PYTHON) -m checks.lint.module_documents --write
+
+inventories: install ## what every layer plans in every environment
+	@$(PYTHON) -m checks.inventory --write
+
+costs: install ## docs/costs.md from the tfvars and the list prices
+	@$(OPS) costs
+
+dashboard: install ## docs/dashboard.svg from the planned dashboard
+	@$(OPS) dashboard
+
+tools: $(TOOLS) ## build tflint and terraform-docs (minutes, once)
+
+clean: ## remove what builds and tests left (not a running platform)
+	@rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# go.mod and go.sum pin the tools and their hashes; compiling takes minutes of two cores, so it is niced.
 $(TOOLS): tests/terratest/go.mod tests/terratest/go.sum
 	@mkdir -p build/bin
 	@nice -n 10 go -C tests/terratest build -p 2 -trimpath -ldflags='-s -w' -o '$(CURDIR)/build/bin/' tool
 	@touch $@
 
-docs: $(TOOLS) ## write inputs and outputs of every Terraform module into its README.md
-	@$(PYTHON) -m tests.lint.module_documents --write
-
-clean: ## remove what builds and tests left (not .venv, not a running platform)
-	@rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis
-
--include make/*.mk
+$(EXECUTOR): local/executor/package.json local/executor/package-lock.json
+	@npm ci --prefix local/executor --ignore-scripts --no-fund --no-audit --loglevel error
+	@touch $@

@@ -1,8 +1,8 @@
 """``python -m local``: the laptop platform's commands, as called by ``make``."""
 
 import subprocess
-import sys
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,16 +10,15 @@ from rich.console import Console
 from rich.table import Table
 
 from local import instance as instances
-from local.instance import PlatformError
-from local.oauth import bearer_token
-from local.phases import InterruptedPhasesError
+from local.pipeline import run_pipeline
 from local.platform import MEMORY_LIMIT_BYTES, Platform
+from ops import import_file, policies
+from ops.errors import UserError, run_command
+from ops.settings import ENVIRONMENTS, LAPTOP_ENVIRONMENT, PROMOTED_ENVIRONMENTS
 
 application = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
-environments = typer.Typer(no_args_is_help=True, help="The servers of single environments, without a deployment.")
-application.add_typer(environments, name="environment")
 
-Environment = Annotated[str, typer.Option(help="local, dev, staging or prod")]
+Environment = Annotated[str, typer.Option(help=", ".join(ENVIRONMENTS))]
 
 
 def _platform() -> Platform:
@@ -27,13 +26,13 @@ def _platform() -> Platform:
 
 
 @application.command()
-def up(environment: Environment = "local") -> None:
+def up(environment: Environment = LAPTOP_ENVIRONMENT) -> None:
     """Start everything, deploy everything, test it."""
     platform = _platform()
     started = time.monotonic()
     platform.up(environment)
     platform.console.print(f"  up in {time.monotonic() - started:.0f} s\n", highlight=False)
-    print(platform.closing_words(environment))
+    print(platform.summary(environment))
 
 
 @application.command()
@@ -49,7 +48,7 @@ def status() -> None:
     platform = _platform()
     running = platform.running()
     if not running:
-        raise PlatformError(f"instance {platform.instance.name!r} does not run: start it with 'make up'")
+        raise UserError(f"instance {platform.instance.name!r} does not run: start it with 'make up'")
     table = Table("process", "id", "port on 127.0.0.1", "memory", "log")
     for one in running:
         table.add_row(one.name, str(one.pid), str(one.port), f"{one.memory / 1024**2:.0f} MiB", one.log.name)
@@ -58,8 +57,8 @@ def status() -> None:
     print(f"memory: {total / 1024**2:.0f} MiB of at most {MEMORY_LIMIT_BYTES / 1024**2:.0f} MiB")
     print(f"logs:   {platform.instance.logs}")
     try:
-        print(f"API:    {platform.api_url('local')}")
-    except PlatformError:
+        print(f"API:    {platform.api_url(LAPTOP_ENVIRONMENT)}")
+    except UserError:
         print("API:    not deployed")
 
 
@@ -69,10 +68,10 @@ def logs(name: Annotated[str, typer.Argument(help="a process or phase; all when 
     instance = _platform().instance
     known = sorted(path.stem for path in instance.logs.glob("*.log"))
     if not known:
-        raise PlatformError(f"instance {instance.name!r} has no logs yet: start it with 'make up'")
+        raise UserError(f"instance {instance.name!r} has no logs yet: start it with 'make up'")
     files = [instance.logs / f"{one}.log" for one in known if one.startswith(name)]
     if not files:
-        raise PlatformError(f"LOG={name!r} is no log: use {', '.join(known)}")
+        raise UserError(f"LOG={name!r} is not a log: use {', '.join(known)}")
     try:
         subprocess.run(["tail", "-n", "20", "-F", *map(str, files)], check=False)
     except KeyboardInterrupt:
@@ -80,62 +79,72 @@ def logs(name: Annotated[str, typer.Argument(help="a process or phase; all when 
 
 
 @application.command()
-def url(environment: Environment = "local") -> None:
+def url(environment: Environment = LAPTOP_ENVIRONMENT) -> None:
     """Print the API's base URL."""
     print(_platform().api_url(environment))
 
 
 @application.command()
 def token(
-    environment: Environment = "local",
+    environment: Environment = LAPTOP_ENVIRONMENT,
     scope: Annotated[str, typer.Option(help="space-separated scopes; all when left out")] = "",
 ) -> None:
     """Print a bearer token of the smoke test's client."""
-    platform = _platform()
-    platform.environment(environment)
-    account = platform.account
-    client_id = account.parameter(f"/pmp/{environment}/clients/smoke")
-    secret = account.secret(f"pmp/{environment}/clients/smoke")
-    token_url = account.parameter(f"/pmp/{environment}/foundation/token_url")
-    client_secret = str(secret.get("client_secret") or secret["secret"])
-    print(bearer_token(token_url, client_id, client_secret, scope, platform.instance.ca_file))
+    print(_platform().token(environment, scope))
 
 
 @application.command()
 def credentials(
     identity: Annotated[str, typer.Argument(help="admin, gitlab or plan")] = "gitlab",
-    environment: Environment = "local",
+    environment: Environment = LAPTOP_ENVIRONMENT,
 ) -> None:
-    """Print export lines for AWS tools, Terraform and `python -m ci`."""
+    """Print export lines for AWS tools, Terraform and `python -m ops`."""
     platform = _platform()
     platform.environment(environment)
     platform.account.require_running()
     print(platform.account.export_lines(identity, environment))
 
 
-@environments.command("up")
-def environment_up(names: Annotated[list[str], typer.Argument(help="dev staging prod local")]) -> None:
-    """Start PostgreSQL and PgBouncer and write the variables that lead Terraform to them."""
-    _platform().start_environments(names)
+@application.command("import")
+def import_command(
+    file: Annotated[Path, typer.Argument(help="NDJSON or CSV, plain or gzip")],
+    environment: Environment = LAPTOP_ENVIRONMENT,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="validate and count, write nothing")] = False,
+) -> None:
+    """Upload a file, follow its import, and print what became of its lines."""
+    import_file.import_file(_platform().api(environment), file, dry_run=dry_run)
 
 
-@environments.command("attach")
-def environment_attach(name: str) -> None:
-    """Give an environment's servers the passwords that foundation's secrets hold."""
+@application.command("policies")
+def policies_command(
+    write: Annotated[bool, typer.Option("--write", help="add what was used to the committed record")] = False,
+) -> None:
+    """Compare what the delivery identity's policies grant with what this platform's deployments used."""
     platform = _platform()
-    platform.environment(name).attach(platform.account)
+    platform.account.require_running()
+    policies.compare(
+        [platform.instance.iam_record], platform.account.session("admin").client("iam"), write_record=write
+    )
 
 
-def main() -> None:
-    """Run a command; what a person can act on is one line on stderr, exit status 1."""
-    try:
-        application()
-    except PlatformError as error:
-        sys.exit(f"error: {error}")
-    except (KeyboardInterrupt, InterruptedPhasesError):
-        print("interrupted: 'make up' goes on from here, 'make down' removes everything", file=sys.stderr)
-        sys.exit(130)
+@application.command()
+def rotate_key(identity: Annotated[str, typer.Argument(help="gitlab or plan")] = "gitlab") -> None:
+    """Replace the access key of a GitLab identity without a gap."""
+    account = _platform().account
+    account.require_running()
+    account.rotate_key(identity)
+
+
+@application.command()
+def pipeline(
+    commit: Annotated[str, typer.Option(help="what to promote")] = "HEAD",
+    through: Annotated[
+        str, typer.Option(help=f"last environment whose gate is opened: {', '.join(PROMOTED_ENVIRONMENTS)}")
+    ] = PROMOTED_ENVIRONMENTS[-1],
+) -> None:
+    """Promote a commit by running .gitlab-ci.yml on this platform."""
+    run_pipeline(_platform(), commit, through)
 
 
 if __name__ == "__main__":
-    main()
+    run_command(application, "interrupted: 'make up' continues from here, 'make down' removes everything")

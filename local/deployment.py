@@ -1,4 +1,4 @@
-"""Deploy PMP to the emulated account with the very commands that the pipeline runs (``python -m ci …``).
+"""Deploy PMP to the emulated account with the very commands that the pipeline runs (``python -m ops …``).
 
 What this adds to them is recovery. Before each apply the account is copied; an apply that was cut off is undone by
 returning to that copy, lock and half-made resources included. It was cut off when its state lock is still there, so
@@ -22,16 +22,17 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import urllib3
 
-from ci import plans
-from ci.settings import Target, release
 from local import processes
-from local.aws import Account
-from local.environments import Environment
-from local.instance import ROOT, Instance, PlatformError, clean_environment
+from local.account import Account
+from local.environments import UNCHANGED_PLAN, Environment
+from local.instance import Instance, clean_environment
 from local.phases import Report
 from local.registry.server import source
+from ops import files, http, plans
+from ops.errors import UserError
+from ops.output import shown
+from ops.settings import ROOT, Target, release
 
 _STATE_BUCKET_PARAMETER = "/pmp/bootstrap/state_bucket_name"
 # Beyond this, the path of a Unix socket below it would not fit (unix(7): 107 bytes), and Terraform's plugins need one.
@@ -69,10 +70,10 @@ class Deployment:
         self._lock = threading.Lock()
         self.trusted = True
 
-    # -- commands of ci ------------------------------------------------------------------------------------------
+    # -- commands of ops------------------------------------------------------------------------------------------
 
-    def ci(self, identity: str, arguments: Sequence[str], log_name: str, report: Report, layer: str = "") -> str:
-        """Run ``python -m ci <arguments>`` as ``identity`` in this environment; its last line of output.
+    def run_ops(self, identity: str, arguments: Sequence[str], log_name: str, report: Report, layer: str = "") -> str:
+        """Run ``python -m ops <arguments>`` as ``identity`` in this environment; its last line of output.
 
         Args:
             identity: whose credentials it gets.
@@ -82,15 +83,15 @@ class Deployment:
             layer: the layer whose state it locks, if it does.
 
         Raises:
-            PlatformError: it failed; the message is its own last error line.
+            UserError: it failed; the message is its own last error line.
         """
         log = self.instance.logs / f"{log_name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         variables = clean_environment() | self.instance.tool_environment(self.environment.name)
         variables |= self.account.credentials(identity).environment() | self._scratch()
-        command = [sys.executable, "-m", "ci", *arguments]
+        command = [sys.executable, "-m", "ops", *arguments]
         with log.open("ab") as output:
-            output.write(f"\n$ python -m ci {' '.join(arguments)}   # as {identity}\n".encode())
+            output.write(f"\n$ python -m ops {' '.join(arguments)}   # as {identity}\n".encode())
             output.flush()
             # A session of its own: Ctrl-C must reach Terraform exactly once, by `interrupt`, because a second one
             # makes it give up without saving its state.
@@ -118,7 +119,7 @@ class Deployment:
             self._running.discard(process)
         if status != 0:
             # The journal stays when Terraform may not have come to save its state; `recover` looks at the lock.
-            raise PlatformError(f"{_reason(lines, status)} (log: {_shown(log)})")
+            raise UserError(f"{_reason(lines, status)} (log: {shown(log)})")
         if journal:
             journal.unlink(missing_ok=True)
         return lines[-1] if lines else ""
@@ -147,7 +148,7 @@ class Deployment:
         inputs = self._digest(["bootstrap"])
         if self._is_done("bootstrap", inputs):
             return "unchanged"
-        self.ci("admin", ["bootstrap"], "bootstrap", report)
+        self.run_ops("admin", ["bootstrap"], "bootstrap", report)
         self._finish("bootstrap", inputs)
         return "key and state bucket"
 
@@ -167,11 +168,11 @@ class Deployment:
         if self._is_done(mark, inputs):
             return "unchanged"
         plan = self.instance.build / "plans" / mark
-        self.ci(identity, ["plan", layer, "--out", str(plan)], mark, report, layer)
+        self.run_ops(identity, ["plan", layer, "--out", str(plan)], mark, report, layer)
         changes = _changes(plan)
         if changes:
             self.account.checkpoint()
-            self.ci(identity, ["apply", layer, "--plan", str(plan)], mark, report, layer)
+            self.run_ops(identity, ["apply", layer, "--plan", str(plan)], mark, report, layer)
         self._finish(mark, inputs)
         return changes or "nothing to change"
 
@@ -180,7 +181,7 @@ class Deployment:
         inputs = self._digest(["lambda"])
         note = self.instance.build / "lambda.inputs"
         if not (note.exists() and note.read_text() == inputs and self._is_built()):
-            self.ci("admin", ["package"], "package", report)
+            self.run_ops("admin", ["package"], "package", report)
             note.write_text(inputs)
         return f"lambda {self.code_digest()[:12]}"
 
@@ -192,19 +193,19 @@ class Deployment:
         """SHA-256 of the zip that `package` built.
 
         Raises:
-            PlatformError: there is none.
+            UserError: there is none.
         """
         for path in (self.instance.build / "lambda.sha256", ROOT / "build" / "lambda.sha256"):
             if path.exists():
                 return path.read_text().split()[0]
-        raise PlatformError("there is no built Lambda: 'python -m ci package' builds it")
+        raise UserError("there is no built Lambda: 'python -m ops package' builds it")
 
     def publish(self, report: Report) -> str:
         """Upload the zip under its digest."""
         inputs = self.code_digest()
         if self._is_done("publish", inputs):
             return "unchanged"
-        self.ci("gitlab", ["publish"], "publish", report)
+        self.run_ops("gitlab", ["publish"], "publish", report)
         self._finish("publish", inputs)
         return f"lambda/{inputs[:12]}….zip"
 
@@ -213,11 +214,11 @@ class Deployment:
         name = self.environment.name
         cluster = self.environment.cluster.psql("SELECT system_identifier FROM pg_control_system()")
         # Foundation's plan stands for the secrets that the migration hands to the database.
-        inputs = self._digest(["db", "ci/migrate.py"], cluster, self._read().get(f"foundation-{name}", ""))
+        inputs = self._digest(["db", "ops/migrate.py"], cluster, self._read().get(f"foundation-{name}", ""))
         mark = f"migrate-{name}"
         if self._is_done(mark, inputs):
             return "unchanged"
-        self.ci("gitlab", ["migrate"], mark, report)
+        self.run_ops("gitlab", ["migrate"], mark, report)
         self._finish(mark, inputs)
         return "schema deployed and verified"
 
@@ -229,29 +230,19 @@ class Deployment:
         """Run the smoke test through the custom domain; where it passed and nothing changed, only ask for life."""
         mark = f"smoke-{self.environment.name}"
         before = {name: inputs for name, inputs in self._read().items() if name != mark}
-        inputs = self._digest(["ci/smoke.py"], json.dumps(before, sort_keys=True))
+        inputs = self._digest(["ops/smoke.py"], json.dumps(before, sort_keys=True))
         if self._is_done(mark, inputs) and self._answers():
             return "unchanged, the API answers"
-        said = self.ci("gitlab", ["smoke"], mark, report)
+        said = self.run_ops("gitlab", ["smoke"], mark, report)
         self._finish(mark, inputs)
         return said
 
     def _answers(self) -> bool:
         """Whether the API and its database answer on the custom domain."""
-        url = urllib3.util.parse_url(self.account.parameter(f"/pmp/{self.environment.name}/service/api_url"))
+        url = self.account.parameter(f"/pmp/{self.environment.name}/service/api_url")
         try:
-            # Not every resolver knows *.localhost: ask loopback, with the domain's name in TLS and in the request.
-            with urllib3.HTTPSConnectionPool(
-                "127.0.0.1",
-                url.port,
-                ca_certs=str(self.instance.ca_file),
-                server_hostname=url.host,
-                assert_hostname=url.host,
-                retries=False,
-                timeout=15,
-            ) as pool:
-                return bool(pool.request("GET", "/v1/ready", headers={"Host": url.netloc or ""}).status == 200)
-        except urllib3.exceptions.HTTPError:
+            return http.request("GET", f"{url}/v1/ready", authority=self.instance.ca_file).status == 200
+        except UserError:
             return False
 
     # -- memory --------------------------------------------------------------------------------------------------
@@ -270,9 +261,7 @@ class Deployment:
         # First the account's own state, then the note that it is there: never the other way round.
         self.account.save()
         with self._lock:
-            partial = self._done.with_suffix(".partial")
-            partial.write_text(json.dumps(self._read() | {mark: inputs}))
-            partial.replace(self._done)
+            files.replace(self._done, json.dumps(self._read() | {mark: inputs}))
 
     def _digest(self, paths: Iterable[str | Path], *texts: str) -> str:
         digest = hashlib.sha256()
@@ -372,14 +361,14 @@ def _changes(plan: Path) -> str:
     """What a plan changes, in words; nothing when it changes nothing but what the emulator never keeps.
 
     Raises:
-        PlatformError: the plan's JSON cannot be read.
+        UserError: the plan's JSON cannot be read.
     """
     try:
         document = json.loads((plan / plans.DOCUMENT).read_text())
         applyable, found = document["applyable"], plans.changes(document)
     except (OSError, ValueError, KeyError) as error:
-        raise PlatformError(f"{plan}/{plans.DOCUMENT} is no plan ({error}): remove the folder, run again") from error
-    gaps = plans.known_gaps(plans.GAPS_FILE)
+        raise UserError(f"{plan}/{plans.DOCUMENT} is no plan ({error}): remove the folder, run again") from error
+    gaps = plans.known_gaps(UNCHANGED_PLAN)
     if not applyable or (found and all(any(gap.explains(change) for gap in gaps) for change in found)):
         return ""
     number = plans.counts(found)
@@ -394,7 +383,3 @@ def _reason(lines: Sequence[str], status: int) -> str:
     if status < 0:
         return f"ended by {signal.Signals(-status).name}"
     return lines[-1] if lines else f"exit status {status}"
-
-
-def _shown(path: Path) -> str:
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)

@@ -1,20 +1,22 @@
 """What one environment (local, dev, staging, prod) has on the laptop in place of its RDS instance and RDS Proxy."""
 
 import json
-import shlex
-import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from local import processes
-from local.aws import Account
-from local.certificates import Authority
-from local.instance import ENVIRONMENTS, HOSTED_ZONE_NAME, ROOT, Instance, PlatformError
-from local.pgbouncer import Bouncer
-from local.postgres import MASTER, Cluster
+from local.instance import HOSTED_ZONE_NAME, Instance
+from local.servers.certificates import Authority
+from local.servers.pgbouncer import Bouncer
+from local.servers.postgres import Cluster
+from ops import files, plans
+from ops.errors import UserError
+from ops.settings import ENVIRONMENTS, ROOT
 
 _HOST = "localhost"
+UNCHANGED_PLAN = ROOT / "local" / "ministack" / plans.UNCHANGED_PLAN
+"""What plans show on the emulator although nothing changes."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Environment:
         """Start both servers unless they run, and write the variables; whether anything was started.
 
         Raises:
-            PlatformError: a port is taken, or a server does not start.
+            UserError: a port is taken, or a server does not start.
         """
         self.require_free_ports()
         write_platform_variables(self.instance, self.name)
@@ -66,7 +68,7 @@ class Environment:
             try:
                 server.start()
             except (RuntimeError, LookupError, OSError) as error:
-                raise PlatformError(str(error)) from error
+                raise UserError(str(error)) from error
             started = True
         return started
 
@@ -74,7 +76,7 @@ class Environment:
         """Refuse ports that another program listens on; makes nothing.
 
         Raises:
-            PlatformError: one is taken.
+            UserError: one is taken.
         """
         running = (
             {server.port for server in (self.cluster, self.bouncer) if server.is_running} if self.exists else set()
@@ -85,20 +87,6 @@ class Environment:
         ):
             if port not in running:
                 processes.require_free_port(port, f"{title} of {self.name}")
-
-    def attach(self, account: Account) -> None:
-        """Give the servers the passwords that foundation's secrets hold, as RDS and RDS Proxy do by themselves.
-
-        Raises:
-            PlatformError: foundation is not deployed, or the servers do not run.
-        """
-        if not (self.cluster.is_running and self.bouncer.is_running):
-            raise PlatformError(f"the servers of {self.name} do not run: 'python -m local environment up {self.name}'")
-        prefix = f"/pmp/{self.name}/foundation"
-        master = account.secret(account.parameter(f"{prefix}/database_master_secret_arn"))
-        application = account.secret(account.parameter(f"{prefix}/database_app_secret_arn"))
-        self.cluster.set_password(MASTER, master["password"])
-        self.bouncer.set_password(application["password"])
 
     def stop(self) -> bool:
         """Stop both servers and remove their files; whether anything ran."""
@@ -132,31 +120,18 @@ def write_platform_variables(instance: Instance, environment: str) -> None:
 
 
 def write_account_variables(instance: Instance) -> None:
-    """Write what the account layer and ``ci`` need: variables, and the hook between foundation and migration."""
+    """Write the variables of the account layer and the emulator's accepted differences to ``platform/``."""
     variables = {
         "hosted_zone_name": HOSTED_ZONE_NAME,
         "environments": ENVIRONMENTS,
         "platform": {"s3_use_path_style": True},
     }
     _write_json(instance.platform_directory / "account.tfvars.json", variables)
-    hook = instance.platform_directory / "after-foundation"
-    text = (
-        "#!/bin/sh\n# The database's servers take over the passwords that foundation's secrets hold.\n"
-        f"cd {shlex.quote(str(ROOT))} && PMP_INSTANCE={instance.name} PMP_PORT_BASE={instance.port_base} "
-        f'exec {shlex.quote(sys.executable)} -m local environment attach "$1"\n'
-    )
-    _write(hook, text)
-    hook.chmod(0o755)
+    files.replace(instance.platform_directory / plans.UNCHANGED_PLAN, UNCHANGED_PLAN.read_text())
 
 
 def _write_json(path: Path, content: object) -> None:
-    _write(path, json.dumps(content, indent=2) + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and path.read_text() == text:
-        return
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    partial.replace(path)
+    text = json.dumps(content, indent=2) + "\n"
+    # An unchanged file keeps its time: the layers that read it need not be planned again.
+    if not path.exists() or path.read_text() != text:
+        files.replace(path, text)

@@ -1,6 +1,6 @@
 """Check and install what the laptop platform needs: ``python3 -m local.install``, with the standard library only.
 
-Tools that a person chooses (git, Terraform, the AWS provider) are checked, never installed. Debian packages are
+Tools that a person chooses (git, Terraform) are checked, never installed. Debian packages are
 installed when run as root; without root rights the exact command is printed and nothing is done. Python packages go
 into ``.venv`` from ``requirements.lock``, each checked against its hash.
 """
@@ -20,9 +20,10 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from local.registry.providers import ProviderMirrorNotFoundError, find_mirror
+from ops import providers
+from ops.errors import UserError, run_command
+from ops.settings import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 VIRTUAL_ENVIRONMENT = ROOT / ".venv"
 LOCK = ROOT / "requirements.lock"
 UV = VIRTUAL_ENVIRONMENT / "bin/uv"
@@ -50,46 +51,34 @@ DEBIAN_PACKAGES = {
 }
 
 
-class InstallError(Exception):
-    """Something is missing that only the person at the machine can provide; the message says what and how."""
-
-
-def _output(command: Sequence[str]) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
 def check_tools() -> None:
-    """Refuse to go on without Python 3.11, git, Terraform 1.11 and the AWS provider.
+    """Refuse to go on without Python 3.11, git and Terraform 1.11.
 
     Raises:
-        InstallError: one is missing or too old.
+        UserError: one is missing or too old.
     """
     if sys.version_info < MINIMUM_PYTHON:
         found = ".".join(map(str, sys.version_info[:3]))
-        raise InstallError(f"Python 3.11 or newer is needed, python3 is {found}: install it and put it first on PATH")
+        raise UserError(f"Python 3.11 or newer is needed, python3 is {found}: install it and put it first on PATH")
     for tool, advice in {
         "git": "install the Debian package git",
         "terraform": "install Terraform 1.11 or newer from HashiCorp and put it on PATH",
     }.items():
         if not shutil.which(tool):
-            raise InstallError(f"{tool} is not on PATH: {advice}")
+            raise UserError(f"{tool} is not on PATH: {advice}")
     version = terraform_version()
     if version < MINIMUM_TERRAFORM:
-        raise InstallError(
+        raise UserError(
             f"Terraform {'.'.join(map(str, MINIMUM_TERRAFORM))} or newer is needed (state locks in S3, write-only "
             f"arguments), terraform is {'.'.join(map(str, version))}: install a newer one and put it first on PATH"
         )
-    try:
-        find_mirror()
-    except ProviderMirrorNotFoundError as error:
-        raise InstallError(str(error)) from error
 
 
 def terraform_version() -> tuple[int, ...]:
     """The version of ``terraform`` on PATH.
 
     Raises:
-        InstallError: it does not run, or prints no version.
+        UserError: it does not run, or prints no version.
     """
     # A CLI configuration that a shell profile names but that is gone would only add warnings here.
     environment = {key: value for key, value in os.environ.items() if key != "TF_CLI_CONFIG_FILE"}
@@ -98,7 +87,7 @@ def terraform_version() -> tuple[int, ...]:
         answer = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
         return tuple(int(part) for part in re.split(r"[.-]", json.loads(answer)["terraform_version"])[:3])
     except (OSError, subprocess.CalledProcessError, ValueError, KeyError) as error:
-        raise InstallError(f"'{' '.join(command)}' does not answer with a version: {error}") from error
+        raise UserError(f"'{' '.join(command)}' does not answer with a version: {error}") from error
 
 
 def missing_debian_packages() -> list[str]:
@@ -158,18 +147,18 @@ def install_debian_packages(packages: Sequence[str]) -> None:
     """Install ``packages`` with apt-get; if that fails, finish what a killed run began, refresh the lists, try again.
 
     Raises:
-        InstallError: not root, no apt-get, or apt-get failed.
+        UserError: not root, no apt-get, or apt-get failed.
     """
     command = f"apt-get install --no-install-recommends {' '.join(packages)}"
     if not shutil.which("apt-get"):
-        raise InstallError(f"missing: {', '.join(packages)} (Debian's names); install them by this system's means")
+        raise UserError(f"missing: {', '.join(packages)} (Debian's names); install them by this system's means")
     if os.geteuid() != 0:
-        raise InstallError(f"missing Debian packages; run this as root, then 'make up' again: {command}")
+        raise UserError(f"missing Debian packages; run this as root, then 'make up' again: {command}")
     install = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
     again = (["dpkg", "--configure", "-a"], ["apt-get", "update"], install)
     with _announced(f"Debian packages: {', '.join(packages)}"), _services_stay_down(), _interrupts_wait():
         if _logged(install) and any(map(_logged, again)):
-            raise InstallError(f"'{command}' failed; its output is in {LOG}")
+            raise UserError(f"'{command}' failed; its output is in {LOG}")
 
 
 def _logged(command: Sequence[str]) -> int:
@@ -198,11 +187,11 @@ def uv_requirement(lock: str) -> str:
     """The lines of the lock file that pin uv and its hashes.
 
     Raises:
-        InstallError: the lock file has none.
+        UserError: the lock file has none.
     """
     match = re.search(r"^uv==.*(?:\\\n\s+--hash=\S+\s*)+", lock, re.MULTILINE)
     if not match:
-        raise InstallError(f"{LOCK.name} pins no uv with hashes: lock requirements.in again")
+        raise UserError(f"{LOCK.name} pins no uv with hashes: lock requirements.in again")
     return match[0]
 
 
@@ -210,7 +199,7 @@ def install_python_packages() -> None:
     """Make ``.venv`` and install the lock file into it; an interrupted earlier attempt is finished or replaced.
 
     Raises:
-        InstallError: a step failed; the log has its output.
+        UserError: a step failed; the log has its output.
     """
     python = VIRTUAL_ENVIRONMENT / "bin/python"
     # A package that was cut off half unpacked looks installed to uv.
@@ -230,22 +219,22 @@ def install_python_packages() -> None:
 
 def _step(command: Sequence[str], what: str) -> None:
     if _logged(command):
-        raise InstallError(f"{what} failed; its output is in {LOG}")
+        raise UserError(f"{what} failed; its output is in {LOG}")
 
 
-def main() -> None:
-    """Check, install, and say what took how long; exit 1 with one line when a person has to act."""
-    try:
-        check_tools()
-        if missing := missing_debian_packages():
-            install_debian_packages(missing)
-        if not python_packages_are_current():
-            with _announced("Python packages from requirements.lock"):
-                install_python_packages()
-    except InstallError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted: 'make up' goes on from here")
+def install() -> None:
+    """Check the machine, install what is missing, and say what took how long.
+
+    Raises:
+        UserError: a person has to act.
+    """
+    check_tools()
+    print(f"  install  Terraform providers from {providers.described()}", flush=True)
+    if missing := missing_debian_packages():
+        install_debian_packages(missing)
+    if not python_packages_are_current():
+        with _announced("Python packages from requirements.lock"):
+            install_python_packages()
 
 
 @contextlib.contextmanager
@@ -257,4 +246,4 @@ def _announced(what: str) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(install, "interrupted: 'make up' continues from here")

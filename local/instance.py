@@ -6,24 +6,24 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-ENVIRONMENTS = ("local", "dev", "staging", "prod")
+from ops import files
+from ops.errors import UserError
+from ops.settings import LAPTOP_ENVIRONMENT, PROMOTED_ENVIRONMENTS, ROOT
+
 REGION = "eu-west-1"
 HOSTED_ZONE_NAME = "pmp.localhost"
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _DEFAULT_PORT_BASE = 24500
-_PORTS_PER_INSTANCE = 20
+_PORTS_PER_INSTANCE = 40
+_FIRST_DATABASE_PORT = 10
 _PORT_BASE = "port_base"
-
-
-class PlatformError(Exception):
-    """Something a person can act on; the message is one line: what, with which input, what to do next."""
+_STATE_ROOT = "PMP_STATE_ROOT"
 
 
 @dataclass(frozen=True)
 class Instance:
-    """A platform instance. ``port_base`` is the first of its 20 ports, all on 127.0.0.1."""
+    """A platform instance. ``port_base`` is the first of its 40 ports, all on 127.0.0.1."""
 
     name: str
     port_base: int
@@ -44,9 +44,7 @@ class Instance:
 
     def record_port_base(self) -> None:
         """Keep the port base, so that later commands need not be told."""
-        partial = self.directory / f"{_PORT_BASE}.partial"
-        partial.write_text(f"{self.port_base}\n")
-        partial.replace(self.directory / _PORT_BASE)
+        files.replace(self.directory / _PORT_BASE, f"{self.port_base}\n")
 
     @property
     def aws_port(self) -> int:
@@ -65,7 +63,7 @@ class Instance:
 
     def postgres_port(self, environment: str) -> int:
         """PostgreSQL of one environment."""
-        return self.port_base + 10 + 2 * ENVIRONMENTS.index(environment)
+        return self.port_base + _FIRST_DATABASE_PORT + 2 * _port_slots().index(environment)
 
     def pgbouncer_port(self, environment: str) -> int:
         """PgBouncer of one environment."""
@@ -93,7 +91,7 @@ class Instance:
 
     @property
     def platform_directory(self) -> Path:
-        """What tells ``ci`` where the emulated platform is (``PMP_PLATFORM_DIRECTORY``)."""
+        """What tells ``ops`` where the emulated platform is (``PMP_PLATFORM_DIRECTORY``)."""
         return self.directory / "platform"
 
     @property
@@ -116,6 +114,10 @@ class Instance:
         """Every distinct IAM decision that MiniStack made, as JSON lines."""
         return self.directory / "iam.jsonl"
 
+    def identity(self) -> dict[str, str]:
+        """The variables by which a process of this instance finds it with `of_process`."""
+        return {"PMP_INSTANCE": self.name, "PMP_PORT_BASE": str(self.port_base), _STATE_ROOT: str(self.state_root)}
+
     def tool_environment(self, environment: str) -> dict[str, str]:
         """What a tool needs to work on this platform and one environment, without credentials."""
         return {
@@ -132,6 +134,24 @@ class Instance:
         }
 
 
+def _port_slots() -> tuple[str, ...]:
+    """The environments in the order of their ports: the laptop's own first, so that its ports never move.
+
+    Raises:
+        UserError: there are more environments than an instance has ports.
+    """
+    slots = (LAPTOP_ENVIRONMENT, *PROMOTED_ENVIRONMENTS)
+    most = (_PORTS_PER_INSTANCE - _FIRST_DATABASE_PORT) // 2
+    if len(slots) > most:
+        raise UserError(f"envs/environments.json names {len(slots)} environments, an instance has ports for {most}")
+    return slots
+
+
+def of_process() -> Instance:
+    """The instance that started this process, from the variables of `Instance.identity`."""
+    return Instance(os.environ["PMP_INSTANCE"], int(os.environ["PMP_PORT_BASE"]), Path(os.environ[_STATE_ROOT]))
+
+
 def clean_environment() -> dict[str, str]:
     """The caller's environment without anything that would lead a tool to real AWS or to another Terraform state."""
     return {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "TF_"))}
@@ -144,19 +164,21 @@ def current() -> Instance:
     number derived from the name for any other.
 
     Raises:
-        PlatformError: the name or the port base is not usable.
+        UserError: the name or the port base is not usable.
     """
     name = os.environ.get("PMP_INSTANCE") or "local"
     if not _NAME.fullmatch(name):
-        raise PlatformError(
-            f"PMP_INSTANCE={name!r} is no instance name: use a small letter, then at most 30 small letters, digits "
+        raise UserError(
+            f"PMP_INSTANCE={name!r} is not an instance name: use a small letter, then at most 30 small letters, digits "
             "and dashes"
         )
     text = os.environ.get("PMP_PORT_BASE") or str(
         Instance(name, 0, ROOT / ".pmp").recorded_port_base or _default_port_base(name)
     )
     if not text.isdecimal() or not 1024 <= int(text) <= 65535 - _PORTS_PER_INSTANCE:
-        raise PlatformError(f"PMP_PORT_BASE={text!r} is no usable port: give a number from 1024 to 65515")
+        raise UserError(
+            f"PMP_PORT_BASE={text!r} is not a usable port: give a number from 1024 to {65535 - _PORTS_PER_INSTANCE}"
+        )
     return Instance(name, int(text))
 
 
@@ -164,5 +186,5 @@ def _default_port_base(name: str) -> int:
     if name == "local":
         return _DEFAULT_PORT_BASE
     # Below the range from which Linux takes ports for outgoing connections (32768 and up).
-    slot = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % 350
+    slot = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % 175
     return 25000 + slot * _PORTS_PER_INSTANCE

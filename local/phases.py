@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from local.instance import PlatformError
+from ops.errors import InterruptedRunError, UserError
 
 Report = Callable[[str], None]
 Run = Callable[[Report], str]
@@ -26,12 +26,8 @@ class Phase:
     after: Sequence[str] = field(default=())
 
 
-class PhaseFailedError(PlatformError):
+class PhaseFailedError(UserError):
     """A phase failed; the message begins with its name."""
-
-
-class InterruptedPhasesError(Exception):
-    """The person at the terminal asked to stop; running phases have ended in good order."""
 
 
 _Outcome = tuple[str, float, str | BaseException]
@@ -46,7 +42,7 @@ def run(phases: Sequence[Phase], console: Console, interrupt: Callable[[], None]
 
     Raises:
         PhaseFailedError: a phase failed (the first one, if several did).
-        InterruptedPhasesError: Ctrl-C.
+        InterruptedRunError: Ctrl-C.
     """
     outcomes: _Outcomes = queue.SimpleQueue()
     waiting, seconds = list(phases), dict[str, float]()
@@ -78,7 +74,7 @@ def run(phases: Sequence[Phase], console: Console, interrupt: Callable[[], None]
             else:
                 seconds[name] = taken
     if interrupted:
-        raise InterruptedPhasesError
+        raise InterruptedRunError
     if failure:
         raise failure
     return seconds
@@ -98,7 +94,7 @@ def _interrupts_into(outcomes: _Outcomes) -> Iterator[None]:
 
 
 def _failed(name: str, error: BaseException) -> PhaseFailedError:
-    text = str(error) if isinstance(error, PlatformError) else f"{type(error).__name__}: {error}"
+    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     failure = PhaseFailedError(f"{name}: {text}")
     failure.__cause__ = error
     return failure

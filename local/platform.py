@@ -10,13 +10,19 @@ from pathlib import Path
 
 from rich.console import Console
 
-from local import phases, processes, services
-from local.aws import Account
-from local.certificates import Authority
+from local import phases, processes
+from local.account import Account
 from local.deployment import Deployment
 from local.environments import Environment, write_account_variables
-from local.instance import ENVIRONMENTS, ROOT, Instance, PlatformError
+from local.instance import Instance
 from local.phases import Phase, Report
+from local.servers import services
+from local.servers.certificates import Authority
+from ops import http
+from ops.api import Api
+from ops.errors import UserError
+from ops.output import shown
+from ops.settings import ENVIRONMENTS, LAPTOP_ENVIRONMENT
 
 MEMORY_LIMIT_BYTES = 2 * 1024**3
 
@@ -25,10 +31,10 @@ MEMORY_LIMIT_BYTES = 2 * 1024**3
 def alone(instance: Instance) -> Iterator[None]:
     """Hold the instance for this process: one 'make up' or 'make down' at a time.
 
-    Where there is no instance at the end, nothing of it stays, and nothing of any when it was the last.
+    Removes the lock file if the instance is gone afterwards, and ``.pmp/`` if it was the last instance.
 
     Raises:
-        PlatformError: another process holds it.
+        UserError: another process holds it.
     """
     instance.state_root.mkdir(exist_ok=True)
     path = instance.state_root / f"{instance.name}.lock"
@@ -37,7 +43,7 @@ def alone(instance: Instance) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
-            raise PlatformError(
+            raise UserError(
                 f"process {lock.read().strip() or '?'} is bringing instance {instance.name!r} up or down: wait for it "
                 "or stop it with Ctrl-C there"
             ) from None
@@ -65,10 +71,10 @@ class Platform:
         """The servers of one environment.
 
         Raises:
-            PlatformError: no such environment.
+            UserError: no such environment.
         """
         if name not in ENVIRONMENTS:
-            raise PlatformError(f"environment {name!r} does not exist: use {', '.join(ENVIRONMENTS)}")
+            raise UserError(f"environment {name!r} does not exist: use {', '.join(ENVIRONMENTS)}")
         return Environment(self.instance, name)
 
     # -- up ------------------------------------------------------------------------------------------------------
@@ -95,11 +101,11 @@ class Platform:
         """Refuse before anything is made what would fail halfway.
 
         Raises:
-            PlatformError: the instance runs on other ports, or another program listens on one of these.
+            UserError: the instance runs on other ports, or another program listens on one of these.
         """
         instance = self.instance
         if instance.recorded_port_base not in {None, instance.port_base} and self.running():
-            raise PlatformError(
+            raise UserError(
                 f"instance {instance.name!r} runs on the ports from {instance.recorded_port_base}: leave PMP_PORT_BASE "
                 "out, or run 'make down' first"
             )
@@ -162,11 +168,11 @@ class Platform:
         """Stop all processes and remove all files of the instance, after whatever kind of end; what was stopped.
 
         Raises:
-            PlatformError: a file belongs to somebody else.
+            UserError: a file belongs to somebody else.
         """
         with alone(self.instance):
             stopped = []
-            account_deployment = Deployment(self.instance, self.account, self.environment("local"))
+            account_deployment = Deployment(self.instance, self.account, self.environment(LAPTOP_ENVIRONMENT))
             for journal in account_deployment.journals():
                 record = processes.Record(journal.layer, journal.pid, journal.started, 0, "")
                 if processes.session_is_alive(record):
@@ -180,7 +186,7 @@ class Platform:
                 if self.instance.directory.exists():
                     shutil.rmtree(self.instance.directory)
             except OSError as error:
-                raise PlatformError(f"{error.filename} cannot be removed: {error.strerror}") from error
+                raise UserError(f"{error.filename} cannot be removed: {error.strerror}") from error
         return stopped
 
     # -- looking -------------------------------------------------------------------------------------------------
@@ -208,11 +214,24 @@ class Platform:
         self.environment(environment)
         return self.account.parameter(f"/pmp/{environment}/service/api_url")
 
-    def closing_words(self, environment: str) -> str:
-        """What a person wants to know when everything is up."""
+    def token(self, environment: str, scope: str = "") -> str:
+        """A bearer token of the smoke test's client; ``scope`` is space-separated, empty for all scopes."""
+        self.environment(environment)
+        secret = self.account.secret(f"pmp/{environment}/clients/smoke")
+        token_url = self.account.parameter(f"/pmp/{environment}/foundation/token_url")
+        return http.fetch_token(
+            token_url, secret["client_id"], secret["client_secret"], scope=scope, authority=self.instance.ca_file
+        )
+
+    def api(self, environment: str) -> Api:
+        """The API of an environment, with a token for all scopes."""
+        return Api(self.api_url(environment), self.token(environment), self.instance.ca_file)
+
+    def summary(self, environment: str) -> str:
+        """What to print when the platform is up."""
         url = self.api_url(environment)
-        bundle = _relative(self.instance.ca_file)
-        chosen = "" if environment == "local" else f" ENVIRONMENT={environment}"
+        bundle = shown(self.instance.ca_file)
+        chosen = "" if environment == LAPTOP_ENVIRONMENT else f" ENVIRONMENT={environment}"
         prefix = "" if self.instance.name == "local" else f"PMP_INSTANCE={self.instance.name} "
         curl = f"curl --cacert {bundle}"
         bearer = f'-H "Authorization: Bearer $({prefix}make -s token{chosen})"'
@@ -222,7 +241,7 @@ class Platform:
                 f"PMP answers on {url}",
                 "",
                 f"  token   {prefix}make -s token{chosen}",
-                f"  logs    {prefix}make logs   ({_relative(self.instance.logs)}/)",
+                f"  logs    {prefix}make logs   ({shown(self.instance.logs)}/)",
                 f"  stop    {prefix}make down",
                 "",
                 "Try:",
@@ -242,7 +261,3 @@ class Running:
     port: int
     memory: int
     log: Path
-
-
-def _relative(path: Path) -> str:
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import psutil
 
-from local.instance import PlatformError
+from ops import files
+from ops.errors import UserError
 
 _STOP_SECONDS = 20
 
@@ -79,7 +80,7 @@ def start(
     """Start ``command`` detached from this terminal, its output appended to ``log``, and remember it.
 
     Raises:
-        PlatformError: ``port`` is taken.
+        UserError: ``port`` is taken.
     """
     require_free_port(port, name)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -95,9 +96,7 @@ def start(
             start_new_session=True,
         )
     record = Record(name, process.pid, psutil.Process(process.pid).create_time(), port, str(log))
-    partial = _path(directory, name).with_suffix(".partial")
-    partial.write_text(json.dumps(asdict(record)))
-    partial.replace(_path(directory, name))
+    files.replace(_path(directory, name), json.dumps(asdict(record)))
     return record
 
 
@@ -192,12 +191,12 @@ def require_free_port(port: int, name: str) -> None:
     """Refuse a port that something else listens on.
 
     Raises:
-        PlatformError: it is taken; the message names who takes it where the system tells.
+        UserError: it is taken; the message names who takes it where the system tells.
     """
     if port_is_open(port):
-        raise PlatformError(
+        raise UserError(
             f"port {port}, which {name} needs, is taken{_listener(port)}: stop that, or choose other ports with "
-            "PMP_PORT_BASE=<first of 20 free ports>"
+            "PMP_PORT_BASE=<first of 40 free ports>"
         )
 
 
@@ -225,15 +224,15 @@ def wait_until(ready: Callable[[], bool], directory: Path, name: str, seconds: f
     """Wait until ``ready()`` is true.
 
     Raises:
-        PlatformError: the process ended, or was not ready in time; the message quotes the last line of its log.
+        UserError: the process ended, or was not ready in time; the message quotes the last line of its log.
     """
     deadline = time.monotonic() + seconds
     while not ready():
         record = read(directory, name)
         if record is None or record.process() is None:
-            raise PlatformError(f"{name} ended while starting{_last_words(record)}")
+            raise UserError(f"{name} ended while starting{_last_words(record)}")
         if time.monotonic() > deadline:
-            raise PlatformError(f"{name} does not answer on port {record.port} after {seconds:.0f} s: see {record.log}")
+            raise UserError(f"{name} does not answer on port {record.port} after {seconds:.0f} s: see {record.log}")
         time.sleep(0.1)
 
 
@@ -242,3 +241,38 @@ def _last_words(record: Record | None) -> str:
         return ""
     lines = Path(record.log).read_text(errors="replace").strip().splitlines()
     return f": {lines[-1].strip()} (log: {record.log})" if lines else f" (log, empty: {record.log})"
+
+
+def live_pid(path: Path, program: str) -> int | None:
+    """The process id on the first line of a server's pid file, if that process lives and is ``program``.
+
+    The file outlives a ``kill -9``, and the number may by now be another program's.
+    """
+    try:
+        process = psutil.Process(int(path.read_text().split("\n", 1)[0]))
+        return process.pid if _lives(process) and process.name() == program else None
+    except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
+        return None
+
+
+def working_in(directory: Path) -> list[int]:
+    """Ids of the live processes whose working directory is ``directory``, as far as we may see them."""
+    return [process.pid for process in psutil.process_iter(["cwd"]) if process.info["cwd"] == str(directory)]
+
+
+def end(pid: int, stop_signal: signal.Signals, seconds: float) -> None:
+    """Signal a process and wait until it is gone.
+
+    Raises:
+        TimeoutError: it still runs after ``seconds``.
+    """
+    try:
+        process = psutil.Process(pid)
+        process.send_signal(stop_signal)
+    except psutil.NoSuchProcess:
+        return
+    deadline = time.monotonic() + seconds
+    while _lives(process):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"process {pid} did not end within {seconds:.0f} s of {stop_signal.name}")
+        time.sleep(0.02)

@@ -14,7 +14,7 @@ data "aws_ssm_parameter" "foundation" {
   name = "/pmp/${var.environment}/foundation/${each.key}"
 }
 
-# The API's clients are data, made by `python -m ci client`: tokens of all of them are accepted.
+# The API's clients are data, made by `python -m ops client`: tokens of all of them are accepted.
 data "aws_ssm_parameters_by_path" "clients" {
   path = "/pmp/${var.environment}/clients"
 }

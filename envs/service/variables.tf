@@ -30,7 +30,7 @@ variable "code_sha256" {
 
   validation {
     condition     = can(regex("^[0-9a-f]{64}$", var.code_sha256))
-    error_message = "code_sha256 must be a SHA-256 in 64 hexadecimal digits, not ${var.code_sha256}: 'python -m ci package' prints it."
+    error_message = "code_sha256 must be a SHA-256 in 64 hexadecimal digits, not ${var.code_sha256}: 'python -m ops package' prints it."
   }
 }
 

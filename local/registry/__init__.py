@@ -1,1 +1,1 @@
-"""A Terraform module registry on loopback, for networks that cannot reach registry.terraform.io."""
+"""A Terraform module registry on loopback, for networks that do not reach the real one."""

@@ -4,8 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from local.registry.providers import ProviderMirrorNotFoundError, cli_configuration, find_mirror
 from local.registry.server import RegistryServer, source
+from ops import files
+from ops.providers import cli_configuration, find_mirror
 
 
 def main() -> None:
@@ -17,9 +18,8 @@ def main() -> None:
     try:
         server = RegistryServer(arguments.port, source())
         if arguments.write_cli_config:
-            arguments.write_cli_config.parent.mkdir(parents=True, exist_ok=True)
-            arguments.write_cli_config.write_text(cli_configuration(find_mirror(), server.url))
-    except (OSError, ProviderMirrorNotFoundError) as error:
+            files.replace(arguments.write_cli_config, cli_configuration(find_mirror(), server.url))
+    except OSError as error:
         sys.exit(f"module registry: {error}")
     print(f"modules from {server.source.description} at {server.url}", flush=True)
     try:

@@ -83,7 +83,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: Server
     timeout = 60
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Nothing: the counters tell what was asked."""
 
     def _answer(self, status: int, body: bytes, **headers: str) -> None:

@@ -57,7 +57,7 @@ variable "audience" {
 
   validation {
     condition     = length(var.audience) > 0
-    error_message = "No API client exists, so no token could ever be accepted: make one with 'python -m ci client NAME' first."
+    error_message = "No API client exists, so no token could ever be accepted: make one with 'python -m ops client NAME' first."
   }
 }
 

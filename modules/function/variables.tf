@@ -23,7 +23,7 @@ variable "code" {
 
   validation {
     condition     = can(regex("^[0-9a-f]{64}$", var.code.sha256))
-    error_message = "code.sha256 must be a SHA-256 in 64 hexadecimal digits, as 'python -m ci package' prints it."
+    error_message = "code.sha256 must be a SHA-256 in 64 hexadecimal digits, as 'python -m ops package' prints it."
   }
 
   validation {

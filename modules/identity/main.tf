@@ -2,7 +2,7 @@ data "aws_caller_identity" "this" {}
 
 data "aws_region" "this" {}
 
-# The pool knows machines only (OAuth2 client credentials). Its app clients are data, made by `python -m ci client`:
+# The pool knows machines only (OAuth2 client credentials). Its app clients are data, made by `python -m ops client`:
 # Terraform would keep their secrets in state.
 resource "aws_cognito_user_pool" "this" {
   name                = var.name

@@ -20,8 +20,8 @@ import boto3
 import psutil
 import pytest
 
-from ci.settings import release
-from tests.fuzz import tokens
+from checks.fuzz import tokens
+from ops.settings import release
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "test"
@@ -269,7 +269,7 @@ def test_it_listens_on_loopback_alone_and_stays_under_two_gibibytes(life: Life) 
 @pytest.mark.parametrize("layer", ["foundation", "service"])
 def test_planned_again_nothing_changes_but_known_gaps(life: Life, layer: str) -> None:
     done = subprocess.run(
-        [ROOT / ".venv/bin/python", "-m", "ci", "plan", layer, "--refuse-changes"],
+        [ROOT / ".venv/bin/python", "-m", "ops", "plan", layer, "--refuse-changes"],
         cwd=ROOT,
         env=life.environment | life.variables("gitlab"),
         capture_output=True,
@@ -298,9 +298,8 @@ def test_after_a_crash_of_everything_up_brings_it_back(life: Life) -> None:
     assert json.loads(_get(life, f"/v1/users/{user['id']}"))["email"] == "crash@example.com"
 
 
-_SNAPSHOT = (
-    "from local.aws import Account; from local.instance import current; Account(current()).save()"  # as after a minute
-)
+# As the emulator does every minute.
+_SNAPSHOT = "from local.account import Account; from local.instance import current; Account(current()).save()"
 
 
 def _get(life: Life, path: str) -> str:

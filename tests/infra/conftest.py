@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.infra.planning import Planner, emulated_account, planner
+from checks.planning import Planner, emulated_account, planner
 
 
 @pytest.fixture(scope="session")

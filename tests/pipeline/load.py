@@ -11,7 +11,7 @@ import sys
 import time
 import uuid
 
-from tests.support.gateway import Gateway
+from checks.gateway import Gateway
 
 
 def main() -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ci import laptop
-from ci.settings import ROOT
+from local import pipeline as laptop
+from ops.settings import ROOT
 from tests.pipeline.gitlab import CHAIN, ENVIRONMENTS
 
 pytestmark = [
@@ -29,11 +29,11 @@ echo "$CI_JOB_NAME|$PMP_ENVIRONMENT|$AWS_ACCESS_KEY_ID|$CI_COMMIT_SHA|$*|$digest
 [ "$CI_JOB_NAME" != "$PMP_FAIL" ] || { echo "error: told to fail" >&2; exit 1; }
 mkdir -p build/plans/x build/migrations
 case "$*" in
-  "-m ci package") echo content > build/lambda-d1.zip; echo d1 > build/lambda.sha256 ;;
-  "-m ci plan "*) echo '{"create": 0, "update": 0, "delete": 0}' > build/plans/x/report.json
+  "-m ops package") echo content > build/lambda-d1.zip; echo d1 > build/lambda.sha256 ;;
+  "-m ops plan "*) echo '{"create": 0, "update": 0, "delete": 0}' > build/plans/x/report.json
                   echo "$CI_JOB_NAME" > build/plans/x/plan.tfplan ;;
-  "-m ci apply "*) echo "$CI_JOB_NAME|applies|$(cat build/plans/x/plan.tfplan)" >> "$PMP_NOTES" ;;
-  "-m ci migrate") echo '{}' > build/migrations/x.json ;;
+  "-m ops apply "*) echo "$CI_JOB_NAME|applies|$(cat build/plans/x/plan.tfplan)" >> "$PMP_NOTES" ;;
+  "-m ops migrate") echo '{}' > build/migrations/x.json ;;
 esac
 """
 
@@ -61,9 +61,8 @@ def pipeline(
 ) -> Ran:
     """Run it for a push to the default branch, or for what the variables of ``started_by`` say."""
     checkout = tmp_path / "checkout"
-    (checkout / "ci").mkdir(parents=True)
+    shutil.copytree(ROOT / "ops" / "pipeline", checkout / "ops" / "pipeline")
     shutil.copy(ROOT / ".gitlab-ci.yml", checkout)
-    shutil.copy(ROOT / "ci" / "job.sh", checkout / "ci")
     git = ["git", "-C", str(checkout), "-c", "user.name=t", "-c", "user.email=t@example.com"]
     for command in (
         ["init", "--quiet", "--initial-branch", "main"],
@@ -94,7 +93,7 @@ def test_one_commit_goes_through_all_environments_in_order(tmp_path: Path) -> No
     assert ran.jobs == ["package", "publish", *chains]
     commands = [line for line in ran.lines if line[1] != "applies"]
     assert len({line[3] for line in commands}) == 1, "one commit"
-    digests = {line[5] for line in commands if line[4] in {"-m ci plan service", "-m ci smoke --built"}}
+    digests = {line[5] for line in commands if line[4] in {"-m ops plan service", "-m ops smoke --built"}}
     assert digests == {"d1"}, "the digest of the one build"
     assert {line[2] for line in commands if line[1] in ENVIRONMENTS} == {"deploy-key"}
     assert {line[2] for line in commands if line[0] == "package"} == {""}, "a build needs no credentials"
@@ -128,9 +127,9 @@ def test_a_merge_request_plans_all_by_the_reading_identity_and_reports_once(tmp_
     jobs = ("plan", "report")
     ran = pipeline(tmp_path, [], jobs=jobs, started_by={"CI_PIPELINE_SOURCE": "merge_request_event"})
     assert ran.outcome.status == 0, "\n".join(ran.outcome.transcript[-20:])
-    planned = {(line[1], line[4], line[2]) for line in ran.lines if line[4].startswith("-m ci plan ")}
+    planned = {(line[1], line[4], line[2]) for line in ran.lines if line[4].startswith("-m ops plan ")}
     assert planned == {
-        (environment, f"-m ci plan {layer}", "plan-key")
+        (environment, f"-m ops plan {layer}", "plan-key")
         for environment in ENVIRONMENTS
         for layer in ("foundation", "service")
     }
@@ -144,16 +143,16 @@ def test_at_night_drift_runs_over_everything_and_nothing_else(tmp_path: Path) ->
     ran = pipeline(tmp_path, [], started_by={"CI_PIPELINE_SOURCE": "schedule"})
     assert ran.outcome.status == 0, "\n".join(ran.outcome.transcript[-20:])
     assert {(line[1], line[2], line[4]) for line in ran.lines} == {
-        ("", "plan-key", "-m ci drift account"),
-        *((environment, "plan-key", "-m ci drift") for environment in ENVIRONMENTS),
+        ("", "plan-key", "-m ops drift account"),
+        *((environment, "plan-key", "-m ops drift") for environment in ENVIRONMENTS),
     }
 
 
 @pytest.mark.parametrize(
     ("operation", "commands"),
     [
-        ("unlock", ["-m ci unlock foundation"]),
-        ("rollback", ["-m ci rollback d0", "-m ci smoke --events 1000"]),
+        ("unlock", ["-m ops unlock foundation"]),
+        ("rollback", ["-m ops rollback d0", "-m ops smoke --events 1000"]),
     ],
 )
 def test_a_repair_runs_where_it_was_asked_for(operation: str, commands: list[str], tmp_path: Path) -> None:

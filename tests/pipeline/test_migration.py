@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from ci import migrate, processes
-from ci.errors import CommandError
-from ci.settings import ROOT
-from tests.support.stack import Stack, missing
-from tests.support.stack import stack as started
+from checks.stack import Stack, missing
+from checks.stack import stack as started
+from ops import migrate, processes
+from ops.errors import UserError
+from ops.settings import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -74,8 +74,8 @@ def job(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     directory = tmp_path / "db"
     shutil.copytree(ROOT / "db", directory)
     monkeypatch.setattr(migrate, "_DATABASE", directory)
-    monkeypatch.setattr("ci.aws.parameter", parameter)
-    monkeypatch.setattr("ci.aws.secret", lambda name: {"username": users[name], "password": PASSWORDS[name]})
+    monkeypatch.setattr("ops.aws.parameter", parameter)
+    monkeypatch.setattr("ops.aws.secret", lambda name: {"username": users[name], "password": PASSWORDS[name]})
     monkeypatch.setenv("PMP_DATABASE_CA_FILE", str(stack.authority.bundle_path))
     stack.cluster.set_password("pmp_admin", PASSWORDS["master"])
     stack.bouncer.set_password(PASSWORDS["app"])
@@ -142,7 +142,7 @@ def test_a_migration_that_waits_for_a_lock_gives_up_and_the_api_serves_on(
         reports = clients()
         migration = migrate.Migration("dev")
         begun = time.monotonic()
-        with pytest.raises(CommandError, match="lock timeout; somebody held a lock for more than 5s, nothing was"):
+        with pytest.raises(UserError, match="lock timeout; somebody held a lock for more than 5s, nothing was"):
             migration.deploy()
         waited = time.monotonic() - begun
         answers = reports()
@@ -164,7 +164,7 @@ def test_a_failing_change_takes_the_whole_run_with_it(job: Job) -> None:
     job.add("create_added", "CREATE TABLE pmp.added (a int);", revert="DROP TABLE pmp.added;")
     job.add("add_column", "ALTER TABLE pmp.subject ADD COLUMN added int;", verify="SELECT 1 / 0;",
             revert="ALTER TABLE pmp.subject DROP COLUMN added;")  # fmt: skip
-    with pytest.raises(CommandError, match="sqitch failed on dev's database"):
+    with pytest.raises(UserError, match="sqitch failed on dev's database"):
         job.run()
     assert job.schema() == before
 
@@ -182,7 +182,7 @@ def test_a_second_run_changes_nothing(job: Job) -> None:
 def test_an_edited_change_that_was_deployed_is_refused(job: Job) -> None:
     script = job.directory / "deploy" / "create_schema.sql"
     script.write_text(script.read_text() + "-- edited\n")
-    with pytest.raises(CommandError, match=r"diverge .*create_schema.*; a deployed change is never edited"):
+    with pytest.raises(UserError, match=r"diverge .*create_schema.*; a deployed change is never edited"):
         job.run()
 
 
@@ -198,7 +198,7 @@ def test_no_password_shows_anywhere(
 
     monkeypatch.setattr(migrate, "run", noting)
     (job.directory / "roles.sql").write_text("ALTER ROLE no_such_role PASSWORD :'app_password';\n")
-    with pytest.raises(CommandError, match=r"psql failed on dev's database: .*no_such_role") as raised:
+    with pytest.raises(UserError, match=r"psql failed on dev's database: .*no_such_role") as raised:
         job.run()
     shown = "".join(capfd.readouterr()) + str(raised.value) + str(commands)
     for password in PASSWORDS.values():
@@ -206,8 +206,8 @@ def test_no_password_shows_anywhere(
 
 
 def test_a_server_of_another_authority_is_refused(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from local.certificates import Authority
+    from local.servers.certificates import Authority
 
     monkeypatch.setenv("PMP_DATABASE_CA_FILE", str(Authority(tmp_path / "other").bundle_path))
-    with pytest.raises(CommandError, match=r"psql failed on dev's database: .*certificate verify failed"):
+    with pytest.raises(UserError, match=r"psql failed on dev's database: .*certificate verify failed"):
         job.run()

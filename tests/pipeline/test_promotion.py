@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from ci import http, laptop, policies
-from ci.settings import ROOT
 from local import instance as instances
+from local import pipeline as laptop
 from local.platform import Platform
+from ops import git, http, policies
+from ops.settings import PROMOTED_ENVIRONMENTS, ROOT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -33,7 +34,7 @@ def platform(request: pytest.FixtureRequest) -> Iterator[Platform]:
     os.environ["PMP_INSTANCE"] = kept or "pipeline-test"
     found = Platform(instances.current(), Console())
     if not kept:
-        subprocess.run([sys.executable, "-m", "ci.laptop"], cwd=ROOT, check=True)
+        subprocess.run([sys.executable, "-m", "local.pipeline"], cwd=ROOT, check=True)
     os.environ["AWS_CA_BUNDLE"] = str(found.instance.ca_file)
     yield found
     if not kept:
@@ -48,11 +49,11 @@ def ci(
     directory: Path | None = None,
     **variables: str,
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``python -m ci`` as a job does, in the checkout that was promoted or in the one of ``directory``."""
+    """Run ``python -m ops`` as a job does, in the checkout that was promoted or in the one of ``directory``."""
     directory = directory or checkout(platform)
     process = os.environ | platform.instance.tool_environment(environment) | {"CI_COMMIT_SHA": head(directory)}
     process |= platform.account.credentials(identity).environment() | variables
-    command = [sys.executable, "-m", "ci", *arguments]
+    command = [sys.executable, "-m", "ops", *arguments]
     return subprocess.run(command, cwd=directory, env=process, capture_output=True, text=True, check=False)
 
 
@@ -95,18 +96,18 @@ def schema(platform: Platform, environment: str) -> str:
 
 
 def test_all_three_run_the_same_commit_the_same_zip_and_the_same_schema(platform: Platform) -> None:
-    running = [health(platform, environment) for environment in laptop.ENVIRONMENTS]
-    assert [one["environment"] for one in running] == list(laptop.ENVIRONMENTS)
+    running = [health(platform, environment) for environment in PROMOTED_ENVIRONMENTS]
+    assert [one["environment"] for one in running] == list(PROMOTED_ENVIRONMENTS)
     assert {one["release"] for one in running} == {commit(platform)}
     assert len({one["code_sha256"] for one in running}) == 1
-    schemas = [laptop.promoted(checkout(platform), environment) for environment in laptop.ENVIRONMENTS]
+    schemas = [laptop.promoted(checkout(platform), environment) for environment in PROMOTED_ENVIRONMENTS]
     assert len({(one["tag"], one["change"]) for one in schemas}) == 1
-    assert len({schema(platform, environment) for environment in laptop.ENVIRONMENTS}) == 1
+    assert len({schema(platform, environment) for environment in PROMOTED_ENVIRONMENTS}) == 1
 
 
 def test_a_failing_migration_stops_the_pipeline_and_changes_nothing(platform: Platform, tmp_path: Path) -> None:
     broken = tmp_path / "source"
-    laptop.checkout(commit(platform), broken, checkout(platform))
+    git.checkout(commit(platform), broken, checkout(platform))
     with (broken / "db" / "sqitch.plan").open("a") as plan:
         plan.write(f"create_extra {STAMP} # Fine\nadd_broken {STAMP} # Fails\n")
     scripts = {"create_extra": "CREATE TABLE pmp.extra (a int PRIMARY KEY);", "add_broken": "SELECT 1 / 0;"}
@@ -118,7 +119,7 @@ def test_a_failing_migration_stops_the_pipeline_and_changes_nothing(platform: Pl
     running, before = health(platform, "dev"), schema(platform, "dev")
 
     directory = tmp_path / "checkout"
-    laptop.checkout("HEAD", directory, broken)
+    git.checkout("HEAD", directory, broken)
     outcome = laptop.promote(platform, directory, "staging")
 
     assert outcome.status != 0
@@ -175,7 +176,7 @@ def test_a_stale_lock_names_its_holder_and_is_released(platform: Platform, tmp_p
     held = ci(platform, "dev", "plan", "foundation", "--out", str(tmp_path))
     assert held.returncode == 1
     assert "Error acquiring the state lock" in last_line(held)
-    assert "python -m ci unlock foundation" in last_line(held)
+    assert "python -m ops unlock foundation" in last_line(held)
 
     young = ci(platform, "dev", "unlock", "foundation", "--older-than", "1000000000")
     assert "its run may still be at work" in last_line(young)
@@ -244,7 +245,7 @@ def test_the_policies_are_enough_for_a_change_a_rollback_and_the_end_and_for_not
     """Last, since it destroys dev."""
     first = health(platform, "dev")
     changed = tmp_path / "changed"
-    laptop.checkout(commit(platform), changed, checkout(platform))
+    git.checkout(commit(platform), changed, checkout(platform))
     with (changed / "lambda" / "pmp" / "__init__.py").open("a") as source:
         source.write("# Changed.\n")
     settings = changed / "envs" / "dev.tfvars"

@@ -7,18 +7,30 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
+from ops.settings import ROOT
 from tests.pipeline.gitlab import CHAIN, ENVIRONMENTS, FILE, document, jobs, needs, needs_in_all
 
 PROMOTION = [f"{environment}:{step}" for environment in ENVIRONMENTS for step in CHAIN]
+_TEXT = FILE.read_text() + (ROOT / "ops/pipeline/environment.yml").read_text()
 CHANGING = [name for name in PROMOTION if ":apply:" in name or name.endswith(":migrate")]
 
 
-def test_gitlab_s_own_schema_accepts_it() -> None:
+def test_gitlab_s_own_schema_accepts_it(tmp_path: Path) -> None:
+    whole = tmp_path / "included.yml"
+    whole.write_text(yaml.safe_dump(document()))
     program = Path(sys.executable).with_name("check-jsonschema")
     options = ["--builtin-schema", "vendor.gitlab-ci", "--data-transform", "gitlab-ci"]
-    checked = subprocess.run([program, *options, FILE], capture_output=True, text=True, check=False)
+    checked = subprocess.run([program, *options, FILE, whole], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout
+
+
+def test_the_environments_are_those_of_the_one_list_in_its_order() -> None:
+    includes = yaml.safe_load(FILE.read_text())["include"]
+    assert [one["inputs"]["environment"] for one in includes] == list(ENVIRONMENTS)
+    for name in ("PMP_TARGET",):
+        assert document()["variables"][name]["options"] == list(ENVIRONMENTS)
 
 
 def test_stages_come_in_order() -> None:
@@ -47,12 +59,13 @@ def test_a_gate_opens_by_hand_after_the_environment_before(environment: str, bef
 
 
 def test_dev_waits_for_nobody() -> None:
+    assert "dev:gate" not in jobs()
     assert not any(rule.get("when") == "manual" for step in CHAIN for rule in jobs()[f"dev:{step}"]["rules"])
 
 
 def test_one_zip_is_built_and_every_environment_gets_that_one() -> None:
-    assert [name for name, job in jobs().items() if "python -m ci package" in job["script"]] == ["package"]
-    assert [name for name, job in jobs().items() if "python -m ci publish" in job["script"]] == ["publish"]
+    assert [name for name, job in jobs().items() if "python -m ops package" in job["script"]] == ["package"]
+    assert [name for name, job in jobs().items() if "python -m ops publish" in job["script"]] == ["publish"]
     for environment in ENVIRONMENTS:
         for step in ("plan:service", "smoke", "unchanged"):
             assert "package" in needs(f"{environment}:{step}"), "its digest comes from there"
@@ -76,7 +89,7 @@ def test_only_the_apply_of_the_service_counts_as_deployment() -> None:
 def test_an_apply_takes_the_plan_of_the_job_before() -> None:
     for environment in ENVIRONMENTS:
         for layer in ("foundation", "service"):
-            assert jobs()[f"{environment}:apply:{layer}"]["script"] == [f"python -m ci apply {layer}"]
+            assert jobs()[f"{environment}:apply:{layer}"]["script"] == [f"python -m ops apply {layer}"]
             assert needs(f"{environment}:apply:{layer}") == {f"{environment}:plan:{layer}"}
 
 
@@ -128,7 +141,7 @@ def test_drift_runs_at_night_over_all_layers_and_environments() -> None:
     for name in ("drift", "drift:account"):
         assert jobs()[name]["rules"] == [{"if": '$CI_PIPELINE_SOURCE == "schedule"'}]
     assert jobs()["drift"]["parallel"]["matrix"] == [{"PMP_ENVIRONMENT": list(ENVIRONMENTS)}]
-    assert jobs()["drift:account"]["script"] == ["python -m ci drift account"]
+    assert jobs()["drift:account"]["script"] == ["python -m ops drift account"]
 
 
 @pytest.mark.parametrize("name", ["unlock", "rollback"])
@@ -144,16 +157,15 @@ def test_no_variable_holds_a_secret() -> None:
     held = [document()["variables"], *(job.get("variables", {}) for job in jobs().values())]
     names = {name for variables in held for name in variables}
     assert not {name for name in names if re.search(r"PASS|SECRET|TOKEN|KEY|CREDENTIAL", name)}
-    text = FILE.read_text()
-    assert not re.search(r"AKIA[0-9A-Z]{16}|glpat-|-----BEGIN|\b\d{12}\b", text)
+    assert not re.search(r"AKIA[0-9A-Z]{16}|glpat-|-----BEGIN|\b\d{12}\b", _TEXT)
 
 
 def test_commands_exist() -> None:
     from typer.main import get_command
 
-    from ci.__main__ import application
+    from ops.__main__ import application
 
     known = set(getattr(get_command(application), "commands"))  # noqa: B009 - a click.Group's
-    used = set(re.findall(r"python -m ci ([a-z]+)", FILE.read_text()))
+    used = set(re.findall(r"python -m ops ([a-z]+)", _TEXT))
     assert used <= known
     assert {"plan", "apply", "migrate", "package", "publish", "smoke", "drift", "unlock", "rollback", "report"} <= used

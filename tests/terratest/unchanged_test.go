@@ -18,15 +18,15 @@ type gap struct {
 	Attributes []string
 }
 
-// gaps reads local/emulator-gaps.yml: the same list by which `python -m ci plan --refuse-changes` judges.
+// gaps reads local/ministack/unchanged-plan.yml: the same list by which `python -m ops plan --refuse-changes` judges.
 func gaps(t *testing.T) map[string][]string {
 	t.Helper()
-	text := must[[]byte](t, "list of gaps")(os.ReadFile(filepath.Join(given(t, "PMP_TERRATEST_TREE"), "local/emulator-gaps.yml")))
+	text := must[[]byte](t, "list of gaps")(os.ReadFile(filepath.Join(given(t, "PMP_TERRATEST_TREE"), "local/ministack/unchanged-plan.yml")))
 	var list struct {
 		UnchangedPlan []gap `yaml:"unchanged_plan"`
 	}
 	if err := yaml.Unmarshal(text, &list); err != nil {
-		t.Fatalf("local/emulator-gaps.yml: %v", err)
+		t.Fatalf("local/ministack/unchanged-plan.yml: %v", err)
 	}
 	byType := map[string][]string{}
 	for _, gap := range list.UnchangedPlan {

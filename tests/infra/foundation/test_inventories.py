@@ -4,8 +4,8 @@ import difflib
 
 import pytest
 
-from tests.infra import inventory
-from tests.infra.planning import ENVIRONMENTS, LAYERS, Plan, Planner
+from checks import inventory
+from checks.planning import ENVIRONMENTS, LAYERS, Plan, Planner
 
 
 @pytest.mark.slow

@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from local.aws import Account
+from checks.stack import free_port
+from checks.tree import registry
+from local.account import Account
 from local.instance import Instance
-from local.services import stop_all
-from tests.support.stack import free_port
-from tests.tree import ROOT, registry
+from local.servers.services import stop_all
+from ops.settings import ROOT
 
 # Seconds for which a datum stays within the span of its alarm: a busy machine must come to look at it meanwhile.
 LINGER_SECONDS = 15

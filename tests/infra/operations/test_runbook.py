@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from docs import dashboard
-from tests.lint.rules import anchors
-from tests.tree import ROOT
+from checks.lint.rules import anchors
+from ops import dashboard
+from ops.settings import ROOT
 
 ALARMS = ROOT / "modules/alarms"
 RUNBOOK = ROOT / "docs/runbook.md"

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.tree import ROOT, registry
+from checks.tree import registry
+from ops.settings import ROOT
 
 # With these a plan asks AWS for nothing.
 _PROVIDER = """\

@@ -9,16 +9,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from ci import sizing
-from docs import costs
-from tests.tree import ROOT
+from ops import costs, sizing
+from ops.settings import ROOT
 
 Dev = tuple[dict[str, Any], dict[str, Any]]
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "ci.sizing", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "ops.sizing", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
     )
 
 

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from tests.infra.inventory import resource_type
-from tests.infra.planning import LAYERS, planner
-from tests.lint.tools import CHECKOV, make_checkov
+from checks.inventory import resource_type
+from checks.lint.tools import CHECKOV, make_checkov
+from checks.planning import LAYERS, planner
 
 pytestmark = pytest.mark.slow
 

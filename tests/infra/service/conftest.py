@@ -11,11 +11,11 @@ from typing import Any
 import boto3
 import pytest
 
-from ci import bootstrap
-from local.aws import Account
+from checks.stack import free_port
+from checks.tree import copied_tree, registry
+from local.account import Account
 from local.instance import Instance
-from tests.support.stack import free_port
-from tests.tree import copied_tree, registry
+from ops import bootstrap
 
 REGION = "eu-west-1"
 ACCOUNT_ID = "000000000000"

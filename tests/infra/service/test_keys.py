@@ -1,33 +1,41 @@
 """Access keys rotate without a gap, on an account that verifies signatures."""
 
-import json
-from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
 
-from ci import keys
+from ops import keys
+from ops.aws import AccessKey
+from ops.errors import UserError
 from tests.infra.service.conftest import REGION, Enforced
 
 
-def test_rotation(enforced: Enforced, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _names(iam: Any, user: str) -> list[str]:
+    return [key["AccessKeyId"] for key in iam.list_access_keys(UserName=user)["AccessKeyMetadata"]]
+
+
+def test_rotation(enforced: Enforced) -> None:
     iam = enforced.client("admin", "iam")
-    admin = enforced.sessions["admin"].get_credentials()
-    assert admin is not None
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", str(admin.access_key))
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", str(admin.secret_key))
-    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", enforced.instance.aws_url)
-    monkeypatch.setenv("AWS_CA_BUNDLE", str(enforced.instance.ca_file))
     iam.create_user(UserName="rotated", Path="/pmp/")
-    with pytest.raises(LookupError, match="rotated has 0 access keys"):
-        keys.rotate("rotated")
+    kept: list[AccessKey] = []
+
+    def sts_of(key: AccessKey) -> Any:
+        session = boto3.Session(key.identifier, key.secret, region_name=REGION)
+        return session.client("sts", endpoint_url=enforced.instance.aws_url, verify=str(enforced.instance.ca_file))
+
+    with pytest.raises(UserError, match="rotated has 0 access keys"):
+        keys.rotate("rotated", iam, sts_of, kept.append)
     old = iam.create_access_key(UserName="rotated")["AccessKey"]["AccessKeyId"]
 
-    new = keys.rotate("rotated")
+    def cannot_keep(_key: AccessKey) -> None:
+        raise OSError("disk full")
 
-    left = [key["AccessKeyId"] for key in iam.list_access_keys(UserName="rotated")["AccessKeyMetadata"]]
-    assert left == [new["AccessKeyId"]]
-    assert old not in left
-    keys.save(new, tmp_path / "rotated.json")
-    assert json.loads((tmp_path / "rotated.json").read_text())["secret_access_key"] == new["SecretAccessKey"]
-    assert (tmp_path / "rotated.json").stat().st_mode & 0o777 == 0o600
+    with pytest.raises(OSError, match="disk full"):
+        keys.rotate("rotated", iam, sts_of, cannot_keep)
+    assert _names(iam, "rotated") == [old]
+
+    keys.rotate("rotated", iam, sts_of, kept.append)
+
+    assert _names(iam, "rotated") == [kept[0].identifier]
+    assert sts_of(kept[0]).get_caller_identity()["Arn"].endswith("user/pmp/rotated")

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from ci import policies
-from tests.infra.inventory import resource_type
-from tests.infra.planning import ENVIRONMENTS, LAYERS, Planner
+from checks.inventory import resource_type
+from checks.planning import ENVIRONMENTS, LAYERS, Planner
+from ops import policies
 from tests.infra.service.conftest import ACCOUNT_ID, Delivery
 
 REFERENCE: dict[str, Any] = json.loads(

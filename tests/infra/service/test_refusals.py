@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.infra.planning import Planner
+from checks.planning import Planner
 
 pytestmark = pytest.mark.slow
 

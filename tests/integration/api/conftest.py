@@ -9,10 +9,10 @@ import pytest
 from pmp import database
 from pmp.configuration import configuration
 
+from checks.gateway import Gateway
+from checks.stack import Stack, missing
+from checks.stack import stack as started
 from local.vendor_list.server import PATH, Server
-from tests.support.gateway import Gateway
-from tests.support.stack import Stack, missing
-from tests.support.stack import stack as started
 
 
 @pytest.fixture(scope="session")

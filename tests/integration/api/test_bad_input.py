@@ -9,9 +9,9 @@ from urllib.parse import quote
 import pytest
 from pmp.http.messages import cursor
 
+from checks.gateway import Gateway
+from checks.stack import Stack
 from tests.integration.api.test_contract import EMAIL
-from tests.support.gateway import Gateway
-from tests.support.stack import Stack
 
 COUNTS = """
 SELECT (SELECT count(*) FROM pmp.subject), (SELECT count(*) FROM pmp.event),

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from checks.gateway import Gateway
 from tests.integration.api.test_contract import EMAIL, SMS, choose
-from tests.support.gateway import Gateway
 
 
 @pytest.fixture

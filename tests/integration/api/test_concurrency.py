@@ -16,10 +16,10 @@ import pytest
 from pmp import database
 from pmp.configuration import configuration
 
+from checks.gateway import Gateway
+from checks.stack import Stack
 from local.vendor_list.server import Server
 from tests.integration.api.test_contract import EMAIL, SMS, choose, consents
-from tests.support.gateway import Gateway
-from tests.support.stack import Stack
 
 WORKERS = 4
 

@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.support.gateway import Gateway
-from tests.support.stack import Stack
+from checks.gateway import Gateway
+from checks.stack import Stack
 
 EMAIL, SMS = "email_notifications", "sms_notifications"
 

@@ -9,9 +9,9 @@ import pytest
 from pmp import tasks
 from pmp.http.router import document_bytes
 
+from checks.gateway import Context, Gateway
+from checks.stack import Stack
 from tests.integration.api.test_contract import EMAIL, choose
-from tests.support.gateway import Context, Gateway
-from tests.support.stack import Stack
 
 
 def _bodies(user: str) -> dict[str, Any]:

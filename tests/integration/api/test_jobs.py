@@ -5,8 +5,8 @@ import uuid
 import pytest
 from pmp import database, tasks
 
-from tests.support.gateway import Gateway
-from tests.support.stack import Stack
+from checks.gateway import Gateway
+from checks.stack import Stack
 
 
 def test_an_import_is_announced_and_followed(api: Gateway) -> None:

@@ -17,8 +17,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.support.gateway import Gateway
-from tests.support.stack import Stack
+from checks.gateway import Gateway
+from checks.stack import Stack
 
 CONSENTS = ["email_notifications", "sms_notifications"]
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pmp.handler import handler
 
-from tests.support.gateway import Context
-from tests.support.stack import Stack
+from checks.gateway import Context
+from checks.stack import Stack
 
 
 def overdue(capsys: pytest.CaptureFixture[str]) -> Any:

@@ -9,10 +9,10 @@ import pytest
 from pmp import vendors
 from pmp.handler import handler
 
+from checks.gateway import Answer, Context, Gateway
+from checks.stack import Stack
 from local.vendor_list.generator import generate
 from local.vendor_list.server import Server, State
-from tests.support.gateway import Answer, Context, Gateway
-from tests.support.stack import Stack
 
 LISTED = generate(version=100)["vendors"]
 

@@ -7,9 +7,9 @@ import pytest
 from pmp import tasks
 from pmp.http.router import document_bytes
 
+from checks.gateway import Gateway
+from checks.stack import Stack
 from tests.integration.api.test_contract import EMAIL, choose
-from tests.support.gateway import Gateway
-from tests.support.stack import Stack
 
 WRITES = {
     operation["operationId"]

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from checks import stack as stacks
 from tests.integration.imports.object_store import ObjectStore
-from tests.support import stack as stacks
 
 
 @dataclass

@@ -5,7 +5,7 @@ import sys
 from pmp import exports, tasks
 from pmp.imports import storage
 
-from tests.bench.imports.function import peak_mib
+from checks.bench.imports.function import peak_mib
 from tests.integration.imports.conftest import Context
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from checks import stack as stacks
+from checks.stack import Stack
 from tests.integration.imports.conftest import Context, event, ndjson
 from tests.integration.imports.object_store import ObjectStore
-from tests.support import stack as stacks
-from tests.support.stack import Stack
 
 
 def exported(store: ObjectStore, **request: Any) -> dict[str, Any]:

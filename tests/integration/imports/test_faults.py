@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from checks.stack import Stack
 from tests.integration.imports import object_store
 from tests.integration.imports.conftest import (
     Context,
@@ -31,7 +32,6 @@ from tests.integration.imports.conftest import (
     zipped,
 )
 from tests.integration.imports.object_store import Fault, ObjectStore
-from tests.support.stack import Stack
 
 ROUNDS = int(os.environ.get("PMP_FAULT_ROUNDS", "4"))
 ROOT = Path(__file__).parents[3]

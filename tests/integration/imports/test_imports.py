@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from checks.stack import Stack
 from tests.integration.imports.conftest import (
     Context,
     assert_projection_equals_replay,
@@ -19,7 +20,6 @@ from tests.integration.imports.conftest import (
     zipped,
 )
 from tests.integration.imports.object_store import BUCKET, ObjectStore
-from tests.support.stack import Stack
 
 
 def imported(stack: Stack, store: ObjectStore, key: str, body: bytes) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from local.certificates import Authority
-from local.postgres import Cluster
-from tests.support.stack import free_port
+from checks.stack import free_port
+from local.servers.certificates import Authority
+from local.servers.postgres import Cluster
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -22,8 +22,8 @@ ROOT = Path(__file__).resolve().parents[3]
 _PARENT = """
 import sys, time
 from pathlib import Path
-from local.certificates import Authority
-from local.postgres import Cluster
+from local.servers.certificates import Authority
+from local.servers.postgres import Cluster
 directory, port = Path(sys.argv[1]), int(sys.argv[2])
 authority = Authority(directory / "ca")
 certificate = authority.issue("database", ["localhost"], ["127.0.0.1"])

@@ -30,7 +30,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "PMP_DATABASE_NAME": "pmp",
         "PMP_DATABASE_USER": "pmp_app",
     }
-    command = [sys.executable, "-m", "tests.support.gateway", "--workers", "2"]
+    command = [sys.executable, "-m", "checks.gateway", "--workers", "2"]
     server = subprocess.Popen(command, env=environment, cwd="/", stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     yield server.stdout.readline().strip()

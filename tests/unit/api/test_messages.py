@@ -23,7 +23,7 @@ from pmp.http.messages import (
 )
 from pmp.http.problems import Problem
 
-from tests.support.gateway import payload
+from checks.gateway import payload
 
 
 def _request(**headers: str) -> Request:

@@ -11,7 +11,7 @@ from pmp import database
 from pmp.handler import handler
 from pmp.http import router
 
-from tests.support.gateway import ALL_SCOPES, Context, Gateway, invoke, payload, token
+from checks.gateway import ALL_SCOPES, Context, Gateway, invoke, payload, token
 
 DOCUMENT: dict[str, Any] = json.loads(Path("lambda/pmp/openapi.json").read_text())
 OPERATIONS = {

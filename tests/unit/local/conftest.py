@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from local import processes, services
-from local.aws import Account
-from local.certificates import Authority
+from local import processes
+from local.account import Account
 from local.instance import Instance
+from local.servers import services
+from local.servers.certificates import Authority
 
 
 def _all_free(base: int) -> bool:
-    for port in range(base, base + 20):
+    for port in range(base, base + 40):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
@@ -23,7 +24,7 @@ def _all_free(base: int) -> bool:
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[Instance]:
-    base = next(base for base in iter(lambda: random.randrange(20000, 24000, 20), None) if _all_free(base))
+    base = next(base for base in iter(lambda: random.randrange(20000, 24000, 40), None) if _all_free(base))
     chosen = Instance("trial", base, tmp_path)
     chosen.directory.mkdir()
     yield chosen

@@ -1,4 +1,4 @@
-"""The deployment's recovery and memory, with a stand-in for ``python -m ci`` that the tests direct."""
+"""The deployment's recovery and memory, with a stand-in for ``python -m ops`` that the tests direct."""
 
 import json
 import os
@@ -12,19 +12,18 @@ from typing import Any
 
 import pytest
 
-from ci import plans
-from ci.settings import Target
 from local import deployment, processes
-from local.aws import Account
+from local.account import Account
 from local.deployment import Deployment
 from local.environments import Environment, write_account_variables, write_platform_variables
-from local.instance import PlatformError
+from ops.errors import UserError
+from ops.settings import Target
 
 BUCKET = "pmp-terraform-state-trial"
 STATE = "foundation/local/foundation.tfstate"
 
 # Writes what it was called with, then acts as the file beside it says; "hang" ends on SIGINT in good order.
-CI = """
+OPS = """
 import json, os, pathlib, sys, time
 here = pathlib.Path(__file__).parent.parent
 with (here / "calls").open("a") as calls:
@@ -58,10 +57,10 @@ def _plan(*actions: list[str]) -> str:
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository with a directed ``ci``, one layer and one commit."""
+    """A repository with a scripted ``ops``, one layer and one commit."""
     root = tmp_path / "repository"
-    (root / "ci").mkdir(parents=True)
-    (root / "ci/__main__.py").write_text(CI)
+    (root / "ops").mkdir(parents=True)
+    (root / "ops/__main__.py").write_text(OPS)
     (root / "envs/foundation").mkdir(parents=True)
     (root / "envs/foundation/main.tf").write_text("# one\n")
     (root / "plan.json").write_text(_plan())
@@ -106,16 +105,16 @@ def test_a_command_gets_the_platforms_variables_and_no_others(
 ) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "company")
     seen: list[str] = []
-    assert deploy.ci("admin", ["smoke"], "smoke", seen.append) == "last line"
+    assert deploy.run_ops("admin", ["smoke"], "smoke", seen.append) == "last line"
     assert seen == ["first", "last line"]
     assert _calls(root) == [[["smoke"], deploy.account.admin().access_key_id, "local"]]
-    assert "$ python -m ci smoke   # as admin" in (deploy.instance.logs / "smoke.log").read_text()
+    assert "$ python -m ops smoke   # as admin" in (deploy.instance.logs / "smoke.log").read_text()
 
 
 def test_a_failed_command_is_quoted_by_its_error_line(deploy: Deployment, root: Path) -> None:
     (root / "mode").write_text("fail")
-    with pytest.raises(PlatformError, match=r"^thing: AccessDenied: use another key \(log: .*smoke\.log\)$"):
-        deploy.ci("admin", ["smoke"], "smoke", _silent)
+    with pytest.raises(UserError, match=r"^thing: AccessDenied: use another key \(log: .*smoke\.log\)$"):
+        deploy.run_ops("admin", ["smoke"], "smoke", _silent)
 
 
 def test_a_plan_that_changes_nothing_is_not_applied_and_not_made_again(deploy: Deployment, root: Path) -> None:
@@ -129,7 +128,7 @@ def test_a_plan_of_nothing_but_known_gaps_is_not_applied(
 ) -> None:
     gaps = tmp_path / "gaps.yml"
     gaps.write_text("unchanged_plan: [{type: x, attributes: [a], reason: it forgets}]\n")
-    monkeypatch.setattr(plans, "GAPS_FILE", gaps)
+    monkeypatch.setattr(deployment, "UNCHANGED_PLAN", gaps)
     (root / "plan.json").write_text(_plan(["update"]))
     assert deploy.layer("foundation", "admin", _silent) == "nothing to change"
     assert _commands(root) == ["plan"]
@@ -166,14 +165,14 @@ def test_a_restarted_account_is_planned_again(deploy: Deployment, root: Path) ->
 def test_a_failed_layer_is_not_remembered_as_done(deploy: Deployment, root: Path) -> None:
     (root / "mode").write_text("fail")
     for _ in range(2):
-        with pytest.raises(PlatformError):
+        with pytest.raises(UserError):
             deploy.layer("foundation", "admin", _silent)
     assert _commands(root) == ["plan", "plan"]
 
 
 def test_a_plan_that_cannot_be_read_says_so(deploy: Deployment, root: Path) -> None:
     (root / "plan.json").write_text("{")
-    with pytest.raises(PlatformError, match=r"plan\.json is no plan"):
+    with pytest.raises(UserError, match=r"plan\.json is no plan"):
         deploy.layer("foundation", "admin", _silent)
 
 
@@ -218,8 +217,8 @@ def test_an_interrupt_lets_the_command_end_in_good_order(deploy: Deployment, roo
         if line == "hanging":
             threading.Timer(0.1, deploy.interrupt).start()
 
-    with pytest.raises(PlatformError):
-        deploy.ci("admin", ["apply"], "foundation-local", report, "foundation")
+    with pytest.raises(UserError):
+        deploy.run_ops("admin", ["apply"], "foundation-local", report, "foundation")
     assert seen == ["hanging", "state saved"]
 
 
@@ -244,7 +243,7 @@ def test_an_apply_that_was_cut_off_is_undone(deploy: Deployment, root: Path, acc
     _journal(deploy, changes=True, pid=_dead_process())
     assert deploy.recover(_silent) == "undid the half-made apply of foundation"
     assert _keys(account) == []
-    with pytest.raises(PlatformError, match="no parameter /half"):
+    with pytest.raises(UserError, match="no parameter /half"):
         account.parameter("/half")
     assert not (root / "envs/foundation/errored.tfstate").exists()
     assert deploy.recover(_silent) == ""
@@ -266,7 +265,7 @@ def test_an_apply_that_was_told_to_stop_while_something_was_made_is_undone(
     _journal(deploy, changes=True, pid=_dead_process())
     assert deploy.recover(_silent) == "undid the half-made apply of foundation"
     assert not deploy._is_half_made(Target.of("foundation", "local"))
-    with pytest.raises(PlatformError, match="no parameter /half"):
+    with pytest.raises(UserError, match="no parameter /half"):
         account.parameter("/half")
 
 
@@ -319,9 +318,9 @@ def test_a_command_left_running_is_waited_for(deploy: Deployment, tmp_path: Path
 @pytest.mark.parametrize("mode", ["", "fail"])
 def test_a_command_that_ended_normally_leaves_no_journal(deploy: Deployment, root: Path, mode: str) -> None:
     (root / "mode").write_text(mode)
-    outcome: Callable[[], str] = lambda: deploy.ci("admin", ["apply"], "x", _silent, "foundation")  # noqa: E731
+    outcome: Callable[[], str] = lambda: deploy.run_ops("admin", ["apply"], "x", _silent, "foundation")  # noqa: E731
     if mode:
-        with pytest.raises(PlatformError):
+        with pytest.raises(UserError):
             outcome()
     else:
         outcome()
@@ -335,6 +334,6 @@ def test_a_killed_command_names_its_signal(deploy: Deployment, root: Path) -> No
         for journal in deploy.journals():
             os.kill(journal.pid, signal.SIGKILL)
 
-    with pytest.raises(PlatformError, match="ended by SIGKILL"):
-        deploy.ci("admin", ["apply"], "x", report, "foundation")
+    with pytest.raises(UserError, match="ended by SIGKILL"):
+        deploy.run_ops("admin", ["apply"], "x", report, "foundation")
     assert [one.layer for one in deploy.journals()] == ["foundation"]

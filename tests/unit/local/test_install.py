@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from local import install
-from local.install import InstallError
+from ops.errors import UserError
 
 
 def _program(directory: Path, name: str, script: str) -> None:
@@ -22,11 +22,10 @@ def _program(directory: Path, name: str, script: str) -> None:
 
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A PATH with git and a good Terraform alone, and a provider mirror."""
+    """A PATH with git and a good Terraform alone."""
     _program(tmp_path, "git", "true")
     _program(tmp_path, "terraform", """echo '{"terraform_version": "1.11.4"}'""")
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(install, "find_mirror", lambda: tmp_path)
     return tmp_path
 
 
@@ -38,14 +37,14 @@ def test_all_tools_there() -> None:
 @pytest.mark.parametrize("tool", ["git", "terraform"])
 def test_a_missing_tool_is_named(programs: Path, tool: str) -> None:
     (programs / tool).unlink()
-    with pytest.raises(InstallError, match=f"^{tool} is not on PATH: install "):
+    with pytest.raises(UserError, match=f"^{tool} is not on PATH: install "):
         install.check_tools()
 
 
 @pytest.mark.parametrize("version", ["1.10.5", "0.15.0"])
 def test_an_old_terraform_is_refused(programs: Path, version: str) -> None:
     _program(programs, "terraform", f"""echo '{{"terraform_version": "{version}"}}'""")
-    with pytest.raises(InstallError, match=rf"Terraform 1\.11\.0 or newer .* terraform is {version}"):
+    with pytest.raises(UserError, match=rf"Terraform 1\.11\.0 or newer .* terraform is {version}"):
         install.check_tools()
 
 
@@ -58,13 +57,13 @@ def test_a_newer_terraform_is_taken(programs: Path, version: str) -> None:
 @pytest.mark.parametrize("script", ["exit 3", "echo nonsense", "echo '{}'"])
 def test_a_terraform_that_tells_no_version_is_refused(programs: Path, script: str) -> None:
     _program(programs, "terraform", script)
-    with pytest.raises(InstallError, match="does not answer with a version"):
+    with pytest.raises(UserError, match="does not answer with a version"):
         install.check_tools()
 
 
 def test_an_old_python_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(install, "MINIMUM_PYTHON", (9, 9))
-    with pytest.raises(InstallError, match=r"Python 3\.11 or newer is needed"):
+    with pytest.raises(UserError, match=r"Python 3\.11 or newer is needed"):
         install.check_tools()
 
 
@@ -73,14 +72,14 @@ def test_without_root_the_exact_command_is_printed_and_nothing_is_done(
 ) -> None:
     _program(programs, "apt-get", f"touch {programs}/called")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(InstallError, match=r"as root.*: apt-get install --no-install-recommends pgbouncer sqitch$"):
+    with pytest.raises(UserError, match=r"as root.*: apt-get install --no-install-recommends pgbouncer sqitch$"):
         install.install_debian_packages(["pgbouncer", "sqitch"])
     assert not (programs / "called").exists()
     assert capsys.readouterr().out == ""
 
 
 def test_another_system_gets_the_list(programs: Path) -> None:
-    with pytest.raises(InstallError, match="missing: pgbouncer"):
+    with pytest.raises(UserError, match="missing: pgbouncer"):
         install.install_debian_packages(["pgbouncer"])
 
 
@@ -116,7 +115,7 @@ def test_what_a_killed_run_began_is_finished_and_lists_are_refreshed(as_root: Pa
 def test_a_package_that_cannot_be_had_is_named(as_root: Path) -> None:
     for name in ("apt-get", "dpkg"):
         _program(as_root, name, "exit 100")
-    with pytest.raises(InstallError, match=r"'apt-get install --no-install-recommends x' failed; its output is in"):
+    with pytest.raises(UserError, match=r"'apt-get install --no-install-recommends x' failed; its output is in"):
         install.install_debian_packages(["x"])
 
 
@@ -225,7 +224,7 @@ def test_uv_is_installed_by_its_hashes() -> None:
 
 
 def test_a_lock_without_uv_is_refused() -> None:
-    with pytest.raises(InstallError, match="pins no uv"):
+    with pytest.raises(UserError, match="pins no uv"):
         install.uv_requirement("boto3==1.0\n")
 
 

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from local import phases
-from local.instance import PlatformError
 from local.phases import Phase, Report
+from ops.errors import InterruptedRunError, UserError
 
 
 class Trace:
@@ -61,7 +61,7 @@ def test_a_failure_lets_the_running_end_and_starts_no_other() -> None:
     trace = Trace()
     given = [
         trace.phase("slow", seconds=0.3),
-        trace.phase("bad", error=PlatformError("port 1 is taken")),
+        trace.phase("bad", error=UserError("port 1 is taken")),
         trace.phase("next", "slow"),
     ]
     with pytest.raises(phases.PhaseFailedError, match=r"^bad: port 1 is taken$"):
@@ -78,7 +78,7 @@ def test_an_unforeseen_error_names_its_kind() -> None:
 def test_each_phase_prints_one_line_with_its_time() -> None:
     output = io.StringIO()
     with pytest.raises(phases.PhaseFailedError):
-        _run([Trace().phase("a"), Trace().phase("b", "a", error=PlatformError("no"))], Console(file=output))
+        _run([Trace().phase("a"), Trace().phase("b", "a", error=UserError("no"))], Console(file=output))
     lines = output.getvalue().splitlines()
     assert len(lines) == 2
     assert lines[0].split()[:2] == ["✓", "a"]
@@ -105,7 +105,7 @@ def test_an_interrupt_asks_once_and_waits_for_the_running() -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
     trace = Trace()
-    with pytest.raises(phases.InterruptedPhasesError):
+    with pytest.raises(InterruptedRunError):
         phases.run([Phase("a", work), trace.phase("b", "a")], Console(file=io.StringIO()), interrupt)
     assert asked == [1]
     assert ended == [True, True]

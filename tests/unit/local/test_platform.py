@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from local import environments, processes, services
+from checks.stack import free_port
+from local import processes
 from local.environments import Environment
-from local.instance import Instance, PlatformError
+from local.instance import Instance
 from local.platform import Platform
-from tests.support.stack import free_port
+from local.servers import services
+from ops.errors import UserError
 
 
 def _platform(instance: Instance) -> Platform:
@@ -43,14 +45,14 @@ PORTS: dict[str, Callable[[Instance], int]] = {
 @pytest.mark.parametrize("name", PORTS)
 def test_an_occupied_port_is_refused_before_anything_is_made(fresh: Instance, name: str) -> None:
     port = PORTS[name](fresh)
-    with socket.create_server(("127.0.0.1", port)), pytest.raises(PlatformError) as caught:
+    with socket.create_server(("127.0.0.1", port)), pytest.raises(UserError) as caught:
         _platform(fresh).up("local")
     assert str(caught.value).startswith(f"port {port}, which {name} needs, is taken by process {os.getpid()} (")
     assert not fresh.directory.exists()
 
 
 def test_the_ports_of_all_named_environments_are_asked_for_before_the_first_starts(fresh: Instance) -> None:
-    with socket.create_server(("127.0.0.1", fresh.pgbouncer_port("prod"))), pytest.raises(PlatformError) as caught:
+    with socket.create_server(("127.0.0.1", fresh.pgbouncer_port("prod"))), pytest.raises(UserError) as caught:
         _platform(fresh).start_environments(["dev", "prod"])
     assert "which PgBouncer of prod needs, is taken" in str(caught.value)
     assert not fresh.directory.exists()
@@ -68,14 +70,14 @@ def test_a_running_instance_does_not_move_to_other_ports(instance: Instance, tmp
         directory_to_run_in=tmp_path,
     )
     moved = replace(instance, port_base=instance.port_base + 20)
-    with pytest.raises(PlatformError, match=rf"'trial' runs on the ports from {instance.port_base}: leave PMP_PORT"):
+    with pytest.raises(UserError, match=rf"'trial' runs on the ports from {instance.port_base}: leave PMP_PORT"):
         _platform(moved).up("local")
     assert moved.recorded_port_base == instance.port_base
 
 
 def test_a_refused_instance_leaves_nothing(tmp_path: Path) -> None:
     instance = Instance("trial", free_port(), tmp_path / ".pmp")
-    with socket.create_server(("127.0.0.1", instance.aws_port)), pytest.raises(PlatformError):
+    with socket.create_server(("127.0.0.1", instance.aws_port)), pytest.raises(UserError):
         _platform(instance).up("local")
     assert list(tmp_path.iterdir()) == []
 
@@ -112,18 +114,3 @@ def test_down_leaves_another_program_on_its_ports_alone(tmp_path: Path) -> None:
         finally:
             other.kill()
     assert list(tmp_path.iterdir()) == []
-
-
-def test_what_runs_between_foundation_and_migration_finds_its_way_from_any_folder(
-    instance: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = tmp_path / 'it\'s a "clone"'
-    (root / "local").mkdir(parents=True)
-    (root / "local/__main__.py").write_text(
-        "import os, sys; print(os.environ['PMP_INSTANCE'], os.environ['PMP_PORT_BASE'], *sys.argv[1:])"
-    )
-    monkeypatch.setattr(environments, "ROOT", root)
-    environments.write_account_variables(instance)
-    hook = instance.platform_directory / "after-foundation"
-    done = subprocess.run([hook, "dev"], cwd="/", check=True, capture_output=True, text=True)
-    assert done.stdout.split() == ["trial", str(instance.port_base), "environment", "attach", "dev"]

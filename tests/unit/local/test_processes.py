@@ -9,9 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from checks.stack import free_port
 from local import processes
-from local.instance import PlatformError
-from tests.support.stack import free_port
+from ops.errors import UserError
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 # A parent that starts a child and says so.
@@ -85,7 +85,7 @@ def test_a_record_cut_short_counts_as_none(tmp_path: Path, text: str) -> None:
 def test_a_taken_port_is_refused_with_the_name_of_its_owner(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = int(server.getsockname()[1])
-        with pytest.raises(PlatformError) as caught:
+        with pytest.raises(UserError) as caught:
             _start(tmp_path, SLEEP, port=port)
     expected = f"port {port}, which one needs, is taken by process {os.getpid()}"
     assert str(caught.value).startswith(expected)
@@ -95,12 +95,12 @@ def test_a_taken_port_is_refused_with_the_name_of_its_owner(tmp_path: Path) -> N
 
 def test_a_process_that_ends_at_once_is_quoted(tmp_path: Path) -> None:
     _start(tmp_path, [sys.executable, "-c", "import sys; sys.exit('no such certificate')"])
-    with pytest.raises(PlatformError, match=r"one ended while starting: no such certificate \(log: "):
+    with pytest.raises(UserError, match=r"one ended while starting: no such certificate \(log: "):
         processes.wait_until(lambda: False, tmp_path, "one", 10)
 
 
 def test_a_process_that_never_answers_is_given_up(tmp_path: Path) -> None:
     record = _start(tmp_path, SLEEP)
-    with pytest.raises(PlatformError, match=f"one does not answer on port {record.port} after 0 s"):
+    with pytest.raises(UserError, match=f"one does not answer on port {record.port} after 0 s"):
         processes.wait_until(lambda: False, tmp_path, "one", 0.2)
     processes.stop(tmp_path, "one")

@@ -1,0 +1,1 @@
+"""Programs that judge the repository: lint, stages, inventories, parity, fuzzing, benchmarks."""

@@ -1,0 +1,237 @@
+"""Run lint steps, two at a time: ``python -m checks.lint [STEP …]``. Only failed steps show their output."""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from checks.lint import resource_rules, rules
+from checks.lint.module_documents import documents
+from checks.lint.tools import BIN, CHECKOV, GO_TOOLS, make_checkov, run
+from checks.tree import copied_tree, registry, source_files, terraform_folders
+from ops.settings import ROOT
+
+WORKERS = 2
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """What all steps share."""
+
+    files: list[Path]
+    """Every source file, relative to the root."""
+    tree: Path
+    """A copy of them in which Terraform may write."""
+
+    def matching(self, *patterns: str) -> list[Path]:
+        """Source files whose last parts match one of the glob patterns."""
+        return [file for file in self.files if any(file.match(pattern) for pattern in patterns)]
+
+
+def ruff(_: Workspace) -> str:
+    """Python style and defects, and its format."""
+    return run([BIN / "ruff", "check", "--quiet", "--output-format", "concise", "."]) + run(
+        [BIN / "ruff", "format", "--check", "--quiet", "."]
+    )
+
+
+def mypy(_: Workspace) -> str:
+    """Python types, strict; without the cache, which believes in packages that came or went since."""
+    return run([BIN / "mypy", "--no-error-summary", "--no-incremental", "."])
+
+
+def terraform_format(workspace: Workspace) -> str:
+    """HCL format."""
+    return run(["terraform", "fmt", "-check", "-recursive", "-diff", "."], directory=workspace.tree)
+
+
+def terraform_validate(workspace: Workspace) -> str:
+    """Every root, and every module in one of them, with the modules and the provider that it names."""
+    folders = terraform_folders(workspace.tree)
+    called = {source for folder in folders for source in rules.local_module_sources(folder)}
+    # Whatever another folder calls is validated with it, stand-ins included; examples are planned by test-terraform.
+    passed_over = {"examples", "registry"}
+    findings = ""
+    with registry() as environment:
+        for folder in folders:
+            if folder in called or passed_over & set(folder.relative_to(workspace.tree).parts):
+                continue
+            terraform = ["terraform", f"-chdir={folder}"]
+            # A root's lock file is committed and must fit as it is; a module has none.
+            lock = ["-lockfile=readonly"] if (folder / ".terraform.lock.hcl").exists() else []
+            findings += run([*terraform, "init", "-backend=false", *lock, "-no-color"], environment=environment) or run(
+                [*terraform, "validate", "-no-color"], environment=environment
+            )
+    return findings
+
+
+# An example is read as a whole: one short file, whose provider is used by the module that it calls.
+_EXAMPLE_TFLINT = """
+rule "terraform_standard_module_structure" {
+  enabled = false
+}
+
+rule "terraform_unused_required_providers" {
+  enabled = false
+}
+"""
+
+
+def tflint(workspace: Workspace) -> str:
+    """Terraform's and AWS's rules, all of them."""
+    configuration = (ROOT / ".tflint.hcl").read_text()
+    for folder in terraform_folders(workspace.tree):
+        is_example = "examples" in folder.relative_to(workspace.tree).parts
+        (folder / ".tflint.hcl").write_text(configuration + (_EXAMPLE_TFLINT if is_example else ""))
+    command = [GO_TOOLS / "tflint", "--recursive", "--format", "compact", "--no-color"]
+    return run(command, directory=workspace.tree, environment={"TFLINT_PLUGIN_DIR": str(GO_TOOLS)})
+
+
+def terraform_docs(_: Workspace) -> str:
+    """Inputs and outputs in the modules' READMEs."""
+    return documents()
+
+
+def checkov(workspace: Workspace) -> str:
+    """Security rules over HCL and CloudFormation; a skip carries its reason beside the resource."""
+    command = [CHECKOV / "bin/checkov", "--config-file", ROOT / ".checkov.yml", "--directory", "."]
+    return make_checkov() or run(command, directory=workspace.tree, environment={"LOG_LEVEL": "ERROR"})
+
+
+def cfn_lint(workspace: Workspace) -> str:
+    """CloudFormation templates."""
+    templates = workspace.matching("bootstrap/*.yml")
+    return run([BIN / "cfn-lint", "--non-zero-exit-code", "informational", "--", *templates]) if templates else ""
+
+
+def shellcheck(workspace: Workspace) -> str:
+    """Shell scripts, by name or by first line."""
+    scripts = [
+        file
+        for file in workspace.files
+        if file.suffix == ".sh"
+        or rules.text_of(ROOT / file).startswith(("#!/usr/bin/env bash", "#!/bin/sh", "#!/bin/bash"))
+    ]
+    return run(["shellcheck", "--external-sources", "--", *scripts]) if scripts else ""
+
+
+def yamllint(workspace: Workspace) -> str:
+    """YAML files."""
+    return run([BIN / "yamllint", "--strict", "--config-file", ".yamllint.yml", *workspace.matching("*.yml", "*.yaml")])
+
+
+def schemas(workspace: Workspace) -> str:
+    """The API's document is OpenAPI 3.1, the pipeline is what GitLab accepts."""
+    findings = ""
+    if documents := workspace.matching("openapi.json"):
+        findings += run([BIN / "openapi-spec-validator", *documents])
+    if pipelines := workspace.matching(".gitlab-ci.yml"):
+        # GitLab's !reference tag is no YAML that a validator knows of itself.
+        findings += run(
+            [
+                BIN / "check-jsonschema",
+                "--builtin-schema",
+                "vendor.gitlab-ci",
+                "--data-transform",
+                "gitlab-ci",
+                *pipelines,
+            ]
+        )
+    return findings
+
+
+def migrations(_: Workspace) -> str:
+    """Migrations that would lock a table for long or break running code."""
+    return run([sys.executable, "-m", "ops", "migrations"])
+
+
+def go(_: Workspace) -> str:
+    """Go format and vet."""
+    module = ROOT / "tests/terratest"
+    # gofmt lists what it would change and exits 0.
+    command = [
+        "bash",
+        "-c",
+        'files=$(gofmt -l .); [ -z "$files" ] || { echo "not formatted by gofmt: $files"; exit 1; }',
+    ]
+    return run(command, directory=module) + run(["nice", "go", "vet", "./..."], directory=module)
+
+
+def own_rules(workspace: Workspace) -> str:
+    """What no linter knows: see checks/lint/rules.py and resource_rules.py."""
+    root, files = ROOT, workspace.files
+    findings = [
+        *rules.machine_bound_text(root, files),
+        *rules.machine_bound_commits(root),
+        *rules.undocumented_interfaces(root, files),
+        *rules.untested_validations(root, files),
+        *rules.unknown_make_targets(root, files),
+        *rules.dead_links(root, files),
+        *resource_rules.unguarded_resources(root, files),
+    ]
+    return "\n".join(findings)
+
+
+# Slowest first, so that two workers end together.
+STEPS: dict[str, Callable[[Workspace], str]] = {
+    "tflint": tflint,
+    "terraform-validate": terraform_validate,
+    "checkov": checkov,
+    "mypy": mypy,
+    "go": go,
+    "ruff": ruff,
+    "terraform-format": terraform_format,
+    "cfn-lint": cfn_lint,
+    "shellcheck": shellcheck,
+    "yamllint": yamllint,
+    "schemas": schemas,
+    "migrations": migrations,
+    "own-rules": own_rules,
+    "terraform-docs": terraform_docs,
+}
+
+
+def timed(step: str, workspace: Workspace) -> tuple[str, str, float]:
+    """Run one step: its name, its findings and its seconds. A step that breaks is a finding too."""
+    started = time.monotonic()
+    try:
+        findings = STEPS[step](workspace)
+    except Exception as error:  # noqa: BLE001 - one broken step must not hide what the others found
+        findings = f"{type(error).__name__}: {error}"
+    return step, findings.strip(), time.monotonic() - started
+
+
+def lint(steps: Iterable[str]) -> bool:
+    """Run the steps; whether all found nothing."""
+    failed, passed = 0, 0
+    with copied_tree("lint") as tree, ThreadPoolExecutor(WORKERS) as pool:
+        workspace = Workspace(source_files(), tree)
+        for future in as_completed([pool.submit(timed, step, workspace) for step in steps]):
+            step, findings, seconds = future.result()
+            failed, passed = failed + bool(findings), passed + (not findings)
+            print(f"  {'failed' if findings else 'passed'}  {step:<20} {seconds:>5.1f} s", flush=True)
+            if findings:
+                print(findings, flush=True)
+    print(f"{passed} passed, {failed} failed")
+    return not failed
+
+
+def main() -> None:
+    """Lint; exit 1 when a step found something."""
+    parser = argparse.ArgumentParser(prog="make lint", description=__doc__)
+    parser.add_argument("steps", nargs="*", metavar="STEP", help=f"of: {' '.join(STEPS)}")
+    steps = parser.parse_args().steps or list(STEPS)
+    if steps == ["list"]:
+        for name, step in STEPS.items():
+            print(f"  {name:<20} {(step.__doc__ or '').splitlines()[0]}")
+        return
+    if unknown := [step for step in steps if step not in STEPS]:
+        parser.error(f"no step named {', '.join(unknown)}: there are {' '.join(STEPS)}")
+    sys.exit(not lint(steps))
+
+
+if __name__ == "__main__":
+    main()

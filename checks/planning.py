@@ -1,0 +1,229 @@
+"""Plan PMP's layers for every environment on an empty emulated AWS account, and read the plans.
+
+Plans are made in a copy of the tree with local state: no backend, no credentials, no running platform is touched.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import boto3
+
+from checks.stack import free_port
+from checks.tree import copied_tree, registry
+
+LAYERS = ("foundation", "service")
+ENVIRONMENTS = ("dev", "staging", "prod", "local")
+
+_START_SECONDS = 60
+_KEY = "arn:aws:kms:eu-west-1:000000000000:key/00000000-0000-4000-8000-000000000000"
+# What the layers below and the pipeline hand over, and a fresh account does not have.
+_ACCOUNT = {
+    "/pmp/bootstrap/kms_key_arn": _KEY,
+    "/pmp/bootstrap/state_bucket_name": "pmp-terraform-state-000000000000-eu-west-1",
+    "/pmp/account/deployment_bucket_name": "pmp-deployments-000000000000-eu-west-1",
+    "/pmp/account/permissions_boundary_arn": "arn:aws:iam::000000000000:policy/pmp/pmp-boundary",
+    "/pmp/account/hosted_zone_name": "pmp.example.com",
+}
+_FOUNDATION = {
+    "foundation/alarm_topic_arn_by_severity": json.dumps(
+        {severity: f"arn:aws:sns:eu-west-1:000000000000:pmp-{severity}" for severity in ("critical", "warning")}
+    ),
+    "foundation/database_identifier": "pmp",
+    "foundation/database_name": "pmp",
+    "foundation/database_proxy_host": "pmp.proxy-0.eu-west-1.rds.amazonaws.com",
+    "foundation/database_proxy_name": "pmp",
+    "foundation/database_proxy_port": "5432",
+    "foundation/database_proxy_resource_id": "prx-00000000000000000",
+    "foundation/function_security_group_id": "sg-00000000000000000",
+    "foundation/issuer": "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_000000000",
+    "foundation/kms_key_arn": _KEY,
+    "foundation/private_subnet_ids": "subnet-00000000000000000,subnet-11111111111111111",
+    "clients/smoke": "0000000000000000000000000a",
+}
+
+
+class Plan(NamedTuple):
+    """A plan: by address every resource's planned arguments, and those that are unknown yet with ``True`` as value."""
+
+    layer: str
+    environment: str
+    resources: dict[str, dict[str, Any]]
+    unknown: dict[str, dict[str, Any]]
+
+
+class TerraformError(Exception):
+    """Terraform refused; the message is its output."""
+
+
+@contextlib.contextmanager
+def emulated_account(directory: Path) -> Iterator[str]:
+    """Run MiniStack on a free port with what lower layers hand over in its SSM; yield its address.
+
+    Raises:
+        TimeoutError: it did not answer within a minute; its log is in ``directory``.
+    """
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    settings = {
+        "GATEWAY_PORT": str(port),
+        "BIND_HOST": "127.0.0.1",
+        "MINISTACK_REGION": "eu-west-1",
+        "PERSIST_STATE": "0",
+        "SFTP_ENABLED": "0",
+        "IOT_MTLS_ENABLED": "0",
+        "DOCKER_HOST": f"unix://{directory}/no-docker.sock",
+    }
+    with (directory / "ministack.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ministack"], cwd=directory, env=os.environ | settings, stdout=log, stderr=log
+        )
+        try:
+            _wait(f"{address}/_ministack/ready", directory / "ministack.log")
+            _seed(address)
+            yield address
+        finally:
+            # It keeps nothing, so there is nothing to wait for: told to end, it would first let clients finish.
+            process.kill()
+            process.wait()
+
+
+def _wait(address: str, log: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+        except OSError:
+            time.sleep(0.5)
+        else:
+            return
+    raise TimeoutError(f"MiniStack did not answer within {_START_SECONDS} s, see {log}")
+
+
+def _seed(address: str) -> None:
+    session = boto3.Session(aws_access_key_id="none", aws_secret_access_key="none", region_name="eu-west-1")
+    zone = session.client("route53", endpoint_url=address).create_hosted_zone(
+        Name=_ACCOUNT["/pmp/account/hosted_zone_name"], CallerReference="tests"
+    )["HostedZone"]["Id"]
+    per_environment = {f"/pmp/{name}/{key}": value for name in ENVIRONMENTS for key, value in _FOUNDATION.items()}
+    ssm = session.client("ssm", endpoint_url=address)
+    values = _ACCOUNT | {"/pmp/account/hosted_zone_id": zone.removeprefix("/hostedzone/")} | per_environment
+    for name, value in values.items():
+        ssm.put_parameter(Name=name, Value=value, Type="String", Overwrite=True)
+
+
+@contextlib.contextmanager
+def _mirrors(modules: Path | None, providers: Path | None) -> Iterator[None]:
+    """Have the registry serve ``modules`` (None: the stand-ins) and Terraform find ``providers``."""
+    wanted = {"PMP_MODULE_MIRROR": modules, "PMP_PROVIDER_MIRROR": providers}
+    before = {name: os.environ.pop(name, None) for name in wanted}
+    os.environ.update({name: str(path) for name, path in wanted.items() if path})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+class Planner:
+    """Plans layers in a copy of the tree; made by ``planner``."""
+
+    def __init__(self, tree: Path, environment: dict[str, str]) -> None:
+        self._tree = tree
+        self._environment = environment
+        self._plans: dict[tuple[str, str], Plan] = {}
+
+    def _terraform(self, layer: str, *arguments: str) -> str:
+        done = subprocess.run(
+            ["terraform", f"-chdir={self._tree / 'envs' / layer}", *arguments],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise TerraformError(done.stderr)
+        return done.stdout
+
+    def _initialize(self, layer: str) -> None:
+        root = self._tree / "envs" / layer
+        if not (root / ".terraform").exists():
+            (root / "override.tf").write_text('terraform {\n  backend "local" {}\n}\n')
+            # The lock file is the real one's: other sources of modules may need other providers.
+            (root / ".terraform.lock.hcl").unlink(missing_ok=True)
+            self._terraform(layer, "init", "-input=false", "-no-color")
+
+    def plan(self, layer: str, environment: str) -> Plan:
+        """The plan of ``layer`` for ``environment``; made once.
+
+        Raises:
+            TerraformError: Terraform refused.
+        """
+        if (layer, environment) not in self._plans:
+            self._plans[layer, environment] = Plan(layer, environment, *self._resources(layer, environment, ()))
+        return self._plans[layer, environment]
+
+    def refusal(self, layer: str, environment: str, changes: dict[str, str]) -> str:
+        """What Terraform says against ``layer`` with the texts of ``changes`` replaced in the environment's var file.
+
+        Raises:
+            AssertionError: it is planned without complaint, or a text does not occur.
+        """
+        text = (self._tree / f"envs/{environment}.tfvars").read_text()
+        for old, new in changes.items():
+            assert old in text, f"envs/{environment}.tfvars has no '{old}' to change"
+            text = text.replace(old, new)
+        changed = self._tree / "changed.tfvars"
+        changed.write_text(text)
+        try:
+            self._resources(layer, environment, (f"-var-file={changed}",))
+        except TerraformError as error:
+            # One line, without the frame that Terraform draws and breaks lines in.
+            return " ".join(str(error).replace("│", " ").split())
+        raise AssertionError(f"envs/{layer} was planned with {changes}")
+
+    def _resources(
+        self, layer: str, environment: str, more: tuple[str, ...]
+    ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+        self._initialize(layer)
+        self._terraform(layer, "workspace", "select", "-or-create", environment)
+        variables = [f"-var-file=../{environment}.tfvars", *more, "-var=platform={s3_use_path_style=true}"]
+        if layer == "service":
+            variables += [f"-var=release={'0' * 40}", f"-var=code_sha256={'0' * 64}"]
+        self._terraform(layer, "plan", "-input=false", "-no-color", "-lock=false", "-out=plan", *variables)
+        document = json.loads(self._terraform(layer, "show", "-json", "plan"))
+        resources = dict(_resources(document["planned_values"]["root_module"]))
+        changes = {
+            entry["address"]: entry["change"].get("after_unknown") or {} for entry in document["resource_changes"]
+        }
+        return resources, {address: changes.get(address, {}) for address in resources}
+
+
+def _resources(module: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for resource in module.get("resources", []):
+        if resource["mode"] == "managed":
+            yield resource["address"], resource.get("values", {})
+    for child in module.get("child_modules", []):
+        yield from _resources(child)
+
+
+@contextlib.contextmanager
+def planner(account: str, *, modules: Path | None = None, providers: Path | None = None) -> Iterator[Planner]:
+    """A planner with modules from the stand-ins or from the mirror ``modules``.
+
+    Args:
+        account: address of the emulated account.
+        modules: folder of ``<namespace>/<name>/<provider>/<version>/``; None for the stand-ins.
+        providers: filesystem mirror of providers; None for the machine's own.
+    """
+    with _mirrors(modules, providers), registry() as environment, copied_tree("plans") as tree:
+        yield Planner(tree, environment | {"AWS_ENDPOINT_URL": account})

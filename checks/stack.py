@@ -1,0 +1,145 @@
+"""PostgreSQL with PMP's schema, and PgBouncer before it, for tests and benchmarks; TLS, roles, pooling as deployed."""
+
+import contextlib
+import os
+import random
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from local.servers.certificates import Authority
+from local.servers.pgbouncer import Bouncer
+from local.servers.postgres import Cluster
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def free_port() -> int:
+    """A port that nobody listened on a moment ago.
+
+    Of those that the system gives to nobody by itself: any other may be taken, before it is used, as the near end of
+    somebody's connection.
+    """
+    while True:
+        port = random.randrange(10000, 20000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+
+
+def missing() -> str | None:
+    """What has to be installed before a stack can start, or None."""
+    wanted = [
+        name
+        for name in ("sqitch", "psql", "pgbouncer")
+        if not shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
+    ]
+    return f"not installed: {', '.join(wanted)}" if wanted else None
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The two servers and what the function's environment says of them."""
+
+    cluster: Cluster
+    bouncer: Bouncer
+    authority: Authority
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The function's variables."""
+        return {
+            "PMP_ENVIRONMENT": "local",
+            "PMP_RELEASE": "test",
+            "PMP_CODE_SHA256": "0" * 64,
+            "PMP_DATABASE_HOST": "127.0.0.1",
+            "PMP_DATABASE_PORT": str(self.bouncer.port),
+            "PMP_DATABASE_NAME": "pmp",
+            "PMP_DATABASE_USER": "pmp_app",
+            "PMP_RATE_LIMIT_PER_MINUTE": "1000000",
+            "PMP_IMPORTS_BUCKET": "pmp-local-imports",
+            "SSL_CERT_FILE": str(self.authority.bundle_path),
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_REGION": "eu-west-1",
+            "AWS_DEFAULT_REGION": "eu-west-1",
+        }
+
+
+def migrate(cluster: Cluster, authority: Authority, app_password: str) -> None:
+    """Make the roles as the master, then deploy the schema as the migrator, as the migration job does."""
+    migrator_password = secrets.token_hex(16)
+    cluster.set_password("pmp_admin", "master")
+    environment = os.environ | {
+        "PGHOST": "127.0.0.1",
+        "PGPORT": str(cluster.port),
+        "PGDATABASE": "pmp",
+        "PGSSLMODE": "verify-full",
+        "PGSSLROOTCERT": str(authority.bundle_path),
+    }
+    script = f"\\set app_password {app_password}\n\\set migrator_password {migrator_password}\n\\i db/roles.sql\n"
+    _run(["psql", "-qX"], environment | {"PGUSER": "pmp_admin", "PGPASSWORD": "master"}, ROOT, script)
+    migrator = environment | {"PGUSER": "pmp_migrator", "PGPASSWORD": migrator_password}
+    _run(["sqitch", "deploy", "--no-verify", "--target", "db:pg:"], migrator, ROOT / "db")
+
+
+def _run(command: list[str], environment: dict[str, str], directory: Path, text: str | None = None) -> None:
+    done = subprocess.run(
+        command, env=environment, cwd=directory, input=text, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"{command[0]} failed:\n{done.stdout}\n{done.stderr}")
+
+
+@contextmanager
+def stack(pool_size: int = 10, settings: dict[str, str] | None = None) -> Iterator[Stack]:
+    """Start everything in a throwaway folder; stop and remove it at the end."""
+    directory = Path(tempfile.mkdtemp(prefix="pmp-stack-"))
+    authority = Authority(directory / "ca")
+    certificate = authority.issue("database", ["localhost"], ["127.0.0.1"])
+    fast = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+    cluster = Cluster(directory / "postgres", free_port(), certificate, authority, settings=fast | (settings or {}))
+    bouncer = Bouncer(directory / "pgbouncer", free_port(), cluster.port, certificate, authority, pool_size=pool_size)
+    try:
+        cluster.start()
+        app_password = secrets.token_hex(16)
+        migrate(cluster, authority, app_password)
+        bouncer.set_password(app_password)
+        bouncer.start()
+        yield Stack(cluster, bouncer, authority)
+    finally:
+        bouncer.destroy()
+        cluster.destroy()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def end_in_order() -> None:
+    """Let SIGTERM unwind the program, so that what it started is stopped and removed."""
+
+    def stop(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, stop)
+
+
+def main() -> None:
+    """Run a command with a stack's environment: ``python -m checks.stack COMMAND …``."""
+    end_in_order()
+    with stack() as running:
+        command = subprocess.Popen(sys.argv[1:], env=os.environ | running.environment)
+        try:
+            raise SystemExit(command.wait())
+        finally:
+            command.terminate()
+            command.wait(timeout=10)
+
+
+if __name__ == "__main__":
+    main()

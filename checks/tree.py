@@ -1,0 +1,80 @@
+"""A copy of the repository under ``build/`` for Terraform to run in, and a module registry for it.
+
+Checks run Terraform in the copy: a developer's own ``.terraform`` folders, lock files and running platform are never
+touched, and what Terraform writes is thrown away. The provider is linked from the mirror, not copied (600 MB).
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from ops.settings import ROOT
+
+
+def source_files() -> list[Path]:
+    """Every file of the work tree that git tracks or would track, relative to the root, sorted."""
+    listed = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    return sorted(Path(name) for name in set(listed.split("\0")) if name and (ROOT / name).is_file())
+
+
+@contextlib.contextmanager
+def copied_tree(purpose: str) -> Iterator[Path]:
+    """Copy every source file to a new folder under ``build/``, named after ``purpose``, and remove it afterwards.
+
+    Each run has a copy of its own, so that two at once do not disturb each other.
+    """
+    (ROOT / "build").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{purpose}-", dir=ROOT / "build", ignore_cleanup_errors=True) as name:
+        for file in source_files():
+            target = Path(name) / file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / file, target)
+        yield Path(name)
+
+
+def terraform_folders(tree: Path) -> list[Path]:
+    """Every folder under ``tree`` that is a Terraform configuration, sorted."""
+    return sorted({file.parent for file in tree.rglob("*.tf") if ".terraform" not in file.parts})
+
+
+@contextlib.contextmanager
+def registry() -> Iterator[dict[str, str]]:
+    """Run the module registry on a free port; yield the environment that points Terraform at it.
+
+    Raises:
+        RuntimeError: it did not start; the message is its own.
+    """
+    with tempfile.TemporaryDirectory(prefix="pmp-registry-") as directory:
+        configuration = Path(directory) / "terraformrc"
+        command = [sys.executable, "-m", "local.registry", "--write-cli-config", str(configuration)]
+        with subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:
+            assert process.stdout is not None
+            try:
+                first_line = process.stdout.readline().strip()
+                if process.poll() is not None or not configuration.exists():
+                    raise RuntimeError(first_line or "the module registry ended without a word")
+                yield {
+                    **{name: value for name, value in os.environ.items() if not name.startswith("TF_")},
+                    "TF_CLI_CONFIG_FILE": str(configuration),
+                    "TF_IN_AUTOMATION": "1",
+                    "CHECKPOINT_DISABLE": "1",
+                    # No check may reach an account by the credentials of whoever runs it.
+                    "AWS_REGION": "eu-west-1",
+                    "AWS_ACCESS_KEY_ID": "none",
+                    "AWS_SECRET_ACCESS_KEY": "none",
+                    "AWS_EC2_METADATA_DISABLED": "true",
+                }
+            finally:
+                process.terminate()

@@ -1,1 +1,0 @@
-"""What the pipeline's jobs run, and a laptop too: ``python -m ci <command>``."""

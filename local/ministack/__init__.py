@@ -1,0 +1,1 @@
+"""MiniStack, the emulated AWS account, with what the laptop platform adds to it."""

@@ -1,0 +1,138 @@
+"""Where servers that refuse to run as root live, and as whom they run.
+
+PostgreSQL and PgBouncer refuse root. Started by root (a container, a CI job) they run as Debian's ``postgres`` user,
+who cannot reach a clone that lies under a closed directory such as ``/root``: their files then go to a directory of
+their own under ``/var/tmp``, which is named in the state folder and removed with it.
+"""
+
+import hashlib
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops import files
+
+_SERVICE_USER = "postgres"
+# A Unix socket's whole path must fit in 107 bytes (unix(7)); the longest socket name is ".s.PGSQL.65535.lock".
+_LONGEST_DIRECTORY = 107 - 20
+
+
+@dataclass(frozen=True)
+class Home:
+    """A directory that a server may use, and the ids it runs under.
+
+    Attributes:
+        directory: mode 700, owned by ``uid``.
+        uid: user id of the server; our own unless we are root.
+        gid: group id of the server.
+    """
+
+    directory: Path
+    uid: int
+    gid: int
+
+    @classmethod
+    def of(cls, state: Path) -> "Home":
+        """The home of the server whose state folder is ``state``; made if missing.
+
+        Raises:
+            PermissionError: the directory under /var/tmp exists and belongs to somebody else.
+            LookupError: we are root and Debian's postgres user does not exist.
+        """
+        state = state.resolve()
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        is_root = os.geteuid() == 0
+        try:
+            account = pwd.getpwnam(_SERVICE_USER) if is_root else pwd.getpwuid(os.geteuid())
+        except KeyError as error:
+            raise LookupError(
+                f"user {_SERVICE_USER} does not exist, and PostgreSQL refuses to run as root: install postgresql"
+            ) from error
+        if not is_root and len(os.fsencode(state)) <= _LONGEST_DIRECTORY:
+            return cls(state, account.pw_uid, account.pw_gid)
+        directory = Path("/var/tmp") / f"pmp-{hashlib.sha256(os.fsencode(state)).hexdigest()[:12]}"  # noqa: S108
+        try:
+            directory.mkdir(mode=0o700)
+            os.chown(directory, account.pw_uid, account.pw_gid)
+        except FileExistsError:
+            if directory.is_symlink() or directory.stat().st_uid != account.pw_uid:
+                raise PermissionError(
+                    f"{directory} is not owned by {account.pw_name}: remove it, then start again"
+                ) from None
+        (state / "home").unlink(missing_ok=True)
+        (state / "home").symlink_to(directory)
+        return cls(directory, account.pw_uid, account.pw_gid)
+
+    def write(self, name: str, content: bytes | str) -> Path:
+        """Replace the file ``name`` whole, readable to the server alone (mode 600)."""
+        path = self.directory / name
+        files.replace(path, content, mode=0o600, owner=(self.uid, self.gid))
+        return path
+
+    def run(self, command: Sequence[str | Path], *, stdin: str | None = None) -> str:
+        """Run a short command as the server's user and return what it printed.
+
+        Raises:
+            RuntimeError: it failed; the message holds the last line of its standard error.
+        """
+        done = subprocess.run(
+            [str(word) for word in command],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",
+            env=_environment(),
+            user=self._user,
+            group=self._group,
+            extra_groups=self._groups,
+        )
+        if done.returncode != 0:
+            reason = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
+            raise RuntimeError(f"{Path(command[0]).name} failed ({done.returncode}): {reason}")
+        return done.stdout
+
+    def spawn(self, command: Sequence[str | Path], log_path: Path) -> subprocess.Popen[bytes]:
+        """Start a server that outlives us, in a session of its own, its output appended to ``log_path``."""
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        # Opened by us and inherited: the log may lie where the server's user cannot go.
+        with log_path.open("ab") as log:
+            return subprocess.Popen(
+                [str(word) for word in command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd="/",
+                env=_environment(),
+                start_new_session=True,
+                user=self._user,
+                group=self._group,
+                extra_groups=self._groups,
+            )
+
+    def remove(self, state: Path) -> None:
+        """Remove the home and what the state folder says about it."""
+        (state / "home").unlink(missing_ok=True)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    # Only root may change identity; anyone else runs the server as themselves.
+    @property
+    def _user(self) -> int | None:
+        return self.uid if os.geteuid() == 0 else None
+
+    @property
+    def _group(self) -> int | None:
+        return self.gid if os.geteuid() == 0 else None
+
+    @property
+    def _groups(self) -> list[int] | None:
+        return [] if os.geteuid() == 0 else None
+
+
+def _environment() -> dict[str, str]:
+    # Nothing of ours: PGHOST, PGPASSWORD or a home directory that the server's user may not read would change it.
+    return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C.UTF-8", "TZ": "UTC"}

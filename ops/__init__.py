@@ -1,0 +1,1 @@
+"""What the pipeline's jobs run, and a laptop too: ``python -m ops <command>``."""

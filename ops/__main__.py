@@ -1,0 +1,225 @@
+"""What pipeline jobs, operators and a laptop run. The ``AWS_*`` variables say as whom and where."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ops import (
+    artifacts,
+    aws,
+    bootstrap,
+    clients,
+    compatibility,
+    costs,
+    dashboard,
+    import_file,
+    keys,
+    layers,
+    migrate,
+    migrations,
+    note,
+    policies,
+    sizing,
+    smoke,
+)
+from ops.api import Api
+from ops.errors import run_command
+from ops.settings import ENVIRONMENTS, PROMOTED_LAYERS, ROOT, Target, require_digest, require_environment
+
+application = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+
+Environment = Annotated[
+    str | None, typer.Option("--environment", envvar="PMP_ENVIRONMENT", help=", ".join(ENVIRONMENTS))
+]
+Layer = Annotated[str, typer.Argument(help="account, foundation or service")]
+
+_LAYERS, _RELEASE, _ACCESS, _REPORTS = "Layers", "Release", "Access", "Reports"
+
+
+# -- layers ------------------------------------------------------------------------------------------------------------
+
+
+@application.command("bootstrap", rich_help_panel=_LAYERS)
+def bootstrap_command() -> None:
+    """Deploy the state's key and bucket by CloudFormation (as administrator, once per account)."""
+    bootstrap.bootstrap()
+
+
+@application.command(rich_help_panel=_LAYERS)
+def plan(
+    layer: Layer,
+    environment: Environment = None,
+    out: Annotated[
+        Path | None, typer.Option(help="folder of the plan; default build/plans/<layer>-<environment>")
+    ] = None,
+    refuse_changes: Annotated[bool, typer.Option("--refuse-changes", help="fail when anything would change")] = False,
+) -> None:
+    """Save a plan of one layer, with a redacted copy for people and GitLab."""
+    target = Target.of(layer, environment)
+    layers.plan(target, (out or target.plan_directory).absolute(), refuse_changes=refuse_changes)
+
+
+@application.command(rich_help_panel=_LAYERS)
+def apply(
+    layer: Layer,
+    environment: Environment = None,
+    plan: Annotated[Path | None, typer.Option(help="folder that `plan` wrote")] = None,
+) -> None:
+    """Apply exactly the saved plan, if it was made for this layer, environment and commit."""
+    target = Target.of(layer, environment)
+    layers.apply(target, (plan or target.plan_directory).absolute())
+
+
+@application.command(rich_help_panel=_LAYERS)
+def destroy(layer: Layer, environment: Environment = None) -> None:
+    """Destroy a layer; databases, keys, buckets and zones only if PMP_ALLOW_DESTROY names them."""
+    layers.destroy(Target.of(layer, environment))
+
+
+@application.command(rich_help_panel=_LAYERS)
+def drift(
+    which: Annotated[list[str] | None, typer.Argument(metavar="[LAYER]…", help="default: foundation service")] = None,
+    environment: Environment = None,
+) -> None:
+    """Fail when layers differ from their code."""
+    layers.drift([Target.of(layer, environment) for layer in which or PROMOTED_LAYERS])
+
+
+@application.command(rich_help_panel=_LAYERS)
+def unlock(
+    layer: Layer,
+    environment: Environment = None,
+    older_than: Annotated[float, typer.Option(help="minutes; a younger lock is left alone")] = 20,
+) -> None:
+    """Release the state lock that a killed run left."""
+    layers.unlock(Target.of(layer, environment), older_than)
+
+
+# -- release -----------------------------------------------------------------------------------------------------------
+
+
+@application.command(rich_help_panel=_RELEASE)
+def package() -> None:
+    """Build the Lambda's zip."""
+    artifacts.package()
+
+
+@application.command(rich_help_panel=_RELEASE)
+def publish() -> None:
+    """Upload the built zip under its digest, once."""
+    artifacts.publish()
+
+
+@application.command("migrate", rich_help_panel=_RELEASE)
+def migrate_command(environment: Environment = None) -> None:
+    """Define the database's roles and deploy the schema with Sqitch."""
+    migrate.migrate(require_environment(environment))
+
+
+@application.command("migrations", rich_help_panel=_RELEASE)
+def migrations_command() -> None:
+    """Check the migrations' scripts: squawk, and the rule that a release expands and the next one contracts."""
+    migrations.check()
+
+
+@application.command("compatibility", rich_help_panel=_RELEASE, context_settings={"ignore_unknown_options": True})
+def compatibility_command(
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="[ARGUMENT]…", help="for pytest")] = None,
+) -> None:
+    """Test this release's code and the previous one's, each on the schema of the other."""
+    compatibility.check(ROOT, arguments or [])
+
+
+@application.command("smoke", rich_help_panel=_RELEASE)
+def smoke_command(
+    environment: Environment = None,
+    events: Annotated[
+        int, typer.Option(envvar="PMP_SMOKE_EVENTS", help="lines of the test import")
+    ] = smoke.DEFAULT_EVENTS,
+    built: Annotated[bool, typer.Option("--built", help="require this commit and the zip of `package`")] = False,
+) -> None:
+    """Test the deployed API through its own domain."""
+    smoke.smoke(require_environment(environment), events, layers.Version.built() if built else None)
+
+
+@application.command(rich_help_panel=_RELEASE)
+def rollback(
+    digest: Annotated[str, typer.Argument(help="SHA-256 of an earlier zip")], environment: Environment = None
+) -> None:
+    """Run an earlier zip again."""
+    layers.rollback(require_environment(environment), require_digest(digest))
+
+
+@application.command(rich_help_panel=_RELEASE)
+def report(
+    plans: Annotated[Path | None, typer.Option(help="folder of the plan folders; default build/plans")] = None,
+) -> None:
+    """Show the plans in one note on the merge request."""
+    note.publish(plans)
+
+
+# -- access ------------------------------------------------------------------------------------------------------------
+
+
+@application.command(rich_help_panel=_ACCESS)
+def client(
+    name: str,
+    environment: Environment = None,
+    scope: Annotated[str, typer.Option(help="space-separated")] = "pmp/read pmp/write",
+) -> None:
+    """Create an API client, or set its scopes to these; its secret goes to Secrets Manager."""
+    clients.ensure(require_environment(environment), name, tuple(scope.split()))
+
+
+@application.command(rich_help_panel=_ACCESS)
+def rotate_key(user: Annotated[str, typer.Argument(help="name of the IAM user")]) -> None:
+    """Replace an IAM user's access key without a gap, and print the new one as AWS_… variables."""
+    keys.rotate(user, aws.client("iam"), aws.sts_as, lambda key: print(key.export_lines()))
+
+
+@application.command("policies", rich_help_panel=_ACCESS)
+def policies_command(
+    records: Annotated[list[Path], typer.Argument(help="IAM records of laptop platforms")],
+    write: Annotated[bool, typer.Option("--write", help="add them to the committed record")] = False,
+) -> None:
+    """Compare what the delivery identity's policies grant with what deployments used."""
+    policies.compare(records, aws.client("iam"), write_record=write)
+
+
+@application.command("import", rich_help_panel=_ACCESS)
+def import_command(
+    file: Annotated[Path, typer.Argument(help="NDJSON or CSV, plain or gzip")],
+    url: Annotated[str, typer.Option(envvar="PMP_URL", help="base URL of the API")],
+    token: Annotated[str, typer.Option(envvar="PMP_TOKEN", help="bearer token with scope pmp/write")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="validate and count, write nothing")] = False,
+) -> None:
+    """Upload a file, follow its import, and print what became of its lines."""
+    import_file.import_file(Api(url, token), file, dry_run=dry_run)
+
+
+# -- reports -----------------------------------------------------------------------------------------------------------
+
+
+@application.command("sizing", rich_help_panel=_REPORTS)
+def sizing_command(
+    instance_class: Annotated[str, typer.Argument(help="a class such as db.t3.medium, or all")] = sizing.ALL,
+) -> None:
+    """Print what a class of database instance carries and what its bursts cost."""
+    sizing.show(instance_class)
+
+
+@application.command("costs", rich_help_panel=_REPORTS)
+def costs_command() -> None:
+    """Write docs/costs.md from the environments' tfvars and the list prices."""
+    costs.write()
+
+
+@application.command("dashboard", rich_help_panel=_REPORTS)
+def dashboard_command() -> None:
+    """Draw docs/dashboard.svg from the planned CloudWatch dashboard."""
+    dashboard.write()
+
+
+if __name__ == "__main__":
+    run_command(application, "interrupted; the running command shut down cleanly")

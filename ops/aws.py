@@ -1,0 +1,120 @@
+"""AWS through boto3, led by the standard ``AWS_*`` variables: one client per service, and the layers' hand-over."""
+
+import json
+import os
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from ops.errors import UserError
+
+_CONFIG = Config(retries={"mode": "standard", "max_attempts": 5}, connect_timeout=10, read_timeout=60)
+
+
+@dataclass(frozen=True)
+class AccessKey:
+    """A long-lived IAM access key."""
+
+    identifier: str
+    secret: str
+
+    def export_lines(self) -> str:
+        """Shell lines that set the two ``AWS_…`` variables."""
+        return f"export AWS_ACCESS_KEY_ID={self.identifier}\nexport AWS_SECRET_ACCESS_KEY={self.secret}"
+
+
+def region() -> str:
+    """The region to work in.
+
+    Raises:
+        UserError: none is set.
+    """
+    found = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if not found:
+        raise UserError('no AWS region: set AWS_REGION (on a laptop: eval "$(make -s credentials IDENTITY=gitlab)")')
+    return found
+
+
+def is_emulated() -> bool:
+    """Whether another place than AWS is asked."""
+    return bool(os.environ.get("AWS_ENDPOINT_URL"))
+
+
+@cache
+def client(service: str) -> Any:
+    """A boto3 client, the same one each time.
+
+    Virtual-hosted bucket names need a DNS that an emulator on loopback does not have.
+    """
+    config = _CONFIG.merge(Config(s3={"addressing_style": "path"})) if is_emulated() else _CONFIG
+    return boto3.client(service, region_name=region(), config=config)  # type: ignore[call-overload]
+
+
+def error_code(error: ClientError) -> str:
+    """AWS's own name of an error, for example ``AccessDeniedException``."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def parameter(name: str) -> str:
+    """The value of an SSM parameter.
+
+    Raises:
+        UserError: it does not exist; the message says which layer writes it.
+    """
+    found = parameter_or_none(name)
+    if found is None:
+        raise UserError(f"there is no SSM parameter {name}: {_origin(name)}")
+    return found
+
+
+def parameter_or_none(name: str) -> str | None:
+    """The value of an SSM parameter, or None when there is none of that name."""
+    ssm = client("ssm")
+    try:
+        return str(ssm.get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"])
+    except ssm.exceptions.ParameterNotFound:
+        return None
+
+
+def _origin(name: str) -> str:
+    parts = name.strip("/").split("/")
+    if parts[1] == "bootstrap":
+        return "run 'python -m ops bootstrap' as the account's administrator first"
+    if parts[1] == "account":
+        return "apply the layer 'account' as the account's administrator first"
+    if parts[2] == "clients":
+        return f"run 'python -m ops client {parts[-1]} --environment {parts[1]}' first"
+    return f"apply the layer '{parts[2]}' in '{parts[1]}' first"
+
+
+def secret(identifier: str) -> dict[str, str]:
+    """The JSON object in a secret.
+
+    Args:
+        identifier: the secret's name or ARN.
+
+    Raises:
+        UserError: there is none, or it holds no JSON object. The message never quotes it.
+    """
+    manager = client("secretsmanager")
+    try:
+        text = manager.get_secret_value(SecretId=identifier)["SecretString"]
+    except manager.exceptions.ResourceNotFoundException:
+        raise UserError(f"there is no secret {identifier}: apply the layer that makes it first") from None
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise UserError(f"the secret {identifier} is no JSON object: expected keys such as username and password")
+    return value
+
+
+def sts_as(key: AccessKey) -> Any:
+    """An STS client that signs with another key than the process environment's."""
+    session = boto3.Session(aws_access_key_id=key.identifier, aws_secret_access_key=key.secret)
+    return session.client("sts", region_name=region(), config=_CONFIG)

@@ -1,0 +1,102 @@
+"""API clients: an app client in the user pool, its secret in Secrets Manager, its id where Terraform looks for it."""
+
+import json
+from typing import Any
+
+from ops import aws
+from ops.errors import UserError
+from ops.output import say
+
+ALL_SCOPES = ("pmp/read", "pmp/write", "pmp/admin")
+SMOKE = "smoke"
+
+
+def ensure_for_smoke(environment: str) -> None:
+    """Make the smoke test's client, which has all scopes, unless it is there.
+
+    A plan-only identity can read that it is, and may not make it.
+    """
+    if aws.parameter_or_none(_parameter_name(environment, SMOKE)) is None:
+        ensure(environment, SMOKE, ALL_SCOPES)
+
+
+def ensure(environment: str, name: str, scopes: tuple[str, ...]) -> str:
+    """Make the client ``name`` with exactly these scopes, or bring it to them; its id. Its secret is never printed.
+
+    Raises:
+        UserError: a scope is not known, or the foundation is missing.
+    """
+    unknown = set(scopes) - set(ALL_SCOPES)
+    if unknown or not scopes:
+        raise UserError(
+            f"scope {' '.join(sorted(unknown)) or '(none)'} is not known: use some of {' '.join(ALL_SCOPES)}"
+        )
+    pool = aws.parameter(f"/pmp/{environment}/foundation/user_pool_id")
+    cognito = aws.client("cognito-idp")
+    settings = {
+        "UserPoolId": pool,
+        "ClientName": name,
+        "AllowedOAuthFlows": ["client_credentials"],
+        "AllowedOAuthFlowsUserPoolClient": True,
+        "AllowedOAuthScopes": sorted(scopes),
+    }
+    client = _find(cognito, pool, name)
+    if client is None:
+        client = cognito.create_user_pool_client(**settings, GenerateSecret=True)["UserPoolClient"]
+        outcome = "made"
+    elif sorted(client.get("AllowedOAuthScopes", [])) != sorted(scopes):
+        cognito.update_user_pool_client(**settings, ClientId=client["ClientId"])
+        outcome = "brought to these scopes"
+    else:
+        outcome = "unchanged"
+    identifier = str(client["ClientId"])
+    _store(environment, name, {"client_id": identifier, "client_secret": client["ClientSecret"]})
+    # Last: who finds the id may rely on the secret.
+    parameter = _parameter_name(environment, name)
+    if aws.parameter_or_none(parameter) != identifier:
+        aws.client("ssm").put_parameter(Name=parameter, Value=identifier, Type="String", Overwrite=True)
+    say(f"client {name} of {environment} ({identifier}): {outcome}, scopes {' '.join(sorted(scopes))}")
+    return identifier
+
+
+def credentials(environment: str, name: str) -> tuple[str, str]:
+    """A client's id and secret.
+
+    Raises:
+        UserError: there is no such client.
+    """
+    stored = aws.secret(_secret_name(environment, name))
+    return stored["client_id"], stored["client_secret"]
+
+
+def _parameter_name(environment: str, name: str) -> str:
+    return f"/pmp/{environment}/clients/{name}"
+
+
+def _secret_name(environment: str, name: str) -> str:
+    return f"pmp/{environment}/clients/{name}"
+
+
+def _find(cognito: Any, pool: str, name: str) -> dict[str, Any] | None:
+    for page in cognito.get_paginator("list_user_pool_clients").paginate(UserPoolId=pool):
+        for entry in page["UserPoolClients"]:
+            if entry["ClientName"] == name:
+                described = cognito.describe_user_pool_client(UserPoolId=pool, ClientId=entry["ClientId"])
+                found: dict[str, Any] = described["UserPoolClient"]
+                return found
+    return None
+
+
+def _store(environment: str, name: str, value: dict[str, str]) -> None:
+    manager, identifier = aws.client("secretsmanager"), _secret_name(environment, name)
+    try:
+        if json.loads(manager.get_secret_value(SecretId=identifier)["SecretString"]) != value:
+            manager.put_secret_value(SecretId=identifier, SecretString=json.dumps(value))
+    except manager.exceptions.ResourceNotFoundException:
+        manager.create_secret(
+            Name=identifier,
+            SecretString=json.dumps(value),
+            KmsKeyId=aws.parameter(f"/pmp/{environment}/foundation/kms_key_arn"),
+            Description=f"OAuth client {name} of PMP's API in {environment}",
+            Tags=[{"Key": "Project", "Value": "pmp"}, {"Key": "Environment", "Value": environment}],
+        )

@@ -1,0 +1,47 @@
+"""Run each release's code on the other's schema.
+
+While a release is deployed, the code before it runs on the new schema, and after a rollback again; where a migration
+has not come yet, the new code meets the old schema. Both must pass their own integration tests. The release before is
+the newest git tag that is also a tag of the Sqitch plan and is not this commit.
+"""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from ops.errors import UserError
+from ops.git import checkout, git
+from ops.migrations import read_plan
+from ops.output import say
+
+
+def release_before(repository: Path) -> str | None:
+    """The tag of the release before this commit, or None when there is none."""
+    _, tags = read_plan(repository / "db" / "sqitch.plan")
+    known = set(git(repository, "tag", "--merged", "HEAD", "--no-contains", "HEAD").split())
+    found = [tag.removeprefix("@") for tag in tags if tag.removeprefix("@") in known]
+    return found[-1] if found else None
+
+
+def check(repository: Path, arguments: list[str]) -> None:
+    """Test both pairs.
+
+    Raises:
+        UserError: the tests of one of them failed.
+    """
+    before = release_before(repository)
+    if before is None:
+        say("compatibility: no release before this one, nothing to compare")
+        return
+    now = git(repository, "rev-parse", "HEAD")
+    for code, schema in ((before, now), (now, before)):
+        with tempfile.TemporaryDirectory(prefix="pmp-") as directory:
+            checkout(code, Path(directory, "code"), repository)
+            git(Path(directory, "code"), "rm", "-r", "--quiet", "db")
+            git(Path(directory, "code"), "checkout", schema, "--", "db")
+            say(f"compatibility: code of {code[:12]} on the schema of {schema[:12]}")
+            command = [sys.executable, "-m", "pytest", "-q", "tests/integration", *arguments]
+            if subprocess.run(command, cwd=Path(directory, "code"), check=False).returncode:
+                raise UserError(f"the code of {code[:12]} fails on the schema of {schema[:12]}: expand, then contract")
+    say("compatibility: each code passes on both schemas", "bold")

@@ -1,0 +1,177 @@
+"""``make costs``: write docs/costs.md from the environments' tfvars, ``modules/sizing`` and the list prices below."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from ops import files
+from ops.errors import UserError
+from ops.output import shown
+from ops.settings import PROMOTED_ENVIRONMENTS as ENVIRONMENTS
+from ops.settings import ROOT
+from ops.sizing import evaluate
+
+DOCUMENT = ROOT / "docs/costs.md"
+HOURS = 730
+
+# https://aws.amazon.com/rds/postgresql/pricing/: an hour of one instance in one zone.
+INSTANCE_HOUR = {
+    "db.t3.medium": 0.072,
+    "db.t4g.micro": 0.016,
+    "db.t4g.small": 0.032,
+    "db.t4g.medium": 0.065,
+    "db.t4g.large": 0.129,
+    "db.m6g.large": 0.159,
+    "db.r6g.large": 0.225,
+    "db.r6g.xlarge": 0.45,
+}
+STORAGE_GIB_MONTH = 0.115
+PROXY_VCPU_HOUR = 0.015
+ADVANCED_INSIGHTS_VCPU_HOUR = 0.0125
+NAT_GATEWAY_HOUR, NAT_GIB, ADDRESS_HOUR = 0.045, 0.045, 0.005
+ENDPOINT_HOUR = 0.01
+RUNNER_HOUR = {"t4g.small": 0.0168}
+RUNNER_DISK_GIB, DISK_GIB_MONTH = 16, 0.08
+KEY_MONTH, SECRET_MONTH, ALARM_MONTH, DASHBOARD_MONTH, METRIC_MONTH = 1.0, 0.40, 0.10, 3.0, 0.30
+LOG_GIB = 0.50
+LAMBDA_GIB_SECOND, LAMBDA_MILLION, API_MILLION = 0.0000133334, 0.20, 1.00
+
+# What is assumed of use: millions of requests in a month, and what each of them takes.
+MILLION_REQUESTS = {"dev": 1, "staging": 5, "prod": 100}
+REQUEST_SECONDS, REQUEST_LOG_KIB, NAT_GIB_MONTH = 0.05, 1.5, 5
+# Secrets: the master's, pmp_app's, pmp_migrator's, and two API clients. Metrics: those made from log lines.
+SECRETS, LOG_METRICS, ALARMS, CREDIT_ALARMS = 5, 6, 22, 3
+
+
+_BEGINNING = """\
+<!-- Written by `make costs`: change ops/costs.py or the tfvars, not this file. -->
+
+# What an environment costs in a month
+
+List prices of us-east-1, on demand, in US dollars, of November 2026: check them against AWS's price list before relying
+on them. A month has {hours} hours. Other regions differ by some percent; discounts and free tiers are left out: a basis
+for comparing settings, no quotation. The prices stand in `ops/costs.py`, what is counted comes from the tfvars and
+`modules/sizing`; `make costs` writes this page again, a test fails when it is stale.
+"""
+
+_END = """
+## Assumptions
+
+- Requests a month: {requests}; each takes {milliseconds} ms in the function and
+  {log_kib} KiB in three logs.
+- Storage as it begins; it grows by itself up to the maximum of the tfvars. Backups up to the size of the storage are
+  free.
+- Burstable classes stay within their credits. Beyond them each vCPU-hour is $0.075: `make sizing` says what a month at
+  full load costs.
+- Left out as small or as it depends on use: S3, Route 53 ($0.50 a zone), SNS, SQS, EventBridge, X-Ray, Enhanced
+  Monitoring's log, Cognito's tokens and clients, traffic to the internet, Lambda's time of imports.
+
+## What makes the difference
+
+- A NAT gateway costs as much as five interface endpoints in one zone. Only the third-party API, GitLab and packages
+  need it; `dev` therefore has a single one and reaches AWS's services through it.
+- Two zones double the instance and its storage: `enable_multi_az`.
+- RDS Proxy is charged for at least two vCPUs, whatever the class.
+"""
+
+
+def variables(environment: str) -> dict[str, Any]:
+    """The environment's var file, with plain strings."""
+    # Deferred: the migration runner has no HCL parser, and its commands do not need one.
+    import hcl2
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key.strip('"'): plain(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [plain(item) for item in value]
+        return value.strip('"') if isinstance(value, str) else value
+
+    with (ROOT / f"envs/{environment}.tfvars").open(encoding="utf-8") as file:
+        return dict(plain(hcl2.load(file)))
+
+
+def lines(environment: str, settings: dict[str, Any], size: dict[str, Any]) -> Iterator[tuple[str, str, float]]:
+    """What costs something: what it is, how it is counted, dollars a month.
+
+    Raises:
+        KeyError: there is no price of the environment's class or runner.
+    """
+    network, database = settings["foundation"]["network"], settings["foundation"]["database"]
+    runner, function = settings["foundation"]["runner"], settings["service"]["function"]
+    zones = len(network["subnet_cidrs"]["private"])
+    copies = 2 if database["enable_multi_az"] else 1
+    vcpu, name = size["vcpu"], database["instance_class"]
+    twice = " x 2 zones" if copies == 2 else ""
+
+    yield "Database", f"{name}{twice}", INSTANCE_HOUR[name] * HOURS * copies
+    gib = database["storage_gib"]["initial"]
+    yield "Storage", f"{gib} GiB gp3{twice}", gib * STORAGE_GIB_MONTH * copies
+    yield "RDS Proxy", f"{max(vcpu, 2)} vCPU", max(vcpu, 2) * PROXY_VCPU_HOUR * HOURS
+    if database["insights_mode"] == "advanced":
+        count = vcpu * copies
+        yield "Database Insights", f"advanced, {count} vCPU", count * ADVANCED_INSIGHTS_VCPU_HOUR * HOURS
+    gateways = {"none": 0, "single": 1, "per_zone": zones}[network["nat"]]
+    nat = gateways * (NAT_GATEWAY_HOUR + ADDRESS_HOUR) * HOURS + NAT_GIB_MONTH * NAT_GIB
+    yield "NAT gateways", f"{gateways} with address, {NAT_GIB_MONTH} GiB", nat
+    if endpoints := len(network["interface_endpoints"]):
+        yield "Interface endpoints", f"{endpoints} x {zones} zones", endpoints * zones * ENDPOINT_HOUR * HOURS
+    if runner["enable"]:
+        kind = runner.get("instance_type", "t4g.small")
+        cost = RUNNER_HOUR[kind] * HOURS + RUNNER_DISK_GIB * DISK_GIB_MONTH
+        yield "Migration runner", f"{kind}, {RUNNER_DISK_GIB} GiB", cost
+    alarms = ALARMS + (CREDIT_ALARMS if size["is_burstable"] else 0)
+    watching = alarms * ALARM_MONTH + DASHBOARD_MONTH + LOG_METRICS * METRIC_MONTH
+    yield "Alarms, dashboard, metrics", f"{alarms} + 1 + {LOG_METRICS}", watching
+    yield "Key and secrets", f"1 + {SECRETS}", KEY_MONTH + SECRETS * SECRET_MONTH
+    millions = MILLION_REQUESTS[environment]
+    seconds = millions * 1e6 * REQUEST_SECONDS * function["memory_mb"] / 1024
+    invoked = seconds * LAMBDA_GIB_SECOND + millions * LAMBDA_MILLION
+    yield "Lambda", f"{millions} million x 50 ms x {function['memory_mb']} MiB", invoked
+    yield "API Gateway", f"{millions} million requests", millions * API_MILLION
+    logged = millions * 1e6 * REQUEST_LOG_KIB / 1024**2
+    yield "Logs", f"{logged:.0f} GiB", logged * LOG_GIB
+
+
+def document() -> str:
+    """The whole of docs/costs.md.
+
+    Raises:
+        UserError: Terraform does not run, or an environment's class is unknown.
+        KeyError: there is no price of an environment's class or runner.
+    """
+    settings = {name: variables(name) for name in ENVIRONMENTS}
+    classes = {name: one["foundation"]["database"]["instance_class"] for name, one in settings.items()}
+    sizing = evaluate(sorted(set(classes.values())))
+    table = {name: list(lines(name, settings[name], sizing[classes[name]])) for name in ENVIRONMENTS}
+    items = list(dict.fromkeys(item for rows in table.values() for item, _, _ in rows))
+    written = [
+        _BEGINNING.format(hours=HOURS),
+        "| | " + " | ".join(ENVIRONMENTS) + " |",
+        "| --- | " + " | ".join("---:" for _ in ENVIRONMENTS) + " |",
+    ]
+    for item in items:
+        cells = []
+        for name in ENVIRONMENTS:
+            found = [(how, dollars) for label, how, dollars in table[name] if label == item]
+            cells.append(f"{found[0][1]:,.2f} ({found[0][0]})" if found else "-")
+        written.append(f"| {item} | " + " | ".join(cells) + " |")
+    totals = [f"**{sum(dollars for _, _, dollars in table[name]):,.2f}**" for name in ENVIRONMENTS]
+    requests = ", ".join(f"{name} {MILLION_REQUESTS[name]} million" for name in ENVIRONMENTS)
+    written += [
+        "| **Sum, in dollars** | " + " | ".join(totals) + " |",
+        _END.format(requests=requests, milliseconds=f"{REQUEST_SECONDS * 1000:g}", log_kib=REQUEST_LOG_KIB),
+    ]
+    return "\n".join(written)
+
+
+def write() -> None:
+    """Write the document.
+
+    Raises:
+        UserError: a price is missing, or Terraform does not run.
+    """
+    try:
+        files.replace(DOCUMENT, document())
+    except KeyError as error:
+        raise UserError(f"ops/costs.py has no price for {error}: add it from AWS's price list") from error
+    print(f"wrote {shown(DOCUMENT)}")

@@ -1,0 +1,39 @@
+"""What commands ask of git."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from ops.errors import UserError
+
+
+def git(repository: Path, *arguments: str) -> str:
+    """Run git in ``repository`` and return its output without surrounding white space.
+
+    Raises:
+        UserError: git failed; the message is its own.
+    """
+    done = subprocess.run(["git", "-C", str(repository), *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"git {' '.join(arguments)}: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def checkout(commit: str, directory: Path, source: Path, remote: str | None = None) -> None:
+    """Make ``directory`` a clone of ``source`` whose branch ``main`` is at ``commit``.
+
+    Args:
+        commit: anything that git can resolve.
+        directory: removed first if it exists.
+        source: the repository to clone.
+        remote: URL to record as ``origin``; by default that of ``source``.
+
+    Raises:
+        UserError: git failed, for example because the commit does not exist.
+    """
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    git(directory, "clone", "--quiet", "--no-checkout", "--shared", str(source), ".")
+    git(directory, "checkout", "--quiet", "-B", "main", commit)
+    if remote:
+        git(directory, "remote", "set-url", "origin", remote)

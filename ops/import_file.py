@@ -1,0 +1,106 @@
+"""Import a file into a running platform and follow it to its end.
+
+Format and compression are read from the file itself, and its SHA-256 binds the upload to it.
+"""
+
+import hashlib
+import os
+import time
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TransferSpeedColumn
+
+from ops import http
+from ops.api import Api
+from ops.errors import UserError
+
+_POLL_SECONDS = 0.5
+_BLOCK_BYTES = 1 << 20
+
+
+class _Watched:
+    """A file that moves a progress bar as it is read."""
+
+    def __init__(self, file: BinaryIO, bar: Progress, title: str) -> None:
+        self._file, self._bar = file, bar
+        self._task = bar.add_task(title, total=os.fstat(file.fileno()).st_size, note="")
+
+    def read(self, size: int = _BLOCK_BYTES) -> bytes:
+        block = self._file.read(max(size, _BLOCK_BYTES))
+        self._bar.advance(self._task, len(block))
+        return block
+
+
+def _describe(file: Path) -> dict[str, str]:
+    """Format and compression: gzip by its first bytes, CSV by its name."""
+    with file.open("rb") as opened:
+        compression = "gzip" if opened.read(2) == b"\x1f\x8b" else "none"
+    name = file.name.lower().removesuffix(".gz")
+    return {"format": "csv" if name.endswith(".csv") else "ndjson", "compression": compression}
+
+
+def _follow(api: Api, file: Path, bar: Progress, *, dry_run: bool) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    with file.open("rb") as opened:
+        watched = _Watched(opened, bar, "check")
+        while block := watched.read():
+            digest.update(block)
+    made = api.expect(201, "POST", "/v1/imports", {**_describe(file), "sha256": digest.hexdigest(), "dry_run": dry_run})
+    with file.open("rb") as opened:
+        upload = made["upload"]
+        answer = http.request(
+            upload["method"],
+            upload["url"],
+            headers=upload["headers"] | {"Content-Length": str(file.stat().st_size)},
+            # urllib3 sends whatever can be read, without holding the whole of it.
+            body=cast("bytes", _Watched(opened, bar, "upload")),
+            authority=api.authority,
+        )
+    if answer.status != 200:
+        raise UserError(f"S3 refused the upload ({answer.status}): {answer.body.decode(errors='replace')[:300]}")
+    task = bar.add_task("import", total=None, note="waiting")
+    while True:
+        job: dict[str, Any] = api.expect(200, "GET", f"/v1/imports/{made['id']}")
+        note = f"{job['lines']:,} lines, {job['rows_per_second'] or 0:,.0f}/s" if job["lines"] else str(job["state"])
+        bar.update(task, total=job["bytes_total"], completed=job["bytes_read"], note=note)
+        if job["state"] not in {"waiting", "running"}:
+            return job
+        time.sleep(_POLL_SECONDS)
+
+
+def import_file(api: Api, file: Path, *, dry_run: bool = False) -> None:
+    """Upload ``file``, follow its import, and print what became of its lines.
+
+    Args:
+        api: where to import.
+        file: NDJSON or CSV, plain or gzip.
+        dry_run: validate and count, write nothing.
+
+    Raises:
+        UserError: the file cannot be read, was refused, or its import did not succeed.
+    """
+    if not file.is_file():
+        raise UserError(f"{file} is not a file: give one as 'make import FILE=path'")
+    columns = (
+        TextColumn("{task.description:<8}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeElapsedColumn(),
+    )
+    try:
+        with Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True)) as bar:
+            job = _follow(api, file, bar, dry_run=dry_run)
+    except OSError as error:
+        raise UserError(f"{error.filename or file} cannot be read: {error.strerror or error}") from error
+    print(
+        f"{job['state']}: {job['lines']:,} lines = {job['accepted']:,} accepted + {job['skipped']:,} skipped"
+        f" + {job['rejected']:,} rejected, {job['rows_per_second'] or 0:,.0f} lines/s (import {job['id']})"
+    )
+    if job["rejected"]:
+        path = f"/v1/imports/{job['id']}/rejects"
+        print(f"rejected lines: {api.ask('GET', path).headers['location']}")
+    if job["state"] != "succeeded":
+        raise UserError(job["error"] or "the import was cancelled")

@@ -1,0 +1,102 @@
+"""One note on a merge request that tells what its plans would do, kept up to date in place."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from ops import http, plans
+from ops.errors import UserError
+from ops.output import say
+from ops.settings import build_directory
+
+_MARK = "<!-- pmp: plans -->"
+_LONGEST_PLAN = 20_000  # GitLab takes notes of a million characters, people do not
+TOKEN = "PMP_NOTE_TOKEN"  # noqa: S105 - a variable's name
+
+
+@dataclass(frozen=True)
+class _Planned:
+    name: str
+    counts: dict[str, int]
+    text: str
+
+
+def _planned(directory: Path) -> list[_Planned]:
+    found = []
+    for report in sorted(directory.glob(f"*/{plans.REPORT}")):
+        text = report.with_name(plans.TEXT)
+        found.append(_Planned(report.parent.name, json.loads(report.read_text()), text.read_text()))
+    return found
+
+
+def body(directory: Path, commit: str) -> str:
+    """The note's text in Markdown, about every plan below ``directory``.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = _planned(directory)
+    if not found:
+        raise UserError(f"no plan below {directory}: the plan jobs must run before the report")
+    rows = [
+        f"| {one.name} | {one.counts['create']} | {one.counts['update']} | {one.counts['delete']} |" for one in found
+    ]
+    table = "\n".join(["| layer and environment | add | change | destroy |", "|---|--:|--:|--:|", *rows])
+    details = [
+        f"<details><summary>{one.name}</summary>\n\n```\n{_shortened(one.text)}\n```\n\n</details>"
+        for one in found
+        if any(one.counts.values())
+    ]
+    return "\n\n".join([_MARK, f"**Plans of {commit[:12]}**", table, *details]) + "\n"
+
+
+def _shortened(text: str) -> str:
+    # A fence inside the plan would end ours.
+    text = text.strip().replace("```", "'''")
+    return text if len(text) <= _LONGEST_PLAN else f"{text[:_LONGEST_PLAN]}\n… the rest is in the job's artifact"
+
+
+def publish(directory: Path | None = None) -> None:
+    """Write the note, or update the one that is there. Without a token or merge request it is only printed.
+
+    Raises:
+        UserError: there is no plan, or GitLab refused.
+    """
+    text = body(directory or build_directory() / "plans", os.environ.get("CI_COMMIT_SHA", "this checkout"))
+    token, merge_request = os.environ.get(TOKEN), os.environ.get("CI_MERGE_REQUEST_IID")
+    if not token or not merge_request:
+        say(text)
+        say(f"report: not posted, {'no merge request' if token else f'no {TOKEN} is set'}")
+        return
+    project = quote(os.environ["CI_PROJECT_ID"], safe="")
+    notes = f"{os.environ['CI_API_V4_URL']}/projects/{project}/merge_requests/{merge_request}/notes"
+    existing = _find(notes, token)
+    if existing is None:
+        _ask("POST", notes, token, {"body": text})
+        say("report: note written")
+    else:
+        _ask("PUT", f"{notes}/{existing}", token, {"body": text})
+        say("report: note updated")
+
+
+def _find(notes: str, token: str) -> int | None:
+    page = "1"
+    while page:
+        answer = _ask("GET", f"{notes}?per_page=100&page={page}", token)
+        for note in answer.json():
+            if note["body"].startswith(_MARK) and not note.get("system"):
+                return int(note["id"])
+        page = answer.headers.get("x-next-page", "")
+    return None
+
+
+def _ask(method: str, url: str, token: str, document: dict[str, Any] | None = None) -> http.Answer:
+    headers = {"PRIVATE-TOKEN": token, "Content-Type": "application/json"}
+    answer = http.request(method, url, headers=headers, body=json.dumps(document).encode() if document else None)
+    if answer.status not in {200, 201}:
+        said = answer.body.decode(errors="replace")[:200]
+        raise UserError(f"GitLab refused {method} {url}: {answer.status} {said}; does {TOKEN} have the scope api?")
+    return answer

@@ -1,0 +1,243 @@
+"""Granted beside used: compare the delivery identity's policies with a deployment.
+
+The laptop platform records every decision of its IAM enforcement as a JSON line ``{"principal", "action", "resource",
+"decision", "sid"}``. What a policy grants and no deployment asked for stands in ``modules/delivery/unused-grants.yml``
+with its reason, or is reported and fails; so does a statement without which every request would still be allowed.
+The committed record ``modules/delivery/used-actions.yml`` lets the tests judge the policies without a platform.
+"""
+
+import fnmatch
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from ops.errors import UserError
+from ops.output import shown
+from ops.settings import ROOT
+
+MODULE = ROOT / "modules/delivery"
+USED = MODULE / "used-actions.yml"
+UNUSED = MODULE / "unused-grants.yml"
+USERS = {"delivery": "gitlab", "plan": "gitlab-plan"}
+
+
+Requests = dict[str, dict[str, str]]
+"""What was asked for and allowed: by the statement (Sid) that allowed it, each action with the ARN of one resource."""
+
+
+@dataclass(frozen=True)
+class Balance:
+    """What one policy grants, and what came of it; sets of IAM actions such as ``ec2:CreateVpc``, and of Sids."""
+
+    policy: str
+    granted: frozenset[str]
+    used: frozenset[str]
+    explained: frozenset[str]
+    statements: frozenset[str]
+    needed: frozenset[str]
+    """Statements without which a request would have been refused."""
+    unused: frozenset[str]
+    """Statements that are explained, themselves or by their every action."""
+
+    @property
+    def unexplained(self) -> frozenset[str]:
+        """Granted, never asked for, and no reason given."""
+        return self.granted - self.used - self.explained
+
+    @property
+    def needless(self) -> frozenset[str]:
+        """Statements that could go: no request would be refused without them, and no reason is given."""
+        return self.statements - self.needed - self.unused
+
+
+def words(value: str | Iterable[str]) -> list[str]:
+    """A policy's element that is one string or a list of them, as a list."""
+    return [value] if isinstance(value, str) else list(value)
+
+
+def allowing(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Statements of a policy document that allow."""
+    return [statement for statement in document["Statement"] if statement["Effect"] == "Allow"]
+
+
+def granted(document: Mapping[str, Any]) -> frozenset[str]:
+    """Actions that a policy document allows."""
+    return frozenset(action for statement in allowing(document) for action in words(statement["Action"]))
+
+
+def recorded(lines: Iterable[str], user: str) -> Requests:
+    """What the IAM user ``user`` asked for and was allowed, by the lines of a record."""
+    found: Requests = {}
+    for line in lines:
+        decision = json.loads(line)
+        if decision["decision"] == "Allow" and decision["principal"].endswith(f"/{user}"):
+            found.setdefault(decision["sid"], {}).setdefault(decision["action"], decision["resource"])
+    return found
+
+
+def merged(*records: Requests) -> Requests:
+    """Several records as one; of two resources of an action the first stays."""
+    found: Requests = {}
+    for record in records:
+        for sid, requests in record.items():
+            found[sid] = requests | found.get(sid, {})
+    return found
+
+
+def committed(user: str) -> Requests:
+    """The committed record of ``user``; a plan asks for the same, whoever makes it."""
+    record = yaml.safe_load(USED.read_text()) if USED.exists() else {}
+    return merged(record.get(user, {}), record.get(USERS["delivery"], {}))
+
+
+def explained_actions() -> dict[str, str]:
+    """Reason by action of what is granted although no deployment on the laptop platform asks for it."""
+    return _reasons("actions")
+
+
+def explained_statements() -> dict[str, str]:
+    """Reason by Sid of statements whose actions are used, but only as other statements allow them."""
+    return _reasons("statements")
+
+
+def _reasons(kind: str) -> dict[str, str]:
+    groups = yaml.safe_load(UNUSED.read_text())["unused"]
+    return {name: group["reason"] for group in groups for name in group.get(kind, [])}
+
+
+def is_needed(statement: Mapping[str, Any], others: Iterable[Mapping[str, Any]], requests: Mapping[str, str]) -> bool:
+    """Whether a request that ``statement`` allowed would be allowed by none of ``others``.
+
+    Conditions of the others are taken for met, so the answer errs towards no.
+
+    Args:
+        statement: one that allows.
+        others: the other ones that allow, of all policies of its user.
+        requests: actions with the resource, which ``statement`` allowed when they were recorded.
+    """
+    others = list(others)
+    return any(
+        action in words(statement["Action"]) and not any(_matches(other, action, resource) for other in others)
+        for action, resource in requests.items()
+    )
+
+
+def _matches(statement: Mapping[str, Any], action: str, resource: str) -> bool:
+    return action in words(statement["Action"]) and any(
+        fnmatch.fnmatchcase(resource, pattern) for pattern in words(statement["Resource"])
+    )
+
+
+def balance(policies: Mapping[str, Mapping[str, Any]], requests: Requests) -> list[Balance]:
+    """Each policy (name → document) of one user against what the user asked for."""
+    used = frozenset(action for actions in requests.values() for action in actions)
+    explained = frozenset(explained_actions())
+    everything = [statement for document in policies.values() for statement in allowing(document)]
+
+    def needed(statement: Mapping[str, Any]) -> bool:
+        others = (other for other in everything if other is not statement)
+        return is_needed(statement, others, requests.get(statement["Sid"], {}))
+
+    return [
+        Balance(
+            policy=name,
+            granted=granted(document),
+            used=used,
+            explained=explained,
+            statements=frozenset(one["Sid"] for one in allowing(document)),
+            needed=frozenset(one["Sid"] for one in allowing(document) if needed(one)),
+            unused=frozenset(
+                one["Sid"]
+                for one in allowing(document)
+                if one["Sid"] in explained_statements() or explained.issuperset(words(one["Action"]))
+            ),
+        )
+        for name, document in sorted(policies.items())
+    ]
+
+
+def attached_policies(iam: Any, user: str) -> dict[str, dict[str, Any]]:
+    """Documents of the policies attached to an IAM user, by policy name; ``iam`` is boto3's client."""
+    documents: dict[str, dict[str, Any]] = {}
+    for attached in iam.list_attached_user_policies(UserName=user)["AttachedPolicies"]:
+        version = iam.get_policy(PolicyArn=attached["PolicyArn"])["Policy"]["DefaultVersionId"]
+        document = iam.get_policy_version(PolicyArn=attached["PolicyArn"], VersionId=version)["PolicyVersion"][
+            "Document"
+        ]
+        documents[attached["PolicyName"]] = document if isinstance(document, dict) else json.loads(document)
+    return documents
+
+
+def table(balances: Iterable[Balance]) -> Table:
+    """Counts by policy, and the names of what is unexplained or needless."""
+    drawn = Table("policy", "granted", "used", "listed as unused", "unexplained", "statements", "needed", "needless")
+    for one in balances:
+        used = one.granted & one.used
+        drawn.add_row(
+            one.policy,
+            str(len(one.granted)),
+            str(len(used)),
+            str(len((one.granted & one.explained) - used)),
+            ", ".join(sorted(one.unexplained)) or "0",
+            str(len(one.statements)),
+            str(len(one.needed)),
+            ", ".join(sorted(one.needless)) or "0",
+        )
+    return drawn
+
+
+def write(lines: list[str], sids: Mapping[str, frozenset[str]]) -> None:
+    """Add a record to the committed one, and forget statements that are not in ``sids``, the present ones by user."""
+    record = yaml.safe_load(USED.read_text()) if USED.exists() else {}
+    found = {
+        user: {sid: one for sid, one in merged(record.get(user, {}), recorded(lines, user)).items() if sid in present}
+        for user, present in sids.items()
+    }
+    USED.write_text(
+        "# What deployments on the laptop platform asked for, from first apply to destroy: by user, by the Sid that\n"
+        "# allowed it, each action with one resource. Written by `make policies WRITE=1`.\n" + yaml.safe_dump(found)
+    )
+
+
+def compare(records: list[Path], iam: Any, *, write_record: bool = False) -> None:
+    """Print what is granted beside what was used.
+
+    Args:
+        records: IAM records of laptop platforms.
+        iam: boto3's client, as an administrator.
+        write_record: add the records to the committed one.
+
+    Raises:
+        UserError: a grant or a statement is neither used nor explained, or a record cannot be read.
+    """
+    try:
+        lines = [line for record in records for line in record.read_text().splitlines()]
+    except OSError as error:
+        raise UserError(f"no IAM record at {error.filename}: run 'make up' first") from error
+    policies = {user: attached_policies(iam, user) for user in USERS.values()}
+    if write_record:
+        write(
+            lines,
+            {
+                user: frozenset(one["Sid"] for document in documents.values() for one in allowing(document))
+                for user, documents in policies.items()
+            },
+        )
+    unexplained, needless = set[str](), set[str]()
+    for user, documents in policies.items():
+        balances = balance(documents, merged(recorded(lines, user), committed(user)))
+        Console(width=140).print(f"IAM user {user}", table(balances))
+        unexplained |= {action for one in balances for action in one.unexplained}
+        needless |= {f"{one.policy}/{sid}" for one in balances for sid in one.needless}
+    if unexplained or needless:
+        raise UserError(
+            f"granted but never used: {', '.join(sorted(unexplained)) or 'nothing'}; statements that no request needs: "
+            f"{', '.join(sorted(needless)) or 'none'}. Remove them from modules/delivery, or give the reason in "
+            f"{shown(UNUSED)}"
+        )

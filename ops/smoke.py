@@ -1,0 +1,195 @@
+"""Prove an environment from outside: through its own domain, with a token, as an API client does."""
+
+import gzip
+import hashlib
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from ops import aws, clients, http
+from ops.api import Api
+from ops.errors import UserError
+from ops.layers import Version
+from ops.output import say
+
+DEFAULT_EVENTS = 100_000
+_USERS = 10
+_READY_SECONDS = 90  # a first start, a cold function and its first connection
+_VENDOR_SECONDS = 60
+_IMPORT_SECONDS = 300
+_EMAIL, _SMS = "email_notifications", "sms_notifications"
+FOLDED = [{"id": _EMAIL, "enabled": False}, {"id": _SMS, "enabled": True}]
+"""What is left of: e-mail on, then e-mail off and text messages on."""
+
+
+def connect(environment: str) -> Api:
+    """The API of an environment, with a token of the smoke test's client for all its scopes.
+
+    Raises:
+        UserError: the environment is not deployed, or issues no token.
+    """
+    url = aws.parameter(f"/pmp/{environment}/service/api_url")
+    token_url = aws.parameter(f"/pmp/{environment}/foundation/token_url")
+    return Api(url, http.fetch_token(token_url, *clients.credentials(environment, clients.SMOKE)))
+
+
+def smoke(environment: str, events: int, version: Version | None = None) -> None:
+    """Run every check; the first that fails ends it.
+
+    Args:
+        environment: whose API.
+        events: lines of the import, at least 20.
+        version: what must be running; None takes what the service layer says was deployed.
+
+    Raises:
+        UserError: a check failed.
+    """
+    if events < 2 * _USERS:
+        raise UserError(f"--events {events}: give at least {2 * _USERS}")
+    expected = version or Version.deployed(environment)
+    api = connect(environment)
+    _check("release", lambda: _release(api, environment, expected))
+    _check("token", lambda: _requires_token(api))
+    _check("vendors", lambda: _vendors(api))
+    _check("contract", lambda: _contract(api))
+    _check("import", lambda: _import(api, events))
+    say(
+        f"smoke of {environment}: passed, {api.url} runs {expected.release[:12]}, lambda {expected.code_sha256[:12]}",
+        "bold",
+    )
+
+
+def _check(name: str, run: Callable[[], str]) -> None:
+    started = time.monotonic()
+    found = run()
+    say(f"  ✓ {name:<9} {time.monotonic() - started:5.1f} s  {found}")
+
+
+def _until(seconds: float, attempt: Callable[[], Any], failure: Callable[[], str]) -> Any:
+    """Call ``attempt`` until it gives something, at growing intervals.
+
+    Raises:
+        UserError: nothing came in time; ``failure`` says what it was last.
+    """
+    deadline, pause = time.monotonic() + seconds, 0.2
+    while not (found := attempt()):
+        if time.monotonic() > deadline:
+            raise UserError(failure())
+        time.sleep(pause)
+        pause = min(2.0, pause * 1.5)
+    return found
+
+
+def _release(api: Api, environment: str, expected: Version) -> str:
+    last: list[str] = ["nothing"]
+    wanted = {"environment": environment, "release": expected.release, "code_sha256": expected.code_sha256}
+
+    def attempt() -> bool:
+        try:
+            answer = api.ask("GET", "/v1/health", anonymous=True)
+        except UserError as error:
+            last[0] = str(error)
+            return False
+        last[0] = f"{answer.status} {answer.body.decode(errors='replace')[:300]}"
+        return answer.status == 200 and wanted.items() <= answer.json().items()
+
+    _until(
+        _READY_SECONDS,
+        attempt,
+        lambda: f"{api.url}/v1/health does not run {environment} {expected.release} {expected.code_sha256}: {last[0]}",
+    )
+    return f"commit {expected.release[:12]}, lambda {expected.code_sha256[:12]}"
+
+
+def _requires_token(api: Api) -> str:
+    status = api.ask("GET", "/v1/users", anonymous=True).status
+    if status != 401:
+        raise UserError(f"GET {api.url}/v1/users without a token answered {status} instead of 401")
+    api.expect(200, "GET", "/v1/users")
+    return "401 without one, 200 with"
+
+
+def _vendors(api: Api) -> str:
+    last: list[str] = ["nothing"]
+
+    def attempt() -> Any:
+        answer = api.ask("GET", "/v1/vendors?limit=5")
+        last[0] = f"{answer.status} {answer.body.decode(errors='replace')[:300]}"
+        return answer.status == 200 and answer.json()["items"]
+
+    items = _until(_VENDOR_SECONDS, attempt, lambda: f"GET {api.url}/v1/vendors lists none: {last[0]}")
+    one = items[0]["id"]
+    api.expect(200, "GET", f"/v1/vendors/{one}")
+    return f"list fetched, vendor {one} answers"
+
+
+def _new_user(api: Api) -> str:
+    email = f"smoke+{uuid.uuid4()}@example.com"
+    user = api.expect(201, "POST", "/v1/users", {"email": email})
+    if user.get("email") != email or user.get("consents") != []:
+        raise UserError(f"POST {api.url}/v1/users answered {user}: expected the e-mail and no consents")
+    return str(user["id"])
+
+
+def _require_folded(api: Api, user: str) -> None:
+    found = api.expect(200, "GET", f"/v1/users/{user}")["consents"]
+    if found != FOLDED:
+        raise UserError(f"GET {api.url}/v1/users/{user} folds to {found}, expected {FOLDED}")
+
+
+def _contract(api: Api) -> str:
+    user = _new_user(api)
+    for consents in ([{"id": _EMAIL, "enabled": True}], FOLDED):
+        api.expect(201, "POST", "/v1/events", {"user": {"id": user}, "consents": consents})
+    _require_folded(api, user)
+    api.expect(204, "DELETE", f"/v1/users/{user}")
+    api.expect(410, "GET", f"/v1/users/{user}")
+    return "POST users and events, folded on reading, erased"
+
+
+def _lines(users: list[str], events: int) -> Iterator[bytes]:
+    """Events, the oldest first: e-mail on and off in turn; the last of each user ends as `FOLDED`."""
+    start = datetime.now(UTC) - timedelta(seconds=events // 100 + 60)
+    last_round = events - len(users)
+    for number in range(events):
+        consents = FOLDED if number >= last_round else [{"id": _EMAIL, "enabled": number // len(users) % 2 == 0}]
+        event = {
+            "id": str(uuid.uuid4()),
+            "user": {"id": users[number % len(users)]},
+            "consents": consents,
+            "occurred_at": (start + timedelta(milliseconds=10 * number)).isoformat(),
+        }
+        yield json.dumps(event, separators=(",", ":")).encode() + b"\n"
+
+
+def _import(api: Api, events: int) -> str:
+    users = [_new_user(api) for _ in range(_USERS)]
+    content = gzip.compress(b"".join(_lines(users, events)), compresslevel=1, mtime=0)
+    job = api.expect(
+        201,
+        "POST",
+        "/v1/imports",
+        {"format": "ndjson", "compression": "gzip", "sha256": hashlib.sha256(content).hexdigest()},
+    )
+    upload = job["upload"]
+    answer = http.request(upload["method"], upload["url"], headers=upload["headers"], body=content)
+    if answer.status != 200:
+        said = answer.body.decode(errors="replace")[:300]
+        raise UserError(f"the upload of {len(content)} bytes was answered {answer.status}: {said}")
+    last: dict[str, Any] = {}
+
+    def attempt() -> bool:
+        last.update(api.expect(200, "GET", f"/v1/imports/{job['id']}"))
+        return last["state"] in {"succeeded", "failed", "cancelled"}
+
+    _until(_IMPORT_SECONDS, attempt, lambda: f"import {job['id']} does not end: {last}")
+    counts = {name: last.get(name) for name in ("accepted", "skipped", "rejected")}
+    if last["state"] != "succeeded" or counts != {"accepted": events, "skipped": 0, "rejected": 0}:
+        raise UserError(f"import {job['id']} of {events} lines: {last['state']}, {counts}, {last.get('error')}")
+    for user in users:
+        _require_folded(api, user)
+        api.expect(204, "DELETE", f"/v1/users/{user}")
+    return f"{events:,} events in {len(content):,} bytes uploaded, imported on S3's notification, folded"

@@ -1,0 +1,194 @@
+"""Terraform for one layer in one environment: where its state is, which files describe it, and running it."""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ops import aws
+from ops.errors import UserError
+from ops.output import say, shown, step
+from ops.processes import run
+from ops.settings import ROOT, Target, platform_directory
+
+# Whatever else would steer Terraform to another state or other values than this command's own.
+_STEERING = ("TF_WORKSPACE", "TF_DATA_DIR", "TF_CLI_ARGS", "TF_VAR_")
+_LOCK_WAIT = "-lock-timeout=10s"
+CHANGES_PRESENT = 2
+"""What ``terraform plan -detailed-exitcode`` exits with when there is something to change."""
+
+
+class Terraform:
+    """Terraform in the root of ``target``, initialised by `init`."""
+
+    def __init__(self, target: Target) -> None:
+        """Check that nothing in the process environment contradicts ``target``.
+
+        Raises:
+            UserError: ``TF_WORKSPACE`` names another environment.
+        """
+        self.target = target
+        workspace = os.environ.get("TF_WORKSPACE")
+        if workspace and workspace != target.workspace:
+            raise UserError(
+                f"TF_WORKSPACE={workspace} contradicts {target}: unset it, the environment alone says which state it is"
+            )
+        if not (target.root / "backend.hcl").exists():
+            raise UserError(f"{shown(target.root)} is no Terraform root: it has no backend.hcl")
+
+    def environment(self) -> dict[str, str]:
+        """The process environment of every Terraform run."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(_STEERING)}
+        return kept | {
+            "TF_DATA_DIR": str(self.target.data_directory),
+            "TF_IN_AUTOMATION": "1",
+            "TF_INPUT": "0",
+            "AWS_REGION": aws.region(),
+        }
+
+    def init(self) -> None:
+        """Initialise the root against the state bucket and select (or make) its workspace.
+
+        Raises:
+            UserError: Terraform's own first error, or the bootstrap is missing.
+        """
+        self.target.data_directory.mkdir(parents=True, exist_ok=True)
+        backend = {
+            "bucket": aws.parameter("/pmp/bootstrap/state_bucket_name"),
+            "kms_key_id": aws.parameter("/pmp/bootstrap/kms_key_arn"),
+            "region": aws.region(),
+        }
+        if aws.is_emulated():
+            backend["use_path_style"] = "true"
+        settings = [f"-backend-config={name}={value}" for name, value in backend.items()]
+        with step(f"terraform init {self.target}"):
+            # -reconfigure: the state never moves, so a data directory that remembers another bucket is merely stale.
+            self._run("init", ["-reconfigure", "-backend-config=backend.hcl", *settings], quiet=True)
+            if self.target.environment:
+                self._run("workspace select", ["-or-create", self.target.workspace], quiet=True)
+
+    def variable_files(self) -> list[str]:
+        """The options that name the variable files of the environment and, where there is one, of its platform."""
+        files = [ROOT / "envs" / f"{self.target.environment}.tfvars"] if self.target.environment else []
+        if directory := platform_directory():
+            files.append(directory / f"{self.target.environment or self.target.layer}.tfvars.json")
+        for file in files:
+            if not file.exists():
+                raise UserError(f"{shown(file)} is missing: it holds the variables of {self.target}")
+        return [f"-var-file={file}" for file in files]
+
+    def plan(self, out: Path, variables: dict[str, str], *, destroy: bool = False, lock: bool = True) -> bool:
+        """Write a plan to ``out``; whether it changes anything.
+
+        Raises:
+            UserError: Terraform's own first error.
+        """
+        options = ["-detailed-exitcode", f"-out={out}", *self.variable_files()]
+        options += [f"-var={name}={value}" for name, value in variables.items()]
+        options += ["-destroy"] if destroy else []
+        options += [_LOCK_WAIT] if lock else ["-lock=false"]
+        with step(f"terraform plan {self.target}"):
+            return self._run("plan", options, accepted=(0, CHANGES_PRESENT), quiet=True) == CHANGES_PRESENT
+
+    def apply(self, plan: Path) -> None:
+        """Apply a saved plan, its progress shown.
+
+        Raises:
+            UserError: Terraform's own first error.
+        """
+        with step(f"terraform apply {self.target}"):
+            self._run("apply", [_LOCK_WAIT, str(plan)])
+
+    def force_unlock(self, identifier: str) -> None:
+        """Remove the lock of that id from the state.
+
+        Raises:
+            UserError: Terraform's own first error, as when another lock has taken its place.
+        """
+        self._run("force-unlock", ["-force", identifier])
+
+    def show_json(self, plan: Path) -> dict[str, Any]:
+        """A saved plan as Terraform's JSON document, secrets and all: never to be written as it is.
+
+        Raises:
+            UserError: the file is no plan of this root.
+        """
+        document = json.loads(self._show(plan, "-json"))
+        if not isinstance(document, dict):
+            raise UserError(f"{shown(plan)} is no Terraform plan: make it again with 'python -m ops plan'")
+        return document
+
+    def show_text(self, plan: Path) -> str:
+        """A saved plan as people read it; Terraform leaves secrets out by itself.
+
+        Raises:
+            UserError: the file is no plan of this root.
+        """
+        return self._show(plan, "-no-color")
+
+    def _show(self, plan: Path, option: str) -> str:
+        done = subprocess.run(
+            self._command("show", [option, str(plan)]),
+            cwd=ROOT,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise UserError(
+                f"{shown(plan)} cannot be read as a plan of {self.target} ({first_error(done.stderr.splitlines())}): "
+                "make it again with 'python -m ops plan'"
+            )
+        return done.stdout
+
+    def _command(self, subcommand: str, options: Sequence[str]) -> list[str]:
+        return ["terraform", f"-chdir={self.target.root}", *subcommand.split(), *options]
+
+    def _run(
+        self, subcommand: str, options: Sequence[str], accepted: Sequence[int] = (0,), *, quiet: bool = False
+    ) -> int:
+        if subcommand in {"init", "plan", "apply"}:
+            options = ["-input=false", "-no-color", *options]
+        status, lines = run(
+            self._command(subcommand, options),
+            directory=ROOT,
+            environment=self.environment(),
+            show=None if quiet else say,
+        )
+        if status not in accepted:
+            if quiet:
+                say("\n".join(lines))
+            reason = first_error(lines) if status >= 0 else f"ended by {signal.Signals(-status).name}"
+            raise UserError(f"terraform {subcommand} {self.target}: {reason}{self._advice(lines)}")
+        return status
+
+    def _advice(self, lines: Sequence[str]) -> str:
+        text = "\n".join(lines)
+        if "Error acquiring the state lock" in text:
+            return (
+                "; another run holds it, or a killed one left it: "
+                f"'python -m ops unlock {self.target.layer}' releases it"
+            )
+        return ""
+
+
+def first_error(lines: Sequence[str]) -> str:
+    """The first error in Terraform's output, title and detail in one line."""
+    cleaned = [line.lstrip("│╷╵ ").rstrip() for line in lines]
+    starts = [number for number, line in enumerate(cleaned) if line.startswith("Error: ")]
+    if not starts:
+        return next((line for line in reversed(cleaned) if line), "no output")
+    words = [cleaned[starts[0]].removeprefix("Error: ")]
+    for line in cleaned[starts[0] + 1 :]:
+        if line.startswith(("Error: ", "Warning: ")):
+            break
+        # The place in the source: `on main.tf line 3, in resource …:` and the quoted line below it.
+        if line and not line.startswith("on ") and not line.split(":", 1)[0].isdecimal() and not line.startswith("├"):
+            words.append(line)
+        if len(words) == 4:
+            break
+    return " ".join(words)

@@ -1,0 +1,36 @@
+"""The counts in the last lines of ``make test`` are those of the runners."""
+
+import pytest
+
+from checks.stages import Result, counts_in, table
+
+
+@pytest.mark.parametrize(
+    ("line", "counts"),
+    [
+        ("===== 12 passed, 1 skipped in 3.21s =====", {"passed": 12, "skipped": 1}),
+        ("== 1 failed, 2 passed, 3 errors in 0.10s (0:00:00) ==", {"failed": 4, "passed": 2}),
+        ("5 passed in 0.02s", {"passed": 5}),
+        ("\x1b[32m==== 5 passed in 0.02s ====\x1b[0m", {"passed": 5}),
+        ("7 passed, 2 failed", {"passed": 7, "failed": 2}),
+        ("Files=3, Tests=48,  1 wallclock secs ( 0.02 usr )", {"passed": 48}),
+        ("a test said: 7 passed, 2 failed", {}),
+        ("", {}),
+    ],
+)
+def test_summary_lines_are_read(line: str, counts: dict[str, int]) -> None:
+    assert +counts_in(line) == counts
+
+
+def test_the_last_line_is_the_sum() -> None:
+    results = [
+        Result("lint", 0, 61, counts_in("3 passed, 0 failed")),
+        Result("unit", 0, 5, counts_in("4 passed in 1s")),
+    ]
+    lines = table(results).splitlines()
+    assert lines[-1] == "7 passed, 0 failed"
+    assert "1:01" in lines[1]
+
+
+def test_a_stage_that_breaks_before_its_first_test_is_a_failure() -> None:
+    assert table([Result("db", 2), Result("e2e")]).endswith("0 passed, 1 failed")

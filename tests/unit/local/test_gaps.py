@@ -1,0 +1,46 @@
+"""What is added to MiniStack, tried in this process."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from ministack.services import apigateway
+
+from local.ministack import gaps
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Path of a stage with settings of one route and an access log, in an emulator that was repaired."""
+    monkeypatch.setattr(apigateway, "handle_request", apigateway.handle_request)
+    gaps.keep_stage_without_its_settings()
+    api = _ask("POST", "/v2/apis", {"name": "trial", "protocolType": "HTTP"})["apiId"]
+    settings = {
+        "stageName": "$default",
+        "routeSettings": {"POST /v1/exports": {"throttlingBurstLimit": 5}, "GET /v1/users": {}},
+        "accessLogSettings": {"destinationArn": "arn", "format": "{}"},
+    }
+    _ask("POST", f"/v2/apis/{api}/stages", settings)
+    return f"/v2/apis/{api}/stages/$default"
+
+
+def _ask(method: str, path: str, body: Any = None) -> Any:
+    status, _, answer = asyncio.run(apigateway.handle_request(method, path, {}, json.dumps(body or {}).encode(), {}))
+    assert status < 300, answer
+    return json.loads(answer or b"null")
+
+
+def test_the_settings_of_one_route_are_deleted_without_the_stage(stage: str) -> None:
+    _ask("DELETE", f"{stage}/routesettings/POST%20%2Fv1%2Fexports")
+    assert list(_ask("GET", stage)["routeSettings"]) == ["GET /v1/users"]
+
+
+def test_the_access_log_is_deleted_without_the_stage(stage: str) -> None:
+    _ask("DELETE", f"{stage}/accesslogsettings")
+    assert "accessLogSettings" not in _ask("GET", stage)
+
+
+def test_a_stage_can_still_be_deleted(stage: str) -> None:
+    _ask("DELETE", stage)
+    assert _ask("GET", stage.rpartition("/")[0])["items"] == []

@@ -1,0 +1,201 @@
+"""What a plan is said to do, with the secrets out and the refusals in."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops import plans
+from ops.errors import UserError
+from ops.settings import ROOT, Target
+
+
+def entry(address: str, actions: list[str], **change: Any) -> dict[str, Any]:
+    resource = {"address": address, "type": address.split(".")[-2], "mode": "managed"}
+    return resource | {"change": {"actions": actions, "before": None, "after": None} | change}
+
+
+def test_counts_are_what_gitlab_shows() -> None:
+    document = {
+        "resource_changes": [
+            entry("aws_s3_bucket.a", ["create"]),
+            entry("aws_s3_bucket.b", ["delete", "create"]),
+            entry("aws_lambda_function.c", ["update"]),
+            entry("aws_lambda_function.d", ["no-op"]),
+            entry("aws_caller_identity.e", ["read"]) | {"mode": "data"},
+        ]
+    }
+    found = plans.changes(document)
+    assert plans.counts(found) == {"create": 2, "update": 1, "delete": 1}
+    assert plans.summary(found, document) == "2 to add, 1 to change, 1 to destroy"
+
+
+def test_attributes_that_differ_or_are_not_known_yet_are_named() -> None:
+    change = {
+        "before": {"a": 1, "b": [1], "c": 3},
+        "after": {"a": 1, "b": [2]},
+        "after_unknown": {"c": True, "d": [False]},
+    }
+    [found] = plans.changes({"resource_changes": [entry("aws_flow_log.this", ["update"], **change)]})
+    assert found.attributes == ("b", "c")
+
+
+def test_every_place_that_can_hold_a_secret_is_masked() -> None:
+    secret = "hunter2-hunter2"
+    sensitive = {"values": {"password": secret, "name": "n"}, "sensitive_values": {"password": True}}
+    nested = {"before": {"list": [{"token": secret}]}, "before_sensitive": {"list": [{"token": True}]}}
+    document = {
+        "variables": {"token": {"value": secret}, "environment": {"value": "dev"}},
+        "configuration": {"root_module": {"variables": {"token": {"sensitive": True}, "environment": {}}}},
+        "resource_changes": [
+            entry("aws_x.y", ["update"], after={"password": secret}, after_sensitive={"password": True}, **nested)
+        ],
+        "resource_drift": [entry("aws_x.y", ["update"], after=secret, after_sensitive=True)],
+        "output_changes": {"o": {"actions": ["create"], "after": secret, "after_sensitive": True}},
+        "planned_values": {
+            "outputs": {"o": {"sensitive": True, "value": secret}},
+            "root_module": {"resources": [sensitive], "child_modules": [{"resources": [sensitive]}]},
+        },
+        "prior_state": {
+            "values": {"root_module": {"child_modules": [{"child_modules": [{"resources": [sensitive]}]}]}}
+        },
+    }
+    before = json.dumps(document)
+    redacted = json.dumps(plans.redacted(document))
+    assert secret not in redacted
+    assert '"dev"' in redacted
+    assert json.dumps(document) == before, "the original must stay whole"
+
+
+@pytest.mark.parametrize("kind", sorted(plans.PROTECTED))
+@pytest.mark.parametrize("actions", [["delete"], ["delete", "create"], ["create", "delete"]])
+def test_what_cannot_be_made_again_is_not_destroyed(
+    kind: str, actions: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(plans.ALLOW_DESTROY, raising=False)
+    found = plans.changes({"resource_changes": [entry(f'module.a["x"].{kind}.this', actions)]})
+    with pytest.raises(UserError, match=r"PMP_ALLOW_DESTROY='module\.a\[\"x\"\]"):
+        plans.refuse_destruction(found)
+    monkeypatch.setenv(plans.ALLOW_DESTROY, f'module.other.{kind}.this module.a["x"].{kind}.this')
+    plans.refuse_destruction(found)
+
+
+def test_an_update_of_a_protected_resource_and_the_end_of_another_pass() -> None:
+    entries = [entry("aws_db_instance.this", ["update"]), entry("aws_route.this", ["delete"])]
+    plans.refuse_destruction(plans.changes({"resource_changes": entries}))
+
+
+# -- gaps of the emulated platform -----------------------------------------------------------------------------------
+
+GAPS = """
+unchanged_plan:
+  - type: aws_flow_log
+    attributes: [log_destination_type]
+    reason: it is not kept
+  - type: aws_acm_certificate
+    attributes: [options]
+    replace: true
+    reason: neither is this
+"""
+
+
+@pytest.fixture
+def _gaps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / plans.UNCHANGED_PLAN
+    file.write_text(GAPS)
+    monkeypatch.setenv("PMP_PLATFORM_DIRECTORY", str(tmp_path))
+
+
+def change(kind: str, actions: list[str], *attributes: str) -> plans.Change:
+    return plans.Change(f"{kind}.this", kind, tuple(actions), attributes)
+
+
+@pytest.mark.usefixtures("_gaps")
+def test_only_the_listed_difference_is_explained() -> None:
+    flow_log = change("aws_flow_log", ["update"], "log_destination_type")
+    certificate = change("aws_acm_certificate", ["delete", "create"], "options")
+    assert plans.unexplained([flow_log, certificate]) == []
+    for other in (
+        change("aws_flow_log", ["update"], "log_destination_type", "iam_role_arn"),
+        change("aws_flow_log", ["delete", "create"], "log_destination_type"),
+        change("aws_acm_certificate", ["update"], "options"),
+        change("aws_vpc", ["update"], "log_destination_type"),
+    ):
+        assert plans.unexplained([flow_log, other]) == [other]
+
+
+@pytest.mark.usefixtures("_gaps")
+def test_on_aws_nothing_is_explained_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PMP_PLATFORM_DIRECTORY")
+    found = [change("aws_flow_log", ["update"], "log_destination_type")]
+    assert plans.unexplained(found) == found
+
+
+@pytest.mark.parametrize("text", ["type: a", "{type: a, attributes: [b]}", "{type: a, attributes: [b], reason: ' '}"])
+def test_a_gap_without_a_reason_is_refused(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "gaps.yml"
+    file.write_text(f"unchanged_plan:\n  - {text}\n")
+    with pytest.raises(UserError, match="needs a type, a list of attributes and a reason"):
+        plans.known_gaps(file)
+
+
+def test_the_committed_lists_read() -> None:
+    assert plans.known_gaps(ROOT / "local/ministack" / plans.UNCHANGED_PLAN)
+    assert plans.known_gaps(ROOT / "envs" / plans.UNCHANGED_PLAN) == []
+
+
+# -- whose plan it is ------------------------------------------------------------------------------------------------
+
+COMMIT = "a" * 40
+DEV = Target("service", "dev")
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    (tmp_path / plans.PLAN).write_bytes(b"a plan")
+    origin = plans.Origin("service", "dev", COMMIT, plans.sha256(tmp_path / plans.PLAN))
+    plans.save(tmp_path, origin, {"resource_changes": []}, "text")
+    return tmp_path
+
+
+def test_a_plan_serves_its_own_layer_environment_and_commit(saved: Path) -> None:
+    assert plans.require_plan(saved, DEV, COMMIT) == saved / plans.PLAN
+    assert plans.require_plan(saved, DEV, "") == saved / plans.PLAN
+    assert json.loads((saved / plans.REPORT).read_text()) == {"create": 0, "update": 0, "delete": 0}
+
+
+@pytest.mark.parametrize(
+    ("target", "commit", "message"),
+    [
+        (Target("service", "prod"), COMMIT, r"was made for service \(dev\), this job applies service \(prod\)"),
+        (Target("foundation", "dev"), COMMIT, r"was made for service \(dev\), this job applies foundation \(dev\)"),
+        (DEV, "b" * 40, "was made from commit aaaaaaaaaaaa, this job deploys bbbbbbbbbbbb"),
+    ],
+)
+def test_and_no_other(saved: Path, target: Target, commit: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        plans.require_plan(saved, target, commit)
+
+
+def test_a_plan_that_was_exchanged_is_refused(saved: Path) -> None:
+    (saved / plans.PLAN).write_bytes(b"another plan")
+    with pytest.raises(UserError, match="is not the file that was planned"):
+        plans.require_plan(saved, DEV, COMMIT)
+
+
+def test_a_missing_or_applied_plan_is_said_to_be_so(saved: Path, tmp_path: Path) -> None:
+    (saved / plans.PLAN).unlink()
+    with pytest.raises(UserError, match="has been applied already"):
+        plans.require_plan(saved, DEV, COMMIT)
+    with pytest.raises(UserError, match="holds no plan: make it with 'python -m ops plan service'"):
+        plans.require_plan(tmp_path / "nowhere", DEV, COMMIT)
+
+
+def test_the_plan_itself_has_the_last_word_on_its_environment() -> None:
+    document = {"variables": {"environment": {"value": "dev"}}}
+    plans.refuse_other_environment(document, DEV)
+    with pytest.raises(UserError, match="the plan itself is for environment dev"):
+        plans.refuse_other_environment(document, Target("service", "prod"))
+    with pytest.raises(UserError, match=r"for environment \(none\)"):
+        plans.refuse_other_environment({}, DEV)

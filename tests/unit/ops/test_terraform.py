@@ -1,0 +1,106 @@
+"""Which state Terraform works on, and what is left of its errors in one line."""
+
+from pathlib import Path
+
+import pytest
+
+from ops.errors import UserError
+from ops.settings import Target
+from ops.terraform import Terraform, first_error
+
+ERROR = """
+╷
+│ Error: Invalid value for variable
+│
+│   on variables.tf line 3:
+│    3: variable "environment" {
+│     ├────────────────
+│     │ var.environment is "dev"
+│
+│ environment is dev, but the workspace is prod: select the workspace dev
+│
+│ This was checked by the validation rule at variables.tf:12,3-13.
+╵
+╷
+│ Error: Another one
+╵
+"""
+
+
+def test_the_first_error_is_one_line() -> None:
+    found = first_error(ERROR.splitlines())
+    assert found.startswith("Invalid value for variable")
+    assert "select the workspace dev" in found
+    assert "Another one" not in found
+    assert "\n" not in found
+
+
+def test_output_without_an_error_gives_its_last_line() -> None:
+    assert first_error(["one", "two", ""]) == "two"
+    assert first_error([]) == "no output"
+
+
+def test_a_workspace_variable_that_contradicts_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TF_WORKSPACE", "prod")
+    with pytest.raises(UserError, match=r"TF_WORKSPACE=prod contradicts foundation \(dev\): unset it"):
+        Terraform(Target("foundation", "dev"))
+    Terraform(Target("foundation", "prod"))
+
+
+def test_nothing_from_outside_steers_terraform(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    for name in ("TF_CLI_ARGS_apply", "TF_VAR_environment", "TF_DATA_DIR"):
+        monkeypatch.setenv(name, "-target=x")
+    monkeypatch.setenv("TF_CLI_CONFIG_FILE", "/kept")
+    found = Terraform(Target("foundation", "dev")).environment()
+    assert "TF_VAR_environment" not in found
+    assert "TF_CLI_ARGS_apply" not in found
+    assert "TF_WORKSPACE" not in found
+    assert found["TF_CLI_CONFIG_FILE"] == "/kept"
+    assert found["TF_DATA_DIR"].endswith("terraform/foundation-dev")
+
+
+def test_environments_never_share_working_data_or_plans(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PMP_BUILD_DIRECTORY", str(tmp_path))
+    targets = [Target(layer, name) for layer in ("foundation", "service") for name in ("dev", "staging", "prod")]
+    assert len({target.data_directory for target in targets}) == len(targets)
+    assert len({target.plan_directory for target in targets}) == len(targets)
+    assert Target("account", "").state_key == "account.tfstate"
+    assert Target("service", "prod").state_key == "service/prod/service.tfstate"
+
+
+def test_variable_files_are_the_environments_and_the_platforms(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    runner = Terraform(Target("foundation", "dev"))
+    monkeypatch.delenv("PMP_PLATFORM_DIRECTORY", raising=False)
+    assert [Path(option.split("=")[1]).name for option in runner.variable_files()] == ["dev.tfvars"]
+    monkeypatch.setenv("PMP_PLATFORM_DIRECTORY", str(tmp_path))
+    with pytest.raises(UserError, match=r"dev\.tfvars\.json is missing"):
+        runner.variable_files()
+    (tmp_path / "dev.tfvars.json").touch()
+    assert [Path(option.split("=")[1]).name for option in runner.variable_files()] == ["dev.tfvars", "dev.tfvars.json"]
+
+
+def test_a_killed_terraform_names_its_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    killed = "echo 'thing: Creation complete'; kill -9 $$"
+    monkeypatch.setattr(Terraform, "_command", lambda *_: ["sh", "-c", killed])
+    with pytest.raises(UserError, match=r"^terraform apply foundation \(dev\): ended by SIGKILL$"):
+        Terraform(Target("foundation", "dev")).apply(Path("plan"))
+
+
+def test_a_held_lock_comes_with_advice() -> None:
+    advice = Terraform(Target("service", "dev"))._advice(["│ Error: Error acquiring the state lock"])
+    assert "python -m ops unlock service" in advice
+
+
+@pytest.mark.parametrize(
+    ("layer", "environment", "message"),
+    [
+        ("database", "dev", "layer 'database' is not known: use one of account, foundation, service"),
+        ("service", None, "no environment: give --environment or set PMP_ENVIRONMENT"),
+        ("service", "production", "environment 'production' is not known: use one of dev, staging, prod, local"),
+    ],
+)
+def test_an_unknown_target_is_refused(layer: str, environment: str | None, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Target.of(layer, environment)
