@@ -330,7 +330,7 @@ def main() -> None:
         f"{amounts.reads} reads and {amounts.writes} writes in turns, through one harness, PgBouncer and TLS. "
         "The peer calls the same SQL functions and is spared the proxy's token, scopes, entity tags, limits and logs. "
         "The floor is the same SQL in one transaction over pg8000 as it comes, which sends several messages where the "
-        "function sends one ([ADR 0100](../adr/0100-one-round-trip-a-statement.md)): so it can be slower than PMP."
+        "function sends one ([ADR 0100](../adr/0100-each-sql-statement-takes-one-round-trip.md)): so it can be slower than PMP."
     )
     mine = _versions(ROOT / "lambda" / "requirements.lock", "pg8000", "email-validator")
     theirs = _versions(HERE / "peers" / "requirements.lock", "fastapi", "mangum", "sqlalchemy", "psycopg")
