@@ -330,7 +330,8 @@ def main() -> None:
         f"{amounts.reads} reads and {amounts.writes} writes alternate between the candidates, through one harness, "
         "PgBouncer and TLS. The peer calls the same SQL functions, but is spared the proxy's token, scopes, entity "
         "tags, limits and logs. The floor is the same SQL in one transaction on a plain pg8000 connection, which sends "
-        "several messages where the function sends one ([ADR 0100](../adr/0100-each-sql-statement-takes-one-round-trip.md)). "
+        "several messages where the function sends one "
+        "([ADR 0100](../adr/0100-each-sql-statement-takes-one-round-trip.md)). "
         "The floor can therefore be slower than PMP."
     )
     mine = _versions(ROOT / "lambda" / "requirements.lock", "pg8000", "email-validator")
