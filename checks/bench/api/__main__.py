@@ -242,7 +242,7 @@ def _machine(server: str) -> str:
     program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin") or "pgbouncer"
     bouncer = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
     return (
-        f"{os.cpu_count()} of {model or platform.machine()}, Python {platform.python_version()}, "
+        f"{os.cpu_count()} cores of {model or platform.machine()}, Python {platform.python_version()}, "
         f"PostgreSQL {server}, PgBouncer {bouncer}"
     )
 
@@ -270,7 +270,7 @@ def _table(ours: Candidate, peer: Candidate, floor: Candidate) -> tuple[list[str
     assert read is not None
     assert least is not None
     verdict = "" if read / least <= FLOOR_GOAL else ", missed"
-    lines += ["", f"A warm read against the floor: {read / least:.2f} times (goal ≤ {FLOOR_GOAL}{verdict})."]
+    lines += ["", f"Median of a warm read: {read / least:.2f} of the floor's (goal ≤ {FLOOR_GOAL}{verdict})."]
     return lines, reached and not verdict
 
 
@@ -295,7 +295,7 @@ def _plot(candidates: list[Candidate], target: Path) -> None:
             parts.append(f'<text x="{236 + width:.1f}" y="{y + 11}">{value:,.1f}</text>')
             y += 17
         y += 12
-    head = '<text x="20" y="22" font-size="15" font-weight="bold">Two routes, one PostgreSQL: less is better</text>'
+    head = '<text x="20" y="22" font-size="15" font-weight="bold">Two routes on one PostgreSQL: lower is better</text>'
     target.write_text(
         f'<svg xmlns="http://www.w3.org/2000/svg" width="740" height="{y}" font-family="sans-serif" font-size="12">'
         f'<rect width="100%" height="100%" fill="white"/>{head}{"".join(parts)}</svg>\n'
@@ -326,17 +326,19 @@ def main() -> None:
         server = running.cluster.psql("SHOW server_version").split()[0]
     lines, reached = _table(*candidates)
     how = (
-        f"{amounts.starts} cold starts (process start to first answer; median), once from sources alone, as Lambda's "
-        "read-only folder has them, once with bytecode packed; "
-        f"{amounts.reads} reads and {amounts.writes} writes in turns, through one harness, PgBouncer and TLS. "
-        "The peer calls the same SQL functions and is spared the proxy's token, scopes, entity tags, limits and logs. "
-        "The floor is the same SQL in one transaction over pg8000 as it comes, which sends several messages where the "
-        "function sends one ([ADR 0100](../adr/0100-one-round-trip-a-statement.md)): so it can be slower than PMP."
+        f"Cold start is the time from the start of the process to its first answer, the median of {amounts.starts}: "
+        "once from sources alone, as in Lambda's read-only code folder, and once with bytecode packed. "
+        f"{amounts.reads} reads and {amounts.writes} writes alternate between the candidates, through one harness, "
+        "PgBouncer and TLS. The peer calls the same SQL functions, but is spared the proxy's token, scopes, entity "
+        "tags, limits and logs. The floor is the same SQL in one transaction on a plain pg8000 connection, which sends "
+        "several messages where the function sends one "
+        "([ADR 0100](../adr/0100-each-sql-statement-takes-one-round-trip.md)). "
+        "The floor can therefore be slower than PMP."
     )
     mine = _versions(ROOT / "lambda" / "requirements.lock", "pg8000", "email-validator")
     theirs = _versions(HERE / "peers" / "requirements.lock", "fastapi", "mangum", "sqlalchemy", "psycopg")
-    machine = f"`make bench-api`. {_machine(server)}. PMP: {mine}. Peer: {theirs}."
-    head = ["# The API beside its peer", "", machine, ""]
+    machine = f"`make bench-api` on {_machine(server)}. PMP: {mine}. Peer: {theirs}."
+    head = ["# API benchmark", "", machine, ""]
     report = [*head, *lines, "", how, "", "![bars](api.svg)", ""]
     REPORT.mkdir(parents=True, exist_ok=True)
     (REPORT / "api.md").write_text("\n".join(report))

@@ -226,7 +226,7 @@ def report(results: dict[str, Any]) -> None:
         ("**PMP's import, full database**", "import_full", "floor_full"),
         ("psycopg 3 `copy()` and the same merge, empty", "psycopg", "floor_empty"),
         ("SQLAlchemy, `INSERT … ON CONFLICT` of 1,000", "sqlalchemy", "floor_empty"),
-        ("100 events a call, without HTTP", "calls", "floor_empty"),
+        ("100 events per call, without HTTP", "calls", "floor_empty"),
     ]
     ours = results["import_empty"]
     cost = ours["seconds"] * FUNCTION_GB * DOLLARS_PER_GB_SECOND / ours["events"] * 1e6
@@ -238,9 +238,10 @@ def report(results: dict[str, Any]) -> None:
     )
     peaks = ", ".join(f"{m['peak_mib']:.0f} MiB at {m['megabytes']} MB" for m in results["memory"])
     figures = f"""\
-- Processor time of the function: {ours["cpu_seconds"]:.1f} s of {ours["seconds"]:.1f} s; the rest is PostgreSQL's.
+- CPU time of the function: {ours["cpu_seconds"]:.1f} s of {ours["seconds"]:.1f} s; the rest is PostgreSQL's.
 - {ours["events"] / (ours["seconds"] * FUNCTION_GB):,.0f} events per GB-second; ${cost:.4f} per million events at one
-  vCPU ({FUNCTION_GB * 1024:.0f} MB, arm64, ${DOLLARS_PER_GB_SECOND:.7f} per GB-second), PostgreSQL on the same cores.
+  vCPU ({FUNCTION_GB * 1024:.0f} MB, arm64, ${DOLLARS_PER_GB_SECOND:.7f} per GB-second),
+  with PostgreSQL on the same cores.
 - Peak memory of the function's process: {peaks}."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / "imports.json").write_text(json.dumps(results, indent=2) + "\n")
@@ -251,26 +252,27 @@ def report(results: dict[str, Any]) -> None:
         )
     )
     (RESULTS / "imports.md").write_text(
-        f"""# Imports, measured
+        f"""# Import benchmark
 
-`make bench-imports`, {results["events"]:,} events of {results["users"]:,} users, all in one run on one PostgreSQL with
-fsync on. The import reads gzip from S3, validates, deduplicates, inserts and projects; the floor only copies rows into
-a table with the same columns, keys, foreign keys and indexes.
+`make bench-imports` with {results["events"]:,} events of {results["users"]:,} users, all in one run on one PostgreSQL
+with fsync on. The import reads gzip from S3, validates, deduplicates, inserts and projects. The floor only copies rows
+into a table with the same columns, keys, foreign keys and indexes.
 
-| | events/s | ratio to the floor | PMP is … times as fast | PostgreSQL's CPU s per million | floor's ÷ its |
+| | events/s | ratio to the floor | PMP's speed-up | PostgreSQL CPU s per million | floor's CPU s ÷ its own |
 |---|--:|--:|--:|--:|--:|
 {table}
 
-The last two columns hardly depend on what else the machine was doing; the first three do.
+The first three columns depend on what else the machine was doing; the last two hardly do.
 
 {figures}
 
-![events a second of the floor, the import and the peers](imports-speed.svg)
+![events per second of the floor, the import and the peers](imports-speed.svg)
 
-![peak memory against the size of the input](imports-memory.svg)
+![peak memory by size of the input](imports-memory.svg)
 
-Machine: {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, PostgreSQL 15. Load before
-the run {results["load"]:.1f}, after it {results["load_after"]:.1f}: above the number of cores others used them as well.
+Machine: {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, PostgreSQL 15. Load
+before the run {results["load"]:.1f}, after it {results["load_after"]:.1f}. A load above the number of cores means that
+other processes were using them.
 """
     )
     say(f"{table}\n{figures}")
@@ -291,7 +293,7 @@ def memory_plot(memory: list[dict[str, float]]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} 260" font-family="sans-serif" font-size="13">'
         f'<rect width="{width}" height="260" fill="#fff"/>'
         f'<line x1="50" x2="{width - 10}" y1="60" y2="60" stroke="#c33" stroke-dasharray="4"/>'
-        f'<text x="54" y="54" fill="#c33">160 MiB, the limit</text>'
+        f'<text x="54" y="54" fill="#c33">limit: 160 MiB</text>'
         f'<line x1="50" x2="{width - 10}" y1="220" y2="220" stroke="#000"/>{bars}'
         f'<text x="10" y="20">peak memory of the function, MiB, by size of the input</text></svg>\n'
     )
@@ -311,9 +313,9 @@ def speed_plot(rates: dict[str, float]) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 800 {bottom + 10}" font-family="sans-serif"'
         f' font-size="13">'
-        f'<rect width="800" height="{bottom + 10}" fill="#fff"/><text x="10" y="20">events a second</text>{bars}'
+        f'<rect width="800" height="{bottom + 10}" fill="#fff"/><text x="10" y="20">events per second</text>{bars}'
         f'<line x1="{goal:.0f}" x2="{goal:.0f}" y1="38" y2="{bottom}" stroke="#c33" stroke-dasharray="4"/>'
-        f'<text x="{goal:.0f}" y="32" text-anchor="middle" fill="#c33">{_GOAL} of the floor, the goal</text></svg>\n'
+        f'<text x="{goal:.0f}" y="32" text-anchor="middle" fill="#c33">goal: {_GOAL} of the floor</text></svg>\n'
     )
 
 
