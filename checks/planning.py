@@ -18,9 +18,9 @@ import boto3
 
 from checks.stack import free_port
 from checks.tree import copied_tree, registry
+from ops.settings import ENVIRONMENTS
 
 LAYERS = ("foundation", "service")
-ENVIRONMENTS = ("dev", "staging", "prod", "local")
 
 _START_SECONDS = 60
 _KEY = "arn:aws:kms:eu-west-1:000000000000:key/00000000-0000-4000-8000-000000000000"

@@ -35,20 +35,13 @@ SERVICE_POLICY = Path("/usr/sbin/policy-rc.d")
 MINIMUM_TERRAFORM = (1, 11, 0)
 MINIMUM_PYTHON = (3, 11)
 
-# Debian package → a program or file that proves it is there (for machines that have it from elsewhere).
-DEBIAN_PACKAGES = {
-    "postgresql": "/usr/lib/postgresql/*/bin/initdb",
-    "postgresql-client": "psql",
-    "pgbouncer": "pgbouncer",
-    "sqitch": "sqitch",
-    "libdbd-pg-perl": "/usr/lib/*/perl5/*/DBD/Pg.pm",
-    "postgresql-15-pgtap": "/usr/share/postgresql/*/extension/pgtap.control",
-    "libtap-parser-sourcehandler-pgtap-perl": "pg_prove",
-    "rsync": "rsync",
-    "curl": "curl",
-    "shellcheck": "shellcheck",
-    "chromium": "chromium",
-}
+PACKAGES = ROOT / "ops" / "packages.txt"
+
+
+def debian_packages(purpose: str) -> dict[str, str]:
+    """The Debian packages for ``laptop``, ``image`` or ``runner``, each with the program or file that proves it."""
+    rows = [line.split() for line in PACKAGES.read_text().splitlines() if not line.startswith("#")]
+    return {package: proof for package, purposes, proof in rows if purpose in purposes.split(",")}
 
 
 def check_tools() -> None:
@@ -91,11 +84,11 @@ def terraform_version() -> tuple[int, ...]:
 
 
 def missing_debian_packages() -> list[str]:
-    """Those of `DEBIAN_PACKAGES` that are neither installed as such nor present in another way.
+    """Those of the laptop's packages that are neither installed as such nor present in another way.
 
     And ``python3-venv`` where ``.venv`` is still to be made: Debian's python3 alone cannot.
     """
-    missing = [package for package, proof in DEBIAN_PACKAGES.items() if not _present(proof)]
+    missing = [package for package, proof in debian_packages("laptop").items() if not _present(proof)]
     if not UV.exists() and importlib.util.find_spec("ensurepip") is None:
         missing.append("python3-venv")
     return missing

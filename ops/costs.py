@@ -37,6 +37,7 @@ LAMBDA_GIB_SECOND, LAMBDA_MILLION, API_MILLION = 0.0000133334, 0.20, 1.00
 
 # What is assumed of use: millions of requests in a month, and what each of them takes.
 MILLION_REQUESTS = {"dev": 1, "staging": 5, "prod": 100}
+MILLION_REQUESTS_ELSEWHERE = 5
 REQUEST_SECONDS, REQUEST_LOG_KIB, NAT_GIB_MONTH = 0.05, 1.5, 5
 # Secrets: the master's, pmp_app's, pmp_migrator's, and two API clients. Metrics: those made from log lines.
 SECRETS, LOG_METRICS, ALARMS, CREDIT_ALARMS = 5, 6, 22, 3
@@ -123,7 +124,7 @@ def lines(environment: str, settings: dict[str, Any], size: dict[str, Any]) -> I
     watching = alarms * ALARM_MONTH + DASHBOARD_MONTH + LOG_METRICS * METRIC_MONTH
     yield "Alarms, dashboard, metrics", f"{alarms} + 1 + {LOG_METRICS}", watching
     yield "Key and secrets", f"1 + {SECRETS}", KEY_MONTH + SECRETS * SECRET_MONTH
-    millions = MILLION_REQUESTS[environment]
+    millions = MILLION_REQUESTS.get(environment, MILLION_REQUESTS_ELSEWHERE)
     seconds = millions * 1e6 * REQUEST_SECONDS * function["memory_mb"] / 1024
     invoked = seconds * LAMBDA_GIB_SECOND + millions * LAMBDA_MILLION
     yield "Lambda", f"{millions} million x 50 ms x {function['memory_mb']} MiB", invoked
@@ -156,7 +157,9 @@ def document() -> str:
             cells.append(f"{found[0][1]:,.2f} ({found[0][0]})" if found else "-")
         written.append(f"| {item} | " + " | ".join(cells) + " |")
     totals = [f"**{sum(dollars for _, _, dollars in table[name]):,.2f}**" for name in ENVIRONMENTS]
-    requests = ", ".join(f"{name} {MILLION_REQUESTS[name]} million" for name in ENVIRONMENTS)
+    requests = ", ".join(
+        f"{name} {MILLION_REQUESTS.get(name, MILLION_REQUESTS_ELSEWHERE)} million" for name in ENVIRONMENTS
+    )
     written += [
         "| **Sum, in dollars** | " + " | ".join(totals) + " |",
         _END.format(requests=requests, milliseconds=f"{REQUEST_SECONDS * 1000:g}", log_kib=REQUEST_LOG_KIB),

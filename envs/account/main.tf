@@ -22,7 +22,7 @@ module "delivery" {
 
   account_id        = data.aws_caller_identity.this.account_id
   region            = data.aws_region.this.name
-  environments      = var.environments
+  environments      = coalesce(var.environments, toset(jsondecode(file("${path.module}/../environments.json")).promoted))
   state_bucket_name = nonsensitive(data.aws_ssm_parameter.state_bucket_name.value)
   kms_key_arn       = nonsensitive(data.aws_ssm_parameter.kms_key_arn.value)
   hosted_zone_id    = aws_route53_zone.this.zone_id

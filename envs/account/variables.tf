@@ -9,9 +9,9 @@ variable "hosted_zone_name" {
 }
 
 variable "environments" {
-  description = "Environments that live in this account."
+  description = "Environments in this account; null for all that the pipeline promotes (envs/environments.json)."
   type        = set(string)
-  default     = ["dev", "staging", "prod"]
+  default     = null
 }
 
 variable "gitlab_oidc" {

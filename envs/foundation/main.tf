@@ -1,3 +1,8 @@
+locals {
+  environment_list = jsondecode(file("${path.module}/../environments.json"))
+  environments     = concat(local.environment_list.promoted, [local.environment_list.laptop])
+}
+
 data "aws_caller_identity" "this" {}
 
 data "aws_region" "this" {}

@@ -1,4 +1,12 @@
 # Runs the environment's migration jobs next to its database.
+locals {
+  # One list of Debian packages for the laptop, the image of the jobs and this runner.
+  runner_packages = [
+    for line in regexall("(?m)^([a-z0-9][^\\s]*)\\s+([a-z,]+)\\s", file("${path.module}/../../ops/packages.txt")) : line[0]
+    if contains(split(",", line[1]), "runner")
+  ]
+}
+
 module "runner" {
   count  = var.foundation.runner.enable ? 1 : 0
   source = "../../modules/runner"
@@ -7,6 +15,7 @@ module "runner" {
   environment              = var.environment
   gitlab_url               = var.foundation.runner.gitlab_url
   instance_type            = var.foundation.runner.instance_type
+  packages                 = local.runner_packages
   subnet_ids               = module.network.private_subnet_ids
   security_group_id        = module.network.security_group_id_by_role["runner"]
   kms_key_arn              = aws_kms_key.this.arn

@@ -1,4 +1,9 @@
 locals {
+  environment_list = jsondecode(file("${path.module}/../environments.json"))
+  environments     = concat(local.environment_list.promoted, [local.environment_list.laptop])
+}
+
+locals {
   name    = "pmp-${var.environment}"
   api_url = "https://${local.domain_name}${local.api_port == 443 ? "" : ":${local.api_port}"}"
 

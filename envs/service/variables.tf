@@ -3,8 +3,8 @@ variable "environment" {
   type        = string
 
   validation {
-    condition     = contains(["dev", "staging", "prod", "local"], var.environment)
-    error_message = "environment must be dev, staging, prod or local, not ${var.environment}."
+    condition     = contains(local.environments, var.environment)
+    error_message = "environment must be one of ${join(", ", local.environments)}, as envs/environments.json lists them, not ${var.environment}."
   }
 
   # Also fires when a plan made in one workspace is applied in another: a plan carries its variables, not its workspace.

@@ -21,11 +21,10 @@ variable "region" {
 variable "environments" {
   description = "Environments that the delivery identity may deploy in this account. State, secrets and parameters of any other are out of its reach."
   type        = set(string)
-  default     = ["dev", "staging", "prod"]
 
   validation {
-    condition     = length(var.environments) > 0 && length(setsubtract(var.environments, ["dev", "staging", "prod", "local"])) == 0
-    error_message = "environments must name at least one of dev, staging, prod and local, and nothing else."
+    condition     = length(var.environments) > 0 && alltrue([for name in var.environments : can(regex("^[a-z][a-z0-9-]{1,20}$", name))])
+    error_message = "environments must name at least one environment, each 2 to 21 lower-case letters, digits and hyphens."
   }
 }
 

@@ -25,9 +25,7 @@ systemctl enable --now amazon-ssm-agent
 
 echo "pmp: tools of the migration job"
 apt-get update --quiet
-apt-get install --quiet --yes --no-install-recommends \
-  awscli ca-certificates git gnupg libdbd-pg-perl make nftables openssl postgresql-client python3-venv rsync sqitch \
-  unattended-upgrades
+xargs --arg-file=/etc/pmp/packages apt-get install --quiet --yes --no-install-recommends
 
 echo "pmp: certificates of RDS"
 fetch "https://truststore.pki.rds.amazonaws.com/$AWS_REGION/$AWS_REGION-bundle.pem" /etc/pmp/rds-ca.pem.new

@@ -1,4 +1,4 @@
-# cloud-init writes three files and runs the setup. Nothing secret is in it: whoever may describe the instance reads it.
+# cloud-init writes four files and runs the setup. Nothing secret is in it: whoever may describe the instance reads it.
 locals {
   token_parameter_name = "/pmp/${var.environment}/runner/token"
   tags                 = ["pmp-${var.environment}", "pmp-migration"]
@@ -18,6 +18,12 @@ locals {
           "AWS_REGION=${local.region}",
           "",
         ])
+      },
+      {
+        path        = "/etc/pmp/packages"
+        owner       = "root:root"
+        permissions = "0644"
+        content     = join("\n", concat(var.packages, [""]))
       },
       {
         path        = "/usr/local/sbin/pmp-runner-setup"

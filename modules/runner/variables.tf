@@ -40,6 +40,16 @@ variable "instance_type" {
   }
 }
 
+variable "packages" {
+  description = "Names of the Debian packages that the migration job needs."
+  type        = list(string)
+
+  validation {
+    condition     = length(var.packages) > 0 && alltrue([for name in var.packages : can(regex("^[a-z0-9][a-z0-9.+-]+$", name))])
+    error_message = "packages must be names of Debian packages such as postgresql-client, at least one."
+  }
+}
+
 variable "subnet_ids" {
   description = "Ids of the private subnets."
   type        = list(string)

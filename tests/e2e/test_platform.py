@@ -241,7 +241,7 @@ def test_tokens_that_were_not_issued_for_the_api_are_refused(life: Life, monkeyp
     [
         (["token", "SCOPE=pmp/everything"], "no token for the scope 'pmp/everything'"),
         (["credentials", "IDENTITY=root"], "IDENTITY='root' is not known"),
-        (["url", "ENVIRONMENT=production"], "environment 'production' does not exist: use local, dev, staging, prod"),
+        (["url", "ENVIRONMENT=production"], "environment 'production' does not exist: use dev, staging, prod, local"),
         (["url", "ENVIRONMENT=prod"], "SSM has no parameter /pmp/prod/service/api_url"),
     ],
 )

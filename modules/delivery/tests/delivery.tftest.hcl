@@ -8,6 +8,7 @@ mock_provider "aws" {
 }
 
 variables {
+  environments      = ["dev", "staging", "prod"]
   account_id        = "123456789012"
   region            = "eu-west-1"
   state_bucket_name = "pmp-terraform-state-123456789012-eu-west-1"
@@ -132,11 +133,11 @@ run "an_alias_instead_of_the_key" {
   expect_failures = [var.kms_key_arn]
 }
 
-run "an_environment_nobody_knows" {
+run "an_environment_that_is_not_a_name" {
   command = plan
 
   variables {
-    environments = ["production"]
+    environments = ["dev/../prod"]
   }
 
   expect_failures = [var.environments]

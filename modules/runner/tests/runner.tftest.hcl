@@ -16,6 +16,7 @@ mock_provider "aws" {
 variables {
   name                     = "pmp-dev"
   environment              = "dev"
+  packages                 = ["postgresql-client", "sqitch"]
   subnet_ids               = ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"]
   security_group_id        = "sg-0123456789abcdef0"
   kms_key_arn              = "arn:aws:kms:eu-west-1:123456789012:key/00000000-0000-0000-0000-000000000000"
@@ -176,4 +177,14 @@ run "no_subnet" {
   }
 
   expect_failures = [var.subnet_ids]
+}
+
+run "packages_are_names" {
+  command = plan
+
+  variables {
+    packages = ["sqitch; reboot"]
+  }
+
+  expect_failures = [var.packages]
 }

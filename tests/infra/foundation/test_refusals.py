@@ -43,7 +43,7 @@ pytestmark = pytest.mark.slow
         (
             "dev",
             {'environment = "dev"': 'environment = "test"'},
-            "environment must be dev, staging, prod or local, not test.",
+            "environment must be one of dev, staging, prod, local, as envs/environments.json lists them, not test.",
         ),
         (
             "dev",

@@ -86,7 +86,9 @@ def test_another_system_gets_the_list(programs: Path) -> None:
 @pytest.mark.usefixtures("programs")
 def test_a_program_not_on_path_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        install, "DEBIAN_PACKAGES", {"git": "git", "x": "no-such-program", "y": "/no/such/*/file", "z": "/etc/host*"}
+        install,
+        "debian_packages",
+        lambda _: {"git": "git", "x": "no-such-program", "y": "/no/such/*/file", "z": "/etc/host*"},
     )
     assert install.missing_debian_packages() == ["x", "y"]
 
@@ -208,7 +210,7 @@ def test_packages_that_were_cut_off_are_unpacked_again(steps: list[Sequence[str]
 def test_a_python_that_cannot_make_environments_needs_a_package(
     steps: list[Sequence[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(install, "DEBIAN_PACKAGES", {})
+    monkeypatch.setattr(install, "debian_packages", lambda _: {})
     assert install.missing_debian_packages() == []
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     assert install.missing_debian_packages() == ["python3-venv"]

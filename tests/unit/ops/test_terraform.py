@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ops.errors import UserError
-from ops.settings import Target
+from ops.settings import PROMOTED_ENVIRONMENTS, Target
 from ops.terraform import Terraform, first_error
 
 ERROR = """
@@ -62,7 +62,7 @@ def test_nothing_from_outside_steers_terraform(monkeypatch: pytest.MonkeyPatch) 
 
 def test_environments_never_share_working_data_or_plans(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PMP_BUILD_DIRECTORY", str(tmp_path))
-    targets = [Target(layer, name) for layer in ("foundation", "service") for name in ("dev", "staging", "prod")]
+    targets = [Target(layer, name) for layer in ("foundation", "service") for name in PROMOTED_ENVIRONMENTS]
     assert len({target.data_directory for target in targets}) == len(targets)
     assert len({target.plan_directory for target in targets}) == len(targets)
     assert Target("account", "").state_key == "account.tfstate"

@@ -15,6 +15,7 @@ module "runner" {
 
   name                     = "pmp-dev"
   environment              = "dev"
+  packages                 = ["postgresql-client", "sqitch"]
   subnet_ids               = ["subnet-0123456789abcdef0"]
   security_group_id        = "sg-0123456789abcdef0"
   kms_key_arn              = "arn:aws:kms:eu-west-1:123456789012:key/00000000-0000-0000-0000-000000000000"
