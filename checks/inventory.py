@@ -12,7 +12,8 @@ from typing import Any
 
 import yaml
 
-from checks.planning import ENVIRONMENTS, LAYERS, Plan, emulated_account, planner
+from checks.planning import LAYERS, Plan, emulated_account, planner
+from ops.settings import ENVIRONMENTS
 
 FOLDER = Path(__file__).parent / "inventories"
 

@@ -1,7 +1,7 @@
 """Run the stages of ``make test`` one after another and end with a table of their times and counts.
 
 The stage that fails fastest comes first, and the first failure ends the run: later stages cost minutes. One stage with
-arguments (``python -m checks.stages unit -- -k name``) is that command alone: ``make test-unit`` and the like run it.
+arguments (``python -m checks.stages unit -- -k name``) is that command alone: the targets ``make test-…`` run it.
 """
 
 import argparse

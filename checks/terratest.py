@@ -12,7 +12,7 @@ from pathlib import Path
 from checks.tree import copied_tree
 from local.account import Account
 from local.instance import Instance, clean_environment
-from local.servers.services import start_registry, stop_all
+from local.services import start_registry, stop_all
 from ops.errors import UserError
 from ops.settings import ROOT
 

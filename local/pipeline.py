@@ -15,9 +15,9 @@ from pathlib import Path
 
 import yaml
 
+from local import services
 from local.deployment import Deployment
 from local.platform import Platform, alone
-from local.servers import services
 from ops.errors import UserError
 from ops.git import checkout
 from ops.output import say

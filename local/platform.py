@@ -10,13 +10,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from local import phases, processes
+from local import phases, processes, services
 from local.account import Account
 from local.deployment import Deployment
 from local.environments import Environment, write_account_variables
 from local.instance import Instance
 from local.phases import Phase, Report
-from local.servers import services
 from local.servers.certificates import Authority
 from ops import http
 from ops.api import Api

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from checks.lint import resource_rules, rules
+from checks.lint import commits, english, resource_rules, rules
 from checks.lint.module_documents import documents
 from checks.lint.tools import BIN, CHECKOV, GO_TOOLS, make_checkov, run
 from checks.tree import copied_tree, registry, source_files, terraform_folders
@@ -41,6 +41,11 @@ def ruff(_: Workspace) -> str:
 def mypy(_: Workspace) -> str:
     """Python types, strict; without the cache, which believes in packages that came or went since."""
     return run([BIN / "mypy", "--no-error-summary", "--no-incremental", "."])
+
+
+def imports(_: Workspace) -> str:
+    """Which package may import which: the contracts in pyproject.toml."""
+    return run([BIN / "lint-imports", "--no-cache"], environment={"PYTHONPATH": f"{ROOT}:{ROOT / 'lambda'}"})
 
 
 def terraform_format(workspace: Workspace) -> str:
@@ -161,7 +166,7 @@ def go(_: Workspace) -> str:
 
 
 def own_rules(workspace: Workspace) -> str:
-    """What no linter knows: see checks/lint/rules.py and resource_rules.py."""
+    """What other linters do not know: rules.py, resource_rules.py, english.py and commits.py beside this file."""
     root, files = ROOT, workspace.files
     findings = [
         *rules.machine_bound_text(root, files),
@@ -171,6 +176,8 @@ def own_rules(workspace: Workspace) -> str:
         *rules.unknown_make_targets(root, files),
         *rules.dead_links(root, files),
         *resource_rules.unguarded_resources(root, files),
+        *english.stumbling(root, files),
+        *commits.recent(root),
     ]
     return "\n".join(findings)
 
@@ -183,6 +190,7 @@ STEPS: dict[str, Callable[[Workspace], str]] = {
     "mypy": mypy,
     "go": go,
     "ruff": ruff,
+    "imports": imports,
     "terraform-format": terraform_format,
     "cfn-lint": cfn_lint,
     "shellcheck": shellcheck,

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from checks.parity.comparison import Difference, compare, load
-from checks.planning import ENVIRONMENTS, LAYERS, TerraformError, emulated_account, planner
+from checks.planning import LAYERS, TerraformError, emulated_account, planner
+from ops.settings import ENVIRONMENTS
 
 _SHOWN = 160
 

@@ -105,10 +105,18 @@ class Snapshots:
             await send({"type": "http.response.start", "status": 204, "headers": []})
             await send({"type": "http.response.body", "body": b""})
             return
-        await ministack.app(scope, receive, send)
-        if scope["type"] == "http" and scope["method"] not in {"GET", "HEAD"}:
-            self._changed = True
-            self._databases.follow()
+        if scope["type"] != "http" or scope["method"] in {"GET", "HEAD"}:
+            await ministack.app(scope, receive, send)
+            return
+        self._changed = True
+
+        async def follow_and_send(message: MutableMapping[str, Any]) -> None:
+            # Before the client is answered: it may log in at once.
+            if message["type"] == "http.response.start":
+                self._databases.follow()
+            await send(message)
+
+        await ministack.app(scope, receive, follow_and_send)
 
     def save(self) -> None:
         """Save the state of every service; on the event loop, so that no request changes it meanwhile."""

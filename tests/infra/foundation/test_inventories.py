@@ -5,7 +5,8 @@ import difflib
 import pytest
 
 from checks import inventory
-from checks.planning import ENVIRONMENTS, LAYERS, Plan, Planner
+from checks.planning import LAYERS, Plan, Planner
+from ops.settings import ENVIRONMENTS
 
 
 @pytest.mark.slow

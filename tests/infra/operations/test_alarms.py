@@ -21,7 +21,7 @@ from checks.stack import free_port
 from checks.tree import registry
 from local.account import Account
 from local.instance import Instance
-from local.servers.services import stop_all
+from local.services import stop_all
 from ops.settings import ROOT
 
 # Seconds for which a datum stays within the span of its alarm: a busy machine must come to look at it meanwhile.

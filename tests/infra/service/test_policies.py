@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from checks.inventory import resource_type
-from checks.planning import ENVIRONMENTS, LAYERS, Planner
+from checks.planning import LAYERS, Planner
 from ops import policies
+from ops.settings import ENVIRONMENTS
 from tests.infra.service.conftest import ACCOUNT_ID, Delivery
 
 REFERENCE: dict[str, Any] = json.loads(

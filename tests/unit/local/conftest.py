@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from local import processes
+from local import processes, services
 from local.account import Account
 from local.instance import Instance
-from local.servers import services
 from local.servers.certificates import Authority
 
 

@@ -8,9 +8,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local import account as accounts
-from local import processes
+from local import processes, services
 from local.account import Account
-from local.servers import services
 from ops.errors import UserError
 
 

@@ -14,11 +14,10 @@ import pytest
 from rich.console import Console
 
 from checks.stack import free_port
-from local import processes
+from local import processes, services
 from local.environments import Environment
 from local.instance import Instance
 from local.platform import Platform
-from local.servers import services
 from ops.errors import UserError
 
 

@@ -1,0 +1,59 @@
+"""The emulator gives database servers the passwords in their secrets, as RDS and RDS Proxy do."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from local.account import Account
+from local.environments import Environment
+from local.servers.postgres import MASTER
+
+
+@pytest.fixture
+def environment(account: Account) -> Iterator[Environment]:
+    environment = Environment(account.instance, "dev")
+    environment.up()
+    yield environment
+    environment.stop()
+
+
+def _logs_in(environment: Environment, password: str) -> bool:
+    command = ["psql", "--no-psqlrc", environment.cluster.url(MASTER), "--command", "SELECT 1"]
+    done = subprocess.run(
+        command, env={"PGPASSWORD": password, "PATH": "/usr/bin:/bin"}, check=False, capture_output=True
+    )
+    return done.returncode == 0
+
+
+def test_a_new_database_gets_the_password_of_its_master_secret(account: Account, environment: Environment) -> None:
+    rds = account.session("admin").client("rds")
+    rds.create_db_instance(
+        DBInstanceIdentifier="pmp-dev",
+        DBInstanceClass="db.t3.medium",
+        Engine="postgres",
+        AllocatedStorage=20,
+        MasterUsername=MASTER,
+        ManageMasterUserPassword=True,
+    )
+    [made] = rds.describe_db_instances()["DBInstances"]
+    password = account.secret(made["MasterUserSecret"]["SecretArn"])["password"]
+    assert _logs_in(environment, password)
+    assert not _logs_in(environment, f"{password}x")
+
+
+def test_the_pooler_follows_the_current_value_of_its_secret(account: Account, environment: Environment) -> None:
+    secrets = account.session("admin").client("secretsmanager")
+    users = environment.bouncer.home.directory / "users.txt"
+    name = "pmp/dev/database/pmp_app"
+    secrets.create_secret(Name=name, SecretString=json.dumps({"username": "pmp_app", "password": "first"}))
+    assert users.read_text() == '"pmp_app" "first"\n'
+    secrets.put_secret_value(SecretId=name, SecretString=json.dumps({"username": "pmp_app", "password": "second"}))
+    assert users.read_text() == '"pmp_app" "second"\n'
+
+
+def test_a_secret_of_an_environment_without_servers_is_left_alone(account: Account) -> None:
+    secrets = account.session("admin").client("secretsmanager")
+    secrets.create_secret(Name="pmp/prod/database/pmp_app", SecretString=json.dumps({"password": "x"}))
+    assert not Environment(account.instance, "prod").exists
