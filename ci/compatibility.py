@@ -2,7 +2,8 @@
 
 While a release is deployed, the code before it runs on the new schema, and after a rollback again; where a migration
 has not come yet, the new code meets the old schema. Both must pass their own integration tests. The release before is
-the newest git tag that is also a tag of the Sqitch plan and is not this commit.
+the newest git tag that is also a tag of the Sqitch plan and is not this commit; before the first release there is
+nothing to compare.
 """
 
 import subprocess
@@ -14,13 +15,14 @@ from ci.errors import CommandError
 from ci.laptop import checkout
 from ci.migrations import read_plan
 from ci.output import say
+from ci.released import git
 from ci.settings import ROOT
 
 
 def release_before(repository: Path) -> str | None:
     """The tag of the release before this commit, or None when there is none."""
     _, tags = read_plan(repository / "db" / "sqitch.plan")
-    known = set(_git(repository, "tag", "--merged", "HEAD", "--no-contains", "HEAD").split())
+    known = set(git(repository, "tag", "--merged", "HEAD", "--no-contains", "HEAD").split())
     found = [tag.removeprefix("@") for tag in tags if tag.removeprefix("@") in known]
     return found[-1] if found else None
 
@@ -35,12 +37,12 @@ def check(repository: Path, arguments: list[str]) -> None:
     if before is None:
         say("compatibility: no release before this one, nothing to compare")
         return
-    now = _git(repository, "rev-parse", "HEAD")
+    now = git(repository, "rev-parse", "HEAD").strip()
     for code, schema in ((before, now), (now, before)):
         with tempfile.TemporaryDirectory(prefix="pmp-") as directory:
             checkout(code, Path(directory, "code"), repository)
-            _git(Path(directory, "code"), "rm", "-r", "--quiet", "db")
-            _git(Path(directory, "code"), "checkout", schema, "--", "db")
+            git(Path(directory, "code"), "rm", "-r", "--quiet", "db")
+            git(Path(directory, "code"), "checkout", schema, "--", "db")
             say(f"compatibility: code of {code[:12]} on the schema of {schema[:12]}")
             command = [sys.executable, "-m", "pytest", "-q", "tests/integration", *arguments]
             if subprocess.run(command, cwd=Path(directory, "code"), check=False).returncode:
@@ -48,13 +50,6 @@ def check(repository: Path, arguments: list[str]) -> None:
                     f"the code of {code[:12]} fails on the schema of {schema[:12]}: expand, then contract"
                 )
     say("compatibility: each code passes on both schemas", "bold")
-
-
-def _git(repository: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(repository), *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise CommandError(f"git {' '.join(arguments)}: {done.stderr.strip()}")
-    return done.stdout.strip()
 
 
 if __name__ == "__main__":
