@@ -13,8 +13,8 @@ CRLF = b"\r\n"
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("clone")
-    command = ["git", "clone", "--quiet", "--depth", "1", "--config", "core.autocrlf=true", ROOT.as_uri(), directory]
-    subprocess.run(command, check=True)
+    command = ["git", "clone", "--quiet", "--depth", "1", "--config", "core.autocrlf=true", ROOT.as_uri()]
+    subprocess.run([*command, str(directory)], check=True)
     return directory
 
 
