@@ -91,7 +91,8 @@ def _incomplete() -> str | None:
         if line and not line.startswith(("%", "@", "#"))
     }
     for kind in _SCRIPTS:
-        found = {path.stem for path in (DB / kind).glob("*.sql")}
+        # Sqitch keeps the released scripts of a reworked change as <name>@<tag>.sql.
+        found = {path.stem.partition("@")[0] for path in (DB / kind).glob("*.sql")}
         if found != planned:
             return f"db/{kind} and sqitch.plan differ in {sorted(found ^ planned)}"
     return None

@@ -1,11 +1,11 @@
--- The roles of one environment. Run by psql as the master user before every Sqitch deployment; running it again changes
--- nothing. Passwords come on standard input as psql variables, so that they stand in no argument list:
+-- The roles of one environment. psql runs this file as the master user before every Sqitch deployment; repeating it
+-- changes nothing. Passwords are passed on standard input as psql variables, so that no argument list shows them:
 --
 --   printf '\\set app_password %s\n\\set migrator_password %s\n\\i db/roles.sql\n' … | psql
 --
 --   pmp_migrator  owns the schema, runs Sqitch
 --   pmp_app       the Lambda, through the proxy
---   pmp_readonly  people and reports; logs in only if somebody gives it a password
+--   pmp_readonly  operators and reports; can log in only after it was given a password
 \set ON_ERROR_STOP on
 \if :{?app_password}
 \else
@@ -19,9 +19,8 @@
 \endif
 
 BEGIN;
--- A failing statement must not put a password into the server's log.
--- (log_min_error_statement is a superuser's setting, so SCRAM verifiers are not computed here but the statement is kept
--- simple enough not to fail: the roles exist by then.)
+-- A failing statement must not write a password to the server log. Only a superuser may set log_min_error_statement, so
+-- the roles are created first, and the statements with passwords are too simple to fail.
 SELECT format('CREATE ROLE %I LOGIN', name)
 FROM unnest(ARRAY['pmp_migrator', 'pmp_app', 'pmp_readonly']) AS name
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name)
@@ -30,10 +29,10 @@ WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name)
 ALTER ROLE pmp_migrator PASSWORD :'migrator_password';
 ALTER ROLE pmp_app PASSWORD :'app_password';
 
--- PostgreSQL 16 gives the creator of a role ADMIN OPTION but no right to act for it; 15 has no such difference.
+-- PostgreSQL 16 gives the creator of a role ADMIN OPTION, but not the right to act as it.
 GRANT pmp_migrator TO CURRENT_USER;
 
--- A statement of the Lambda that outlives the Lambda is of no use to anybody. An import's batch sets its own limit.
+-- Cancel statements that outlive the Lambda. An import batch sets its own limit.
 ALTER ROLE pmp_app SET statement_timeout = '25s';
 ALTER ROLE pmp_app SET idle_in_transaction_session_timeout = '30s';
 ALTER ROLE pmp_app SET search_path = pmp;
@@ -46,8 +45,8 @@ SELECT current_database() AS database
 REVOKE ALL ON DATABASE :"database" FROM PUBLIC;
 GRANT CONNECT, CREATE, TEMPORARY ON DATABASE :"database" TO pmp_migrator;
 GRANT CONNECT ON DATABASE :"database" TO pmp_app, pmp_readonly;
--- Nothing of ours lives in public, and PostgreSQL 14 let everybody create there.
--- Whoever owns the schema differs between RDS and Debian: the master may lack the right, which then is no matter.
+-- PMP does not use the schema public, in which PostgreSQL 14 let every role create objects. Its owner differs between
+-- RDS and Debian; if the master user lacks the privilege, nothing is lost.
 DO $$
 BEGIN
   REVOKE CREATE ON SCHEMA public FROM PUBLIC;

@@ -2,7 +2,8 @@
 
 While a release is deployed, the code before it runs on the new schema, and after a rollback again; where a migration
 has not come yet, the new code meets the old schema. Both must pass their own integration tests. The release before is
-the newest git tag that is also a tag of the Sqitch plan and is not this commit.
+the newest git tag that is also a tag of the Sqitch plan and is not this commit; before the first release there is
+nothing to compare.
 """
 
 import subprocess
@@ -34,7 +35,7 @@ def check(repository: Path, arguments: list[str]) -> None:
     if before is None:
         say("compatibility: no release before this one, nothing to compare")
         return
-    now = git(repository, "rev-parse", "HEAD")
+    now = git(repository, "rev-parse", "HEAD").strip()
     for code, schema in ((before, now), (now, before)):
         with tempfile.TemporaryDirectory(prefix="pmp-") as directory:
             checkout(code, Path(directory, "code"), repository)

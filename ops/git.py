@@ -8,7 +8,7 @@ from ops.errors import UserError
 
 
 def git(repository: Path, *arguments: str) -> str:
-    """Run git in ``repository`` and return its output without surrounding white space.
+    """Run git in ``repository`` and return its output unchanged.
 
     Raises:
         UserError: git failed; the message is its own.
@@ -16,7 +16,7 @@ def git(repository: Path, *arguments: str) -> str:
     done = subprocess.run(["git", "-C", str(repository), *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise UserError(f"git {' '.join(arguments)}: {done.stderr.strip()}")
-    return done.stdout.strip()
+    return done.stdout
 
 
 def checkout(commit: str, directory: Path, source: Path, remote: str | None = None) -> None:

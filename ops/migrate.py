@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ops import aws
 from ops.errors import UserError
+from ops.migrations import read_plan
 from ops.output import say, step
 from ops.processes import run
 from ops.settings import ROOT, build_directory
@@ -18,9 +19,15 @@ _MASTER, _MIGRATOR = "master", "migrator"
 _RDS_AUTHORITIES = Path("/etc/pmp/rds-ca.pem")
 
 # A migration that waits for a lock queues everybody else behind it: give up before anybody's request does.
-LOCK_TIMEOUT = "5s"
+# The limit holds for every session, so also for Sqitch's own wait for another deployment.
+LOCK_TIMEOUT_SECONDS = 5
 STATEMENT_TIMEOUT = "15min"
-_SQITCH_LOCK_SECONDS = 30  # for another deployment of Sqitch itself
+
+_DEPLOYING = re.compile(r"^\s*\+ (?P<change>[^\s@]+)")
+_UNKNOWN = (
+    re.compile(r"Script signatures diverge at change (?P<change>[^\s@]+)"),
+    re.compile(r"Cannot find change \S+ \((?P<change>[^\s@)]+)"),
+)
 
 
 class Migration:
@@ -67,7 +74,7 @@ class Migration:
             )
 
     def check(self) -> None:
-        """Refuse a plan whose deployed part is not what was deployed: a released change is never edited.
+        """Refuse scripts that differ from what was deployed: a deployed change must not be edited.
 
         Raises:
             UserError: plan or scripts differ from what the database remembers.
@@ -87,7 +94,7 @@ class Migration:
             self._run(
                 [
                     *("sqitch", "deploy", "--verify", "--mode", "all", "--target", "db:pg:"),
-                    *("--lock-timeout", str(_SQITCH_LOCK_SECONDS)),
+                    *("--lock-timeout", str(LOCK_TIMEOUT_SECONDS)),
                 ],
                 _MIGRATOR,
             )
@@ -110,7 +117,7 @@ class Migration:
         # In the child's environment alone: an argument would show in every process list.
         environment |= self._connection | {"PGUSER": user["username"], "PGPASSWORD": user["password"]}
         environment |= {
-            "PGOPTIONS": f"-c lock_timeout={LOCK_TIMEOUT} -c statement_timeout={STATEMENT_TIMEOUT}",
+            "PGOPTIONS": f"-c lock_timeout={LOCK_TIMEOUT_SECONDS}s -c statement_timeout={STATEMENT_TIMEOUT}",
             "SQITCH_FULLNAME": "PMP pipeline",
             "SQITCH_EMAIL": "pipeline@pmp.invalid",
         }
@@ -121,26 +128,55 @@ class Migration:
 
         status, lines = run(command, directory=_DATABASE, environment=environment, show=show, stdin=stdin)
         if status:
-            telling = ("ERROR:", "FATAL:", "diverge", "not present", "out of order")
+            telling = ("ERROR:", "FATAL:", "diverge", "Cannot find change", "Timed out", "not present", "out of order")
             problem = next((line for line in lines if any(word in line for word in telling)), (lines or [""])[-1])
             raise UserError(
-                f"{command[0]} failed on {self.environment}'s database: {self._masked(problem).strip()}"
-                f"{self._advice(lines)}"
+                f"{command[0]} failed on {self.environment}'s database: {self._masked(problem).strip()}{advice(lines)}"
             )
         return lines
-
-    @staticmethod
-    def _advice(lines: list[str]) -> str:
-        if any("lock timeout" in line for line in lines):
-            return f"; somebody held a lock for more than {LOCK_TIMEOUT}, nothing was changed: run the job again"
-        if any("Failed one check" in line or re.search(r"Failed \d+ checks", line) for line in lines):
-            return "; a deployed change is never edited: take the edit back, and add a change that makes it"
-        return ""
 
     def _masked(self, text: str) -> str:
         for secret in self._secrets.values():
             text = text.replace(secret["password"], "********")
         return text
+
+
+def advice(lines: list[str]) -> str:
+    """What to do about a failed deployment: the end of its error message, empty where nothing is known.
+
+    Args:
+        lines: the output of Sqitch or psql.
+    """
+    text = "\n".join(lines)
+    deploying = [match["change"] for line in lines if (match := _DEPLOYING.match(line))]
+    timed_out = "lock timeout" in text or "Timed out waiting" in text
+    if timed_out and "Blocked by another instance of Sqitch" in text and not deploying:
+        return "; another deployment is running, nothing was changed: run the job again when it has ended"
+    if timed_out:
+        return (
+            f"; another session held a lock for more than {LOCK_TIMEOUT_SECONDS} s, nothing was changed: "
+            "run the job again"
+        )
+    for pattern in _UNKNOWN:
+        if match := pattern.search(text):
+            return _advice_on_edit(match["change"])
+    if "already exists" in text and deploying:
+        change = deploying[-1]
+        return (
+            f"; if an earlier deployment was killed after it had committed {change}, only Sqitch's record of it is "
+            f"missing: run 'sqitch deploy --log-only --verify --to-change {change}' (db/README.md), then the job "
+            "again; otherwise fix the script"
+        )
+    return ""
+
+
+def _advice_on_edit(change: str) -> str:
+    """The database holds another form of the change than this commit's."""
+    changes, tags = read_plan(_DATABASE / "sqitch.plan")
+    is_released = any(one.name == change and one.release < len(tags) for one in changes)
+    if aws.is_emulated() and not is_released:
+        return "; it is not released and was rewritten: run 'make down', then 'make up'"
+    return "; a deployed change must not be edited: revert the edit, and make it in a new change"
 
 
 def migrate(environment: str) -> None:

@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from ops import released
 from ops.errors import UserError
 from ops.output import say
 from ops.settings import ROOT
@@ -130,12 +131,12 @@ def _can_fail(script: str) -> bool:
 
 
 def check() -> None:
-    """Check the rules, then let squawk look for statements that lock or rewrite.
+    """Check the rules and what releases froze, then let squawk look for statements that lock or rewrite.
 
     Raises:
         UserError: something breaks a rule; every finding is printed before.
     """
-    found = problems(DATABASE)
+    found = problems(DATABASE) + released.differences(ROOT)
     for problem in found:
         say(f"  {problem}")
     scripts = sorted(str(path.relative_to(ROOT)) for path in (DATABASE / "deploy").glob("*.sql"))
@@ -146,7 +147,7 @@ def check() -> None:
         say(squawk.stdout.strip())
     if found or squawk.returncode:
         raise UserError(f"{len(found)} broken rules and squawk's exit status {squawk.returncode}: see above")
-    changes, tags = read_plan(DATABASE / "sqitch.plan")
-    say(
-        f"migrations: {len(changes)} changes, newest tag {tags[-1] if tags else '(none)'}, squawk and PMP's rules agree"
-    )
+    changes, _ = read_plan(DATABASE / "sqitch.plan")
+    release = released.newest_release(ROOT)
+    compared = f"nothing before {release} has changed" if release else "no release is tagged in git, nothing to compare"
+    say(f"migrations: {len(changes)} changes follow the rules of PMP and squawk; {compared}")

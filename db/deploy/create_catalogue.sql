@@ -5,7 +5,7 @@ CREATE TABLE pmp.consent (
   id          text COLLATE "C" NOT NULL UNIQUE CHECK (id ~ '^[a-z][a-z0-9_]{0,62}$'),
   created_at  timestamptz NOT NULL DEFAULT now()
 );
-COMMENT ON TABLE pmp.consent IS 'What a person can be asked for. The wording lies in its versions.';
+COMMENT ON TABLE pmp.consent IS 'A consent that a user can grant or deny. Its wording is in its versions.';
 
 CREATE TABLE pmp.consent_version (
   version_key        integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -19,8 +19,8 @@ CREATE TABLE pmp.consent_version (
   UNIQUE (consent_key, version)
 );
 COMMENT ON TABLE pmp.consent_version IS
-  'The wording that a person answered; never changed, because events point to it as proof.';
-COMMENT ON COLUMN pmp.consent_version.expires_after_days IS 'A choice older than this reads as not given; NULL: never.';
+  'The wording that a user answered. Never changed, because events refer to it as proof.';
+COMMENT ON COLUMN pmp.consent_version.expires_after_days IS 'Days until a choice expires; NULL: never.';
 
 CREATE TRIGGER refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE ON pmp.consent_version
 FOR EACH STATEMENT EXECUTE FUNCTION pmp.refuse_change();
@@ -29,7 +29,7 @@ CREATE FUNCTION pmp.instant(moment timestamptz) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
   SELECT to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 $$;
-COMMENT ON FUNCTION pmp.instant IS 'RFC 3339 in UTC with microseconds, whatever the session''s time zone is.';
+COMMENT ON FUNCTION pmp.instant IS 'RFC 3339 in UTC with microseconds, in every session time zone.';
 
 CREATE FUNCTION pmp.describe_consent(consent_id text, v pmp.consent_version) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
@@ -49,7 +49,7 @@ BEGIN
   );
 END
 $$;
-COMMENT ON FUNCTION pmp.get_consent IS 'The newest version of a consent, or the one that is wanted; NULL: there is none.';
+COMMENT ON FUNCTION pmp.get_consent IS 'The newest version of a consent, or the wanted one; NULL if it does not exist.';
 
 CREATE FUNCTION pmp.list_consents(after text, row_limit integer) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
@@ -60,7 +60,7 @@ BEGIN
   );
 END
 $$;
-COMMENT ON FUNCTION pmp.list_consents IS 'A page of the catalogue in order of id, behind the id "after" (NULL: from the start).';
+COMMENT ON FUNCTION pmp.list_consents IS 'A page of the catalogue by id, after the id "after" (NULL: from the start).';
 
 CREATE FUNCTION pmp.put_consent(
   consent_id text, description text, channel text, expires_after_days integer, client text
@@ -72,7 +72,7 @@ DECLARE
   outcome text := 'unchanged';
 BEGIN
   INSERT INTO consent (id) VALUES (consent_id) ON CONFLICT DO NOTHING;
-  -- Two writers of one consent take turns, so that versions have no gap and none is lost.
+  -- Writers of the same consent take turns: version numbers have no gaps and no version is lost.
   SELECT * INTO STRICT consent FROM consent AS k WHERE k.id = consent_id FOR UPDATE;
   SELECT * INTO newest FROM consent_version AS v
   WHERE v.consent_key = consent.consent_key ORDER BY v.version DESC LIMIT 1;
@@ -88,7 +88,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pmp.put_consent IS
-  'A new version, unless nothing differs: {"outcome": "created" | "updated" | "unchanged", "consent"}.';
+  'Adds a version unless nothing differs: {"outcome": "created" | "updated" | "unchanged", "consent"}.';
 
 DO $$ BEGIN PERFORM pmp.put_consent('email_notifications', 'Notifications by e-mail', 'email', NULL, 'pmp'); END $$;
 DO $$ BEGIN PERFORM pmp.put_consent('sms_notifications', 'Notifications by text message', 'sms', NULL, 'pmp'); END $$;

@@ -10,15 +10,16 @@ CREATE TABLE pmp.idempotency_key (
   expires_at  timestamptz NOT NULL DEFAULT now() + interval '24 hours',
   PRIMARY KEY (client, key)
 );
-COMMENT ON TABLE pmp.idempotency_key IS 'The answer to a POST that carried an Idempotency-Key, given again for a day.';
-COMMENT ON COLUMN pmp.idempotency_key.fingerprint IS 'Hash of method, path and body: the same key for another request is refused.';
+COMMENT ON TABLE pmp.idempotency_key IS 'Responses to POST requests with an Idempotency-Key, replayed for 24 hours.';
+COMMENT ON COLUMN pmp.idempotency_key.fingerprint IS
+  'Hash of operation, path, query and body: a key reused for another request is refused.';
 CREATE INDEX idempotency_key_expiry ON pmp.idempotency_key (expires_at);
 
 CREATE FUNCTION pmp.idempotency_begin(client text, key text, fingerprint bytea) RETURNS jsonb
 LANGUAGE plpgsql SET search_path = pmp, pg_temp AS $$
 BEGIN
-  -- A lock of the transaction, not of the session: a pooler may hand the session to somebody else. If the Lambda dies
-  -- the lock goes with its transaction, so nothing stays "in flight" that nobody works on.
+  -- A transaction lock, not a session lock, because a pooler may give the session to another client. If the Lambda
+  -- dies, the lock ends with its transaction, so no key stays "in flight" without a worker.
   IF NOT pg_try_advisory_xact_lock(hashtextextended($1 || E'\x1f' || $2, 0)) THEN
     RETURN '{"state": "in_flight"}';
   END IF;
@@ -33,7 +34,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pmp.idempotency_begin IS
-  'First statement of the transaction of a POST with a key. NULL: go on, then idempotency_finish in the same '
+  'Call first in the transaction of a POST with a key. NULL: do the work, then call idempotency_finish in the same '
   'transaction. Else {"state": "done", "status", "headers", "body"}, {"state": "mismatch"} or {"state": "in_flight"}.';
 
 CREATE FUNCTION pmp.idempotency_finish(
@@ -46,14 +47,14 @@ LANGUAGE sql SET search_path = pmp, pg_temp AS $$
   SET fingerprint = excluded.fingerprint, status = excluded.status, headers = excluded.headers, body = excluded.body,
       expires_at = excluded.expires_at
 $$;
-COMMENT ON FUNCTION pmp.idempotency_finish IS 'Keep the answer to a request with an Idempotency-Key.';
+COMMENT ON FUNCTION pmp.idempotency_finish IS 'Store the response to a request with an Idempotency-Key.';
 
 CREATE FUNCTION pmp.housekeeping() RETURNS jsonb
 LANGUAGE sql SET search_path = pmp, pg_temp AS $$
   WITH expired AS (DELETE FROM idempotency_key WHERE expires_at <= now() RETURNING 1)
   SELECT jsonb_build_object('idempotency_keys', (SELECT count(*) FROM expired))
 $$;
-COMMENT ON FUNCTION pmp.housekeeping IS 'Remove what has expired; says how many: {"idempotency_keys"}.';
+COMMENT ON FUNCTION pmp.housekeeping IS 'Delete expired rows. Returns their number: {"idempotency_keys"}.';
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON pmp.idempotency_key TO pmp_app;
 GRANT EXECUTE ON FUNCTION pmp.idempotency_begin, pmp.idempotency_finish, pmp.housekeeping TO pmp_app;

@@ -37,19 +37,19 @@ CREATE TABLE pmp.import_job (
   CONSTRAINT import_job_says_why CHECK ((state = 'failed') = (error IS NOT NULL))
 );
 COMMENT ON TABLE pmp.import_job IS
-  'One object of the imports bucket, in one version. The counts, the position and the events of a batch are committed '
-  'in one transaction.';
-COMMENT ON COLUMN pmp.import_job.cancelled_by IS 'The API client that cancelled it.';
-COMMENT ON COLUMN pmp.import_job.object_version IS 'S3''s version id, pinned at the first read; NULL while nothing is uploaded.';
-COMMENT ON COLUMN pmp.import_job.sha256 IS 'Of the object as it lies in S3; the ids of lines without one derive from it.';
-COMMENT ON COLUMN pmp.import_job.uploaded_at IS 'S3''s LastModified; when lines without an instant happened.';
-COMMENT ON COLUMN pmp.import_job.lease_owner IS 'The invocation that works on it; any other finds it taken until lease_until.';
-COMMENT ON COLUMN pmp.import_job.position IS 'Bytes of the uncompressed text that are dealt with.';
-COMMENT ON COLUMN pmp.import_job.header IS 'CSV: the first line, which a later invocation does not see.';
-COMMENT ON COLUMN pmp.import_job.line IS 'Number of the last line dealt with, empty ones included.';
-COMMENT ON COLUMN pmp.import_job.lines IS 'Lines dealt with, empty ones not included.';
-COMMENT ON COLUMN pmp.import_job.bytes_read IS 'Bytes of the object in S3 that are dealt with.';
--- Two notifications of one upload find one job.
+  'The import of one version of an object in the imports bucket. The counts, the position and the events of a batch '
+  'are committed in one transaction.';
+COMMENT ON COLUMN pmp.import_job.cancelled_by IS 'The API client that cancelled the import.';
+COMMENT ON COLUMN pmp.import_job.object_version IS 'S3 version id, pinned at the first read; NULL before the upload.';
+COMMENT ON COLUMN pmp.import_job.sha256 IS 'SHA-256 of the object in S3; lines without an id derive theirs from it.';
+COMMENT ON COLUMN pmp.import_job.uploaded_at IS 'LastModified in S3; the occurred_at of lines without one.';
+COMMENT ON COLUMN pmp.import_job.lease_owner IS 'The invocation that holds the job until lease_until.';
+COMMENT ON COLUMN pmp.import_job.position IS 'Bytes of the uncompressed text processed so far.';
+COMMENT ON COLUMN pmp.import_job.header IS 'CSV: the header line, kept for later invocations, which do not read it.';
+COMMENT ON COLUMN pmp.import_job.line IS 'Number of the last line processed, counting empty lines.';
+COMMENT ON COLUMN pmp.import_job.lines IS 'Lines processed, not counting empty lines.';
+COMMENT ON COLUMN pmp.import_job.bytes_read IS 'Bytes of the object in S3 processed so far.';
+-- Repeated notifications of an upload find the same job.
 CREATE UNIQUE INDEX import_job_object ON pmp.import_job (bucket, object_key, object_version);
 CREATE INDEX import_job_pages ON pmp.import_job (created_at, id);
 CREATE INDEX import_job_open ON pmp.import_job (lease_until) WHERE state IN ('waiting', 'running');
@@ -63,7 +63,7 @@ CREATE TABLE pmp.import_reject (
   PRIMARY KEY (import_id, line)
 );
 COMMENT ON TABLE pmp.import_reject IS
-  'Rejected lines of running imports; moved to S3 when the import ends. They never repeat what the line held.';
+  'Rejected lines of running imports, moved to S3 when the import ends. They never contain the text of the line.';
 
 CREATE TABLE pmp.export_job (
   id          uuid PRIMARY KEY,
@@ -89,10 +89,10 @@ CREATE TABLE pmp.export_job (
   CONSTRAINT export_job_says_why CHECK ((state = 'failed') = (error IS NOT NULL))
 );
 COMMENT ON TABLE pmp.export_job IS 'Users and their choices as of an instant, written to S3 as NDJSON.';
-COMMENT ON COLUMN pmp.export_job.lease_owner IS 'The invocation that works on it; any other finds it taken until lease_until.';
+COMMENT ON COLUMN pmp.export_job.lease_owner IS 'The invocation that holds the job until lease_until.';
 COMMENT ON COLUMN pmp.export_job.checkpoint IS
-  'Where the next invocation goes on: {"after": subject_key, "users", "bytes", "upload_id", "etags": [of S3''s parts], '
-  '"tail": whether an object holds what was too short for a part}; NULL: at the start.';
+  'Where the next invocation resumes: {"after": subject_key, "users", "bytes", "upload_id", "etags": [of S3 parts], '
+  '"tail": whether an object holds the rest that was too short for a part}; NULL: from the start.';
 CREATE INDEX export_job_pages ON pmp.export_job (created_at, id);
 CREATE INDEX export_job_open ON pmp.export_job (lease_until) WHERE state IN ('waiting', 'running');
 

@@ -1,14 +1,14 @@
 -- Deploy pmp:create_schema to pg
 BEGIN;
 CREATE SCHEMA pmp;
-COMMENT ON SCHEMA pmp IS 'Preference Management Platform: people, consents and the events that connect them.';
+COMMENT ON SCHEMA pmp IS 'Preference Management Platform: users, consents and the events that connect them.';
 
--- Functions are executable by everybody unless told otherwise; each is granted by name to who needs it.
+-- PostgreSQL lets PUBLIC execute functions by default. Here each function is granted by name to the roles that need it.
 ALTER DEFAULT PRIVILEGES IN SCHEMA pmp REVOKE ALL ON FUNCTIONS FROM PUBLIC;
 ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
 GRANT USAGE ON SCHEMA pmp TO pmp_app, pmp_readonly;
 
--- The trigger function of every table whose rows stay as they are, whoever asks: the owner included.
+-- Trigger function of the tables whose rows nobody may change, not even the owner.
 CREATE FUNCTION pmp.refuse_change() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pmp, pg_temp AS $$
 BEGIN

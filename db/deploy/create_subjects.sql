@@ -5,7 +5,7 @@ LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
   SELECT lower(email COLLATE "und-x-icu") COLLATE "C"
 $$;
 COMMENT ON FUNCTION pmp.fold_email IS
-  'What makes two addresses the same. ICU, because the system''s own lower() differs between RDS and Debian.';
+  'The form in which addresses are compared. ICU, because the system''s own lower() differs between RDS and Debian.';
 
 CREATE TABLE pmp.subject (
   subject_key bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -21,18 +21,18 @@ CREATE TABLE pmp.subject (
   )
 );
 COMMENT ON TABLE pmp.subject IS
-  'A person. Erasure removes the e-mail and keeps the row: what remains is a pseudonym that the events point to.';
-COMMENT ON COLUMN pmp.subject.subject_key IS 'Internal, eight bytes, in order of creation; keyset pagination uses it.';
-COMMENT ON COLUMN pmp.subject.id IS 'Public.';
-COMMENT ON COLUMN pmp.subject.email IS 'As written. RFC 5321 allows 64 + 1 + 255 characters.';
-COMMENT ON COLUMN pmp.subject.email_key IS 'pmp.fold_email(email): unique without regard to case.';
+  'A user. Erasure removes the email address and keeps the row: a pseudonym that the events refer to.';
+COMMENT ON COLUMN pmp.subject.subject_key IS 'Internal key in order of creation; used for keyset pagination.';
+COMMENT ON COLUMN pmp.subject.id IS 'Id of the user in the API.';
+COMMENT ON COLUMN pmp.subject.email IS 'As sent. RFC 5321 allows 64 + 1 + 255 characters.';
+COMMENT ON COLUMN pmp.subject.email_key IS 'pmp.fold_email(email): makes addresses unique regardless of case.';
 
--- Events carry no foreign key to this table (see create_events): a person's row stays for ever instead.
+-- Events have no foreign key to this table (see create_events); instead, rows are never removed.
 CREATE TRIGGER refuse_change BEFORE DELETE OR TRUNCATE ON pmp.subject
 FOR EACH STATEMENT EXECUTE FUNCTION pmp.refuse_change();
 
 GRANT SELECT ON pmp.subject TO pmp_app;
--- Reports need no addresses.
+-- Reports do not need addresses.
 GRANT SELECT (subject_key, id, created_at, erased_at) ON pmp.subject TO pmp_readonly;
 GRANT EXECUTE ON FUNCTION pmp.fold_email TO pmp_app;
 COMMIT;

@@ -13,10 +13,10 @@ CREATE TABLE pmp.upstream_cache (
   CONSTRAINT upstream_cache_copy_is_whole CHECK (num_nonnulls(version, document, fetched_at, fresh_until) IN (0, 4))
 );
 COMMENT ON TABLE pmp.upstream_cache IS
-  'One row per document of a third party. Whoever moves next_attempt_at forward fetches: UPDATE … WHERE next_attempt_at '
-  '<= now() RETURNING.';
-COMMENT ON COLUMN pmp.upstream_cache.version IS 'The document''s own version; never falls.';
-COMMENT ON COLUMN pmp.upstream_cache.document IS 'What is not in a table of its own (purposes, features, …).';
+  'One row per document of a third party. The caller that moves next_attempt_at forward fetches it: UPDATE … WHERE '
+  'next_attempt_at <= now() RETURNING.';
+COMMENT ON COLUMN pmp.upstream_cache.version IS 'The document''s own version; never decreases.';
+COMMENT ON COLUMN pmp.upstream_cache.document IS 'The parts that have no table of their own (purposes, features, …).';
 
 CREATE TABLE pmp.vendor (
   id         integer PRIMARY KEY CHECK (id > 0),
@@ -25,8 +25,8 @@ CREATE TABLE pmp.vendor (
   deleted_at timestamptz,
   document   jsonb NOT NULL
 );
-COMMENT ON TABLE pmp.vendor IS 'The vendors of the Global Vendor List''s current copy, swapped as a whole.';
-COMMENT ON COLUMN pmp.vendor.purposes IS 'Purposes that need consent and those by legitimate interest, for the filter.';
+COMMENT ON TABLE pmp.vendor IS 'Vendors in the current copy of the Global Vendor List, replaced all at once.';
+COMMENT ON COLUMN pmp.vendor.purposes IS 'Purposes based on consent or legitimate interest, for the filter.';
 CREATE INDEX vendor_by_purpose ON pmp.vendor USING gin (purposes);
 
 GRANT SELECT, INSERT, UPDATE ON pmp.upstream_cache TO pmp_app;

@@ -13,8 +13,8 @@ DECLARE
   told timestamptz;
   is_same boolean;
 BEGIN
-  -- Writers of one person take turns. It gives an event without an instant its place behind all others, and an
-  -- erasure either sees this event or is seen by it.
+  -- Writers of the same user take turns: an event without an instant is placed after all others, and an erasure either
+  -- sees this event or is seen by it.
   SELECT * INTO person FROM subject AS s WHERE s.id = user_id FOR NO KEY UPDATE;
   IF person.subject_key IS NULL THEN
     RETURN '{"outcome": "unknown_user"}';
@@ -22,7 +22,7 @@ BEGIN
     RETURN '{"outcome": "erased"}';
   END IF;
 
-  -- The version asked for, else the newest.
+  -- The requested version, otherwise the newest.
   SELECT
     array_agg(v.version_key ORDER BY asked.place),
     array_agg((asked.choice ->> 'enabled')::boolean ORDER BY asked.place)
@@ -49,8 +49,8 @@ BEGIN
   INSERT INTO event (id, subject_key, occurred_at, received_at, source_key, has_instant, versions, enabled)
   VALUES (
     event_id, person.subject_key,
-    -- Without an instant: now, and after everything that is known of this person, also where another client's clock
-    -- ran ahead. A choice that somebody just made must not lose to a clock.
+    -- Without an instant: now, but after every choice known for this user, even if another client's clock was ahead.
+    -- A choice made just now must not lose to a wrong clock.
     coalesce(happened_at, greatest(told, (
       SELECT max(c.occurred_at) + interval '1 microsecond'
       FROM consent AS k JOIN current_choice AS c USING (consent_key)
@@ -70,7 +70,7 @@ BEGIN
       AND known.enabled = answers
       AND bool_and(
         k.id IS NOT DISTINCT FROM asked.choice ->> 'id'
-        -- Where no version was asked for, the newest may be another one by now.
+        -- Without a requested version, the newest version may have changed since.
         AND v.version IS NOT DISTINCT FROM coalesce((asked.choice ->> 'version')::integer, v.version)
       )
     INTO is_same
@@ -97,9 +97,9 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pmp.create_event IS
-  'Record an event; choices as [{"id", "enabled", "version"?}], each consent once; happened_at NULL: now. '
-  '{"outcome": "created", "event"}; {"outcome": "repeated", "event"}: same id and content, the stored one; '
-  '{"outcome": "conflict"}: same id, other content; unknown_user; erased; in_future (more than five minutes); '
-  '{"outcome": "unknown_consent" | "unknown_version", "index"}: zero-based place in choices.';
+  'Record an event; choices: [{"id", "enabled", "version"?}], each consent once; happened_at NULL: now. '
+  '{"outcome": "created", "event"}; {"outcome": "repeated", "event"}: same id and content, returns the stored event; '
+  '{"outcome": "conflict"}: same id, other content; unknown_user; erased; in_future (more than five minutes ahead); '
+  '{"outcome": "unknown_consent" | "unknown_version", "index"}: zero-based position in choices.';
 GRANT EXECUTE ON FUNCTION pmp.create_event TO pmp_app;
 COMMIT;

@@ -5,7 +5,7 @@ CREATE FUNCTION pmp.export_page(
 ) RETURNS TABLE (last_key bigint, users bigint, lines text)
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
 BEGIN
-  -- The page is cut before the filter, so that no page needs to look at more than row_limit people.
+  -- The limit applies before the filter, so that a page never reads more than row_limit users.
   RETURN QUERY
     WITH page AS (
       SELECT s.* FROM subject AS s WHERE s.subject_key > after_key ORDER BY s.subject_key LIMIT row_limit
@@ -26,11 +26,11 @@ BEGIN
     FROM described AS d
     WHERE consent_id IS NULL
       OR d.document -> 'consents' @> jsonb_build_array(jsonb_build_object('id', consent_id, 'enabled', choice))
-        -- Expired reads as not given, which is neither of both.
+        -- An expired choice counts as not given: neither granted nor denied.
         AND NOT d.document -> 'consents' @> jsonb_build_array(jsonb_build_object('id', consent_id, 'reason', 'expired'));
 END
 $$;
 COMMENT ON FUNCTION pmp.export_page IS
-  'The next people of an export as NDJSON, behind after_key, as of an instant; last_key NULL: there are no more.';
+  'The next page of an export as NDJSON: users after after_key, as of an instant; last_key NULL: no more users.';
 GRANT EXECUTE ON FUNCTION pmp.export_page TO pmp_app;
 COMMIT;

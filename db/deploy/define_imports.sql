@@ -1,7 +1,7 @@
 -- Deploy pmp:define_imports to pg
 --
--- The set-based half of an import. A batch arrives as arrays, one element a line, rather than by COPY into a staging
--- table: as fast (docs/adr/0202), and there is no table to truncate, to bloat or to share between jobs.
+-- The set-based half of an import. A batch arrives as arrays, one element per line, rather than by COPY into a staging
+-- table: it is as fast (docs/adr/0202), without a table that must be truncated, bloats or is shared between jobs.
 BEGIN;
 CREATE FUNCTION pmp.claim_import(job_id uuid, owner uuid, seconds integer) RETURNS jsonb
 LANGUAGE sql SET search_path = pmp, pg_temp AS $$
@@ -13,8 +13,8 @@ LANGUAGE sql SET search_path = pmp, pg_temp AS $$
   RETURNING to_jsonb(j)
 $$;
 COMMENT ON FUNCTION pmp.claim_import IS
-  'Take the lease of an import that waits, or whose worker has not been heard of in time. The job''s row as JSON; NULL: '
-  'somebody works on it, or it has ended. One row''s update: of any number of workers one gets it.';
+  'Take the lease of an import that is waiting or whose lease has expired. Returns the job''s row as JSON; NULL: '
+  'another worker holds it, or it has ended. It updates one row, so only one of several workers succeeds.';
 
 CREATE FUNCTION pmp.merge_lines(
   source integer, line_numbers bigint[], event_ids uuid[], user_ids uuid[], emails text[], instants timestamptz[],
@@ -39,8 +39,8 @@ BEGIN
     ON CONFLICT (email_key) DO NOTHING;
   END IF;
 
-  -- Planned anew each time (EXECUTE): the right plan for an empty table is the wrong one a million rows later.
-  -- One statement, one snapshot: each line is either inserted, or a duplicate, or refused, whatever others do meanwhile.
+  -- Planned for each batch (EXECUTE): the right plan for an empty table is wrong a million rows later.
+  -- One statement, one snapshot: each line is inserted, a duplicate or refused, regardless of concurrent writes.
   EXECUTE format($merge$
     WITH resolved AS MATERIALIZED (
       SELECT l.*, %s
@@ -57,7 +57,7 @@ BEGIN
         r.versions::integer[], r.enabled::boolean[]
       FROM resolved AS r
       WHERE r.subject_key IS NOT NULL AND r.erased_at IS NULL %s
-      -- Neighbours in the index are inserted one after the other; of one person, in the order of the lines.
+      -- Insert in index order, and a user's events in the order of their lines.
       ORDER BY r.subject_key, r.line
       %s
       RETURNING subject_key, occurred_at, sequence, versions, enabled
@@ -69,7 +69,7 @@ BEGIN
         FROM inserted AS i
       ) AS e
       JOIN consent_version AS v USING (version_key)
-      -- The order also keeps two writers from waiting for each other.
+      -- The order also prevents deadlocks between two writers.
       ORDER BY v.consent_key, e.subject_key, e.occurred_at DESC, e.enabled, e.sequence DESC
     ), projected AS (
       INSERT INTO current_choice AS c (subject_key, consent_key, version_key, occurred_at, sequence, enabled)
@@ -92,16 +92,16 @@ BEGIN
       WHEN by_id THEN 'by_id.subject_key, by_id.erased_at'
       ELSE 'by_email.subject_key, by_email.erased_at'
     END,
-    -- Neighbours in the index are looked up one after the other.
+    -- Look up in index order.
     CASE WHEN by_id THEN 'ORDER BY l.user_id' ELSE '' END,
-    -- Laterally, and with OFFSET 0 so that it stays so: a look into the index for each line costs the same however many
-    -- people there are, while the planner would read and hash all of them for each batch.
+    -- LATERAL, kept by OFFSET 0: one index lookup per line costs the same for any number of users, whereas the planner
+    -- would read and hash all users for each batch.
     CASE WHEN by_id THEN 'LEFT JOIN LATERAL ('
       'SELECT s.subject_key, s.erased_at FROM subject AS s WHERE s.id = l.user_id OFFSET 0) AS by_id ON true ' ELSE '' END
     || CASE WHEN by_email THEN 'LEFT JOIN LATERAL ('
       'SELECT s.subject_key, s.erased_at FROM subject AS s WHERE s.email_key = fold_email(l.email) OFFSET 0'
       ') AS by_email ON true' ELSE '' END,
-    -- Looking before inserting costs less than a speculative insertion, but does not see a repeat among these lines.
+    -- A lookup costs less than a speculative insertion, but does not find duplicates within these lines.
     CASE WHEN looks_first THEN 'AND NOT EXISTS (SELECT FROM event AS e WHERE e.id = r.event_id)' ELSE '' END,
     CASE WHEN has_repeats THEN 'ON CONFLICT (id) DO NOTHING' ELSE '' END
   ) INTO answer
@@ -110,8 +110,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pmp.merge_lines IS
-  'Add lines as events and project them: {"accepted", "unknown": [line], "erased": [line]}. An event that is known already '
-  'is skipped where looks_first, one that stands twice among the lines where has_repeats; else either is a unique_violation.';
+  'Add lines as events and project them: {"accepted", "unknown": [line], "erased": [line]}. An event that already '
+  'exists is skipped if looks_first, a duplicate within the lines if has_repeats; else either is a unique_violation.';
 
 CREATE FUNCTION pmp.import_batch(
   job_id uuid, owner uuid, seconds integer, from_position bigint, up_to_line bigint, up_to_position bigint, up_to_byte bigint,
@@ -127,22 +127,22 @@ DECLARE
   may_repeat boolean := has_repeats;
   refused integer;
 BEGIN
-  -- Until the end of the transaction: nobody else advances this job, and no erasure starts in between.
+  -- Until the end of the transaction, no other worker advances this job and no erasure starts.
   SELECT * INTO job FROM import_job AS j WHERE j.id = job_id FOR NO KEY UPDATE;
   IF job.state IS DISTINCT FROM 'running' OR job.lease_owner IS DISTINCT FROM owner THEN
     RETURN jsonb_build_object('state', CASE WHEN job.state = 'running' THEN 'taken' ELSE job.state END);
   END IF;
 
   IF job.position >= up_to_position THEN
-    -- The answer to its first commit was lost on the way, and the worker asks again.
+    -- The worker lost the response to a committed batch and sent it again.
     RETURN jsonb_build_object('state', 'running', 'lines', job.lines);
   ELSIF job.position <> from_position THEN
-    -- This server has not what it once committed: it was restored, or took over from one that was ahead.
+    -- The server lost committed batches: it was restored, or it replaced a server that was ahead of it.
     RETURN '{"state": "behind"}';
   END IF;
 
-  -- The events of a file are new as a rule. Until one of them was not, the index itself tells while it takes them, which
-  -- saves looking each one up beforehand.
+  -- The events of a file are usually new. Until one is not, the unique index detects duplicates on insertion, which
+  -- saves a lookup for each event.
   looks_first := has_repeats OR job.skipped > 0;
   IF cardinality(line_numbers) > 0 THEN
     LOOP
@@ -159,7 +159,7 @@ BEGIN
         WHEN SQLSTATE 'PMP01' THEN
           EXIT;
         WHEN unique_violation THEN
-          -- One of these events is known already, or another import added it after we looked. This time both are seen.
+          -- One of these events already exists, or another import added it after the lookup. The retry handles both.
           IF looks_first AND may_repeat THEN
             RAISE;
           END IF;
@@ -191,9 +191,9 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pmp.import_batch IS
-  'Merge one batch of an import and note how far it got, in one transaction. user_ids and emails: one of both is NULL in '
-  'each place. versions and choices: array literals, since PostgreSQL has no arrays of unequal arrays. {"state": '
-  '"running", "lines"}; any other state (cancelled, taken, …): nothing was done, stop.';
+  'Merge one batch of an import and record its progress, in one transaction. In user_ids and emails, one of the two is '
+  'NULL at each position. versions and choices: array literals, since PostgreSQL has no arrays of arrays of different '
+  'lengths. {"state": "running", "lines"}; any other state (cancelled, taken, …): nothing was done, stop.';
 
 GRANT EXECUTE ON FUNCTION pmp.claim_import, pmp.import_batch TO pmp_app;
 COMMIT;

@@ -1,14 +1,14 @@
 -- Deploy pmp:define_reads to pg
 --
--- What the API reads, one statement and one JSON document for each operation. PL/pgSQL rather than SQL where a function
--- is called on its own: its plans are kept for the life of the pooled session.
+-- The API's reads: one statement and one JSON document per operation. Functions that are called directly are PL/pgSQL
+-- rather than SQL, because its plans are cached for the life of the pooled session.
 BEGIN;
 CREATE FUNCTION pmp.expiry(occurred_at timestamptz, expires_after_days integer) RETURNS timestamptz
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  -- Hours, because the length of a day depends on the session's time zone.
+  -- Hours, because the length of a day depends on the session time zone.
   SELECT occurred_at + expires_after_days * interval '24 hours'
 $$;
-COMMENT ON FUNCTION pmp.expiry IS 'When a choice stops counting; NULL: never.';
+COMMENT ON FUNCTION pmp.expiry IS 'When a choice expires; NULL: never.';
 
 CREATE FUNCTION pmp.replay(subject_key bigint, until timestamptz DEFAULT 'infinity') RETURNS SETOF pmp.current_choice
 LANGUAGE sql STABLE SET search_path = pmp, pg_temp AS $$
@@ -20,11 +20,11 @@ LANGUAGE sql STABLE SET search_path = pmp, pg_temp AS $$
   WHERE e.subject_key = $1 AND e.occurred_at <= $2
   ORDER BY v.consent_key, e.occurred_at DESC, choice.enabled, e.sequence DESC
 $$;
-COMMENT ON FUNCTION pmp.replay IS 'The fold of one person''s events up to an instant, from the events themselves.';
+COMMENT ON FUNCTION pmp.replay IS 'The fold of a user''s events up to an instant, computed from the events themselves.';
 
 CREATE FUNCTION pmp.describe_choice(consent_id text, enabled boolean, expires_at timestamptz, at timestamptz)
 RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  -- What has expired reads as not given.
+  -- An expired choice counts as not given.
   SELECT CASE
     WHEN expires_at <= at THEN jsonb_build_object('id', consent_id, 'enabled', false, 'reason', 'expired')
     ELSE jsonb_build_object('id', consent_id, 'enabled', enabled)
@@ -45,7 +45,7 @@ BEGIN
   ));
 END
 $$;
-COMMENT ON FUNCTION pmp.describe_user IS 'A person as the API shows them, consents in the order of the catalogue.';
+COMMENT ON FUNCTION pmp.describe_user IS 'A user as the API returns it, consents in the order of the catalogue.';
 
 CREATE FUNCTION pmp.get_user(user_id uuid, as_of timestamptz DEFAULT NULL) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
@@ -71,8 +71,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pmp.get_user IS
-  '{"id", "email", "consents": [{"id", "enabled", "reason"?}]} now or as the events until as_of give it; '
-  '{"erased": true}; NULL: there never was such a person.';
+  '{"id", "email", "consents": [{"id", "enabled", "reason"?}]} now, or as of an instant; '
+  '{"erased": true}; NULL: unknown user.';
 
 CREATE FUNCTION pmp.list_users(
   after uuid, row_limit integer, address text DEFAULT NULL, consent_id text DEFAULT NULL, choice boolean DEFAULT NULL
@@ -114,8 +114,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pmp.list_users IS
-  'A page of people as get_user shows them, in order of creation, behind the person "after" (NULL: from the start). '
-  'Filters, NULL: none: address; consent_id with choice (people whose unexpired choice it is).';
+  'A page of users as get_user returns them, in order of creation, after the user "after" (NULL: from the start). '
+  'Optional filters: address; consent_id with choice (users with that unexpired choice).';
 
 CREATE VIEW pmp.event_record AS
 SELECT
@@ -129,7 +129,7 @@ SELECT
 FROM pmp.event AS e
 JOIN pmp.subject AS s USING (subject_key);
 COMMENT ON VIEW pmp.event_record IS
-  'An event for people and programs; consents as JSON [{id, enabled, version}] in the order they were sent.';
+  'Events in readable form; consents as JSON [{id, enabled, version}] in the order sent.';
 
 CREATE FUNCTION pmp.describe_event(e pmp.event_record) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
@@ -138,7 +138,7 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     'occurred_at', pmp.instant(e.occurred_at), 'received_at', pmp.instant(e.received_at), 'source', e.source
   )
 $$;
-COMMENT ON FUNCTION pmp.describe_event IS 'An event as the API shows it.';
+COMMENT ON FUNCTION pmp.describe_event IS 'An event as the API returns it.';
 
 CREATE FUNCTION pmp.get_event(event_id uuid) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
@@ -161,7 +161,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pmp.list_events IS
-  'A page of all events in order of arrival, each as get_event with its "sequence"; after_sequence NULL: from the start.';
+  'A page of all events in order of arrival, each as get_event plus "sequence"; after_sequence NULL: from the start.';
 
 CREATE FUNCTION pmp.list_user_events(
   user_id uuid, after_occurred_at timestamptz, after_sequence bigint, row_limit integer
@@ -190,8 +190,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pmp.list_user_events IS
-  'A page of one person''s history in the order it happened, each as get_event with its "sequence", behind '
-  '(after_occurred_at, after_sequence), NULL: from the start. NULL: no such person; {"erased": true}.';
+  'A page of a user''s events by (occurred_at, sequence), each as get_event plus "sequence", after '
+  '(after_occurred_at, after_sequence), NULL: from the start. Returns NULL for an unknown user, or {"erased": true}.';
 
 CREATE FUNCTION pmp.export_user(user_id uuid) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
@@ -213,7 +213,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pmp.export_user IS
-  'All that is kept about a person (GDPR Art. 15, 20): {"user", "created_at", "exported_at", "events"}; '
+  'All data about a user (GDPR Art. 15 and 20): {"user", "created_at", "exported_at", "events"}; '
   '{"erased": true}; NULL.';
 
 CREATE FUNCTION pmp.check_consents(checks jsonb) RETURNS jsonb
@@ -247,8 +247,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pmp.check_consents IS
-  '[{"user": {"id"} or {"email"}, "consent"}] → [{"allowed", "reason", "since"}] in the same order. Everything but an '
-  'unexpired grant is not allowed; reason: given, denied, expired, not_given, unknown_consent, erased, unknown_user.';
+  '[{"user": {"id"} or {"email"}, "consent"}] → [{"allowed", "reason", "since"}] in the same order. Only an unexpired '
+  'grant is allowed; reason: given, denied, expired, not_given, unknown_consent, erased, unknown_user.';
 
 GRANT EXECUTE ON FUNCTION
   pmp.expiry, pmp.replay, pmp.describe_choice, pmp.describe_user, pmp.get_user, pmp.list_users, pmp.describe_event,

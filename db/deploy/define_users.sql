@@ -11,6 +11,6 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pmp.create_user IS
-  'A new person: {"id", "email", "consents": []}. SQLSTATE 23505 (unique_violation): another person has the address.';
+  'Create a user: {"id", "email", "consents": []}. SQLSTATE 23505 (unique_violation): the address is taken.';
 GRANT EXECUTE ON FUNCTION pmp.create_user TO pmp_app;
 COMMIT;

@@ -22,19 +22,19 @@ SELECT is(create_event('10000000-0000-4000-8000-000000000002', person.id,
 SELECT is(pg_temp.consents(),
   '[{"id": "email_notifications", "enabled": false}, {"id": "sms_notifications", "enabled": true}]');
 
--- An event without an instant comes after everything known, whatever clock told that.
+-- An event without an instant comes after every known choice, even one from a fast clock.
 SELECT is(pg_temp.tell(3, 'sms_notifications', false, now() + interval '4 minutes') ->> 'outcome', 'created');
 SELECT is(pg_temp.tell(4, 'sms_notifications', true, NULL) ->> 'outcome', 'created');
 SELECT is(pg_temp.consents() -> 1, '{"id": "sms_notifications", "enabled": true}', 'the newest choice counts');
 SELECT is(pg_temp.tell(5, 'sms_notifications', true, now() + interval '6 minutes') ->> 'outcome', 'in_future');
 
--- Late, and at the same instant.
+-- Late events, and events of the same instant.
 SELECT is(pg_temp.tell(11, 'email_notifications', true, '2020-01-01Z') ->> 'outcome', 'created');
 SELECT is(pg_temp.consents() -> 0 -> 'enabled', 'false', 'a late event changes nothing');
 SELECT is(pg_temp.consents('2020-01-01Z'), '[{"id": "email_notifications", "enabled": true}]', 'as of then');
 SELECT is(pg_temp.consents('2019-12-31Z'), '[]', 'as of before');
 
--- The same id.
+-- Repeated ids.
 SELECT is(pg_temp.tell(11, 'email_notifications', true, '2020-01-01Z') ->> 'outcome', 'repeated');
 SELECT is(pg_temp.tell(11, 'email_notifications', true, '2020-01-01Z') -> 'event' ->> 'id', '10000000-0000-4000-8000-000000000011');
 SELECT is(pg_temp.tell(11, 'email_notifications', false, '2020-01-01Z'), '{"outcome": "conflict"}');
@@ -43,7 +43,7 @@ SELECT is(pg_temp.tell(11, 'email_notifications', true, '2020-01-02Z'), '{"outco
 SELECT is(pg_temp.tell(11, 'email_notifications', true, NULL), '{"outcome": "conflict"}');
 SELECT is(pg_temp.tell(12, 'nothing', true, NULL), '{"outcome": "unknown_consent", "index": 0}');
 
--- Expiry, and versions.
+-- Expiry and versions.
 SELECT is(put_consent('newsletter', 'Weekly', 'email', 30, 'test') ->> 'outcome', 'created');
 SELECT is(pg_temp.tell(20, 'newsletter', true, now() - interval '31 days') ->> 'outcome', 'created');
 SELECT is(pg_temp.consents() -> 2, '{"id": "newsletter", "enabled": false, "reason": "expired"}');
@@ -56,18 +56,18 @@ SELECT is(check_consents(jsonb_build_array(jsonb_build_object('user', jsonb_buil
 SELECT is(jsonb_array_length(list_users(NULL, 10, NULL, 'newsletter', true)), 1);
 SELECT is(jsonb_array_length(list_users(NULL, 10, NULL, 'newsletter', false)), 0);
 
--- The projection is the replay.
+-- The projection equals the replay.
 SELECT set_eq(
   'SELECT r.* FROM subject AS s CROSS JOIN LATERAL replay(s.subject_key) AS r', 'SELECT * FROM current_choice'
 );
 
--- History in the order it happened, in pages.
+-- Pages of a user's events by occurred_at.
 SELECT is(jsonb_array_length(list_user_events(id, NULL, NULL, 100)), 7) FROM person;
 SELECT is(list_user_events(id, NULL, NULL, 1) #>> '{0,occurred_at}', '2020-01-01T00:00:00.000000Z') FROM person;
 SELECT is(jsonb_array_length(list_user_events(id, '2020-01-01Z', 9223372036854775807, 100)), 6) FROM person;
 SELECT is(jsonb_array_length(export_user(id) -> 'events'), 7) FROM person;
 
--- Erasure: the address goes everywhere, the events stay, the address is free again.
+-- Erasure removes the address everywhere, keeps the events and frees the address.
 SELECT lives_ok($$SELECT idempotency_finish('test', 'key', 'mark', 201, '{}', '{"email": "ada@example.invalid"}')$$);
 SELECT ok(erase_user(id, 'test')) FROM person;
 SELECT is(get_user(id), '{"erased": true}') FROM person;

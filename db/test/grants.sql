@@ -2,7 +2,7 @@ BEGIN;
 SET search_path = tap, pmp;
 SELECT * FROM no_plan();
 
--- What pmp_app may do with each table, and that it may do nothing else.
+-- The exact privileges of pmp_app on each table.
 SELECT table_privs_are('pmp', relation, 'pmp_app', privileges, format('pmp_app on %s: exactly %s', relation, privileges))
 FROM (VALUES
   ('source', '{SELECT}'::text[]), ('consent', '{SELECT}'), ('consent_version', '{SELECT}'), ('subject', '{SELECT}'),
@@ -13,7 +13,7 @@ FROM (VALUES
   ('export_job', '{SELECT,INSERT,UPDATE}')
 ) AS expected (relation, privileges);
 
--- pmp_readonly reads, and no address.
+-- pmp_readonly reads everything except addresses.
 SELECT table_privs_are('pmp', relation, 'pmp_readonly', privileges, format('pmp_readonly on %s: %s', relation, privileges))
 FROM (VALUES
   ('source', '{SELECT}'::text[]), ('consent', '{SELECT}'), ('consent_version', '{SELECT}'), ('subject', '{}'),
@@ -25,7 +25,7 @@ SELECT ok(has_column_privilege('pmp_readonly', 'pmp.subject', 'id', 'SELECT'));
 SELECT ok(NOT has_column_privilege('pmp_readonly', 'pmp.subject', name, 'SELECT'), 'pmp_readonly sees no ' || name)
 FROM unnest(ARRAY['email', 'email_key']) AS name;
 
--- No table escapes the lists above.
+-- The lists above name every table.
 SELECT set_eq(
   $$SELECT relname::text FROM pg_class WHERE relnamespace = 'pmp'::regnamespace AND relkind IN ('r', 'v', 'm', 'p', 'f')$$,
   ARRAY['source', 'consent', 'consent_version', 'subject', 'event', 'current_choice', 'event_record', 'idempotency_key',
@@ -40,7 +40,7 @@ SELECT is_empty(
 );
 SELECT isnt_member_of('pmp_migrator', 'pmp_app');
 
--- Every function is closed to everybody but those it was granted to.
+-- Only the roles named here can execute a function.
 SELECT is_empty(
   $$SELECT proname FROM pg_proc WHERE pronamespace = 'pmp'::regnamespace AND has_function_privilege('public', oid, 'EXECUTE')$$,
   'no function is open to PUBLIC'
@@ -62,7 +62,7 @@ SELECT is_empty(
   'each of them has a fixed search path'
 );
 
--- And not only on paper. (The role falls back with the statement's failure.)
+-- The privileges hold when used. (The failing statement also resets the role.)
 SELECT throws_ok('SET LOCAL ROLE pmp_app; ' || statement, '42501', NULL, 'pmp_app: ' || statement) FROM unnest(ARRAY[
   'UPDATE pmp.event SET enabled = enabled', 'DELETE FROM pmp.event', 'TRUNCATE pmp.event',
   'INSERT INTO pmp.current_choice VALUES (1, 1, 1, now(), 1, true)', 'UPDATE pmp.subject SET email = NULL',
@@ -71,7 +71,7 @@ SELECT throws_ok('SET LOCAL ROLE pmp_app; ' || statement, '42501', NULL, 'pmp_ap
 ]) AS statement;
 SELECT throws_ok('SET LOCAL ROLE pmp_readonly; ' || statement, '42501', NULL, 'pmp_readonly: ' || statement)
 FROM unnest(ARRAY['SELECT email FROM pmp.subject', 'SELECT pmp.get_user(gen_random_uuid())']) AS statement;
--- The owner itself cannot rewrite history.
+-- Not even the owner can rewrite history.
 SELECT throws_ok('SET LOCAL ROLE pmp_migrator; ' || statement, '23001', NULL, 'owner: ' || statement) FROM unnest(ARRAY[
   'UPDATE pmp.event SET enabled = enabled', 'DELETE FROM pmp.event', 'TRUNCATE pmp.event', 'DELETE FROM pmp.subject',
   'TRUNCATE pmp.subject', 'UPDATE pmp.consent_version SET description = description'

@@ -3,7 +3,7 @@ BEGIN;
 SELECT 1 / (pmp.instant('2026-01-02 03:04:05.000006+01') = '2026-01-02T02:04:05.000006Z')::int;
 SELECT 1 / (count(*) = 2)::int FROM jsonb_array_elements(pmp.list_consents(NULL, 500)) AS c
 WHERE c ->> 'id' IN ('email_notifications', 'sms_notifications');
--- A new wording is a new version; the same wording again is not.
+-- A new wording creates a version; the same wording does not.
 CREATE FUNCTION pg_temp.put(description text) RETURNS text LANGUAGE sql AS $$
   SELECT (put ->> 'outcome') || (put #>> '{consent,version}')
   FROM pmp.put_consent('verify', description, 'other', NULL, 'verify') AS put
@@ -12,7 +12,7 @@ SELECT 1 / (pg_temp.put('one') = 'created1')::int;
 SELECT 1 / (pg_temp.put('two') = 'updated2')::int;
 SELECT 1 / (pg_temp.put('two') = 'unchanged2')::int;
 SELECT 1 / (pmp.get_consent('verify') ->> 'description' = 'two' AND pmp.get_consent('verify', 1) ->> 'description' = 'one')::int;
--- A version that people answered cannot be reworded, not even by the owner.
+-- Not even the owner can change a version.
 DO $$
 BEGIN
   UPDATE pmp.consent_version SET description = 'reworded';

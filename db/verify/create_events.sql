@@ -14,11 +14,11 @@ BEGIN
   END LOOP;
 END
 $$;
--- Nobody but the owner writes.
+-- Only the owner can write.
 SELECT 1 / (count(*) = 0)::int
 FROM unnest(ARRAY['pmp_app', 'pmp_readonly']) AS role, unnest(ARRAY['pmp.event', 'pmp.current_choice']) AS relation
 WHERE has_table_privilege(role, relation, 'INSERT, UPDATE, DELETE, TRUNCATE')
    OR NOT has_table_privilege(role, relation, 'SELECT');
--- A person's history is read by index.
+-- A user's events are read by index.
 SELECT 1 / (count(*) = 1)::int FROM pg_indexes WHERE schemaname = 'pmp' AND indexname = 'event_history';
 ROLLBACK;

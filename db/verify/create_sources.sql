@@ -1,6 +1,6 @@
 -- Verify pmp:create_sources on pg
 BEGIN;
--- The same client has one key, and its name reads back.
+-- A client has one key, and the key returns its name.
 SELECT 1 / (
   pmp.source_key('verify') = pmp.source_key('verify') AND pmp.source_name(pmp.source_key('verify')) = 'verify'
 )::int;

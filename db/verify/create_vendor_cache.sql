@@ -1,6 +1,6 @@
 -- Verify pmp:create_vendor_cache on pg
 BEGIN;
--- A new row is due at once, and only the first to ask gets it.
+-- A new row is due immediately, and only the first caller claims it.
 INSERT INTO pmp.upstream_cache (url) VALUES ('urn:verify');
 CREATE FUNCTION pg_temp.claim() RETURNS bigint LANGUAGE sql AS $$
   WITH claimed AS (

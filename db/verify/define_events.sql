@@ -15,7 +15,7 @@ $$;
 SELECT 1 / (pg_temp.record(1, '2026-01-02Z', true) = 'created')::int;
 SELECT 1 / (pg_temp.record(1, '2026-01-02Z', true) = 'repeated')::int;
 SELECT 1 / (pg_temp.record(1, '2026-01-02Z', false) = 'conflict')::int;
--- An older event changes nothing, one of the same instant only if it denies.
+-- An older event changes nothing; an event of the same instant does only if it is a denial.
 SELECT 1 / (pg_temp.record(2, '2026-01-01Z', false) = 'created' AND pg_temp.choice())::int;
 SELECT 1 / (pg_temp.record(3, '2026-01-02Z', false) = 'created' AND NOT pg_temp.choice())::int;
 SELECT 1 / (pg_temp.record(4, '2026-01-02Z', true) = 'created' AND NOT pg_temp.choice())::int;

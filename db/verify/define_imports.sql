@@ -7,7 +7,7 @@ CREATE FUNCTION pg_temp.claim(owner integer) RETURNS boolean LANGUAGE sql AS $$
     '00000000-0000-4000-8000-000000000001', ('00000000-0000-4000-8000-00000000000' || owner)::uuid, 60
   ) IS NOT NULL
 $$;
--- Two lines of one new person, the older one last; a third line of nobody; a fourth that was bad from the start.
+-- Two lines of a new user, the older one last; a third line of an unknown user; a fourth, invalid line.
 CREATE FUNCTION pg_temp.merge(owner integer, up_to integer) RETURNS text LANGUAGE sql AS $$
   SELECT pmp.import_batch(
     '00000000-0000-4000-8000-000000000001', ('00000000-0000-4000-8000-00000000000' || owner)::uuid, 60, up_to - 400, 4, up_to, up_to,
@@ -22,12 +22,12 @@ SELECT 1 / (pg_temp.claim(1) AND NOT pg_temp.claim(2))::int;
 SELECT 1 / (pg_temp.merge(2, 400) = 'taken')::int;
 SELECT 1 / (pg_temp.merge(1, 400) = 'running')::int;
 SELECT 1 / ((lines, accepted, skipped, rejected) = (4, 2, 0, 2))::int FROM pmp.import_job WHERE object_key = 'verify';
--- The same batch again, its answer lost: nothing happens.
+-- The same batch again, after a lost response: nothing happens.
 SELECT 1 / (pg_temp.merge(1, 400) = 'running')::int;
 SELECT 1 / (lines = 4)::int FROM pmp.import_job WHERE object_key = 'verify';
 SELECT 1 / enabled::int FROM pmp.current_choice JOIN pmp.subject USING (subject_key) WHERE email_key = 'verify@example.invalid';
 SELECT 1 / (pg_temp.merge(1, 1200) = 'behind')::int;
--- The same lines further on are two duplicates and the same rejects.
+-- The same lines at a later position are two duplicates and the same rejects.
 DELETE FROM pmp.import_reject WHERE import_id = '00000000-0000-4000-8000-000000000001';
 SELECT 1 / (pg_temp.merge(1, 800) = 'running')::int;
 SELECT 1 / ((lines, accepted, skipped, rejected) = (8, 2, 2, 4))::int FROM pmp.import_job WHERE object_key = 'verify';

@@ -2,7 +2,7 @@
 BEGIN;
 INSERT INTO pmp.subject (id, email, created_by)
 VALUES ('00000000-0000-4000-8000-000000000001', 'verify@example.invalid', pmp.source_key('verify'));
--- A person who chose nothing has no consents, and whoever is unknown may get nothing.
+-- A user without events has no consents, and an unknown user is not allowed anything.
 SELECT 1 / (pmp.get_user('00000000-0000-4000-8000-000000000001')
   = '{"id": "00000000-0000-4000-8000-000000000001", "email": "verify@example.invalid", "consents": []}')::int;
 SELECT 1 / (pmp.get_user('00000000-0000-4000-8000-000000000001', now()) -> 'consents' = '[]')::int;

@@ -1,9 +1,11 @@
 # The HTTP API: routes and scopes come from the OpenAPI document, every route is answered by the one function.
 
 locals {
+  document = jsondecode(var.openapi)
+
   # "GET /v1/users/{id}" => the scopes that a token must carry; null where the operation is public.
   operations = merge([
-    for path, methods in jsondecode(var.openapi).paths : {
+    for path, methods in local.document.paths : {
       for method, operation in methods : "${upper(method)} ${path}" => {
         id     = try(operation.operationId, null)
         scopes = length(try(operation.security, [])) == 0 ? null : one(values(operation.security[0]))
@@ -16,6 +18,16 @@ locals {
     payload_format_version = "2.0"
     # HTTP APIs wait 30 s at most; the function's own limits for a request are below this.
     timeout_milliseconds = 29000
+  }
+
+  cors = var.cors == null ? null : {
+    allow_origins = var.cors.allow_origins
+    allow_methods = ["DELETE", "GET", "OPTIONS", "POST", "PUT"]
+    allow_headers = ["authorization", "content-type", "idempotency-key", "if-match", "if-none-match"]
+    # Without this, scripts in a browser can read only a few standard response headers.
+    expose_headers    = sort([for name in keys(try(local.document.components.headers, {})) : lower(name)])
+    allow_credentials = false
+    max_age           = var.cors.max_age
   }
 }
 
@@ -91,14 +103,7 @@ module "api" {
     format                      = jsonencode(local.access_log)
   }
 
-  cors_configuration = var.cors == null ? null : {
-    allow_origins     = var.cors.allow_origins
-    allow_methods     = ["DELETE", "GET", "OPTIONS", "POST", "PUT"]
-    allow_headers     = ["authorization", "content-type", "idempotency-key", "if-match", "if-none-match"]
-    expose_headers    = ["etag", "location", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "retry-after"]
-    allow_credentials = false
-    max_age           = var.cors.max_age
-  }
+  cors_configuration = local.cors
 }
 
 locals {

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -142,7 +143,7 @@ def test_a_migration_that_waits_for_a_lock_gives_up_and_the_api_serves_on(
         reports = clients()
         migration = migrate.Migration("dev")
         begun = time.monotonic()
-        with pytest.raises(UserError, match="lock timeout; somebody held a lock for more than 5s, nothing was"):
+        with pytest.raises(UserError, match="lock timeout; another session held a lock for more than 5 s, nothing"):
             migration.deploy()
         waited = time.monotonic() - begun
         answers = reports()
@@ -179,11 +180,67 @@ def test_a_second_run_changes_nothing(job: Job) -> None:
     assert migrate.Migration("dev").version()[1] == "add_column"
 
 
-def test_an_edited_change_that_was_deployed_is_refused(job: Job) -> None:
+def test_an_edited_change_that_was_deployed_is_refused(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     script = job.directory / "deploy" / "create_schema.sql"
     script.write_text(script.read_text() + "-- edited\n")
-    with pytest.raises(UserError, match=r"diverge .*create_schema.*; a deployed change is never edited"):
+    with pytest.raises(UserError, match=r"diverge .*create_schema.*; a deployed change must not be edited: revert"):
         job.run()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://localhost:4566")
+    with pytest.raises(UserError, match=r"diverge .*create_schema; .*run 'make down', then 'make up'"):
+        job.run()
+
+
+def test_a_rewritten_line_of_the_plan_is_refused(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sqitch's own check compares scripts only; the deployment misses the change."""
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    plan = job.directory / "sqitch.plan"
+    plan.write_text(plan.read_text().replace("# Function to create a user", "# Another note"))
+    with pytest.raises(UserError, match=r"Cannot find change .*; a deployed change must not be edited: revert"):
+        job.run()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://localhost:4566")
+    with pytest.raises(UserError, match=r"Cannot find change .*; .*run 'make down', then 'make up'"):
+        job.run()
+
+
+def test_a_second_deployment_waits_five_seconds_for_the_first(job: Job) -> None:
+    job.add("add_column", "ALTER TABLE pmp.subject ADD COLUMN added int;")
+    other = subprocess.Popen(
+        ["psql", "--no-psqlrc", "--quiet", "--tuples-only", f"{job.stack.cluster.url('pmp_admin')}"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PGPASSWORD": PASSWORDS["master"]},
+        text=True,
+    )
+    assert other.stdin
+    assert other.stdout
+    try:
+        # The lock that Sqitch holds while it deploys.
+        other.stdin.write("SELECT pg_advisory_lock(75474063), 'held';\n")
+        other.stdin.flush()
+        assert "held" in other.stdout.readline()
+        begun = time.monotonic()
+        with pytest.raises(UserError, match="another deployment is running, nothing was changed"):
+            migrate.Migration("dev").deploy()
+        assert 5 <= time.monotonic() - begun < 30
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_a_change_without_its_record_is_recorded_by_the_advice(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    job.add("create_added", "CREATE TABLE pmp.added (a int);", verify="SELECT a FROM pmp.added WHERE false;")
+    # What a kill between the script's COMMIT and Sqitch's record leaves.
+    job.stack.cluster.psql("SET ROLE pmp_migrator; CREATE TABLE pmp.added (a int)")
+    migration = migrate.Migration("dev")
+    with pytest.raises(UserError, match="already exists; if an earlier deployment was killed") as raised:
+        migration.deploy()
+    found = re.search(r"'(sqitch deploy [^']*)'", str(raised.value))
+    assert found
+    assert found[1].endswith(" --to-change create_added")
+    migration._run([*found[1].split(), "--target", "db:pg:"], "migrator")
+    job.run()
+    assert migration.version()[1] == "create_added"
 
 
 def test_no_password_shows_anywhere(

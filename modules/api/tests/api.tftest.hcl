@@ -54,6 +54,7 @@ variables {
       }
       "/v1/health" = { get = { operationId = "health", security = [] } }
     }
+    components = { headers = { "RateLimit" = {}, "Link" = {}, "Retry-After" = {} } }
   })
   function_arn  = "arn:aws:lambda:eu-west-1:123456789012:function:pmp-dev"
   function_name = "pmp-dev"
@@ -83,6 +84,19 @@ run "routes_and_scopes_come_from_the_document" {
   assert {
     condition     = toset(keys(aws_route53_record.api)) == toset(["A", "AAAA"])
     error_message = "the domain answers over IPv4 and IPv6"
+  }
+}
+
+run "browsers_may_read_the_response_headers_of_the_document" {
+  command = plan
+
+  variables {
+    cors = { allow_origins = ["https://preferences.example.com"] }
+  }
+
+  assert {
+    condition     = tolist(local.cors.expose_headers) == tolist(["link", "ratelimit", "retry-after"])
+    error_message = "the exposed headers are ${jsonencode(local.cors.expose_headers)}"
   }
 }
 

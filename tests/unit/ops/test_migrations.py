@@ -1,10 +1,11 @@
 """The rules that every database change keeps to."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from ops import migrations
+from ops import migrations, released
 from ops.errors import UserError
 from ops.migrate import psql_literal
 
@@ -106,3 +107,127 @@ def test_a_password_is_one_value_for_psql(password: str) -> None:
 def test_a_password_with_a_lines_end_is_refused() -> None:
     with pytest.raises(ValueError, match="line's end"):
         psql_literal("one\n\\! ls")
+
+
+PLAN = f"create_a {STAMP} # A\n@v1.0.0 {STAMP} # First\n"
+
+
+def git(repository: Path, *arguments: str) -> None:
+    identity = ("-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "commit.gpgsign=false")
+    subprocess.run(["git", "-C", str(repository), *identity, *arguments], check=True, capture_output=True)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A repository whose only commit is the release v1.0.0, tagged in the plan; the test adds the git tag."""
+    (tmp_path / "db").mkdir()
+    database(tmp_path / "db", PLAN, create_a="CREATE TABLE a (b int);\n")
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "--quiet", "--message", "First")
+    return tmp_path
+
+
+def test_before_the_first_release_everything_may_change(repository: Path) -> None:
+    (repository / "db" / "sqitch.plan").write_text(HEAD + f"create_b {STAMP} # B\n")
+    (repository / "db" / "deploy" / "create_a.sql").write_text("-- edited\n")
+    git(repository, "tag", "v1.0.0-rc1")
+    git(repository, "tag", "vendor-list")
+    assert released.newest_release(repository) is None
+    assert released.differences(repository) == []
+
+
+def test_a_tag_of_the_plan_without_a_git_tag_is_refused(repository: Path) -> None:
+    [found] = released.differences(repository)
+    assert found.startswith("sqitch.plan: @v1.0.0 has no git tag v1.0.0: remove the line until the release, or tag")
+    git(repository, "tag", "v1.0.0")
+    assert released.differences(repository) == []
+
+
+def test_the_newest_release_is_the_highest_number_that_head_contains(repository: Path) -> None:
+    for tag in ("v1.0.0", "v1.10.0", "v1.9.0"):
+        git(repository, "tag", tag)
+    git(repository, "checkout", "--quiet", "-b", "later")
+    git(repository, "commit", "--quiet", "--allow-empty", "--message", "Later")
+    git(repository, "tag", "v2.0.0")
+    assert released.newest_release(repository) == "v2.0.0"
+    git(repository, "checkout", "--quiet", "v1.0.0")
+    assert released.newest_release(repository) == "v1.10.0"
+
+
+@pytest.mark.parametrize("kind", ["deploy", "revert", "verify"])
+def test_a_released_script_may_not_change(kind: str, repository: Path) -> None:
+    git(repository, "tag", "v1.0.0")
+    script = repository / "db" / kind / "create_a.sql"
+    script.write_text(script.read_text() + "-- one more word\n")
+    advice = (
+        f"{kind}/create_a.sql differs from v1.0.0, which is released: restore it with 'git checkout v1.0.0 -- "
+        f"db/{kind}/create_a.sql', then add a new change, or run 'sqitch rework create_a'"
+    )
+    assert released.differences(repository) == [advice]
+    git(repository, "commit", "--quiet", "--all", "--message", "Edit it")
+    assert released.differences(repository) == [advice]
+    script.unlink()
+    assert released.differences(repository) == [advice]
+
+
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        (
+            PLAN.replace("# A", "# Another note"),
+            "the released line 'create_a' was changed or removed: restore it as it is",
+        ),
+        (f"@v1.0.0 {STAMP} # First\n", "the released line 'create_a' was changed or removed: restore it as it is"),
+        (
+            f"create_a {STAMP} # A\n",
+            "the released line '@v1.0.0' was changed or removed: restore it as it is in v1.0.0",
+        ),
+        (f"create_0 {STAMP} # 0\n" + PLAN, "'create_0' was added before the tag v1.0.0: move it to the end"),
+    ],
+)
+def test_a_released_line_of_the_plan_may_not_change(plan: str, message: str, repository: Path) -> None:
+    git(repository, "tag", "v1.0.0")
+    (repository / "db" / "sqitch.plan").write_text(HEAD + plan)
+    [found] = released.differences(repository)
+    assert message in found
+
+
+def test_new_changes_and_reworked_ones_pass(repository: Path) -> None:
+    git(repository, "tag", "v1.0.0")
+    directory = repository / "db"
+    (directory / "sqitch.plan").write_text(HEAD + PLAN + f"create_b {STAMP} # B\n")
+    (directory / "deploy" / "create_b.sql").write_text("CREATE TABLE b (c int);\n")
+    assert released.differences(repository) == []
+
+    # As 'sqitch rework create_a' leaves it: the released scripts under a name with the tag.
+    (directory / "sqitch.plan").write_text(HEAD + PLAN + f"create_a [create_a@v1.0.0] {STAMP} # A again\n")
+    script = directory / "deploy" / "create_a.sql"
+    kept = directory / "deploy" / "create_a@v1.0.0.sql"
+    kept.write_text(script.read_text())
+    script.write_text("CREATE TABLE IF NOT EXISTS a (b int);\n")
+    assert released.differences(repository) == []
+    kept.write_text("-- edited\n")
+    [found] = released.differences(repository)
+    assert found.startswith("deploy/create_a.sql differs from v1.0.0")
+
+
+def test_the_check_prints_what_broke_with_a_release(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(migrations, "ROOT", repository)
+    monkeypatch.setattr(migrations, "DATABASE", repository / "db")
+    with pytest.raises(UserError, match="1 broken rules"):
+        migrations.check()
+    assert "@v1.0.0 has no git tag v1.0.0" in "".join(capsys.readouterr())
+
+
+def test_the_check_says_that_nothing_is_released(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (repository / "db" / "sqitch.plan").write_text(HEAD + f"create_a {STAMP} # A\n")
+    (repository / "db" / "deploy" / "create_a.sql").write_text("SELECT 1;\n")
+    monkeypatch.setattr(migrations, "ROOT", repository)
+    monkeypatch.setattr(migrations, "DATABASE", repository / "db")
+    migrations.check()
+    assert "no release is tagged in git, nothing to compare" in "".join(capsys.readouterr())

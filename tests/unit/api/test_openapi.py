@@ -1,0 +1,101 @@
+"""The served OpenAPI document agrees with itself and with what Terraform makes of it."""
+
+import json
+import re
+from typing import Any
+
+import hcl2
+import pytest
+
+from ops.settings import ROOT
+
+DOCUMENT: dict[str, Any] = json.loads((ROOT / "lambda" / "pmp" / "openapi.json").read_text())
+SCOPES: dict[str, str] = DOCUMENT["components"]["securitySchemes"]["oauth2"]["flows"]["clientCredentials"]["scopes"]
+OPERATIONS: list[dict[str, Any]] = [
+    operation for methods in DOCUMENT["paths"].values() for operation in methods.values()
+]
+
+# Each scope's description in parts, with the operations that the part stands for.
+MEANING = {
+    "pmp/read": {
+        "read users": {"listUsers", "getUser", "listUserEvents", "exportUser"},
+        "events": {"listEvents", "getEvent"},
+        "consents": {"listConsents", "getConsent"},
+        "imports": {"listImports", "getImport", "getImportRejects"},
+        "and vendors": {"listVendors", "getVendor"},
+        "check consents": {"checkConsents"},
+    },
+    "pmp/write": {
+        "create and erase users": {"createUser", "eraseUser"},
+        "record events": {"createEvent"},
+        "create and cancel imports": {"createImport", "cancelImport"},
+    },
+    "pmp/admin": {
+        "change the consent catalogue": {"putConsent"},
+        "create and read exports of users": {"createExport", "getExport"},
+    },
+}
+
+
+@pytest.mark.parametrize("scope", MEANING)
+def test_a_scope_is_described_by_the_operations_that_require_it(scope: str) -> None:
+    rest = SCOPES[scope].lower()
+    for part in MEANING[scope]:
+        assert part in rest, f"{scope}: its description does not name {part!r}"
+        rest = rest.replace(part, "", 1)
+    assert not rest.strip(" ,;"), f"{scope}: its description also names {rest.strip(' ,')!r}"
+    for operation in OPERATIONS:
+        required = {name for entry in operation["security"] for names in entry.values() for name in names}
+        described = operation["operationId"] in set().union(*MEANING[scope].values())
+        assert (scope in required) == described, f"{operation['operationId']} requires {required or 'no scope'}"
+
+
+def test_cognito_describes_the_scopes_in_the_same_words() -> None:
+    configuration = hcl2.loads((ROOT / "modules" / "identity" / "main.tf").read_text())
+    [scopes] = [block["scopes"] for block in configuration["locals"] if "scopes" in block]
+    assert {f"pmp/{name}": str(text).strip('"') for name, text in scopes.items()} == SCOPES
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_cognito_accepts_the_description_of_a_scope(scope: str) -> None:
+    # CreateResourceServer, ScopeDescription: 1 to 256 characters.
+    assert 1 <= len(SCOPES[scope]) <= 256
+
+
+def test_every_response_header_is_a_component_of_its_own_name() -> None:
+    """The CORS configuration exposes the names of ``components.headers``."""
+    used = set[str]()
+    responses = [*DOCUMENT["components"]["responses"].values()]
+    responses += [response for operation in OPERATIONS for response in operation["responses"].values()]
+    for response in responses:
+        for name, header in response.get("headers", {}).items():
+            assert header == {"$ref": f"#/components/headers/{name}"}
+            used.add(name)
+    assert used == set(DOCUMENT["components"]["headers"])
+
+
+def _texts(node: Any, *, names: bool = False) -> list[str]:
+    """Every summary and description below a node; ``names``: the keys are names of properties, not keywords."""
+    if isinstance(node, list):
+        return [text for item in node for text in _texts(item)]
+    if not isinstance(node, dict):
+        return []
+    found = list[str]()
+    for key, value in node.items():
+        if isinstance(value, str):
+            found += [value] if key in {"summary", "description"} and not names else []
+        else:
+            found += _texts(value, names=key == "properties")
+    return found
+
+
+def test_texts_say_user_and_avoid_the_dialect() -> None:
+    words = r"persons?|people|subjects?|is no|for ever|stands|anew|mend|the like|whoever"
+    unwanted = re.compile(rf"\b(?:{words})\b", re.IGNORECASE)
+    assert [text for text in _texts(DOCUMENT) if unwanted.search(text)] == []
+
+
+def test_every_operation_has_a_summary_and_every_other_text_is_a_sentence() -> None:
+    assert [operation["operationId"] for operation in OPERATIONS if not operation.get("summary")] == []
+    descriptions = set(_texts(DOCUMENT)) - {operation["summary"] for operation in OPERATIONS}
+    assert [text for text in descriptions if not text.endswith(".")] == []
