@@ -169,3 +169,22 @@ def test_commands_exist() -> None:
     used = set(re.findall(r"python -m ops ([a-z]+)", _TEXT))
     assert used <= known
     assert {"plan", "apply", "migrate", "package", "publish", "smoke", "drift", "unlock", "rollback", "report"} <= used
+
+
+def test_the_image_has_the_go_that_the_linters_need() -> None:
+    def version(pattern: str, file: str) -> tuple[int, ...]:
+        match = re.search(pattern, (ROOT / file).read_text(), re.MULTILINE)
+        assert match, f"{file} names no version of Go"
+        return tuple(map(int, match[1].split(".")))
+
+    wanted = version(r"^go (\d+\.\d+)", "tests/terratest/go.mod")
+    assert version(r"^FROM golang:(\d+\.\d+)", "ops/image/Dockerfile") >= wanted
+
+
+def test_scripts_of_jobs_in_other_images_parse_in_a_plain_shell() -> None:
+    others = {name: job for name, job in jobs().items() if "image" in job}
+    assert others, "the job that builds the image runs in another one"
+    for name, job in others.items():
+        script = "\n".join([*job.get("before_script", []), *job["script"]])
+        checked = subprocess.run(["dash", "-n"], input=script, capture_output=True, text=True, check=False)
+        assert checked.returncode == 0, f"{name}: {checked.stderr}"
