@@ -1,0 +1,55 @@
+"""Commands of the laptop platform never fall back to the credentials of the shell they run in."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from ops.settings import ROOT
+
+
+@pytest.fixture
+def real_account() -> Iterator[tuple[str, list[str]]]:
+    """The address of what the shell's AWS variables lead to, and the requests that arrive there."""
+    seen: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            seen.append(self.path)
+            self.send_response(500)
+            self.end_headers()
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", seen
+    server.shutdown()
+
+
+@pytest.mark.parametrize("command", [["rotate-key"], ["policies"], ["credentials"], ["import", "README.md"]])
+def test_nothing_is_asked_of_the_shells_own_account(real_account: tuple[str, list[str]], command: list[str]) -> None:
+    address, seen = real_account
+    environment = os.environ | {
+        "PMP_INSTANCE": "never-started",
+        "AWS_ACCESS_KEY_ID": "AKIAPRODUCTION",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "AWS_REGION": "eu-west-1",
+        "AWS_ENDPOINT_URL": address,
+    }
+    command = [sys.executable, "-m", "local", *command]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "error: instance 'never-started' does not run: start it with 'make up'" in done.stderr
+    assert seen == []
+
+
+def test_a_failed_credentials_target_ends_the_shells_list(tmp_path: Path) -> None:
+    environment = os.environ | {"PMP_INSTANCE": "never-started"}
+    script = 'eval "$(make -s credentials)" && touch "$1/reached"'
+    done = subprocess.run(["bash", "-c", script, "bash", str(tmp_path)], cwd=ROOT, env=environment, check=False)
+    assert done.returncode != 0
+    assert not (tmp_path / "reached").exists()
