@@ -46,7 +46,9 @@ def test_a_chain_has_every_step_after_the_one_before(environment: str) -> None:
         assert jobs()[f"{environment}:{step}"]["variables"]["PMP_ENVIRONMENT"] == environment
 
 
-@pytest.mark.parametrize(("environment", "before"), [("staging", "dev"), ("prod", "staging")])
+@pytest.mark.parametrize(
+    ("environment", "before"), [(after, before) for before, after in itertools.pairwise(ENVIRONMENTS)]
+)
 def test_a_gate_opens_by_hand_after_the_environment_before(environment: str, before: str) -> None:
     gate = jobs()[f"{environment}:gate"]
     assert [rule.get("when") for rule in gate["rules"]] == ["never", "never", "manual"]

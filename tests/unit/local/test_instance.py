@@ -56,7 +56,7 @@ def test_no_two_servers_share_a_port() -> None:
     ports = [one.aws_port, one.registry_port, one.vendor_list_port]
     ports += [one.postgres_port(name) for name in ENVIRONMENTS]
     ports += [one.pgbouncer_port(name) for name in ENVIRONMENTS]
-    assert len(set(ports)) == len(ports) == 11
+    assert len(set(ports)) == len(ports) == 3 + 2 * len(ENVIRONMENTS)
     assert max(ports) < 24500 + 40
 
 
