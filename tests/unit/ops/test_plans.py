@@ -169,7 +169,11 @@ def test_a_plan_serves_its_own_layer_environment_and_commit(saved: Path) -> None
     ("target", "commit", "message"),
     [
         (Target("service", "prod"), COMMIT, r"was created for service \(dev\), but this job applies service \(prod\)"),
-        (Target("foundation", "dev"), COMMIT, r"was created for service \(dev\), but this job applies foundation \(dev\)"),
+        (
+            Target("foundation", "dev"),
+            COMMIT,
+            r"was created for service \(dev\), but this job applies foundation \(dev\)",
+        ),
         (DEV, "b" * 40, "was created from commit aaaaaaaaaaaa, but this job deploys bbbbbbbbbbbb"),
     ],
 )
