@@ -66,7 +66,7 @@ def apply(
     environment: Environment = None,
     plan: Annotated[Path | None, typer.Option(help="folder that `plan` wrote")] = None,
 ) -> None:
-    """Apply exactly the saved plan, if it was made for this layer, environment and commit."""
+    """Apply exactly the saved plan, if it was created for this layer, environment and commit."""
     target = Target.of(layer, environment)
     layers.apply(target, (plan or target.plan_directory).absolute())
 
