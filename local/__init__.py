@@ -1,1 +1,1 @@
-"""The laptop platform: everything PMP needs around it, on loopback, from one command."""
+"""The laptop platform: everything that PMP needs to run, on loopback, started by one command."""

@@ -27,7 +27,7 @@ def _platform() -> Platform:
 
 @application.command()
 def up(environment: Environment = LAPTOP_ENVIRONMENT) -> None:
-    """Start everything, deploy everything, test it."""
+    """Start, deploy and test everything."""
     platform = _platform()
     started = time.monotonic()
     platform.up(environment)
@@ -37,22 +37,23 @@ def up(environment: Environment = LAPTOP_ENVIRONMENT) -> None:
 
 @application.command()
 def down() -> None:
-    """Stop everything and remove what `up` made."""
+    """Stop everything and remove what `up` created."""
     stopped = _platform().down()
     print(f"stopped and removed: {', '.join(stopped)}" if stopped else "nothing was running")
 
 
 @application.command()
 def status() -> None:
-    """Show what runs where."""
+    """Show the running processes, their ports, memory and logs."""
     platform = _platform()
     running = platform.running()
     if not running:
-        raise UserError(f"instance {platform.instance.name!r} does not run: start it with 'make up'")
+        raise UserError(f"instance {platform.instance.name!r} is not running: start it with 'make up'")
     table = Table("process", "id", "port on 127.0.0.1", "memory", "log")
-    for one in running:
-        table.add_row(one.name, str(one.pid), str(one.port), f"{one.memory / 1024**2:.0f} MiB", one.log.name)
-    total = sum(one.memory for one in running)
+    for process in running:
+        memory = f"{process.memory / 1024**2:.0f} MiB"
+        table.add_row(process.name, str(process.pid), str(process.port), memory, process.log.name)
+    total = sum(process.memory for process in running)
     platform.console.print(table)
     print(f"memory: {total / 1024**2:.0f} MiB of at most {MEMORY_LIMIT_BYTES / 1024**2:.0f} MiB")
     print(f"logs:   {platform.instance.logs}")
@@ -63,7 +64,7 @@ def status() -> None:
 
 
 @application.command()
-def logs(name: Annotated[str, typer.Argument(help="a process or phase; all when left out")] = "") -> None:
+def logs(name: Annotated[str, typer.Argument(help="a process or phase; by default all")] = "") -> None:
     """Follow the logs."""
     instance = _platform().instance
     known = sorted(path.stem for path in instance.logs.glob("*.log"))
@@ -87,9 +88,9 @@ def url(environment: Environment = LAPTOP_ENVIRONMENT) -> None:
 @application.command()
 def token(
     environment: Environment = LAPTOP_ENVIRONMENT,
-    scope: Annotated[str, typer.Option(help="space-separated scopes; all when left out")] = "",
+    scope: Annotated[str, typer.Option(help="space-separated scopes; by default all")] = "",
 ) -> None:
-    """Print a bearer token of the smoke test's client."""
+    """Print a bearer token for the smoke test's client."""
     print(_platform().token(environment, scope))
 
 
@@ -111,7 +112,7 @@ def import_command(
     environment: Environment = LAPTOP_ENVIRONMENT,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="validate and count, write nothing")] = False,
 ) -> None:
-    """Upload a file, follow its import, and print what became of its lines."""
+    """Upload a file, follow its import, and print how many lines were accepted, skipped and rejected."""
     import_file.import_file(_platform().api(environment), file, dry_run=dry_run)
 
 
@@ -129,7 +130,7 @@ def policies_command(
 
 @application.command()
 def rotate_key(identity: Annotated[str, typer.Argument(help="gitlab or plan")] = "gitlab") -> None:
-    """Replace the access key of a GitLab identity without a gap."""
+    """Replace the access key of a GitLab identity without interruption."""
     account = _platform().account
     account.require_running()
     account.rotate_key(identity)
@@ -137,7 +138,7 @@ def rotate_key(identity: Annotated[str, typer.Argument(help="gitlab or plan")] =
 
 @application.command()
 def pipeline(
-    commit: Annotated[str, typer.Option(help="what to promote")] = "HEAD",
+    commit: Annotated[str, typer.Option(help="commit to promote")] = "HEAD",
     through: Annotated[
         str, typer.Option(help=f"last environment whose gate is opened: {', '.join(PROMOTED_ENVIRONMENTS)}")
     ] = PROMOTED_ENVIRONMENTS[-1],

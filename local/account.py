@@ -1,4 +1,4 @@
-"""The emulated AWS account as seen by the platform itself: credentials, MiniStack's process, its snapshots."""
+"""The emulated AWS account as the platform manages it: credentials, MiniStack's process and its snapshots."""
 
 import functools
 import json
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 NAME = "aws"
 MODULE = "local.ministack"
-# Who may be asked for, and the IAM user behind it; the administrator is the account's root.
+# IAM user by identity. The identity "admin", which is not listed, is the account's root.
 USERS = {"gitlab": "gitlab", "plan": "gitlab-plan"}
 
 _START_SECONDS = 60
@@ -43,7 +43,7 @@ class Credentials:
     session_token: str = ""
 
     def environment(self) -> dict[str, str]:
-        """As the variables that every AWS tool reads."""
+        """Return the credentials as the variables that every AWS tool reads."""
         variables = {"AWS_ACCESS_KEY_ID": self.access_key_id, "AWS_SECRET_ACCESS_KEY": self.secret_access_key}
         return variables | ({"AWS_SESSION_TOKEN": self.session_token} if self.session_token else {})
 
@@ -69,7 +69,7 @@ class Account:
     # -- credentials ---------------------------------------------------------------------------------------------
 
     def admin(self) -> Credentials:
-        """The account's root key, made at first use."""
+        """Return the account's root key; it is created at first use."""
         path = self._key_file("admin")
         if (found := _load(path)) is None:
             found = Credentials(f"AKIA{secrets.token_hex(8).upper()}", secrets.token_urlsafe(30))
@@ -77,7 +77,7 @@ class Account:
         return found
 
     def credentials(self, identity: str) -> Credentials:
-        """Credentials of ``admin``, or of the IAM user behind ``gitlab`` or ``plan``.
+        """Return the credentials of ``admin``, or of the IAM user for ``gitlab`` or ``plan``.
 
         Raises:
             UserError: no such identity, or the account has not been deployed yet.
@@ -91,12 +91,12 @@ class Account:
         return found
 
     def ensure_keys(self) -> str:
-        """Make an access key for each IAM user of `USERS` unless the one on file works; what was done, in words."""
-        made = [user for identity, user in USERS.items() if self._ensure_key(identity, user)]
-        return f"new keys for {', '.join(made)}" if made else "keys on file"
+        """Create an access key for each IAM user of `USERS` unless the one on file works; return what was done."""
+        created = [user for identity, user in USERS.items() if self._ensure_key(identity, user)]
+        return f"new keys for {', '.join(created)}" if created else "keys on file"
 
     def rotate_key(self, identity: str) -> None:
-        """Replace the access key of the IAM user behind ``identity`` and keep the new one on file.
+        """Replace the access key of the IAM user for ``identity``, and keep the new one on file.
 
         Raises:
             UserError: no such identity, or the key cannot be rotated.
@@ -122,15 +122,15 @@ class Account:
         found = _load(self._key_file(identity))
         if found and any(key["AccessKeyId"] == found.access_key_id and key["Status"] == "Active" for key in keys):
             return False
-        # An interrupted run may have made keys whose secret nobody kept.
-        for key in sorted(keys, key=lambda one: str(one["CreateDate"]))[: max(0, len(keys) - _KEYS_PER_USER + 1)]:
+        # An interrupted run may have created keys whose secret was not stored.
+        for key in sorted(keys, key=lambda key: str(key["CreateDate"]))[: max(0, len(keys) - _KEYS_PER_USER + 1)]:
             iam.delete_access_key(UserName=user, AccessKeyId=key["AccessKeyId"])
-        made = iam.create_access_key(UserName=user)["AccessKey"]
-        _save(self._key_file(identity), Credentials(made["AccessKeyId"], made["SecretAccessKey"]))
+        created = iam.create_access_key(UserName=user)["AccessKey"]
+        _save(self._key_file(identity), Credentials(created["AccessKeyId"], created["SecretAccessKey"]))
         return True
 
     def session(self, identity: str) -> "boto3.Session":
-        """A boto3 session of one identity; its clients talk to this instance and verify its certificate."""
+        """Return a boto3 session of one identity; its clients talk to this instance and verify its certificate."""
         return self._session(self.credentials(identity))
 
     def _session(self, credentials: Credentials) -> "boto3.Session":
@@ -142,17 +142,17 @@ class Account:
             aws_session_token=credentials.session_token or None,
             region_name=REGION,
         )
-        # A session knows neither an endpoint nor a bundle; this process's environment may be meant for another account.
+        # A session has neither an endpoint nor a CA bundle, and this process's variables may be for another account.
         session.client = functools.partial(  # type: ignore[method-assign]
             session.client, endpoint_url=self.instance.aws_url, verify=str(self.instance.ca_file)
         )
         return session
 
     def parameter(self, name: str) -> str:
-        """An SSM parameter's value, read as the administrator.
+        """Return an SSM parameter's value, read as the administrator.
 
         Raises:
-            UserError: it does not exist, or MiniStack does not run.
+            UserError: it does not exist, or MiniStack is not running.
         """
         self.require_running()
         ssm = self.session("admin").client("ssm")
@@ -162,10 +162,10 @@ class Account:
             raise UserError(f"SSM has no parameter {name}: its layer is not deployed, run 'make up'") from None
 
     def secret(self, name: str) -> dict[str, Any]:
-        """A Secrets Manager secret's JSON object, read as the administrator.
+        """Return a Secrets Manager secret's JSON object, read as the administrator.
 
         Raises:
-            UserError: it does not exist, or MiniStack does not run.
+            UserError: it does not exist, or MiniStack is not running.
         """
         self.require_running()
         client = self.session("admin").client("secretsmanager")
@@ -176,14 +176,14 @@ class Account:
         return value
 
     def export_lines(self, identity: str, environment: str) -> str:
-        """Shell lines that lead AWS tools, Terraform and ``python -m ops`` to this instance as ``identity``."""
+        """Return shell lines that point AWS tools, Terraform and ``python -m ops`` at this instance as ``identity``."""
         variables = self.credentials(identity).environment() | self.instance.tool_environment(environment)
         return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items())
 
     # -- process -------------------------------------------------------------------------------------------------
 
     def is_healthy(self) -> bool:
-        """Whether this instance's MiniStack runs and answers."""
+        """Whether this instance's MiniStack is running and answers."""
         if not processes.is_running(self._processes, NAME):
             return False
         try:
@@ -196,16 +196,16 @@ class Account:
             return pool.request(method, f"{self.instance.aws_url}{path}")
 
     def require_running(self) -> None:
-        """Refuse to go on without MiniStack.
+        """Check that MiniStack is running.
 
         Raises:
-            UserError: it does not run.
+            UserError: MiniStack is not running.
         """
         if not processes.is_running(self._processes, NAME):
-            raise UserError(f"instance {self.instance.name!r} does not run: start it with 'make up'")
+            raise UserError(f"instance {self.instance.name!r} is not running: start it with 'make up'")
 
     def start(self) -> bool:
-        """Start MiniStack from its saved state unless it answers; whether it was started."""
+        """Start MiniStack from its saved state unless it answers; return whether it was started."""
         if self.is_healthy() and not self._is_outdated():
             return False
         processes.stop(self._processes, NAME)
@@ -228,20 +228,20 @@ class Account:
             "MINISTACK_AUTOCREATE_AWS_MANAGED": "1",
             "AUTH": "true",
             "LAMBDA_EXECUTOR": "local",
-            # A failed asynchronous invocation is repeated when Lambda does it, after one minute and two more. Jobs rely
-            # on it: the lease of a worker that died has run out by then.
+            # Retry a failed asynchronous invocation when Lambda does: after one minute, then after two more. Jobs rely
+            # on this: by then the lease of a dead worker has expired.
             "LAMBDA_ASYNC_RETRY_BASE_SECONDS": "60",
             "LAMBDA_ASYNC_RETRY_MAX_SECONDS": "120",
             "USE_SSL": "1",
             "MINISTACK_SSL_CERT": str(certificate.cert_path),
             "MINISTACK_SSL_KEY": str(certificate.key_path),
-            # For its own request to its Cognito keys; a Lambda inherits it, too.
+            # MiniStack needs it to request its own Cognito keys; a Lambda inherits it, too.
             "SSL_CERT_FILE": str(self.instance.ca_file),
             "PERSIST_STATE": "1",
             "STATE_DIR": str(self.state / "services"),
             "S3_PERSIST": "1",
             "S3_DATA_DIR": str(self.state / "s3"),
-            # Listeners that nothing here uses, and containers that must not be touched.
+            # Turn off listeners that PMP does not use, and keep MiniStack away from this machine's containers.
             "SFTP_ENABLED": "0",
             "IOT_MTLS_ENABLED": "0",
             "DOCKER_HOST": f"unix://{scratch}/no-docker.sock",
@@ -261,14 +261,14 @@ class Account:
         return True
 
     def _is_outdated(self) -> bool:
-        """Whether what the launcher runs was changed after it was started."""
+        """Whether the launcher's code changed after the launcher was started."""
         record = processes.read(self._processes, NAME)
         return record is None or any(
             source.stat().st_mtime > record.started for source in (ROOT / "local/ministack").glob("*.py")
         )
 
     def stop(self) -> bool:
-        """Stop MiniStack, its state saved, and the Lambdas in it; whether it ran."""
+        """Stop MiniStack, which saves its state, and the Lambdas in it; return whether it was running."""
         return processes.stop(self._processes, NAME)
 
     # -- snapshots -----------------------------------------------------------------------------------------------
@@ -283,7 +283,7 @@ class Account:
             raise UserError(f"MiniStack did not save its state ({status}): see {self.instance.logs}/aws.log")
 
     def checkpoint(self) -> None:
-        """Keep a copy of the whole account as it is now, to return to by `roll_back`."""
+        """Keep a copy of the whole account as it is now; `roll_back` returns to it."""
         self.save()
         self._copy(self.state, self._checkpoint)
 
@@ -299,12 +299,12 @@ class Account:
     def _copy(source: Path, target: Path) -> None:
         partial = target.with_name(target.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
-        # cp shares blocks where the file system can, which shutil does not.
+        # Unlike shutil, cp shares blocks if the file system can.
         subprocess.run(["cp", "-a", "--reflink=auto", str(source), str(partial)], check=True)
         shutil.rmtree(target, ignore_errors=True)
         partial.rename(target)
 
 
 def _api_names() -> list[str]:
-    """Names of the API's custom domains: one label deeper than a wildcard of the zone reaches."""
+    """Return the API's custom domain names, which are one label deeper than a wildcard of the zone covers."""
     return [f"*.{environment}.{HOSTED_ZONE_NAME}" for environment in ENVIRONMENTS]

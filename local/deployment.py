@@ -1,10 +1,10 @@
-"""Deploy PMP to the emulated account with the very commands that the pipeline runs (``python -m ops …``).
+"""Deploy PMP to the emulated account with the same commands that the pipeline runs (``python -m ops …``).
 
-What this adds to them is recovery. Before each apply the account is copied; an apply that was cut off is undone by
-returning to that copy, lock and half-made resources included. It was cut off when its state lock is still there, so
-Terraform never came to save what it had made, or when what it saved holds a half-made resource. And memory: a layer
-whose inputs have not changed since its last apply, in an account that has not been restarted since, is not planned
-again.
+This module adds two things. The first is recovery: before each apply the account is copied, and an interrupted apply is
+undone by returning to that copy, which also removes its lock and incomplete resources. An apply counts as interrupted
+if its state lock still exists, because Terraform then did not save what it had created, or if the saved state holds an
+incomplete resource. The second is memory: a layer is not planned again if its inputs have not changed since its last
+apply and the account has not been restarted since.
 """
 
 import hashlib
@@ -35,14 +35,14 @@ from ops.output import shown
 from ops.settings import ROOT, Target, release
 
 _STATE_BUCKET_PARAMETER = "/pmp/bootstrap/state_bucket_name"
-# Beyond this, the path of a Unix socket below it would not fit (unix(7): 107 bytes), and Terraform's plugins need one.
+# In a longer directory the path of a Unix socket, which Terraform's plugins need, would not fit (unix(7): 107 bytes).
 _LONGEST_SCRATCH = 80
 _NEVER_AN_INPUT = {"__pycache__", ".terraform", ".terraform.lock.hcl", ".pytest_cache"}
 
 
 @dataclass(frozen=True)
 class _Journal:
-    """The ``ci`` command under way that holds a state lock: written before it starts, removed when it has ended."""
+    """A running ``ops`` command that may hold a state lock: written when it starts, removed when it has succeeded."""
 
     layer: str
     environment: str
@@ -56,34 +56,34 @@ class Deployment:
 
     Args:
         account: where to deploy.
-        environment: which servers stand for its database.
+        environment: the servers that stand in for the database of the deployed environment.
     """
 
     def __init__(self, instance: Instance, account: Account, environment: Environment) -> None:
         self.instance = instance
         self.account = account
         self.environment = environment
-        # Lies in the account's own folder: rolled back with it, gone with it.
+        # Kept in the account's own folder, so that it is rolled back and removed with the account.
         self._done = account.state / "done.json"
         self._journals = instance.directory / "journal"
         self._running: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
         self.trusted = True
 
-    # -- commands of ops------------------------------------------------------------------------------------------
+    # -- commands of ops -----------------------------------------------------------------------------------------
 
     def run_ops(self, identity: str, arguments: Sequence[str], log_name: str, report: Report, layer: str = "") -> str:
-        """Run ``python -m ops <arguments>`` as ``identity`` in this environment; its last line of output.
+        """Run ``python -m ops <arguments>`` as ``identity`` in this environment; return its last line of output.
 
         Args:
-            identity: whose credentials it gets.
+            identity: the identity whose credentials the command gets.
             arguments: command and options.
-            log_name: file under the instance's logs that its output is appended to.
-            report: gets each line as it comes.
-            layer: the layer whose state it locks, if it does.
+            log_name: name of the log file that the output is appended to, without ``.log``.
+            report: called with each line of output.
+            layer: the layer whose state the command locks; empty if it locks none.
 
         Raises:
-            UserError: it failed; the message is its own last error line.
+            UserError: the command failed; the message is its last error line.
         """
         log = self.instance.logs / f"{log_name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -93,8 +93,8 @@ class Deployment:
         with log.open("ab") as output:
             output.write(f"\n$ python -m ops {' '.join(arguments)}   # as {identity}\n".encode())
             output.flush()
-            # A session of its own: Ctrl-C must reach Terraform exactly once, by `interrupt`, because a second one
-            # makes it give up without saving its state.
+            # In its own session, because Ctrl-C must reach Terraform exactly once, through `interrupt`: a second one
+            # makes Terraform give up without saving its state.
             process = subprocess.Popen(
                 command,
                 cwd=ROOT,
@@ -118,14 +118,14 @@ class Deployment:
         with self._lock:
             self._running.discard(process)
         if status != 0:
-            # The journal stays when Terraform may not have come to save its state; `recover` looks at the lock.
+            # Keep the journal, because Terraform may not have saved its state; `recover` checks the lock.
             raise UserError(f"{_reason(lines, status)} (log: {shown(log)})")
         if journal:
             journal.unlink(missing_ok=True)
         return lines[-1] if lines else ""
 
     def interrupt(self) -> None:
-        """Ask every running command to stop in good order."""
+        """Ask every running command to shut down cleanly."""
         with self._lock:
             running = list(self._running)
         for process in running:
@@ -153,7 +153,7 @@ class Deployment:
         return "key and state bucket"
 
     def layer(self, layer: str, identity: str, report: Report, extra_input: str = "") -> str:
-        """Plan ``layer``, and apply that plan when it changes something; what was done, in words."""
+        """Plan ``layer``, and apply the plan if it changes something; return what was done, in words."""
         name = self.environment.name
         variables = "account" if layer == "account" else name
         inputs = self._digest(
@@ -177,7 +177,7 @@ class Deployment:
         return changes or "nothing to change"
 
     def package(self, report: Report) -> str:
-        """Build the Lambda's zip unless its sources are those of the last one; its digest."""
+        """Build the Lambda's zip unless its sources are unchanged; return its shortened digest."""
         inputs = self._digest(["lambda"])
         note = self.instance.build / "lambda.inputs"
         if not (note.exists() and note.read_text() == inputs and self._is_built()):
@@ -190,10 +190,10 @@ class Deployment:
         return digest.exists() and (self.instance.build / f"lambda-{digest.read_text().split()[0]}.zip").exists()
 
     def code_digest(self) -> str:
-        """SHA-256 of the zip that `package` built.
+        """Return the SHA-256 of the zip that `package` built.
 
         Raises:
-            UserError: there is none.
+            UserError: no zip was built.
         """
         for path in (self.instance.build / "lambda.sha256", ROOT / "build" / "lambda.sha256"):
             if path.exists():
@@ -213,7 +213,7 @@ class Deployment:
         """Bring the database to the schema of this commit."""
         name = self.environment.name
         cluster = self.environment.cluster.psql("SELECT system_identifier FROM pg_control_system()")
-        # Foundation's plan stands for the secrets that the migration hands to the database.
+        # The foundation's digest represents the secrets that the migration gives to the database.
         inputs = self._digest(["db", "ops/migrate.py"], cluster, self._read().get(f"foundation-{name}", ""))
         mark = f"migrate-{name}"
         if self._is_done(mark, inputs):
@@ -227,7 +227,7 @@ class Deployment:
         return self.layer("service", "gitlab", report, f"{release()} {self.code_digest()}")
 
     def smoke(self, report: Report) -> str:
-        """Run the smoke test through the custom domain; where it passed and nothing changed, only ask for life."""
+        """Run the smoke test through the custom domain; if it passed and nothing changed, only check readiness."""
         mark = f"smoke-{self.environment.name}"
         before = {name: inputs for name, inputs in self._read().items() if name != mark}
         inputs = self._digest(["ops/smoke.py"], json.dumps(before, sort_keys=True))
@@ -258,7 +258,7 @@ class Deployment:
         return self.trusted and self._read().get(mark) == inputs
 
     def _finish(self, mark: str, inputs: str) -> None:
-        # First the account's own state, then the note that it is there: never the other way round.
+        # Save the account's state before the note that says it is there, never the other way round.
         self.account.save()
         with self._lock:
             files.replace(self._done, json.dumps(self._read() | {mark: inputs}))
@@ -289,7 +289,7 @@ class Deployment:
         return path
 
     def journals(self) -> list[_Journal]:
-        """Commands that an earlier run started and never saw the end of."""
+        """Return the journals of commands that an earlier run started and did not see succeed."""
         found = []
         for path in sorted(self._journals.glob("*.json")):
             try:
@@ -299,23 +299,23 @@ class Deployment:
         return found
 
     def recover(self, report: Report) -> str:
-        """Clear what an interrupted run left behind; what was done, in words, or nothing.
+        """Clean up after an interrupted run; return what was done, in words, or an empty string.
 
-        A command that still runs is waited for. One that was cut off is undone (an apply) or unlocked (a plan, which
-        changes nothing).
+        Waits for a command that is still running. An interrupted apply is undone; after an interrupted plan, which
+        changes nothing, only the lock is released.
         """
         notes = []
         for journal in self.journals():
             record = processes.Record(journal.layer, journal.pid, journal.started, 0, "")
             while processes.session_is_alive(record):
-                report(f"waiting for the {journal.layer} run that was left behind (process {journal.pid})")
+                report(f"waiting for the {journal.layer} run of an earlier command (process {journal.pid})")
                 time.sleep(0.5)
             target = Target.of(journal.layer, journal.environment)
             locked = self._is_locked(target)
             if journal.changes and (locked or self._is_half_made(target)):
                 self.account.roll_back()
                 _forget_errored_state(journal.layer)
-                notes.append(f"undid the half-made apply of {journal.layer}")
+                notes.append(f"undid the interrupted apply of {journal.layer}")
             elif locked:
                 self._release(target)
                 notes.append(f"released the lock of a plan of {journal.layer}")
@@ -327,9 +327,9 @@ class Deployment:
         return bool(s3.list_objects_v2(Bucket=bucket, Prefix=_lock_key(target)).get("KeyCount"))
 
     def _is_half_made(self, target: Target) -> bool:
-        """Whether the saved state holds a resource that Terraform gave up waiting for, told to stop.
+        """Whether the saved state holds a resource that Terraform stopped waiting for when it was interrupted.
 
-        It calls it tainted and would replace it, which ``ci plan`` refuses of a database or a hosted zone.
+        Terraform marks it as tainted and would replace it, which ``ops plan`` refuses for a database or hosted zone.
         """
         bucket, s3 = self._state_bucket()
         try:
@@ -353,12 +353,12 @@ def _lock_key(target: Target) -> str:
 
 
 def _forget_errored_state(layer: str) -> None:
-    """Remove the state that Terraform could not save: it speaks of resources that were rolled back."""
+    """Remove the state that Terraform could not upload: its resources were rolled back."""
     (ROOT / "envs" / layer / "errored.tfstate").unlink(missing_ok=True)
 
 
 def _changes(plan: Path) -> str:
-    """What a plan changes, in words; nothing when it changes nothing but what the emulator never keeps.
+    """Return what a plan changes, in words; empty if it changes only settings that the emulator never keeps.
 
     Raises:
         UserError: the plan's JSON cannot be read.
@@ -367,7 +367,7 @@ def _changes(plan: Path) -> str:
         document = json.loads((plan / plans.DOCUMENT).read_text())
         applyable, found = document["applyable"], plans.changes(document)
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{plan}/{plans.DOCUMENT} is no plan ({error}): remove the folder, run again") from error
+        raise UserError(f"{plan}/{plans.DOCUMENT} is not a plan ({error}): remove the folder, run again") from error
     gaps = plans.known_gaps(UNCHANGED_PLAN)
     if not applyable or (found and all(any(gap.explains(change) for gap in gaps) for change in found)):
         return ""

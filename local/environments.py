@@ -1,4 +1,4 @@
-"""What one environment (local, dev, staging, prod) has on the laptop in place of its RDS instance and RDS Proxy."""
+"""The servers that replace RDS and RDS Proxy of one environment (local, dev, staging, prod) on a laptop."""
 
 import json
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from ops.settings import ENVIRONMENTS, ROOT
 
 _HOST = "localhost"
 UNCHANGED_PLAN = ROOT / "local" / "ministack" / plans.UNCHANGED_PLAN
-"""What plans show on the emulator although nothing changes."""
+"""List of the differences that plans show on the emulator although nothing changes."""
 
 
 @dataclass(frozen=True)
 class Environment:
-    """PostgreSQL and PgBouncer of one environment, and the variables that lead Terraform to them."""
+    """PostgreSQL and PgBouncer of one environment, and the variables that point Terraform at them."""
 
     instance: Instance
     name: str
@@ -43,7 +43,7 @@ class Environment:
 
     @cached_property
     def bouncer(self) -> Bouncer:
-        """The PgBouncer before it."""
+        """The PgBouncer in front of the PostgreSQL server."""
         return Bouncer(
             self.instance.directory / "pgbouncer" / self.name,
             self.instance.pgbouncer_port(self.name),
@@ -54,7 +54,7 @@ class Environment:
         )
 
     def up(self) -> bool:
-        """Start both servers unless they run, and write the variables; whether anything was started.
+        """Start both servers unless they run, and write the variables; return whether anything was started.
 
         Raises:
             UserError: a port is taken, or a server does not start.
@@ -73,10 +73,10 @@ class Environment:
         return started
 
     def require_free_ports(self) -> None:
-        """Refuse ports that another program listens on; makes nothing.
+        """Check that no other program listens on the ports, without creating anything.
 
         Raises:
-            UserError: one is taken.
+            UserError: a port is taken.
         """
         running = (
             {server.port for server in (self.cluster, self.bouncer) if server.is_running} if self.exists else set()
@@ -89,7 +89,7 @@ class Environment:
                 processes.require_free_port(port, f"{title} of {self.name}")
 
     def stop(self) -> bool:
-        """Stop both servers and remove their files; whether anything ran."""
+        """Stop both servers and remove their files; return whether anything was running."""
         ran = self.bouncer.is_running or self.cluster.is_running
         self.bouncer.destroy()
         self.cluster.destroy()
@@ -97,7 +97,7 @@ class Environment:
 
     @property
     def exists(self) -> bool:
-        """Whether this environment was ever started in this instance."""
+        """Whether this environment was started before in this instance."""
         return any((self.instance.directory / kind / self.name).exists() for kind in ("postgres", "pgbouncer"))
 
 
@@ -132,6 +132,6 @@ def write_account_variables(instance: Instance) -> None:
 
 def _write_json(path: Path, content: object) -> None:
     text = json.dumps(content, indent=2) + "\n"
-    # An unchanged file keeps its time: the layers that read it need not be planned again.
+    # An unchanged file is not written again, so that it keeps its modification time.
     if not path.exists() or path.read_text() != text:
         files.replace(path, text)

@@ -1,8 +1,8 @@
 """Check and install what the laptop platform needs: ``python3 -m local.install``, with the standard library only.
 
-Tools that a person chooses (git, Terraform) are checked, never installed. Debian packages are
-installed when run as root; without root rights the exact command is printed and nothing is done. Python packages go
-into ``.venv`` from ``requirements.lock``, each checked against its hash.
+Tools that a person chooses (git, Terraform) are checked but never installed. Debian packages are installed when run as
+root; without root rights the exact command is printed and nothing is installed. Python packages are installed into
+``.venv`` from ``requirements.lock``, and each is checked against its hash.
 """
 
 import contextlib
@@ -39,16 +39,16 @@ PACKAGES = ROOT / "ops" / "packages.txt"
 
 
 def debian_packages(purpose: str) -> dict[str, str]:
-    """The Debian packages for ``laptop``, ``image`` or ``runner``, each with the program or file that proves it."""
+    """Return the Debian packages for ``laptop``, ``image`` or ``runner``, each with the program or file that proves it."""
     rows = [line.split() for line in PACKAGES.read_text().splitlines() if not line.startswith("#")]
     return {package: proof for package, purposes, proof in rows if purpose in purposes.split(",")}
 
 
 def check_tools() -> None:
-    """Refuse to go on without Python 3.11, git and Terraform 1.11.
+    """Check for Python 3.11, git and Terraform 1.11.
 
     Raises:
-        UserError: one is missing or too old.
+        UserError: a tool is missing or too old.
     """
     if sys.version_info < MINIMUM_PYTHON:
         found = ".".join(map(str, sys.version_info[:3]))
@@ -68,12 +68,12 @@ def check_tools() -> None:
 
 
 def terraform_version() -> tuple[int, ...]:
-    """The version of ``terraform`` on PATH.
+    """Return the version of ``terraform`` on PATH.
 
     Raises:
         UserError: it does not run, or prints no version.
     """
-    # A CLI configuration that a shell profile names but that is gone would only add warnings here.
+    # A CLI configuration that a shell profile names but that no longer exists would only add warnings here.
     environment = {key: value for key, value in os.environ.items() if key != "TF_CLI_CONFIG_FILE"}
     command = ["terraform", "version", "-json"]
     try:
@@ -84,9 +84,9 @@ def terraform_version() -> tuple[int, ...]:
 
 
 def missing_debian_packages() -> list[str]:
-    """Those of the laptop's packages that are neither installed as such nor present in another way.
+    """Return the laptop's packages that are neither installed as packages nor present in another way.
 
-    And ``python3-venv`` where ``.venv`` is still to be made: Debian's python3 alone cannot.
+    Includes ``python3-venv`` if ``.venv`` does not exist yet, because Debian's python3 cannot create it alone.
     """
     missing = [package for package, proof in debian_packages("laptop").items() if not _present(proof)]
     if not UV.exists() and importlib.util.find_spec("ensurepip") is None:
@@ -105,7 +105,7 @@ def _present(proof: str) -> bool:
 def _services_stay_down() -> Iterator[None]:
     """Keep Debian from starting a system PostgreSQL and PgBouncer at installation: the platform runs its own."""
     ours = "#!/bin/sh\n# Only while PMP installs Debian packages.\nexit 101\n"
-    # One of ours was left behind by a kill; anybody else's stays.
+    # A killed run may have left our own file; any other file stays.
     if SERVICE_POLICY.exists() and SERVICE_POLICY.read_text() != ours:
         yield
         return
@@ -119,12 +119,12 @@ def _services_stay_down() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _interrupts_wait() -> Iterator[None]:
-    """Hear Ctrl-C only at the end: packages that were cut off half set up hold up every later installation."""
+    """Act on Ctrl-C only at the end: packages that are interrupted during set-up block every later installation."""
     heard: list[int] = []
 
     def note(number: int, _frame: object) -> None:
         if not heard:
-            print("  stopping: the packages are set up to their end first …", flush=True)
+            print("  stopping: the set-up of the packages ends first …", flush=True)
         heard.append(number)
 
     before = signal.signal(signal.SIGINT, note)
@@ -137,14 +137,14 @@ def _interrupts_wait() -> Iterator[None]:
 
 
 def install_debian_packages(packages: Sequence[str]) -> None:
-    """Install ``packages`` with apt-get; if that fails, finish what a killed run began, refresh the lists, try again.
+    """Install ``packages`` with apt-get. If that fails, finish a killed run's set-up, refresh the lists and try again.
 
     Raises:
         UserError: not root, no apt-get, or apt-get failed.
     """
     command = f"apt-get install --no-install-recommends {' '.join(packages)}"
     if not shutil.which("apt-get"):
-        raise UserError(f"missing: {', '.join(packages)} (Debian's names); install them by this system's means")
+        raise UserError(f"missing: {', '.join(packages)} (Debian names); install them with the package manager")
     if os.geteuid() != 0:
         raise UserError(f"missing Debian packages; run this as root, then 'make up' again: {command}")
     install = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
@@ -155,32 +155,32 @@ def install_debian_packages(packages: Sequence[str]) -> None:
 
 
 def _logged(command: Sequence[str]) -> int:
-    """Run ``command`` with its output appended to the log; its exit status."""
+    """Run ``command`` with its output appended to the log; return its exit status."""
     LOG.parent.mkdir(parents=True, exist_ok=True)
     with LOG.open("a", encoding="utf-8") as log:
         log.write(f"$ {' '.join(command)}\n")
         log.flush()
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        # A process group of its own: whether Ctrl-C ends it is for its caller to say.
+        # In its own process group, so that the caller decides whether Ctrl-C ends it.
         done = subprocess.run(command, check=False, stdout=log, stderr=log, env=environment, process_group=0)
         return done.returncode
 
 
 def lock_digest() -> str:
-    """SHA-256 of the lock file: packages are installed again when it changes."""
+    """Return the SHA-256 of the lock file; packages are installed again when it changes."""
     return hashlib.sha256(LOCK.read_bytes()).hexdigest()
 
 
 def python_packages_are_current() -> bool:
-    """Whether the last complete installation was of this lock file."""
+    """Whether the last complete installation used this lock file."""
     return STAMP.exists() and STAMP.read_text().strip() == lock_digest()
 
 
 def uv_requirement(lock: str) -> str:
-    """The lines of the lock file that pin uv and its hashes.
+    """Return the lines of the lock file that pin uv and its hashes.
 
     Raises:
-        UserError: the lock file has none.
+        UserError: the lock file does not pin uv.
     """
     match = re.search(r"^uv==.*(?:\\\n\s+--hash=\S+\s*)+", lock, re.MULTILINE)
     if not match:
@@ -189,13 +189,13 @@ def uv_requirement(lock: str) -> str:
 
 
 def install_python_packages() -> None:
-    """Make ``.venv`` and install the lock file into it; an interrupted earlier attempt is finished or replaced.
+    """Create ``.venv`` and install the lock file into it; an interrupted earlier attempt is finished or replaced.
 
     Raises:
         UserError: a step failed; the log has its output.
     """
     python = VIRTUAL_ENVIRONMENT / "bin/python"
-    # A package that was cut off half unpacked looks installed to uv.
+    # A package whose unpacking was interrupted looks installed to uv.
     doubtful = UV.exists() and not STAMP.exists()
     STAMP.unlink(missing_ok=True)
     if not UV.exists():
@@ -216,7 +216,7 @@ def _step(command: Sequence[str], what: str) -> None:
 
 
 def install() -> None:
-    """Check the machine, install what is missing, and say what took how long.
+    """Check the machine, install what is missing, and print how long each step took.
 
     Raises:
         UserError: a person has to act.

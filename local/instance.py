@@ -36,14 +36,14 @@ class Instance:
 
     @property
     def recorded_port_base(self) -> int | None:
-        """The port base that `record_port_base` wrote last, if any that can be read."""
+        """The port base that `record_port_base` wrote last, or None if there is none or it cannot be read."""
         try:
             return int((self.directory / _PORT_BASE).read_text())
         except (FileNotFoundError, ValueError):
             return None
 
     def record_port_base(self) -> None:
-        """Keep the port base, so that later commands need not be told."""
+        """Store the port base, so that later commands find it."""
         files.replace(self.directory / _PORT_BASE, f"{self.port_base}\n")
 
     @property
@@ -91,12 +91,12 @@ class Instance:
 
     @property
     def platform_directory(self) -> Path:
-        """What tells ``ops`` where the emulated platform is (``PMP_PLATFORM_DIRECTORY``)."""
+        """The files that tell ``ops`` where the emulated platform is (``PMP_PLATFORM_DIRECTORY``)."""
         return self.directory / "platform"
 
     @property
     def credentials(self) -> Path:
-        """Access keys, one file per identity, readable by the owner alone."""
+        """Access keys, one file per identity, readable only by the owner."""
         return self.directory / "credentials"
 
     @property
@@ -111,15 +111,15 @@ class Instance:
 
     @property
     def iam_record(self) -> Path:
-        """Every distinct IAM decision that MiniStack made, as JSON lines."""
+        """The record of every distinct IAM decision by MiniStack, as JSON lines."""
         return self.directory / "iam.jsonl"
 
     def identity(self) -> dict[str, str]:
-        """The variables by which a process of this instance finds it with `of_process`."""
+        """Return the variables from which `of_process` recognizes this instance in one of its processes."""
         return {"PMP_INSTANCE": self.name, "PMP_PORT_BASE": str(self.port_base), _STATE_ROOT: str(self.state_root)}
 
     def tool_environment(self, environment: str) -> dict[str, str]:
-        """What a tool needs to work on this platform and one environment, without credentials."""
+        """Return the variables that a tool needs for this platform and one environment, without credentials."""
         return {
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
@@ -135,30 +135,30 @@ class Instance:
 
 
 def _port_slots() -> tuple[str, ...]:
-    """The environments in the order of their ports: the laptop's own first, so that its ports never move.
+    """Return the environments in the order of their ports; the laptop's own is first, so that its ports never change.
 
     Raises:
-        UserError: there are more environments than an instance has ports.
+        UserError: there are more environments than an instance has ports for.
     """
     slots = (LAPTOP_ENVIRONMENT, *PROMOTED_ENVIRONMENTS)
     most = (_PORTS_PER_INSTANCE - _FIRST_DATABASE_PORT) // 2
     if len(slots) > most:
-        raise UserError(f"envs/environments.json names {len(slots)} environments, an instance has ports for {most}")
+        raise UserError(f"envs/environments.json names {len(slots)} environments, but an instance has ports for {most}")
     return slots
 
 
 def of_process() -> Instance:
-    """The instance that started this process, from the variables of `Instance.identity`."""
+    """Return the instance that started this process, from the variables of `Instance.identity`."""
     return Instance(os.environ["PMP_INSTANCE"], int(os.environ["PMP_PORT_BASE"]), Path(os.environ[_STATE_ROOT]))
 
 
 def clean_environment() -> dict[str, str]:
-    """The caller's environment without anything that would lead a tool to real AWS or to another Terraform state."""
+    """Return the caller's variables without any that would point a tool at real AWS or another Terraform state."""
     return {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "TF_"))}
 
 
 def current() -> Instance:
-    """The instance that ``PMP_INSTANCE`` names (default ``local``).
+    """Return the instance that ``PMP_INSTANCE`` names (default ``local``).
 
     Its ports begin at ``PMP_PORT_BASE`` if set, else where they began last time, else at 24500 for ``local`` and at a
     number derived from the name for any other.
@@ -185,6 +185,6 @@ def current() -> Instance:
 def _default_port_base(name: str) -> int:
     if name == "local":
         return _DEFAULT_PORT_BASE
-    # Below the range from which Linux takes ports for outgoing connections (32768 and up).
+    # Below the range that Linux uses for outgoing connections (32768 and up).
     slot = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % 175
     return 25000 + slot * _PORTS_PER_INSTANCE

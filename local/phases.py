@@ -1,4 +1,4 @@
-"""Run steps that depend on each other, overlapping those that do not, with a line of progress and a time for each."""
+"""Run steps in the order of their dependencies, independent ones in parallel, and show progress and times."""
 
 import contextlib
 import queue
@@ -19,7 +19,7 @@ Run = Callable[[Report], str]
 
 @dataclass(frozen=True)
 class Phase:
-    """One step. ``run`` receives a function that shows what it is doing, and returns what it did in a few words."""
+    """One step. ``run`` receives a function that shows its progress, and returns what it did in a few words."""
 
     name: str
     run: Run
@@ -35,10 +35,10 @@ _Outcomes = queue.SimpleQueue[_Outcome | None]
 
 
 def run(phases: Sequence[Phase], console: Console, interrupt: Callable[[], None]) -> dict[str, float]:
-    """Run all ``phases``, each as soon as those it comes after are done; seconds by phase name.
+    """Run all ``phases``, each as soon as its predecessors are done; return seconds by phase name.
 
-    The first failure, or Ctrl-C, lets the running phases end and starts no other: half-written Terraform state is
-    worse than half a minute of waiting. ``interrupt`` is called once on Ctrl-C to ask their programs to stop.
+    After the first failure, or Ctrl-C, the running phases may end and no other is started: half-written Terraform state
+    is worse than half a minute of waiting. ``interrupt`` is called once on Ctrl-C to ask the running programs to stop.
 
     Raises:
         PhaseFailedError: a phase failed (the first one, if several did).
@@ -82,7 +82,7 @@ def run(phases: Sequence[Phase], console: Console, interrupt: Callable[[], None]
 
 @contextlib.contextmanager
 def _interrupts_into(outcomes: _Outcomes) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into a None in ``outcomes``: an exception could strike in the middle of anything."""
+    """Turn Ctrl-C and SIGTERM into a None in ``outcomes``, because an exception could interrupt any statement."""
     handlers = {
         number: signal.signal(number, lambda *_: outcomes.put(None)) for number in (signal.SIGINT, signal.SIGTERM)
     }
@@ -107,7 +107,7 @@ def _start(phase: Phase, outcomes: _Outcomes, display: "_Display") -> None:
         started = time.monotonic()
         try:
             result: str | BaseException = phase.run(report)
-        except BaseException as error:  # noqa: BLE001 - reported by the caller, which must hear of every end
+        except BaseException as error:  # noqa: BLE001 - the caller reports it, and must learn of every end
             result = error
         outcomes.put((phase.name, time.monotonic() - started, result))
 

@@ -1,8 +1,8 @@
 """Run ``.gitlab-ci.yml`` on the laptop platform.
 
-The jobs are run by gitlab-ci-local with its shell executor, each in a folder of its own that holds the files of one
-commit and the artifacts it needs. What GitLab would keep as variables of an environment's scope — the access keys — is
-read from the platform and lies in a file that only the owner can read while the pipeline runs.
+gitlab-ci-local runs the jobs with its shell executor, each in a separate folder with the files of one commit and the
+artifacts that the job needs. The access keys, which GitLab would keep as variables of an environment's scope, are read
+from the platform; while the pipeline runs, they are in a file that only the owner can read.
 """
 
 import json
@@ -25,7 +25,7 @@ from ops.processes import run
 from ops.settings import PROMOTED_ENVIRONMENTS, ROOT
 
 EXECUTOR = ROOT / "local" / "executor" / "node_modules" / ".bin" / "gitlab-ci-local"
-# The executor tells from it what GitLab's own host and project are; nothing ever asks this host.
+# The executor derives GitLab's host and project from this URL; no request is ever sent to it.
 _REMOTE = "https://gitlab.invalid/pmp/pmp.git"
 _VARIABLES = ".gitlab-ci-local-variables.yml"
 _LINE = re.compile(r"\[[\d:]{8}\s+[^\]]*\] (?P<job>\S+)\s+(?P<text>.*)")
@@ -38,9 +38,9 @@ class Outcome:
 
     Attributes:
         status: the executor's exit status.
-        seconds: by job, of those that ran, in the order they ended.
+        seconds: duration by job, for the jobs that ran, in the order in which they ended.
         failed: jobs that ended with an error.
-        transcript: every line, with times.
+        transcript: every line of output, with times.
     """
 
     status: int = 0
@@ -56,7 +56,7 @@ def write_variables(
 
     Args:
         directory: the checkout.
-        variables: for every job.
+        variables: values by name, for every job.
         scoped: by name, values by environment scope.
     """
     content: dict[str, object] = {
@@ -75,14 +75,14 @@ def execute(directory: Path, gates: Sequence[str], jobs: Sequence[str] = (), *, 
     """Run the pipeline of the checkout in ``directory``.
 
     Args:
-        directory: from `checkout`, with `write_variables`.
-        gates: manual jobs that somebody clicks on.
-        jobs: only these and what they need; all when empty.
+        directory: a folder created by `checkout` and completed by `write_variables`.
+        gates: manual jobs to start.
+        jobs: run only these and the jobs they need; empty for all.
         quiet: print nothing.
 
     Raises:
         UserError: the executor is not installed.
-        InterruptedRunError: we were asked to stop, and the job under way has ended.
+        InterruptedRunError: we received a signal, and the running job has ended.
     """
     if not EXECUTOR.exists():
         raise UserError(
@@ -96,7 +96,7 @@ def execute(directory: Path, gates: Sequence[str], jobs: Sequence[str] = (), *, 
         *(word for gate in gates for word in ("--manual", gate)),
         *(["--needs", *jobs] if jobs else []),
     ]
-    # Whose credentials a job has is a matter of its variables alone.
+    # A job's credentials must come from its own variables alone.
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "TF_", "PMP_", "CI_", "GCL_"))
     }
@@ -131,7 +131,7 @@ def execute(directory: Path, gates: Sequence[str], jobs: Sequence[str] = (), *, 
 
 
 def prepare(platform: Platform, environments: Sequence[str]) -> None:
-    """Bring the platform to where an account is when its administrator has set it up, and start the databases.
+    """Bring the platform to the state of an account that an administrator has set up, and start the databases.
 
     Raises:
         UserError: something does not start.
@@ -154,9 +154,9 @@ def _ignore(_text: str) -> None:
 
 
 def variables_of(platform: Platform) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
-    """What GitLab would hold for this platform: variables of every job, and those by environment scope."""
+    """Return what GitLab would hold for this platform: the variables of every job, and those by environment scope."""
     common = platform.instance.tool_environment("dev")
-    # These would be the same for every environment, and mix their plans.
+    # These would be the same for every environment, and would mix their plans.
     common = {name: value for name, value in common.items() if name not in {"PMP_ENVIRONMENT", "PMP_BUILD_DIRECTORY"}}
     common["PMP_TOOLS"] = str(ROOT / ".venv")
     scoped: dict[str, dict[str, str]] = {}
@@ -167,15 +167,15 @@ def variables_of(platform: Platform) -> tuple[dict[str, str], dict[str, dict[str
 
 
 def promoted(directory: Path, environment: str) -> dict[str, str]:
-    """What a job of the pipeline says it deployed: the tag and change of the schema, from the migration's artifact."""
+    """Return the schema that the pipeline deployed, as tag and change, from the migration job's artifact."""
     kept = directory / ".gitlab-ci-local" / "artifacts"
-    # The executor writes a job's name in its own way, and only the migration's artifact has this file.
+    # The executor encodes job names in folder names, but only the migration's artifact has this file.
     found = sorted(kept.rglob(f"build/migrations/{environment}.json"))
     return dict(json.loads(found[0].read_text())) if found else {}
 
 
 def promote(platform: Platform, directory: Path, through: str) -> Outcome:
-    """Run the pipeline of the checkout in ``directory`` up to the environment ``through``, all its gates opened.
+    """Run the pipeline of the checkout in ``directory`` up to the environment ``through``, with all gates opened.
 
     Raises:
         UserError: the executor is not installed.
@@ -194,7 +194,7 @@ def run_pipeline(platform: Platform, commit: str, through: str) -> None:
 
     Args:
         platform: where to run it; started and set up if need be.
-        commit: what to promote; anything that git can resolve.
+        commit: the commit to promote; anything that git can resolve.
         through: last environment whose gate is opened.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Bring a whole instance up and down: which phases there are, what waits for what, and what is printed at the end."""
+"""Bring a whole instance up and down: its phases, their dependencies, and the summary at the end."""
 
 import contextlib
 import fcntl
@@ -67,10 +67,10 @@ class Platform:
         self.account = Account(instance)
 
     def environment(self, name: str) -> Environment:
-        """The servers of one environment.
+        """Return the servers of one environment.
 
         Raises:
-            UserError: no such environment.
+            UserError: there is no such environment.
         """
         if name not in ENVIRONMENTS:
             raise UserError(f"environment {name!r} does not exist: use {', '.join(ENVIRONMENTS)}")
@@ -79,7 +79,7 @@ class Platform:
     # -- up ------------------------------------------------------------------------------------------------------
 
     def up(self, environment_name: str) -> dict[str, float]:
-        """Start, deploy and test everything that is not so yet; seconds by phase."""
+        """Start, deploy and test everything that is not yet up to date; return seconds by phase."""
         environment = self.environment(environment_name)
         with alone(self.instance):
             self._require_free_ports([environment])
@@ -97,16 +97,16 @@ class Platform:
                 environment.up()
 
     def _require_free_ports(self, environments: Sequence[Environment]) -> None:
-        """Refuse before anything is made what would fail halfway.
+        """Check the ports before anything is created, because a conflict would fail halfway.
 
         Raises:
-            UserError: the instance runs on other ports, or another program listens on one of these.
+            UserError: the instance runs on other ports, or another program listens on one of the ports.
         """
         instance = self.instance
         if instance.recorded_port_base not in {None, instance.port_base} and self.running():
             raise UserError(
-                f"instance {instance.name!r} runs on the ports from {instance.recorded_port_base}: leave PMP_PORT_BASE "
-                "out, or run 'make down' first"
+                f"instance {instance.name!r} runs on the ports from {instance.recorded_port_base}: unset PMP_PORT_BASE "
+                "or run 'make down' first"
             )
         services.require_free_ports(instance)
         for environment in environments:
@@ -115,7 +115,7 @@ class Platform:
     def _begin(self) -> None:
         self.instance.directory.mkdir(parents=True, exist_ok=True)
         self.instance.record_port_base()
-        # Made here and not by whichever phase comes first: two would race for them.
+        # Created here, because the first phases, which run in parallel, would race to create them.
         Authority(self.instance.ca_file.parent)
         self.account.admin()
         write_account_variables(self.instance)
@@ -142,7 +142,7 @@ class Platform:
 
     def _start_aws(self, deployment: Deployment, report: Report) -> str:
         started = self.account.start()
-        # What a restarted account came back with is for Terraform to judge, not for notes of the past.
+        # After a restart only Terraform can tell what the account holds; notes from before the restart cannot.
         deployment.trusted = not started
         recovered = deployment.recover(report)
         if recovered:
@@ -164,10 +164,10 @@ class Platform:
     # -- down ----------------------------------------------------------------------------------------------------
 
     def down(self) -> list[str]:
-        """Stop all processes and remove all files of the instance, after whatever kind of end; what was stopped.
+        """Stop all processes and remove all files of the instance, even after a crash; return what was stopped.
 
         Raises:
-            UserError: a file belongs to somebody else.
+            UserError: a file belongs to another Unix account.
         """
         with alone(self.instance):
             stopped = []
@@ -178,7 +178,7 @@ class Platform:
                     processes.end_session(record)
                     stopped.append(f"terraform ({journal.layer})")
             stopped += services.stop_all(self.instance)
-            # Without a user to run as there never was a database.
+            # LookupError: without an account to run as, there cannot have been a database.
             with contextlib.suppress(LookupError):
                 stopped += [f"database ({name})" for name in ENVIRONMENTS if self.environment(name).stop()]
             try:
@@ -188,10 +188,10 @@ class Platform:
                 raise UserError(f"{error.filename} cannot be removed: {error.strerror}") from error
         return stopped
 
-    # -- looking -------------------------------------------------------------------------------------------------
+    # -- queries -------------------------------------------------------------------------------------------------
 
     def running(self) -> list["Running"]:
-        """Every process of the instance."""
+        """Return every running process of the instance."""
         found = []
         for path in sorted(services.records(self.instance).glob("*.json")):
             record = processes.read(path.parent, path.stem)
@@ -209,12 +209,12 @@ class Platform:
         return found
 
     def api_url(self, environment: str) -> str:
-        """Base URL of the API in an environment, without a trailing slash."""
+        """Return the base URL of the API in an environment, without a trailing slash."""
         self.environment(environment)
         return self.account.parameter(f"/pmp/{environment}/service/api_url")
 
     def token(self, environment: str, scope: str = "") -> str:
-        """A bearer token of the smoke test's client; ``scope`` is space-separated, empty for all scopes."""
+        """Fetch a bearer token for the smoke test's client; ``scope`` is space-separated, empty for all scopes."""
         self.environment(environment)
         secret = self.account.secret(f"pmp/{environment}/clients/smoke")
         token_url = self.account.parameter(f"/pmp/{environment}/foundation/token_url")
@@ -223,11 +223,11 @@ class Platform:
         )
 
     def api(self, environment: str) -> Api:
-        """The API of an environment, with a token for all scopes."""
+        """Return a client of an environment's API with a token for all scopes."""
         return Api(self.api_url(environment), self.token(environment), self.instance.ca_file)
 
     def summary(self, environment: str) -> str:
-        """What to print when the platform is up."""
+        """Return the text to print when the platform is up."""
         url = self.api_url(environment)
         bundle = shown(self.instance.ca_file)
         chosen = "" if environment == LAPTOP_ENVIRONMENT else f" ENVIRONMENT={environment}"

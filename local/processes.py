@@ -1,8 +1,7 @@
-"""Long-running processes of the platform: started detached, remembered on disk, recognised again, ended.
+"""Long-running processes of the platform: start them detached, record them on disk, find them again and end them.
 
-A record names the process by its id and its start time together, so a number that the system has given to another
-process since is never mistaken for ours. Each process leads a session of its own, which is how its children are found
-even after it died.
+A record identifies a process by its id and its start time, so a process that has reused the id is never mistaken for
+ours. Each process leads its own session, through which its children are found even after its death.
 """
 
 import json
@@ -25,7 +24,7 @@ _STOP_SECONDS = 20
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of a started process. ``started`` is its start time in seconds since the epoch."""
+    """The record of a started process. ``started`` is its start time in seconds since the epoch."""
 
     name: str
     pid: int
@@ -34,7 +33,7 @@ class Record:
     log: str
 
     def process(self) -> psutil.Process | None:
-        """The live process of this record, or None when it has ended (or is a zombie)."""
+        """Return the live process of this record, or None if it has ended or is a zombie."""
         try:
             process = psutil.Process(self.pid)
             # The kernel's clock ticks 100 times a second; psutil adds the boot time to it.
@@ -49,7 +48,7 @@ def _path(directory: Path, name: str) -> Path:
 
 
 def read(directory: Path, name: str) -> Record | None:
-    """The record of ``name`` in ``directory``, or None when there is none that can be read."""
+    """Return the record of ``name`` in ``directory``, or None if it is missing or cannot be read."""
     try:
         return Record(**json.loads(_path(directory, name).read_text()))
     except (FileNotFoundError, ValueError, TypeError):
@@ -63,7 +62,7 @@ def is_running(directory: Path, name: str) -> bool:
 
 
 def of_pid(name: str, pid: int, port: int, log: str) -> Record:
-    """The record of a live process that somebody else keeps track of."""
+    """Return a record for a live process that was not started by `start`."""
     return Record(name, pid, psutil.Process(pid).create_time(), port, log)
 
 
@@ -77,7 +76,7 @@ def start(
     environment: Mapping[str, str],
     directory_to_run_in: Path,
 ) -> Record:
-    """Start ``command`` detached from this terminal, its output appended to ``log``, and remember it.
+    """Start ``command`` detached from this terminal, append its output to ``log``, and write its record.
 
     Raises:
         UserError: ``port`` is taken.
@@ -101,7 +100,7 @@ def start(
 
 
 def stop(directory: Path, name: str) -> bool:
-    """End the process of ``name`` and whatever it left in its session; whether anything was running.
+    """End the process of ``name`` and all processes of its session; return whether anything was running.
 
     SIGTERM first, SIGKILL after 20 s.
     """
@@ -119,7 +118,7 @@ def stop(directory: Path, name: str) -> bool:
 
 
 def _wait_for(ending: Sequence[psutil.Process]) -> None:
-    """Wait until all have ended, at most 20 s; one that waits for its parent to take note (a zombie) has ended."""
+    """Wait until all have ended, at most 20 s; a zombie, which only waits for its parent, counts as ended."""
     deadline = time.monotonic() + _STOP_SECONDS
     while any(_lives(process) for process in ending) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -140,9 +139,9 @@ def _quietly_kill(process: psutil.Process) -> None:
 
 
 def _session(record: Record) -> list[psutil.Process]:
-    """Live processes of the session that ``record`` leads or led, started no earlier than it, and its descendants."""
+    """Return the record's descendants and the live processes of its session that started no earlier than it."""
     leader = record.process()
-    # PostgreSQL puts each of its children into a session of its own.
+    # PostgreSQL puts each of its children into a separate session.
     members = leader.children(recursive=True) if leader else []
     for process in psutil.process_iter():
         try:
@@ -160,7 +159,7 @@ def session_is_alive(record: Record) -> bool:
 
 
 def end_session(record: Record) -> None:
-    """End what is left of the process of ``record`` and of everything it started, at once."""
+    """Kill what is left of the process of ``record`` and of everything that it started."""
     left = _session(record)
     for process in left:
         _quietly_kill(process)
@@ -168,7 +167,7 @@ def end_session(record: Record) -> None:
 
 
 def memory(record: Record) -> int:
-    """Bytes of memory that a process and its children take; what they share is divided among them (PSS)."""
+    """Return the memory of a process and its children in bytes; shared memory is divided among them (PSS)."""
     total = 0
     for process in _session(record):
         try:
@@ -188,10 +187,10 @@ def port_is_open(port: int) -> bool:
 
 
 def require_free_port(port: int, name: str) -> None:
-    """Refuse a port that something else listens on.
+    """Check that nothing listens on a port.
 
     Raises:
-        UserError: it is taken; the message names who takes it where the system tells.
+        UserError: the port is taken; the message names the listening process if the system reveals it.
     """
     if port_is_open(port):
         raise UserError(
@@ -209,7 +208,7 @@ def _listener(port: int) -> str:
 
 
 def listener(port: int) -> psutil.Process | None:
-    """The process that listens on ``port``, where the system tells."""
+    """Return the process that listens on ``port``, or None if there is none or the system does not reveal it."""
     try:
         for connection in psutil.net_connections("tcp"):
             address = connection.laddr
@@ -224,7 +223,7 @@ def wait_until(ready: Callable[[], bool], directory: Path, name: str, seconds: f
     """Wait until ``ready()`` is true.
 
     Raises:
-        UserError: the process ended, or was not ready in time; the message quotes the last line of its log.
+        UserError: the process ended or was not ready in time; the message quotes or names its log.
     """
     deadline = time.monotonic() + seconds
     while not ready():
@@ -244,9 +243,9 @@ def _last_words(record: Record | None) -> str:
 
 
 def live_pid(path: Path, program: str) -> int | None:
-    """The process id on the first line of a server's pid file, if that process lives and is ``program``.
+    """Return the process id on the first line of a server's pid file if that process is alive and runs ``program``.
 
-    The file outlives a ``kill -9``, and the number may by now be another program's.
+    The file outlives a ``kill -9``, and another program may have reused the id since.
     """
     try:
         process = psutil.Process(int(path.read_text().split("\n", 1)[0]))
@@ -256,7 +255,7 @@ def live_pid(path: Path, program: str) -> int | None:
 
 
 def working_in(directory: Path) -> list[int]:
-    """Ids of the live processes whose working directory is ``directory``, as far as we may see them."""
+    """Return the ids of the live processes whose working directory is ``directory``, as far as we may see them."""
     return [process.pid for process in psutil.process_iter(["cwd"]) if process.info["cwd"] == str(directory)]
 
 

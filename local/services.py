@@ -1,4 +1,4 @@
-"""The small servers next to MiniStack: the module registry and the third party's double."""
+"""The small servers next to MiniStack: the module registry and the test double of the third-party API."""
 
 import contextlib
 import sys
@@ -23,15 +23,15 @@ _START_SECONDS = 30
 
 
 def records(instance: Instance) -> Path:
-    """Where the instance remembers its processes."""
+    """Return the folder with the records of the instance's processes."""
     return instance.directory / "processes"
 
 
 def start_registry(instance: Instance) -> str:
-    """Start the Terraform module registry unless it runs; which modules it serves, in words.
+    """Start the Terraform module registry unless it runs; return which modules it serves, in words.
 
     Raises:
-        UserError: PMP_MODULE_MIRROR is no directory, the port is taken, or it does not start.
+        UserError: PMP_MODULE_MIRROR is not a directory, the port is taken, or the registry does not start.
     """
     address = f"http://127.0.0.1:{instance.registry_port}/health"
     try:
@@ -39,7 +39,7 @@ def start_registry(instance: Instance) -> str:
     except NotADirectoryError as error:
         raise UserError(str(error)) from error
     if processes.is_running(records(instance), REGISTRY) and _text(address) != wanted:
-        # PMP_MODULE_MIRROR has another value than when it was started.
+        # PMP_MODULE_MIRROR has changed since the registry was started.
         processes.stop(records(instance), REGISTRY)
     if not processes.is_running(records(instance), REGISTRY):
         processes.start(
@@ -59,7 +59,7 @@ def start_registry(instance: Instance) -> str:
 
 
 def _text(address: str) -> str:
-    """What ``address`` answers; nothing when it does not."""
+    """Return the response of ``address`` as text; empty if there is none."""
     try:
         answer = urllib3.request("GET", address, retries=False, timeout=5)
     except urllib3.exceptions.HTTPError:
@@ -68,7 +68,7 @@ def _text(address: str) -> str:
 
 
 def start_vendor_list(instance: Instance) -> str:
-    """Start the third party's double unless it runs; what was done, in words."""
+    """Start the third-party API's test double unless it runs; return what was done, in words."""
     if processes.is_running(records(instance), VENDOR_LIST):
         return "running"
     certificate = Authority(instance.ca_file.parent).issue("vendor-list", ["localhost"], ["127.0.0.1"])
@@ -91,14 +91,15 @@ def start_vendor_list(instance: Instance) -> str:
 
 
 def stop_all(instance: Instance) -> list[str]:
-    """Stop every process that this instance remembers, half-started ones included; the names of those that ran.
+    """Stop every recorded process of this instance; return the names of those that were running.
 
-    And those of its own on its ports that it does not remember, as when somebody removed its folder.
+    Also stops the instance's own processes on its ports that are not recorded, for example because somebody removed
+    its folder.
     """
     names = sorted(path.stem for path in records(instance).glob("*.json"))
     stopped = [name for name in names if processes.stop(records(instance), name)]
     for name, (port, module) in _servers(instance).items():
-        with contextlib.suppress(psutil.Error):  # it ended meanwhile, or is somebody else's
+        with contextlib.suppress(psutil.Error):  # it has ended, or belongs to another account
             process = processes.listener(port)
             if process and module in process.cmdline() and process.cwd() == str(ROOT):
                 processes.end_session(processes.of_pid(name, process.pid, port, ""))
@@ -107,20 +108,20 @@ def stop_all(instance: Instance) -> list[str]:
 
 
 def require_free_ports(instance: Instance) -> None:
-    """Refuse ports that another program listens on; makes nothing.
+    """Check that no other program listens on the ports, without creating anything.
 
     Raises:
-        UserError: one is taken.
+        UserError: a port is taken.
     """
     for name, (port, _) in _servers(instance).items():
         if not processes.is_running(records(instance), name):
-            # What a killed one left behind may still listen.
+            # Children of a killed server may still listen.
             processes.stop(records(instance), name)
             processes.require_free_port(port, name)
 
 
 def _servers(instance: Instance) -> dict[str, tuple[int, str]]:
-    """Port and module of each server, MiniStack included, by its name."""
+    """Return port and module of each server, including MiniStack, by name."""
     return {
         account.NAME: (instance.aws_port, account.MODULE),
         REGISTRY: (instance.registry_port, _REGISTRY_MODULE),

@@ -1,1 +1,1 @@
-"""What the pipeline's jobs run, and a laptop too: ``python -m ops <command>``."""
+"""The project's commands, ``python -m ops <command>``, for pipeline jobs, operators and the laptop platform."""

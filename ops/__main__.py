@@ -1,4 +1,4 @@
-"""What pipeline jobs, operators and a laptop run. The ``AWS_*`` variables say as whom and where."""
+"""Commands for pipeline jobs, operators and laptops. The ``AWS_*`` variables select the account and identity."""
 
 from pathlib import Path
 from typing import Annotated
@@ -51,9 +51,9 @@ def plan(
     layer: Layer,
     environment: Environment = None,
     out: Annotated[
-        Path | None, typer.Option(help="folder of the plan; default build/plans/<layer>-<environment>")
+        Path | None, typer.Option(help="folder for the plan; default build/plans/<layer>-<environment>")
     ] = None,
-    refuse_changes: Annotated[bool, typer.Option("--refuse-changes", help="fail when anything would change")] = False,
+    refuse_changes: Annotated[bool, typer.Option("--refuse-changes", help="fail if anything would change")] = False,
 ) -> None:
     """Save a plan of one layer, with a redacted copy for people and GitLab."""
     target = Target.of(layer, environment)
@@ -66,7 +66,7 @@ def apply(
     environment: Environment = None,
     plan: Annotated[Path | None, typer.Option(help="folder that `plan` wrote")] = None,
 ) -> None:
-    """Apply exactly the saved plan, if it was made for this layer, environment and commit."""
+    """Apply exactly the saved plan, if it was created for this layer, environment and commit."""
     target = Target.of(layer, environment)
     layers.apply(target, (plan or target.plan_directory).absolute())
 
@@ -82,7 +82,7 @@ def drift(
     which: Annotated[list[str] | None, typer.Argument(metavar="[LAYER]…", help="default: foundation service")] = None,
     environment: Environment = None,
 ) -> None:
-    """Fail when layers differ from their code."""
+    """Fail if deployed layers differ from their code."""
     layers.drift([Target.of(layer, environment) for layer in which or PROMOTED_LAYERS])
 
 
@@ -92,7 +92,7 @@ def unlock(
     environment: Environment = None,
     older_than: Annotated[float, typer.Option(help="minutes; a younger lock is left alone")] = 20,
 ) -> None:
-    """Release the state lock that a killed run left."""
+    """Release a state lock left by a killed run."""
     layers.unlock(Target.of(layer, environment), older_than)
 
 
@@ -107,7 +107,7 @@ def package() -> None:
 
 @application.command(rich_help_panel=_RELEASE)
 def publish() -> None:
-    """Upload the built zip under its digest, once."""
+    """Upload the built zip under its digest, unless it is already there."""
     artifacts.publish()
 
 
@@ -119,7 +119,7 @@ def migrate_command(environment: Environment = None) -> None:
 
 @application.command("migrations", rich_help_panel=_RELEASE)
 def migrations_command() -> None:
-    """Check the migrations' scripts: squawk, and the rule that a release expands and the next one contracts."""
+    """Check the migration scripts with squawk, and that a release only expands the schema and the next contracts it."""
     migrations.check()
 
 
@@ -135,9 +135,9 @@ def compatibility_command(
 def smoke_command(
     environment: Environment = None,
     events: Annotated[
-        int, typer.Option(envvar="PMP_SMOKE_EVENTS", help="lines of the test import")
+        int, typer.Option(envvar="PMP_SMOKE_EVENTS", help="number of lines in the test import")
     ] = smoke.DEFAULT_EVENTS,
-    built: Annotated[bool, typer.Option("--built", help="require this commit and the zip of `package`")] = False,
+    built: Annotated[bool, typer.Option("--built", help="require this commit and its built zip")] = False,
 ) -> None:
     """Test the deployed API through its own domain."""
     smoke.smoke(require_environment(environment), events, layers.Version.built() if built else None)
@@ -147,15 +147,15 @@ def smoke_command(
 def rollback(
     digest: Annotated[str, typer.Argument(help="SHA-256 of an earlier zip")], environment: Environment = None
 ) -> None:
-    """Run an earlier zip again."""
+    """Deploy an earlier zip again."""
     layers.rollback(require_environment(environment), require_digest(digest))
 
 
 @application.command(rich_help_panel=_RELEASE)
 def report(
-    plans: Annotated[Path | None, typer.Option(help="folder of the plan folders; default build/plans")] = None,
+    plans: Annotated[Path | None, typer.Option(help="parent of the plan folders; default build/plans")] = None,
 ) -> None:
-    """Show the plans in one note on the merge request."""
+    """Post the plans as one note on the merge request."""
     note.publish(plans)
 
 
@@ -168,13 +168,13 @@ def client(
     environment: Environment = None,
     scope: Annotated[str, typer.Option(help="space-separated")] = "pmp/read pmp/write",
 ) -> None:
-    """Create an API client, or set its scopes to these; its secret goes to Secrets Manager."""
+    """Create an API client or change its scopes, and store its secret in Secrets Manager."""
     clients.ensure(require_environment(environment), name, tuple(scope.split()))
 
 
 @application.command(rich_help_panel=_ACCESS)
 def rotate_key(user: Annotated[str, typer.Argument(help="name of the IAM user")]) -> None:
-    """Replace an IAM user's access key without a gap, and print the new one as AWS_… variables."""
+    """Replace an IAM user's access key without interruption, and print the new one as AWS_… variables."""
     keys.rotate(user, aws.client("iam"), aws.sts_as, lambda key: print(key.export_lines()))
 
 
@@ -194,7 +194,7 @@ def import_command(
     token: Annotated[str, typer.Option(envvar="PMP_TOKEN", help="bearer token with scope pmp/write")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="validate and count, write nothing")] = False,
 ) -> None:
-    """Upload a file, follow its import, and print what became of its lines."""
+    """Upload a file, follow its import, and print how many lines were accepted, skipped and rejected."""
     import_file.import_file(Api(url, token), file, dry_run=dry_run)
 
 
@@ -205,7 +205,7 @@ def import_command(
 def sizing_command(
     instance_class: Annotated[str, typer.Argument(help="a class such as db.t3.medium, or all")] = sizing.ALL,
 ) -> None:
-    """Print what a class of database instance carries and what its bursts cost."""
+    """Print how much load a database instance class carries and what its bursts cost."""
     sizing.show(instance_class)
 
 

@@ -1,4 +1,4 @@
-"""A client of PMP's own API: a base URL, a bearer token, and the errors a person needs to see."""
+"""A client of PMP's own API: a base URL, a bearer token, and errors that quote the problem document."""
 
 import json
 from dataclasses import dataclass
@@ -37,10 +37,10 @@ class Api:
         return http.request(method, self.url + path, headers=headers, body=body, authority=self.authority)
 
     def expect(self, status: int, method: str, path: str, document: object = None) -> Any:
-        """Send one request that must be answered with ``status``; return the answer's JSON, or None if it is empty.
+        """Send one request, require ``status``, and return the response's JSON, or None if its body is empty.
 
         Raises:
-            UserError: another status; the message quotes the problem document.
+            UserError: the API answered with another status; the message quotes the problem document.
         """
         answer = self.ask(method, path, document)
         if answer.status != status:

@@ -1,4 +1,4 @@
-"""The function's zip: built once from a commit, written once under its own digest, never again."""
+"""The function's zip: built once per commit, stored under its own digest, and never overwritten."""
 
 import base64
 import hashlib
@@ -15,14 +15,14 @@ from ops.output import say, step
 from ops.processes import run
 from ops.settings import ROOT, build_directory, release
 
-_RELEASE = "release"  # the object's metadata: the first commit that built these bytes
+_RELEASE = "release"  # key in the object's metadata: the first commit that built these bytes
 
 
 def built_digest() -> str:
-    """SHA-256, in hexadecimal, of the zip that `package` built.
+    """Return the SHA-256, in hexadecimal, of the zip that `package` built.
 
     Raises:
-        UserError: there is none.
+        UserError: no zip was built.
     """
     try:
         return (build_directory() / "lambda.sha256").read_text().split()[0]
@@ -31,12 +31,12 @@ def built_digest() -> str:
 
 
 def object_key(digest: str) -> str:
-    """The zip's key in the deployment bucket."""
+    """Return the zip's key in the deployment bucket."""
     return f"lambda/{digest}.zip"
 
 
 def package() -> str:
-    """Build the zip; its digest.
+    """Build the zip and return its digest.
 
     Raises:
         UserError: the build failed.
@@ -48,7 +48,7 @@ def package() -> str:
             environment=os.environ,
         )
     if status:
-        raise UserError(f"the Lambda's zip cannot be built: {lines[-1] if lines else f'exit status {status}'}")
+        raise UserError(f"cannot build the Lambda's zip: {lines[-1] if lines else f'exit status {status}'}")
     digest = built_digest()
     say(f"package: lambda-{digest}.zip")
     return digest
@@ -58,7 +58,7 @@ def publish() -> None:
     """Upload the built zip under its digest, unless it is there already.
 
     Raises:
-        UserError: the file is not what its name says, or other bytes lie under that name.
+        UserError: the file does not match its digest, or the bucket holds other bytes under that digest.
     """
     digest = built_digest()
     path = build_directory() / f"lambda-{digest}.zip"
@@ -90,7 +90,7 @@ def publish() -> None:
 
 
 def published_release(digest: str) -> str:
-    """The commit that first built the published zip of this digest.
+    """Return the commit that first built the published zip with this digest.
 
     Raises:
         UserError: the deployment bucket has no such zip.
@@ -110,7 +110,7 @@ def published_release(digest: str) -> str:
     try:
         return str(head["Metadata"][_RELEASE])
     except KeyError:
-        raise UserError(f"the zip {digest} does not say of which commit it is: 'publish' did not write it") from None
+        raise UserError(f"the zip {digest} does not record its commit: it was not uploaded by 'publish'") from None
 
 
 def _verify(s3: Any, bucket: str, digest: str) -> None:
@@ -121,8 +121,8 @@ def _verify(s3: Any, bucket: str, digest: str) -> None:
         found = _base64(hashlib.sha256(body).hexdigest())
     if found != _base64(digest):
         raise UserError(
-            f"s3://{bucket}/{object_key(digest)} holds other bytes than its name says: somebody wrote into the "
-            "deployment bucket by hand; delete the object and publish again"
+            f"s3://{bucket}/{object_key(digest)} does not match the digest in its name: somebody wrote it to "
+            "the deployment bucket by hand; delete the object and publish again"
         )
 
 

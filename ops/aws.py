@@ -1,4 +1,4 @@
-"""AWS through boto3, led by the standard ``AWS_*`` variables: one client per service, and the layers' hand-over."""
+"""AWS through boto3, configured by the standard ``AWS_*`` variables: clients, and what layers hand to each other."""
 
 import json
 import os
@@ -23,15 +23,15 @@ class AccessKey:
     secret: str
 
     def export_lines(self) -> str:
-        """Shell lines that set the two ``AWS_…`` variables."""
+        """Return shell lines that set the two ``AWS_…`` variables."""
         return f"export AWS_ACCESS_KEY_ID={self.identifier}\nexport AWS_SECRET_ACCESS_KEY={self.secret}"
 
 
 def region() -> str:
-    """The region to work in.
+    """Return the region to work in.
 
     Raises:
-        UserError: none is set.
+        UserError: no region is set.
     """
     found = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     if not found:
@@ -40,27 +40,27 @@ def region() -> str:
 
 
 def is_emulated() -> bool:
-    """Whether another place than AWS is asked."""
+    """Whether requests go to an emulator instead of AWS."""
     return bool(os.environ.get("AWS_ENDPOINT_URL"))
 
 
 @cache
 def client(service: str) -> Any:
-    """A boto3 client, the same one each time.
+    """Return the cached boto3 client of a service.
 
-    Virtual-hosted bucket names need a DNS that an emulator on loopback does not have.
+    S3 on an emulator gets path-style addresses: virtual-hosted bucket names need DNS, which loopback does not have.
     """
     config = _CONFIG.merge(Config(s3={"addressing_style": "path"})) if is_emulated() else _CONFIG
     return boto3.client(service, region_name=region(), config=config)  # type: ignore[call-overload]
 
 
 def error_code(error: ClientError) -> str:
-    """AWS's own name of an error, for example ``AccessDeniedException``."""
+    """Return AWS's code for an error, for example ``AccessDeniedException``."""
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
 def parameter(name: str) -> str:
-    """The value of an SSM parameter.
+    """Return the value of an SSM parameter.
 
     Raises:
         UserError: it does not exist; the message says which layer writes it.
@@ -72,7 +72,7 @@ def parameter(name: str) -> str:
 
 
 def parameter_or_none(name: str) -> str | None:
-    """The value of an SSM parameter, or None when there is none of that name."""
+    """Return the value of an SSM parameter, or None if it does not exist."""
     ssm = client("ssm")
     try:
         return str(ssm.get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"])
@@ -92,29 +92,29 @@ def _origin(name: str) -> str:
 
 
 def secret(identifier: str) -> dict[str, str]:
-    """The JSON object in a secret.
+    """Return the JSON object in a secret.
 
     Args:
         identifier: the secret's name or ARN.
 
     Raises:
-        UserError: there is none, or it holds no JSON object. The message never quotes it.
+        UserError: the secret does not exist or is not a JSON object. The message never quotes its value.
     """
     manager = client("secretsmanager")
     try:
         text = manager.get_secret_value(SecretId=identifier)["SecretString"]
     except manager.exceptions.ResourceNotFoundException:
-        raise UserError(f"there is no secret {identifier}: apply the layer that makes it first") from None
+        raise UserError(f"there is no secret {identifier}: apply the layer that creates it first") from None
     try:
         value = json.loads(text)
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise UserError(f"the secret {identifier} is no JSON object: expected keys such as username and password")
+        raise UserError(f"the secret {identifier} is not a JSON object: expected keys such as username and password")
     return value
 
 
 def sts_as(key: AccessKey) -> Any:
-    """An STS client that signs with another key than the process environment's."""
+    """Return an STS client that signs with ``key`` instead of the process environment's key."""
     session = boto3.Session(aws_access_key_id=key.identifier, aws_secret_access_key=key.secret)
     return session.client("sts", region_name=region(), config=_CONFIG)

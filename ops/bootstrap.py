@@ -1,4 +1,4 @@
-"""Deploy the two CloudFormation stacks under everything else: the state's key, then the state's bucket."""
+"""Deploy the two CloudFormation stacks that everything else needs: the state's key, then the state's bucket."""
 
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,10 @@ _POLL_EMULATED = {"Delay": 1, "MaxAttempts": 60}
 
 
 def bootstrap() -> None:
-    """Create or update both stacks; changes nothing where nothing changed.
+    """Create or update both stacks; an unchanged stack is left alone.
 
     Raises:
-        UserError: a stack failed; the message holds CloudFormation's own first reason.
+        UserError: a stack failed; the message quotes CloudFormation's first reason.
     """
     deploy_stack("pmp-kms-key", _DIRECTORY / "kms-key.yml", {})
     key = aws.parameter("/pmp/bootstrap/kms_key_arn")
@@ -31,7 +31,7 @@ def deploy_stack(name: str, template: Path, parameters: dict[str, str]) -> None:
     """Create ``name`` from ``template``, or update it.
 
     Raises:
-        UserError: it failed, or stands in a state that no deployment can leave.
+        UserError: the deployment failed, or the stack's status allows no update.
     """
     cloudformation = aws.client("cloudformation")
     request = {
@@ -42,7 +42,7 @@ def deploy_stack(name: str, template: Path, parameters: dict[str, str]) -> None:
     }
     status = _status(cloudformation, name)
     if status in {"ROLLBACK_COMPLETE", "REVIEW_IN_PROGRESS"}:
-        raise UserError(f"stack {name} is in {status}, which made nothing: delete it and run again")
+        raise UserError(f"stack {name} is in {status}, so its creation failed: delete it and run again")
     with step(f"stack {name} from bootstrap/{template.name}"):
         if status is None:
             cloudformation.create_stack(**request, OnFailure="DELETE")

@@ -1,4 +1,4 @@
-"""API clients: an app client in the user pool, its secret in Secrets Manager, its id where Terraform looks for it."""
+"""API clients: an app client in the user pool, its secret in Secrets Manager, its id in SSM for Terraform."""
 
 import json
 from typing import Any
@@ -12,16 +12,18 @@ SMOKE = "smoke"
 
 
 def ensure_for_smoke(environment: str) -> None:
-    """Make the smoke test's client, which has all scopes, unless it is there.
+    """Create the smoke test's client, which has all scopes, unless it exists.
 
-    A plan-only identity can read that it is, and may not make it.
+    A plan-only identity may check that the client exists, but may not create it.
     """
     if aws.parameter_or_none(_parameter_name(environment, SMOKE)) is None:
         ensure(environment, SMOKE, ALL_SCOPES)
 
 
 def ensure(environment: str, name: str, scopes: tuple[str, ...]) -> str:
-    """Make the client ``name`` with exactly these scopes, or bring it to them; its id. Its secret is never printed.
+    """Create the client ``name`` with exactly these scopes, or set its scopes to them; return its id.
+
+    The secret is never printed.
 
     Raises:
         UserError: a scope is not known, or the foundation is missing.
@@ -43,15 +45,15 @@ def ensure(environment: str, name: str, scopes: tuple[str, ...]) -> str:
     client = _find(cognito, pool, name)
     if client is None:
         client = cognito.create_user_pool_client(**settings, GenerateSecret=True)["UserPoolClient"]
-        outcome = "made"
+        outcome = "created"
     elif sorted(client.get("AllowedOAuthScopes", [])) != sorted(scopes):
         cognito.update_user_pool_client(**settings, ClientId=client["ClientId"])
-        outcome = "brought to these scopes"
+        outcome = "updated"
     else:
         outcome = "unchanged"
     identifier = str(client["ClientId"])
     _store(environment, name, {"client_id": identifier, "client_secret": client["ClientSecret"]})
-    # Last: who finds the id may rely on the secret.
+    # Last, so that a reader that finds the id also finds the secret.
     parameter = _parameter_name(environment, name)
     if aws.parameter_or_none(parameter) != identifier:
         aws.client("ssm").put_parameter(Name=parameter, Value=identifier, Type="String", Overwrite=True)
@@ -60,7 +62,7 @@ def ensure(environment: str, name: str, scopes: tuple[str, ...]) -> str:
 
 
 def credentials(environment: str, name: str) -> tuple[str, str]:
-    """A client's id and secret.
+    """Return a client's id and secret.
 
     Raises:
         UserError: there is no such client.

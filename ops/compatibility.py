@@ -1,9 +1,8 @@
 """Run each release's code on the other's schema.
 
-While a release is deployed, the code before it runs on the new schema, and after a rollback again; where a migration
-has not come yet, the new code meets the old schema. Both must pass their own integration tests. The release before is
-the newest git tag that is also a tag of the Sqitch plan and is not this commit; before the first release there is
-nothing to compare.
+During a deployment, the previous release's code runs on the new schema, and after a rollback it does so again; before
+its migration has run, the new code meets the old schema. Both must pass their own integration tests. The previous
+release is the newest git tag that is also a tag of the Sqitch plan and is not this commit; before the first release there is nothing to compare.
 """
 
 import subprocess
@@ -18,7 +17,7 @@ from ops.output import say
 
 
 def release_before(repository: Path) -> str | None:
-    """The tag of the release before this commit, or None when there is none."""
+    """Return the tag of the release before this commit, or None if there is none."""
     _, tags = read_plan(repository / "db" / "sqitch.plan")
     known = set(git(repository, "tag", "--merged", "HEAD", "--no-contains", "HEAD").split())
     found = [tag.removeprefix("@") for tag in tags if tag.removeprefix("@") in known]
@@ -26,14 +25,14 @@ def release_before(repository: Path) -> str | None:
 
 
 def check(repository: Path, arguments: list[str]) -> None:
-    """Test both pairs.
+    """Test both combinations of code and schema.
 
     Raises:
-        UserError: the tests of one of them failed.
+        UserError: the tests of one combination failed.
     """
     before = release_before(repository)
     if before is None:
-        say("compatibility: no release before this one, nothing to compare")
+        say("compatibility: no earlier release, nothing to compare")
         return
     now = git(repository, "rev-parse", "HEAD").strip()
     for code, schema in ((before, now), (now, before)):

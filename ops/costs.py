@@ -35,11 +35,11 @@ KEY_MONTH, SECRET_MONTH, ALARM_MONTH, DASHBOARD_MONTH, METRIC_MONTH = 1.0, 0.40,
 LOG_GIB = 0.50
 LAMBDA_GIB_SECOND, LAMBDA_MILLION, API_MILLION = 0.0000133334, 0.20, 1.00
 
-# What is assumed of use: millions of requests in a month, and what each of them takes.
+# Assumed use: millions of requests per month, and what each request takes.
 MILLION_REQUESTS = {"dev": 1, "staging": 5, "prod": 100}
 MILLION_REQUESTS_ELSEWHERE = 5
 REQUEST_SECONDS, REQUEST_LOG_KIB, NAT_GIB_MONTH = 0.05, 1.5, 5
-# Secrets: the master's, pmp_app's, pmp_migrator's, and two API clients. Metrics: those made from log lines.
+# Secrets: the master's, pmp_app's, pmp_migrator's, and two API clients. Metrics: only those derived from log lines.
 SECRETS, LOG_METRICS, ALARMS, CREDIT_ALARMS = 5, 6, 22, 3
 
 
@@ -49,22 +49,22 @@ _BEGINNING = """\
 # What an environment costs in a month
 
 List prices of us-east-1, on demand, in US dollars, of November 2026: check them against AWS's price list before relying
-on them. A month has {hours} hours. Other regions differ by some percent; discounts and free tiers are left out: a basis
-for comparing settings, no quotation. The prices stand in `ops/costs.py`, what is counted comes from the tfvars and
-`modules/sizing`; `make costs` writes this page again, a test fails when it is stale.
+on them. A month has {hours} hours. Other regions differ by a few percent; discounts and free tiers are left out. Use
+this page to compare settings; it is not a quotation. Prices are in `ops/costs.py`; quantities come from the tfvars and
+`modules/sizing`. `make costs` regenerates this page, and a test fails when it is stale.
 """
 
 _END = """
 ## Assumptions
 
-- Requests a month: {requests}; each takes {milliseconds} ms in the function and
+- Requests per month: {requests}; each takes {milliseconds} ms in the function and
   {log_kib} KiB in three logs.
-- Storage as it begins; it grows by itself up to the maximum of the tfvars. Backups up to the size of the storage are
-  free.
-- Burstable classes stay within their credits. Beyond them each vCPU-hour is $0.075: `make sizing` says what a month at
-  full load costs.
-- Left out as small or as it depends on use: S3, Route 53 ($0.50 a zone), SNS, SQS, EventBridge, X-Ray, Enhanced
-  Monitoring's log, Cognito's tokens and clients, traffic to the internet, Lambda's time of imports.
+- Storage has its initial size; it grows automatically up to the maximum in the tfvars. Backups up to the size of the
+  storage are free.
+- Burstable classes stay within their credits. Beyond them each vCPU-hour costs $0.075: `make sizing` shows the cost of
+  a month at full load.
+- Left out because small or dependent on use: S3, Route 53 ($0.50 per zone), SNS, SQS, EventBridge, X-Ray, Enhanced
+  Monitoring's log, Cognito's tokens and clients, traffic to the internet, Lambda time for imports.
 
 ## What makes the difference
 
@@ -76,7 +76,7 @@ _END = """
 
 
 def variables(environment: str) -> dict[str, Any]:
-    """The environment's var file, with plain strings."""
+    """Return the environment's tfvars as plain Python values."""
     # Deferred: the migration runner has no HCL parser, and its commands do not need one.
     import hcl2
 
@@ -92,10 +92,10 @@ def variables(environment: str) -> dict[str, Any]:
 
 
 def lines(environment: str, settings: dict[str, Any], size: dict[str, Any]) -> Iterator[tuple[str, str, float]]:
-    """What costs something: what it is, how it is counted, dollars a month.
+    """Yield the cost items: name, quantity in words, US dollars per month.
 
     Raises:
-        KeyError: there is no price of the environment's class or runner.
+        KeyError: there is no price for the environment's class or runner.
     """
     network, database = settings["foundation"]["network"], settings["foundation"]["database"]
     runner, function = settings["foundation"]["runner"], settings["service"]["function"]
@@ -134,11 +134,11 @@ def lines(environment: str, settings: dict[str, Any], size: dict[str, Any]) -> I
 
 
 def document() -> str:
-    """The whole of docs/costs.md.
+    """Return the text of docs/costs.md.
 
     Raises:
-        UserError: Terraform does not run, or an environment's class is unknown.
-        KeyError: there is no price of an environment's class or runner.
+        UserError: Terraform failed, or an environment's class is unknown.
+        KeyError: there is no price for an environment's class or runner.
     """
     settings = {name: variables(name) for name in ENVIRONMENTS}
     classes = {name: one["foundation"]["database"]["instance_class"] for name, one in settings.items()}
@@ -161,7 +161,7 @@ def document() -> str:
         f"{name} {MILLION_REQUESTS.get(name, MILLION_REQUESTS_ELSEWHERE)} million" for name in ENVIRONMENTS
     )
     written += [
-        "| **Sum, in dollars** | " + " | ".join(totals) + " |",
+        "| **Total, US dollars** | " + " | ".join(totals) + " |",
         _END.format(requests=requests, milliseconds=f"{REQUEST_SECONDS * 1000:g}", log_kib=REQUEST_LOG_KIB),
     ]
     return "\n".join(written)
@@ -171,7 +171,7 @@ def write() -> None:
     """Write the document.
 
     Raises:
-        UserError: a price is missing, or Terraform does not run.
+        UserError: a price is missing, or Terraform failed.
     """
     try:
         files.replace(DOCUMENT, document())

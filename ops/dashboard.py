@@ -1,7 +1,7 @@
 """Draw the CloudWatch dashboard with sample data: ``make dashboard`` writes docs/dashboard.svg.
 
-The JSON is the very one that AWS would get: Terraform plans ``modules/dashboard/examples/burstable``, which needs no
-account. The data are an invented hour with a burst of requests in its middle.
+The JSON is what AWS would get: Terraform plans ``modules/dashboard/examples/burstable``, which needs no AWS account.
+The data are invented: one hour with a burst of requests in the middle.
 """
 
 import html
@@ -26,7 +26,7 @@ PICTURE = ROOT / "docs/dashboard.svg"
 _EXAMPLE = "modules/dashboard/examples/burstable"
 
 MINUTES = 60
-# Typical value in a quiet minute, and what is added at the peak of the burst.
+# Typical value in a quiet minute, and the increase at the peak of the burst.
 _SAMPLES: dict[str, tuple[float, float]] = {
     "requests": (3_000, 21_000),
     "4xx": (40, 160),
@@ -69,10 +69,10 @@ _STYLE = (
 
 
 def planned_body() -> dict[str, Any]:
-    """The dashboard's JSON as the example plans it.
+    """Return the dashboard's JSON as planned by the example.
 
     Raises:
-        UserError: Terraform failed; the message holds its own.
+        UserError: Terraform failed; the message quotes its error.
     """
     with tempfile.TemporaryDirectory(prefix="pmp-dashboard-") as scratch:
         for module in ("dashboard", "sizing"):
@@ -80,7 +80,7 @@ def planned_body() -> dict[str, Any]:
         folder = Path(scratch) / _EXAMPLE
         configuration = Path(scratch) / "terraformrc"
         configuration.write_text(providers.cli_configuration(providers.find_mirror()))
-        # The example needs no account; without these the provider looks for one.
+        # The example needs no account, but without these variables the provider looks for one.
         environment = os.environ | {
             "TF_CLI_CONFIG_FILE": str(configuration),
             "AWS_REGION": "eu-west-1",
@@ -104,13 +104,13 @@ def planned_body() -> dict[str, Any]:
 
 
 def samples(label: str) -> list[float]:
-    """One value a minute of the invented hour.
+    """Return one value for each minute of the invented hour.
 
     Raises:
-        KeyError: there is no sample of a metric with this label.
+        KeyError: `_SAMPLES` has no metric with this label.
     """
     quiet, burst = _SAMPLES[label]
-    noise = random.Random(label)  # noqa: S311 - a picture; the same each time
+    noise = random.Random(label)  # noqa: S311 - only for a picture, and reproducible
     values = []
     for minute in range(MINUTES):
         peak = math.exp(-(((minute - 34) / 7) ** 2))
@@ -119,7 +119,7 @@ def samples(label: str) -> list[float]:
 
 
 def draw(body: dict[str, Any]) -> str:
-    """The dashboard as SVG.
+    """Return the dashboard as SVG.
 
     Args:
         body: a CloudWatch dashboard body whose widgets are all of type ``metric``.
@@ -186,7 +186,7 @@ def _draw_widget(widget: dict[str, Any]) -> Iterator[str]:
 
 
 def _round_up(value: float) -> float:
-    """The next of 1, 2, 2.5 and 5 times a power of ten."""
+    """Round up to 1, 2, 2.5 or 5 times a power of ten."""
     power = float(10 ** math.floor(math.log10(value)))
     return next(step * power for step in (1, 2, 2.5, 5, 10) if step * power >= value)
 

@@ -1,11 +1,11 @@
-"""The error that a person can act on, and the one place that turns it into a last line and an exit status."""
+"""Errors that a person can act on, and the one place that turns them into an error message and an exit status."""
 
 import sys
 from collections.abc import Callable
 
 
 class UserError(Exception):
-    """What went wrong, with which input, and what to do next, in one line."""
+    """An error whose one-line message says what went wrong, with which input, and what to do next."""
 
 
 class InterruptedRunError(Exception):
@@ -13,12 +13,12 @@ class InterruptedRunError(Exception):
 
 
 def run_command(command: Callable[[], object], interrupted: str) -> None:
-    """Run a command-line application; print what a person can act on as the last line on standard error.
+    """Run a command-line application and print its error, if a person can act on it, as the last line on stderr.
 
     Exit status: 1 after a `UserError` or an error of botocore, 130 after an interruption.
 
     Args:
-        command: the application; it may exit by itself.
+        command: the application; it may also call ``sys.exit``.
         interrupted: the line to print after Ctrl-C or SIGTERM.
     """
     try:
@@ -35,8 +35,8 @@ def run_command(command: Callable[[], object], interrupted: str) -> None:
 
 
 def _explain_aws(error: Exception) -> str | None:
-    """One line about a failed AWS call; None for any other error."""
-    # Deferred: it takes a quarter of a second to load, and the installer runs before it is installed.
+    """Return one line about a failed AWS call, or None for any other error."""
+    # Deferred: botocore takes a quarter of a second to load, and the installer runs before botocore is installed.
     try:
         from botocore.exceptions import BotoCoreError, ClientError
     except ImportError:

@@ -1,4 +1,4 @@
-"""Write a file whole or not at all."""
+"""Atomic replacement of files."""
 
 import os
 import tempfile
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def replace(path: Path, content: str | bytes, *, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
-    """Replace a file atomically: a reader sees the old content or the new one, never a part.
+    """Replace a file atomically: a reader sees either the old content or the new content, never a part.
 
     The file has its mode from the start, so a secret is never readable to others.
 
@@ -14,7 +14,7 @@ def replace(path: Path, content: str | bytes, *, mode: int = 0o644, owner: tuple
         path: the file; its folder is created if missing.
         content: text is written as UTF-8.
         mode: permission bits; the umask does not apply.
-        owner: user id and group id of the file; only root may give a file away.
+        owner: user id and group id of the file; only root may set another owner.
 
     Raises:
         OSError: the file cannot be written; the old one is still there.

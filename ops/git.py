@@ -1,4 +1,4 @@
-"""What commands ask of git."""
+"""Run git."""
 
 import shutil
 import subprocess
@@ -11,7 +11,7 @@ def git(repository: Path, *arguments: str) -> str:
     """Run git in ``repository`` and return its output unchanged.
 
     Raises:
-        UserError: git failed; the message is its own.
+        UserError: git failed; the message quotes git's.
     """
     done = subprocess.run(["git", "-C", str(repository), *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -26,7 +26,7 @@ def checkout(commit: str, directory: Path, source: Path, remote: str | None = No
         commit: anything that git can resolve.
         directory: removed first if it exists.
         source: the repository to clone.
-        remote: URL to record as ``origin``; by default that of ``source``.
+        remote: URL to record as ``origin``; by default the path of ``source``.
 
     Raises:
         UserError: git failed, for example because the commit does not exist.

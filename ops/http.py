@@ -1,4 +1,4 @@
-"""A small HTTP client that verifies TLS, and finds ``*.localhost`` where the system's resolver does not."""
+"""A small HTTP client that verifies TLS, and resolves ``*.localhost`` even where the system's resolver does not."""
 
 import json
 import os
@@ -19,17 +19,17 @@ _TIMEOUT = urllib3.Timeout(connect=5, read=60)
 
 @dataclass(frozen=True)
 class Answer:
-    """What a server said. Header names are in lower case."""
+    """A server's response. Header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
 
     def json(self) -> Any:
-        """The body as JSON.
+        """Parse the body as JSON.
 
         Raises:
-            ValueError: it is not JSON.
+            ValueError: the body is not JSON.
         """
         return json.loads(self.body)
 
@@ -78,13 +78,13 @@ def request(
 
 def _reason(error: Exception) -> str:
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return f"its certificate is not trusted: set SSL_CERT_FILE to the authority's ({error})"
+        return f"its certificate is not trusted: set SSL_CERT_FILE to its authority's PEM file ({error})"
     return f"no answer ({error})"
 
 
 @cache
 def _pool(scheme: str, host: str, port: int | None, authority: Path | None) -> urllib3.HTTPConnectionPool:
-    # RFC 6761 gives every name under localhost to loopback, but glibc asks the DNS for them.
+    # RFC 6761 maps every name under localhost to loopback, but glibc asks DNS for such names.
     address = "127.0.0.1" if host.endswith(".localhost") else host
     if scheme == "http":
         return urllib3.HTTPConnectionPool(address, port, timeout=_TIMEOUT, maxsize=8)
@@ -116,13 +116,13 @@ def fetch_token(
 
     Args:
         token_url: the issuer's token endpoint.
-        client_id: of the OAuth client.
-        client_secret: of the OAuth client.
+        client_id: the OAuth client's id.
+        client_secret: the OAuth client's secret.
         scope: space-separated scopes; empty for all scopes of the client.
         authority: as in `request`.
 
     Raises:
-        UserError: the server refused or cannot be reached; the message quotes its reason, never the secret.
+        UserError: the server refused or cannot be reached; the message quotes the server's reason, never the secret.
     """
     headers = urllib3.make_headers(basic_auth=f"{client_id}:{client_secret}")
     headers["Content-Type"] = "application/x-www-form-urlencoded"

@@ -1,6 +1,6 @@
-"""Import a file into a running platform and follow it to its end.
+"""Upload a file for import into a running platform, and follow the import until it ends.
 
-Format and compression are read from the file itself, and its SHA-256 binds the upload to it.
+Format and compression are detected from the file, and the upload is bound to the file by its SHA-256.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ class _Watched:
 
 
 def _describe(file: Path) -> dict[str, str]:
-    """Format and compression: gzip by its first bytes, CSV by its name."""
+    """Detect format and compression: gzip by the first bytes, CSV by the file name."""
     with file.open("rb") as opened:
         compression = "gzip" if opened.read(2) == b"\x1f\x8b" else "none"
     name = file.name.lower().removesuffix(".gz")
@@ -47,14 +47,16 @@ def _follow(api: Api, file: Path, bar: Progress, *, dry_run: bool) -> dict[str, 
         watched = _Watched(opened, bar, "check")
         while block := watched.read():
             digest.update(block)
-    made = api.expect(201, "POST", "/v1/imports", {**_describe(file), "sha256": digest.hexdigest(), "dry_run": dry_run})
+    created = api.expect(
+        201, "POST", "/v1/imports", {**_describe(file), "sha256": digest.hexdigest(), "dry_run": dry_run}
+    )
     with file.open("rb") as opened:
-        upload = made["upload"]
+        upload = created["upload"]
         answer = http.request(
             upload["method"],
             upload["url"],
             headers=upload["headers"] | {"Content-Length": str(file.stat().st_size)},
-            # urllib3 sends whatever can be read, without holding the whole of it.
+            # urllib3 streams any object that has a read method, without loading all of it.
             body=cast("bytes", _Watched(opened, bar, "upload")),
             authority=api.authority,
         )
@@ -62,7 +64,7 @@ def _follow(api: Api, file: Path, bar: Progress, *, dry_run: bool) -> dict[str, 
         raise UserError(f"S3 refused the upload ({answer.status}): {answer.body.decode(errors='replace')[:300]}")
     task = bar.add_task("import", total=None, note="waiting")
     while True:
-        job: dict[str, Any] = api.expect(200, "GET", f"/v1/imports/{made['id']}")
+        job: dict[str, Any] = api.expect(200, "GET", f"/v1/imports/{created['id']}")
         note = f"{job['lines']:,} lines, {job['rows_per_second'] or 0:,.0f}/s" if job["lines"] else str(job["state"])
         bar.update(task, total=job["bytes_total"], completed=job["bytes_read"], note=note)
         if job["state"] not in {"waiting", "running"}:
@@ -71,10 +73,10 @@ def _follow(api: Api, file: Path, bar: Progress, *, dry_run: bool) -> dict[str, 
 
 
 def import_file(api: Api, file: Path, *, dry_run: bool = False) -> None:
-    """Upload ``file``, follow its import, and print what became of its lines.
+    """Upload ``file``, follow its import, and print how many lines were accepted, skipped and rejected.
 
     Args:
-        api: where to import.
+        api: the API to import into.
         file: NDJSON or CSV, plain or gzip.
         dry_run: validate and count, write nothing.
 
@@ -82,7 +84,7 @@ def import_file(api: Api, file: Path, *, dry_run: bool = False) -> None:
         UserError: the file cannot be read, was refused, or its import did not succeed.
     """
     if not file.is_file():
-        raise UserError(f"{file} is not a file: give one as 'make import FILE=path'")
+        raise UserError(f"{file} is not a file; usage: make import FILE=path")
     columns = (
         TextColumn("{task.description:<8}"),
         BarColumn(),

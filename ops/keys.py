@@ -1,7 +1,7 @@
-"""Change an IAM user's access key without a gap.
+"""Rotate an IAM user's access key without interruption.
 
-The new key is created, proven and kept while the old one still works; then the old one is made inactive, the new one
-proven again, and the old one deleted. A failure at any point leaves one key that works and that somebody holds.
+The new key is created, verified and stored while the old one still works. Then the old key is made inactive, the new
+one is verified again, and the old one is deleted. A failure at any point leaves one key that works and is stored.
 """
 
 import time
@@ -23,22 +23,22 @@ def rotate(user: str, iam: Any, sts_of: Callable[[AccessKey], Any], keep: Callab
     Args:
         user: name of the IAM user.
         iam: boto3's client, as an administrator.
-        sts_of: makes an STS client that signs with a key.
+        sts_of: returns an STS client that signs with the given key.
         keep: stores or shows the new key; called before the old one stops working.
 
     Raises:
-        UserError: the user has no key or two, so it is unclear which one to replace, or AWS does not accept the new
-            key; the old one still works.
+        UserError: the user does not have exactly one key, so it is unclear which one to replace, or AWS does not accept
+            the new key; the old one still works.
     """
     old = iam.list_access_keys(UserName=user)["AccessKeyMetadata"]
     if len(old) != 1:
-        advice = "delete the one that is not in use" if old else "create the first by hand"
-        raise UserError(f"{user} has {len(old)} access keys, and exactly one can be rotated: {advice}")
-    made = iam.create_access_key(UserName=user)["AccessKey"]
-    new = AccessKey(made["AccessKeyId"], made["SecretAccessKey"])
+        advice = "delete the one that is not in use" if old else "create the first one by hand"
+        raise UserError(f"{user} has {len(old)} access keys, but rotation needs exactly one: {advice}")
+    created = iam.create_access_key(UserName=user)["AccessKey"]
+    new = AccessKey(created["AccessKeyId"], created["SecretAccessKey"])
     say(f"{new.identifier} created; {old[0]['AccessKeyId']} still works")
     try:
-        _prove(sts_of(new))
+        _verify(sts_of(new))
         keep(new)
     except BaseException:
         iam.delete_access_key(UserName=user, AccessKeyId=new.identifier)
@@ -46,7 +46,7 @@ def rotate(user: str, iam: Any, sts_of: Callable[[AccessKey], Any], keep: Callab
         raise
     iam.update_access_key(UserName=user, AccessKeyId=old[0]["AccessKeyId"], Status="Inactive")
     try:
-        _prove(sts_of(new))
+        _verify(sts_of(new))
     except UserError:
         iam.update_access_key(UserName=user, AccessKeyId=old[0]["AccessKeyId"], Status="Active")
         raise
@@ -54,11 +54,11 @@ def rotate(user: str, iam: Any, sts_of: Callable[[AccessKey], Any], keep: Callab
     say(f"{old[0]['AccessKeyId']} made inactive, then deleted")
 
 
-def _prove(sts: Any) -> None:
-    """Wait until AWS accepts the key: a new one needs some seconds until every endpoint knows it.
+def _verify(sts: Any) -> None:
+    """Wait until AWS accepts the key: a new key takes some seconds to reach every endpoint.
 
     Raises:
-        UserError: it still does not.
+        UserError: AWS still refuses the key after all attempts.
     """
     for attempt in range(_ATTEMPTS):
         try:

@@ -14,23 +14,23 @@ from ops.terraform import Terraform
 
 @dataclass(frozen=True)
 class Version:
-    """What runs in the service layer: the commit, and the SHA-256 of the function's zip in hexadecimal."""
+    """A version of the service layer: the commit, and the SHA-256 of the function's zip in hexadecimal."""
 
     release: str
     code_sha256: str
 
     @classmethod
     def built(cls) -> "Version":
-        """This commit, with the zip that `package` built.
+        """Return this commit with the zip that `package` built.
 
         Raises:
-            UserError: there is no zip.
+            UserError: no zip was built.
         """
         return cls(release(), artifacts.built_digest())
 
     @classmethod
     def deployed(cls, environment: str) -> "Version":
-        """What the environment runs now.
+        """Return the version that the environment runs now.
 
         Raises:
             UserError: nothing is deployed there.
@@ -39,7 +39,7 @@ class Version:
         return cls(aws.parameter(f"{prefix}/release"), aws.parameter(f"{prefix}/code_sha256"))
 
     def variables(self) -> dict[str, str]:
-        """As Terraform variables."""
+        """Return the version as Terraform variables."""
         return {"release": self.release, "code_sha256": self.code_sha256}
 
 
@@ -55,18 +55,18 @@ def plan(
     """Plan a layer into ``directory``.
 
     Args:
-        target: what to plan.
-        directory: where the plan and what is said about it go; what was there is replaced.
-        version: for the layer service; this commit and its zip by default.
-        refuse_changes: fail when anything would change, but for known gaps of an emulated platform.
-        destroy: plan the end of the layer.
-        lock: hold the state's lock meanwhile.
+        target: layer and environment to plan.
+        directory: where the plan and its descriptions are written; earlier ones are replaced.
+        version: only for the service layer; by default this commit and its zip.
+        refuse_changes: fail if anything would change, except for known gaps of an emulated platform.
+        destroy: plan to destroy the layer.
+        lock: hold the state lock while planning.
 
     Returns:
         Whether applying the plan would change anything.
 
     Raises:
-        UserError: Terraform failed, the plan would destroy what is protected, or changes are refused.
+        UserError: Terraform failed, the plan would destroy a protected resource, or changes are refused.
     """
     terraform = Terraform(target)
     directory.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ def plan(
     terraform.init()
     saved = directory / plans.PLAN
     has_changes = terraform.plan(saved, variables, destroy=destroy, lock=lock)
-    # The plan holds every value in clear: no other user of this machine may read it.
+    # The plan holds every value in plain text: no other user of this machine may read it.
     saved.chmod(0o600)
     document = terraform.show_json(saved)
     found = plans.changes(document)
@@ -92,7 +92,7 @@ def plan(
         if refuse_changes:
             _refuse_changes(target, found, has_changes=has_changes)
     except UserError:
-        saved.unlink()  # what is refused must not be applied by another hand
+        saved.unlink()  # a refused plan must never be applied
         raise
     say(f"plan {target}: {plans.summary(found, document)}", "bold")
     return has_changes
@@ -102,18 +102,18 @@ def _refuse_changes(target: Target, found: list[plans.Change], *, has_changes: b
     unexplained = plans.unexplained(found)
     if unexplained:
         listed = ", ".join(map(str, unexplained))
-        raise UserError(f"{target} is not as its code says, this would change: {listed}")
+        raise UserError(f"{target} differs from its code, an apply would change: {listed}")
     if has_changes and not found:
-        raise UserError(f"{target} is not as its code says: outputs would change, see {plans.TEXT}")
+        raise UserError(f"{target} differs from its code: outputs would change, see {plans.TEXT}")
 
 
 def apply(target: Target, directory: Path) -> None:
     """Apply the plan saved in ``directory``, then remove it.
 
     Raises:
-        UserError: the plan is of another layer, environment or commit, or Terraform failed.
+        UserError: the plan belongs to another layer, environment or commit, or Terraform failed.
     """
-    # A laptop deploys its working tree, whose HEAD may move meanwhile; a pipeline is of one commit.
+    # A laptop deploys its working tree, whose HEAD may move meanwhile; a pipeline deploys a fixed commit.
     saved = plans.require_plan(directory, target, os.environ.get("CI_COMMIT_SHA", ""))
     terraform = Terraform(target)
     terraform.init()
@@ -129,17 +129,17 @@ def destroy(target: Target) -> None:
     """Destroy everything in a layer.
 
     Raises:
-        UserError: the layer holds what is protected and was not named, or Terraform failed.
+        UserError: the layer holds a protected resource that ``PMP_ALLOW_DESTROY`` does not name, or Terraform failed.
     """
     directory = target.plan_directory.with_name(f"{target.name}-destroy")
-    # A half-made layer may not say what it runs, and to destroy it the answer does not matter.
+    # A partly created layer may not record its version, and its destruction does not depend on the version.
     version = Version(release(), "0" * 64) if target.layer == "service" else None
     if plan(target, directory, version=version, destroy=True):
         apply(target, directory)
 
 
 def rollback(environment: str, digest: str) -> None:
-    """Run an earlier zip again.
+    """Deploy an earlier zip again.
 
     Raises:
         UserError: the deployment bucket has no such zip, or Terraform failed.
@@ -153,7 +153,7 @@ def rollback(environment: str, digest: str) -> None:
 
 
 def drift(targets: Sequence[Target]) -> None:
-    """Compare what runs with what its code says, without holding anybody up.
+    """Compare deployed layers with their code, without taking the state lock.
 
     Raises:
         UserError: something differs; the message lists every layer's differences.
@@ -172,11 +172,11 @@ def drift(targets: Sequence[Target]) -> None:
 
 
 def unlock(target: Target, minimum_minutes: float) -> None:
-    """Release a state lock that a killed run left behind.
+    """Release a state lock that a killed run left.
 
     Args:
-        target: whose state.
-        minimum_minutes: a younger lock is taken for one in use.
+        target: the layer and environment whose state is locked.
+        minimum_minutes: a younger lock is assumed to be in use.
 
     Raises:
         UserError: the lock is too young.
@@ -190,8 +190,8 @@ def unlock(target: Target, minimum_minutes: float) -> None:
     say(f"{target} is locked by {lock.who} since {lock.created:%Y-%m-%d %H:%M:%S} UTC ({lock.operation})")
     if lock.age_minutes < minimum_minutes:
         raise UserError(
-            f"the lock of {target} is {lock.age_minutes:.0f} minutes old, its run may still be at work: wait, or give "
-            f"--older-than 0 if you know that it is dead"
+            f"the lock of {target} is {lock.age_minutes:.0f} minutes old, its run may still be active: wait, or pass "
+            "--older-than 0 if you know that the run is dead"
         )
     terraform = Terraform(target)
     with step(f"force-unlock {lock.identifier}"):

@@ -1,4 +1,4 @@
-"""Who holds a state's lock: Terraform's lock file beside the state."""
+"""Read Terraform's lock file beside a state: it says who holds the lock."""
 
 import datetime as dt
 import json
@@ -22,15 +22,15 @@ class Lock:
 
     @property
     def age_minutes(self) -> float:
-        """How long it has been held."""
+        """Return how long the lock has been held."""
         return (dt.datetime.now(dt.UTC) - self.created).total_seconds() / 60
 
 
 def read_lock(target: Target) -> Lock | None:
-    """The lock on the state of ``target``, or None when nobody holds one.
+    """Return the lock on the state of ``target``, or None if nobody holds one.
 
     Raises:
-        UserError: there is a lock file that is none of Terraform's.
+        UserError: the lock file was not written by Terraform.
     """
     bucket, key = aws.parameter("/pmp/bootstrap/state_bucket_name"), f"{target.state_key}.tflock"
     try:
@@ -44,4 +44,4 @@ def read_lock(target: Target) -> Lock | None:
         created = dt.datetime.fromisoformat(lock["Created"][:19]).replace(tzinfo=dt.UTC)
         return Lock(lock["ID"], lock["Who"], lock["Operation"], created)
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"s3://{bucket}/{key} is no lock of Terraform ({error}): look at it, then delete it") from None
+        raise UserError(f"s3://{bucket}/{key} is not a Terraform lock ({error}); inspect it, then delete it") from None

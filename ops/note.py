@@ -1,4 +1,4 @@
-"""One note on a merge request that tells what its plans would do, kept up to date in place."""
+"""One note per merge request that shows what its plans would do; each pipeline updates it."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from ops.output import say
 from ops.settings import build_directory
 
 _MARK = "<!-- pmp: plans -->"
-_LONGEST_PLAN = 20_000  # GitLab takes notes of a million characters, people do not
+_LONGEST_PLAN = 20_000  # GitLab accepts notes of a million characters, but nobody reads them
 TOKEN = "PMP_NOTE_TOKEN"  # noqa: S105 - a variable's name
 
 
@@ -33,10 +33,10 @@ def _planned(directory: Path) -> list[_Planned]:
 
 
 def body(directory: Path, commit: str) -> str:
-    """The note's text in Markdown, about every plan below ``directory``.
+    """Return the note's Markdown text, which covers every plan below ``directory``.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no plan.
     """
     found = _planned(directory)
     if not found:
@@ -54,13 +54,13 @@ def body(directory: Path, commit: str) -> str:
 
 
 def _shortened(text: str) -> str:
-    # A fence inside the plan would end ours.
+    # A code fence inside the plan would close the note's own.
     text = text.strip().replace("```", "'''")
     return text if len(text) <= _LONGEST_PLAN else f"{text[:_LONGEST_PLAN]}\n… the rest is in the job's artifact"
 
 
 def publish(directory: Path | None = None) -> None:
-    """Write the note, or update the one that is there. Without a token or merge request it is only printed.
+    """Post the note, or update the existing one. Without a token or merge request, only print it.
 
     Raises:
         UserError: there is no plan, or GitLab refused.

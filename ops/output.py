@@ -1,4 +1,4 @@
-"""Words for people: plain lines in a job's log, color and emphasis on a terminal."""
+"""Console output for people: plain lines in a job's log, color and emphasis on a terminal."""
 
 import time
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ def say(text: str, style: str = "") -> None:
 
 @contextmanager
 def step(title: str) -> Iterator[None]:
-    """Announce a step, and tell its time once it is done."""
+    """Announce a step, and print its duration when it is done."""
     started = time.monotonic()
     say(f"{title} …", "dim")
     yield
@@ -27,5 +27,5 @@ def step(title: str) -> Iterator[None]:
 
 
 def shown(path: Path) -> str:
-    """A path for people: relative to the repository where it lies inside."""
+    """Return a path for display, relative to the repository if it is inside."""
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)

@@ -1,4 +1,4 @@
-"""What a plan would do, said without secrets: counts, refusals, and the files that a pipeline keeps."""
+"""What a plan would do, without secrets: counts, refusals, and the files that a pipeline keeps."""
 
 import hashlib
 import json
@@ -18,11 +18,11 @@ PLAN, DOCUMENT, TEXT, REPORT, ORIGIN = "plan.tfplan", "plan.json", "plan.txt", "
 """A plan directory's files: Terraform's own (may hold secrets), JSON and text without them, GitLab's widget, origin."""
 
 UNCHANGED_PLAN = "unchanged-plan.yml"
-"""Accepted differences of a plan that changes nothing: in ``envs/`` for AWS, else in the platform's own folder."""
+"""Accepted differences in a plan that should be empty: in ``envs/`` for AWS, else in the platform's own folder."""
 
 _MASK = "(sensitive value)"
 
-# What cannot be made again with what was in it, whatever Terraform thinks.
+# Resources whose content is lost when Terraform replaces them.
 PROTECTED = {
     "aws_db_instance": "database",
     "aws_rds_cluster": "database",
@@ -41,7 +41,7 @@ class Change:
     type: str
     actions: tuple[str, ...]
     attributes: tuple[str, ...]
-    """Top-level attributes whose value differs, or is not known before the apply."""
+    """Top-level attributes whose value differs, or is unknown before the apply."""
 
     def __str__(self) -> str:
         if self.is_destroyed:
@@ -52,12 +52,12 @@ class Change:
 
     @property
     def is_destroyed(self) -> bool:
-        """Whether the present resource goes away, replaced or not."""
+        """Whether the existing resource is destroyed; a replacement counts, too."""
         return "delete" in self.actions
 
 
 def changes(document: dict[str, Any]) -> list[Change]:
-    """The managed resources that a plan's JSON document changes."""
+    """Return the managed resources that a plan's JSON document changes."""
     found = []
     for entry in document.get("resource_changes", []):
         change = entry["change"]
@@ -81,12 +81,12 @@ def _any_true(value: Any) -> bool:
 
 
 def counts(found: Sequence[Change]) -> dict[str, int]:
-    """As GitLab's Terraform widget wants them: a replacement counts as one creation and one deletion."""
+    """Count changes as GitLab's Terraform widget does: a replacement is one creation and one deletion."""
     return {name: sum(name in change.actions for change in found) for name in ("create", "update", "delete")}
 
 
 def summary(found: Sequence[Change], document: dict[str, Any]) -> str:
-    """What a plan does, in one line."""
+    """Summarize a plan in one line."""
     number = counts(found)
     text = f"{number['create']} to add, {number['update']} to change, {number['delete']} to destroy"
     outputs = [name for name, change in document.get("output_changes", {}).items() if change["actions"] != ["no-op"]]
@@ -97,9 +97,9 @@ def summary(found: Sequence[Change], document: dict[str, Any]) -> str:
 
 
 def redacted(document: dict[str, Any]) -> dict[str, Any]:
-    """A plan's JSON document with every value that Terraform marks as sensitive replaced.
+    """Return a plan's JSON document with every value masked that Terraform marks as sensitive.
 
-    Terraform's own JSON holds them in clear, beside the marks.
+    Terraform's own JSON holds these values in plain text, next to the marks.
     """
     copy: dict[str, Any] = json.loads(json.dumps(document))
     for entry in [*copy.get("resource_changes", []), *copy.get("resource_drift", [])]:
@@ -145,7 +145,7 @@ def _resources(module: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def refuse_destruction(found: Sequence[Change]) -> None:
-    """Refuse a plan that destroys or replaces a database, key, bucket or hosted zone which nobody named.
+    """Refuse a plan that destroys or replaces a database, key, bucket or hosted zone without explicit permission.
 
     Raises:
         UserError: ``PMP_ALLOW_DESTROY`` does not name all of their addresses.
@@ -158,34 +158,34 @@ def refuse_destruction(found: Sequence[Change]) -> None:
             for one in refused
         )
         addresses = " ".join(one.address for one in refused)
-        raise UserError(f"the plan would {listed}: if that is meant, set {ALLOW_DESTROY}='{addresses}'")
+        raise UserError(f"the plan would {listed}: if that is intended, set {ALLOW_DESTROY}='{addresses}'")
 
 
 def unexplained(found: Sequence[Change]) -> list[Change]:
-    """Those changes of a plan, expected to be empty, that are not an accepted difference."""
+    """Return the changes that are not accepted differences, for a plan that should be empty."""
     gaps = known_gaps((platform_directory() or ROOT / "envs") / UNCHANGED_PLAN)
     return [change for change in found if not any(gap.explains(change) for gap in gaps)]
 
 
 @dataclass(frozen=True)
 class Gap:
-    """A difference that every plan shows, because the platform does not answer as Terraform expects."""
+    """A difference that every plan shows because the platform does not answer as Terraform expects."""
 
     type: str
     attributes: frozenset[str]
     replace: bool
 
     def explains(self, change: Change) -> bool:
-        """Whether ``change`` is this and nothing more."""
+        """Whether ``change`` consists of this difference alone."""
         expected = {("delete", "create"), ("create", "delete")} if self.replace else {("update",)}
         return change.type == self.type and change.actions in expected and set(change.attributes) <= self.attributes
 
 
 def known_gaps(file: Path) -> list[Gap]:
-    """Read the list of gaps; an absent file lists none.
+    """Read the list of gaps; a missing file counts as an empty list.
 
     Raises:
-        UserError: an entry is not as expected.
+        UserError: an entry is malformed.
     """
     if not file.exists():
         return []
@@ -212,7 +212,7 @@ def _gap(entry: Any) -> Gap | None:
 
 @dataclass(frozen=True)
 class Origin:
-    """What a saved plan was made for and from. ``plan_sha256`` ties it to the plan's bytes."""
+    """The layer, environment and commit of a saved plan. ``plan_sha256`` ties this record to the plan's bytes."""
 
     layer: str
     environment: str
@@ -221,7 +221,7 @@ class Origin:
 
 
 def save(directory: Path, origin: Origin, document: dict[str, Any], text: str) -> None:
-    """Write what is kept beside the plan itself."""
+    """Write the files that accompany the plan."""
     found = changes(document)
     (directory / DOCUMENT).write_text(json.dumps(redacted(document)))
     (directory / TEXT).write_text(text)
@@ -230,18 +230,18 @@ def save(directory: Path, origin: Origin, document: dict[str, Any], text: str) -
 
 
 def sha256(file: Path) -> str:
-    """A file's SHA-256 in hexadecimal."""
+    """Return a file's SHA-256 in hexadecimal."""
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def require_plan(directory: Path, target: Target, commit: str) -> Path:
-    """The saved plan in ``directory``, which must be of this layer and environment, and of ``commit`` if that is given.
+    """Return the saved plan in ``directory`` after checking its layer, environment and, if given, ``commit``.
 
     Raises:
-        UserError: it is missing, was changed, or was made for something else.
+        UserError: the plan is missing, was changed, or was created for something else.
     """
     plan = directory / PLAN
-    again = f"make it with 'python -m ops plan {target.layer}'"
+    again = f"create it with 'python -m ops plan {target.layer}'"
     try:
         origin = Origin(**json.loads((directory / ORIGIN).read_text()))
     except FileNotFoundError:
@@ -249,29 +249,29 @@ def require_plan(directory: Path, target: Target, commit: str) -> Path:
     except (ValueError, TypeError):
         raise UserError(f"{directory / ORIGIN} cannot be read: {again}") from None
     if not plan.exists():
-        raise UserError(f"the plan in {directory} has been applied already, a plan serves once: {again}")
+        raise UserError(f"the plan in {directory} has already been applied; a plan can be applied once: {again}")
     if origin.plan_sha256 != sha256(plan):
         raise UserError(f"{plan} is not the file that was planned: {again}")
     made_for = Target(origin.layer, origin.environment)
     if made_for != target:
-        raise UserError(f"the plan in {directory} was made for {made_for}, this job applies {target}: {again}")
+        raise UserError(f"the plan in {directory} was created for {made_for}, but this job applies {target}: {again}")
     if commit and origin.release != commit:
         raise UserError(
-            f"the plan in {directory} was made from commit {origin.release[:12]}, this job deploys "
+            f"the plan in {directory} was created from commit {origin.release[:12]}, but this job deploys "
             f"{commit[:12]}: {again}"
         )
     return plan
 
 
 def refuse_other_environment(document: dict[str, Any], target: Target) -> None:
-    """Refuse a plan whose own ``environment`` variable is another than ours, whatever the files beside it say.
+    """Refuse a plan whose ``environment`` variable names another environment, whatever its accompanying files say.
 
     Raises:
-        UserError: it is.
+        UserError: the plan is for another environment.
     """
     found = document.get("variables", {}).get("environment", {}).get("value", "")
     if found != target.environment:
         raise UserError(
-            f"the plan itself is for environment {found or '(none)'}, this job applies {target}: "
-            f"make it with 'python -m ops plan {target.layer}'"
+            f"the plan itself is for environment {found or '(none)'}, but this job applies {target}: "
+            f"create it with 'python -m ops plan {target.layer}'"
         )

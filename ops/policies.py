@@ -1,9 +1,10 @@
-"""Granted beside used: compare the delivery identity's policies with a deployment.
+"""Compare what the delivery identity's policies grant with what deployments use.
 
 The laptop platform records every decision of its IAM enforcement as a JSON line ``{"principal", "action", "resource",
-"decision", "sid"}``. What a policy grants and no deployment asked for stands in ``modules/delivery/unused-grants.yml``
-with its reason, or is reported and fails; so does a statement without which every request would still be allowed.
-The committed record ``modules/delivery/used-actions.yml`` lets the tests judge the policies without a platform.
+"decision", "sid"}``. An action that a policy grants and no deployment requested must be listed with a reason in
+``modules/delivery/unused-grants.yml``; otherwise the comparison fails. The same holds for a statement without which
+every request would still be allowed. The committed record ``modules/delivery/used-actions.yml`` lets the tests check
+the policies without a platform.
 """
 
 import fnmatch
@@ -28,12 +29,12 @@ USERS = {"delivery": "gitlab", "plan": "gitlab-plan"}
 
 
 Requests = dict[str, dict[str, str]]
-"""What was asked for and allowed: by the statement (Sid) that allowed it, each action with the ARN of one resource."""
+"""Allowed requests: by the statement (Sid) that allowed them, each action with the ARN of one resource."""
 
 
 @dataclass(frozen=True)
 class Balance:
-    """What one policy grants, and what came of it; sets of IAM actions such as ``ec2:CreateVpc``, and of Sids."""
+    """What one policy grants and how it was used: sets of IAM actions such as ``ec2:CreateVpc``, and of Sids."""
 
     policy: str
     granted: frozenset[str]
@@ -43,36 +44,36 @@ class Balance:
     needed: frozenset[str]
     """Statements without which a request would have been refused."""
     unused: frozenset[str]
-    """Statements that are explained, themselves or by their every action."""
+    """Statements that have a reason, either themselves or for every one of their actions."""
 
     @property
     def unexplained(self) -> frozenset[str]:
-        """Granted, never asked for, and no reason given."""
+        """Granted actions that were never requested and have no reason."""
         return self.granted - self.used - self.explained
 
     @property
     def needless(self) -> frozenset[str]:
-        """Statements that could go: no request would be refused without them, and no reason is given."""
+        """Statements that could be removed: no request would be refused without them, and they have no reason."""
         return self.statements - self.needed - self.unused
 
 
 def words(value: str | Iterable[str]) -> list[str]:
-    """A policy's element that is one string or a list of them, as a list."""
+    """Return a policy element, which is one string or a list of strings, as a list."""
     return [value] if isinstance(value, str) else list(value)
 
 
 def allowing(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Statements of a policy document that allow."""
+    """Return the Allow statements of a policy document."""
     return [statement for statement in document["Statement"] if statement["Effect"] == "Allow"]
 
 
 def granted(document: Mapping[str, Any]) -> frozenset[str]:
-    """Actions that a policy document allows."""
+    """Return the actions that a policy document allows."""
     return frozenset(action for statement in allowing(document) for action in words(statement["Action"]))
 
 
 def recorded(lines: Iterable[str], user: str) -> Requests:
-    """What the IAM user ``user`` asked for and was allowed, by the lines of a record."""
+    """Return the allowed requests of the IAM user ``user`` from the lines of a record."""
     found: Requests = {}
     for line in lines:
         decision = json.loads(line)
@@ -82,7 +83,7 @@ def recorded(lines: Iterable[str], user: str) -> Requests:
 
 
 def merged(*records: Requests) -> Requests:
-    """Several records as one; of two resources of an action the first stays."""
+    """Merge records; if they hold an action with two resources, keep the first."""
     found: Requests = {}
     for record in records:
         for sid, requests in record.items():
@@ -91,18 +92,18 @@ def merged(*records: Requests) -> Requests:
 
 
 def committed(user: str) -> Requests:
-    """The committed record of ``user``; a plan asks for the same, whoever makes it."""
+    """Return the committed record of ``user``, with the delivery user's: a plan makes the same requests for both."""
     record = yaml.safe_load(USED.read_text()) if USED.exists() else {}
     return merged(record.get(user, {}), record.get(USERS["delivery"], {}))
 
 
 def explained_actions() -> dict[str, str]:
-    """Reason by action of what is granted although no deployment on the laptop platform asks for it."""
+    """Return the reasons, by action, for grants that no deployment on the laptop platform requests."""
     return _reasons("actions")
 
 
 def explained_statements() -> dict[str, str]:
-    """Reason by Sid of statements whose actions are used, but only as other statements allow them."""
+    """Return the reasons, by Sid, for statements whose actions are used but are all allowed by other statements."""
     return _reasons("statements")
 
 
@@ -114,12 +115,12 @@ def _reasons(kind: str) -> dict[str, str]:
 def is_needed(statement: Mapping[str, Any], others: Iterable[Mapping[str, Any]], requests: Mapping[str, str]) -> bool:
     """Whether a request that ``statement`` allowed would be allowed by none of ``others``.
 
-    Conditions of the others are taken for met, so the answer errs towards no.
+    Conditions of the other statements are assumed to be met, so the result errs towards False.
 
     Args:
-        statement: one that allows.
-        others: the other ones that allow, of all policies of its user.
-        requests: actions with the resource, which ``statement`` allowed when they were recorded.
+        statement: an Allow statement.
+        others: the other Allow statements in all policies of the same user.
+        requests: actions, each with its resource, that ``statement`` allowed when they were recorded.
     """
     others = list(others)
     return any(
@@ -135,7 +136,7 @@ def _matches(statement: Mapping[str, Any], action: str, resource: str) -> bool:
 
 
 def balance(policies: Mapping[str, Mapping[str, Any]], requests: Requests) -> list[Balance]:
-    """Each policy (name → document) of one user against what the user asked for."""
+    """Compare each policy (name → document) of one user with the user's requests."""
     used = frozenset(action for actions in requests.values() for action in actions)
     explained = frozenset(explained_actions())
     everything = [statement for document in policies.values() for statement in allowing(document)]
@@ -163,7 +164,7 @@ def balance(policies: Mapping[str, Mapping[str, Any]], requests: Requests) -> li
 
 
 def attached_policies(iam: Any, user: str) -> dict[str, dict[str, Any]]:
-    """Documents of the policies attached to an IAM user, by policy name; ``iam`` is boto3's client."""
+    """Return the documents of the policies attached to an IAM user, by policy name; ``iam`` is boto3's client."""
     documents: dict[str, dict[str, Any]] = {}
     for attached in iam.list_attached_user_policies(UserName=user)["AttachedPolicies"]:
         version = iam.get_policy(PolicyArn=attached["PolicyArn"])["Policy"]["DefaultVersionId"]
@@ -175,7 +176,7 @@ def attached_policies(iam: Any, user: str) -> dict[str, dict[str, Any]]:
 
 
 def table(balances: Iterable[Balance]) -> Table:
-    """Counts by policy, and the names of what is unexplained or needless."""
+    """Return a table of counts by policy, with the names of unexplained actions and needless statements."""
     drawn = Table("policy", "granted", "used", "listed as unused", "unexplained", "statements", "needed", "needless")
     for one in balances:
         used = one.granted & one.used
@@ -193,20 +194,20 @@ def table(balances: Iterable[Balance]) -> Table:
 
 
 def write(lines: list[str], sids: Mapping[str, frozenset[str]]) -> None:
-    """Add a record to the committed one, and forget statements that are not in ``sids``, the present ones by user."""
+    """Add a record to the committed one, and drop statements that are not in ``sids`` (the current ones by user)."""
     record = yaml.safe_load(USED.read_text()) if USED.exists() else {}
     found = {
         user: {sid: one for sid, one in merged(record.get(user, {}), recorded(lines, user)).items() if sid in present}
         for user, present in sids.items()
     }
     USED.write_text(
-        "# What deployments on the laptop platform asked for, from first apply to destroy: by user, by the Sid that\n"
-        "# allowed it, each action with one resource. Written by `make policies WRITE=1`.\n" + yaml.safe_dump(found)
+        "# Requests of deployments on the laptop platform, from first apply to destroy: by user, by the Sid that\n"
+        "# allowed them, each action with one resource. Written by `make policies WRITE=1`.\n" + yaml.safe_dump(found)
     )
 
 
 def compare(records: list[Path], iam: Any, *, write_record: bool = False) -> None:
-    """Print what is granted beside what was used.
+    """Print what is granted next to what was used.
 
     Args:
         records: IAM records of laptop platforms.

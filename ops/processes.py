@@ -1,4 +1,4 @@
-"""Run programs that must be allowed to end in good order (Terraform, Sqitch), their output shown as it comes."""
+"""Run programs that must be allowed to shut down cleanly (Terraform, Sqitch), and stream their output."""
 
 import os
 import signal
@@ -20,25 +20,25 @@ def run(
     show: Callable[[str], None] | None = None,
     stdin: str = "",
 ) -> tuple[int, list[str]]:
-    """Run ``command`` to its end.
+    """Run ``command`` until it ends.
 
-    A first SIGINT or SIGTERM is handed on once, as SIGINT, and the program's end is waited for: a second one would make
-    Terraform give up without saving its state, and a killed one leaves its lock behind. So that the terminal's Ctrl-C
-    does not reach it as well, the program leads a process group of its own.
+    The first SIGINT or SIGTERM is forwarded once, as SIGINT, and we wait until the program ends: a second signal would
+    make Terraform give up without saving its state, and a killed Terraform leaves its lock. The program leads its own
+    process group, so that the terminal's Ctrl-C does not reach it as well.
 
     Args:
         command: program and arguments; never a secret.
-        directory: where it runs.
-        environment: its whole environment.
-        show: gets each line of output, standard output and error together, without the line's end.
-        stdin: text for its standard input; may hold secrets.
+        directory: the working directory.
+        environment: all environment variables of the program.
+        show: called with each line of output, standard output and error together, without the line ending.
+        stdin: text for standard input; may hold secrets.
 
     Returns:
         Exit status (negative: the signal that ended it) and all lines of output.
 
     Raises:
         UserError: the program is not installed.
-        InterruptedRunError: it ended after a signal to us.
+        InterruptedRunError: the program ended after we received a signal.
     """
     with _interruptible() as interrupts:
         try:

@@ -12,11 +12,11 @@ REGISTRY_HOST = "registry.terraform.io"
 
 
 def candidates() -> list[Path]:
-    """Directories that may hold providers in Terraform's filesystem-mirror layout, most specific first.
+    """Return directories that may hold providers in Terraform's filesystem-mirror layout, most specific first.
 
-    ``PMP_PROVIDER_MIRROR``, then Terraform's implied local mirror directories
+    If ``PMP_PROVIDER_MIRROR`` is set, only that directory; otherwise Terraform's implied local mirror directories
     (https://developer.hashicorp.com/terraform/cli/config/config-file#implied-local-mirror-directories),
-    then each folder one level under the system's root for optional packages.
+    then each folder directly under the system's root for optional packages.
     """
     named = os.environ.get("PMP_PROVIDER_MIRROR")
     if named:
@@ -34,13 +34,13 @@ def candidates() -> list[Path]:
 
 
 def machine() -> str:
-    """This operating system and processor as Terraform names them, for example ``linux_amd64``."""
+    """Return this operating system and processor as Terraform names them, for example ``linux_amd64``."""
     processor = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
     return f"{sys.platform}_{processor}"
 
 
 def find_mirror() -> Path | None:
-    """The first candidate that holds the AWS provider for this machine; None when there is none.
+    """Return the first candidate that holds the AWS provider for this machine, or None.
 
     Both layouts of a filesystem mirror are known: unpacked (``<version>/<os>_<arch>/``) and packed
     (``terraform-provider-aws_<version>_<os>_<arch>.zip``, as ``terraform providers mirror`` writes it).
@@ -55,17 +55,17 @@ def find_mirror() -> Path | None:
 
 
 def described() -> str:
-    """Where providers come from on this machine, in words."""
+    """Describe where providers come from on this machine."""
     mirror = find_mirror()
     return f"mirror {mirror}" if mirror else f"registry {REGISTRY_HOST}"
 
 
 def cli_configuration(mirror: Path | None, registry_url: str | None = None) -> str:
-    """Text of a Terraform CLI configuration.
+    """Return the text of a Terraform CLI configuration.
 
     Args:
-        mirror: filesystem mirror of the providers; None asks the registry (``direct``).
-        registry_url: module registry that takes the place of registry.terraform.io; None asks the real one. It replaces
+        mirror: filesystem mirror of the providers; None uses the registry (``direct``).
+        registry_url: module registry to use in place of registry.terraform.io; None uses the real one. It replaces
             service discovery, so no ``.tf`` file has to change
             (https://developer.hashicorp.com/terraform/internals/remote-service-discovery).
     """
@@ -73,7 +73,7 @@ def cli_configuration(mirror: Path | None, registry_url: str | None = None) -> s
     if registry_url:
         services = f'"modules.v1" = "{registry_url.rstrip("/")}/"'
         if mirror is None:
-            # The host block replaces the whole of discovery: providers still come from the real registry.
+            # The host block replaces all of service discovery, so the provider service must be named again.
             services += f', "providers.v1" = "https://{REGISTRY_HOST}/v1/providers/"'
         host = f'host "{REGISTRY_HOST}" {{\n  services = {{ {services} }}\n}}\n\n'
     method = f'filesystem_mirror {{\n    path = "{mirror}"\n  }}' if mirror else "direct {}"

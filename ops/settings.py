@@ -1,4 +1,4 @@
-"""Where a command works: environment, release, folders. All from the command line and the process environment."""
+"""A command's environment, release and folders, read from the command line and the process environment."""
 
 import json
 import os
@@ -12,31 +12,31 @@ from ops.errors import UserError
 ROOT = Path(__file__).resolve().parent.parent
 _ENVIRONMENTS = json.loads((ROOT / "envs" / "environments.json").read_text())
 PROMOTED_ENVIRONMENTS: tuple[str, ...] = tuple(_ENVIRONMENTS["promoted"])
-"""Those that the pipeline deploys, in the order of promotion."""
+"""Environments that the pipeline deploys, in the order of promotion."""
 LAPTOP_ENVIRONMENT: str = _ENVIRONMENTS["laptop"]
 """The environment that only the laptop platform has."""
 ENVIRONMENTS = (*PROMOTED_ENVIRONMENTS, LAPTOP_ENVIRONMENT)
 LAYERS = ("account", "foundation", "service")
 PROMOTED_LAYERS = ("foundation", "service")
-"""Those that the pipeline deploys; ``account`` is an administrator's."""
+"""Layers that the pipeline deploys; an administrator deploys ``account``."""
 
 
 def build_directory() -> Path:
-    """Where everything that commands make is kept: ``PMP_BUILD_DIRECTORY``, else ``build/`` of the repository."""
+    """Return the folder for all that commands create: ``PMP_BUILD_DIRECTORY``, else the repository's ``build/``."""
     return Path(os.environ.get("PMP_BUILD_DIRECTORY") or ROOT / "build").absolute()
 
 
 def platform_directory() -> Path | None:
-    """Where an emulated AWS platform describes itself (``PMP_PLATFORM_DIRECTORY``); None on AWS."""
+    """Return the folder that describes the emulated AWS platform (``PMP_PLATFORM_DIRECTORY``), or None on AWS."""
     text = os.environ.get("PMP_PLATFORM_DIRECTORY")
     return Path(text).absolute() if text else None
 
 
 def require_environment(name: str | None) -> str:
-    """The environment to work in.
+    """Return the environment to work in.
 
     Raises:
-        UserError: none was given, or it is not known.
+        UserError: no environment was given, or it is not known.
     """
     known = ", ".join(ENVIRONMENTS)
     if not name:
@@ -47,10 +47,10 @@ def require_environment(name: str | None) -> str:
 
 
 def release() -> str:
-    """The commit that is deployed: ``CI_COMMIT_SHA``, else the checkout's HEAD, 40 hexadecimal digits.
+    """Return the commit to deploy, 40 hexadecimal digits: ``CI_COMMIT_SHA``, else the checkout's HEAD.
 
     Raises:
-        UserError: there is neither.
+        UserError: neither exists.
     """
     if commit := os.environ.get("CI_COMMIT_SHA"):
         return commit
@@ -61,7 +61,7 @@ def release() -> str:
 
 
 def require_digest(text: str) -> str:
-    """A zip's SHA-256 as given by a person.
+    """Return a zip's SHA-256 that a person typed.
 
     Raises:
         UserError: it is not 64 hexadecimal digits.
@@ -73,14 +73,14 @@ def require_digest(text: str) -> str:
 
 @dataclass(frozen=True)
 class Target:
-    """One layer in one environment; ``environment`` is empty for the layer ``account``, which has just one state."""
+    """One layer in one environment; ``environment`` is empty for the layer ``account``, which has a single state."""
 
     layer: str
     environment: str
 
     @classmethod
     def of(cls, layer: str, environment: str | None) -> "Target":
-        """Check and combine.
+        """Return the target of ``layer`` and ``environment`` after checking both names.
 
         Raises:
             UserError: the layer or the environment is not known.
@@ -94,12 +94,12 @@ class Target:
 
     @property
     def name(self) -> str:
-        """The same for use in paths."""
+        """The target's name in paths."""
         return f"{self.layer}-{self.environment}" if self.environment else self.layer
 
     @property
     def root(self) -> Path:
-        """The Terraform root."""
+        """The folder of the Terraform root."""
         return ROOT / "envs" / self.layer
 
     @property
@@ -115,10 +115,10 @@ class Target:
 
     @property
     def plan_directory(self) -> Path:
-        """Where a plan is kept unless the command line names another place."""
+        """The default folder for the target's plan."""
         return build_directory() / "plans" / self.name
 
     @property
     def data_directory(self) -> Path:
-        """Terraform's own working data, apart for every layer and environment."""
+        """The folder for Terraform's own working data, one per layer and environment."""
         return build_directory() / "terraform" / self.name

@@ -1,6 +1,6 @@
-"""``make sizing CLASS=db.t3.medium``: what a class of database instance carries and what its bursts cost.
+"""``make sizing CLASS=db.t3.medium``: how much load a database instance class carries and what its bursts cost.
 
-Every number is Terraform's, from ``modules/sizing``: this only asks and prints.
+Terraform computes every number in ``modules/sizing``; this command only evaluates the module and prints the result.
 """
 
 import json
@@ -60,10 +60,10 @@ def _terraform(folder: Path, *arguments: str, text: str | None = None) -> str:
 
 
 def classes() -> list[str]:
-    """Every class that the module knows, in its families' order from small to large.
+    """Return every class that ``modules/sizing`` knows, by family and from small to large.
 
     Raises:
-        UserError: Terraform does not run.
+        UserError: Terraform failed or is not installed.
     """
     with _scratch() as folder:
         expression = "jsonencode([for name, class in local.class_by_name : [name, class.memory_gib]])"
@@ -73,16 +73,16 @@ def classes() -> list[str]:
 
 
 def evaluate(names: list[str]) -> dict[str, dict[str, Any]]:
-    """The module's outputs by class.
+    """Return the module's outputs by class.
 
     Args:
         names: classes, such as ``db.t3.medium``.
 
     Raises:
-        UserError: the module does not know one of them, or Terraform does not run.
+        UserError: the module does not know one of the classes, or Terraform failed or is not installed.
     """
     if unknown := sorted(set(names) - set(known := classes())):
-        raise UserError(f"modules/sizing does not know {', '.join(unknown)}: take one of {', '.join(known)}, or 'all'")
+        raise UserError(f"modules/sizing does not know {', '.join(unknown)}: use one of {', '.join(known)}, or 'all'")
     with _scratch() as folder:
         (folder / "main.tf").write_text(_ROOT.format(classes=json.dumps(names)))
         _terraform(folder, "init", "-input=false")
@@ -92,9 +92,9 @@ def evaluate(names: list[str]) -> dict[str, dict[str, Any]]:
 
 
 def table(sizing_by_class: dict[str, dict[str, Any]]) -> Table:
-    """One row per class."""
+    """Return a table with one row per class."""
     shown = Table(
-        title="From an instance class to what may run at the same time (modules/sizing)",
+        title="Concurrency limits by instance class (modules/sizing)",
         caption=(
             "tx/s: transactions of 1 ms processor time; free = at the baseline, burst = all vCPUs. "
             "Surplus: at full load all month, $0.075 per vCPU-hour."
@@ -124,14 +124,14 @@ def table(sizing_by_class: dict[str, dict[str, Any]]) -> Table:
 
 
 def show(instance_class: str) -> None:
-    """Print what a class of database instance carries and what its bursts cost.
+    """Print how much load a database instance class carries and what its bursts cost.
 
     Args:
         instance_class: a class such as ``db.t3.medium``, or ``all``.
 
     Raises:
-        UserError: the class is not known, or Terraform does not run.
+        UserError: the class is not known, or Terraform failed or is not installed.
     """
     sizing = evaluate(classes() if instance_class == ALL else [instance_class])
-    # A file or a pipe has no width: the table is never folded there.
+    # A file or a pipe has no width, so the table must not be folded there.
     Console(width=None if sys.stdout.isatty() else 180).print(table(sizing))

@@ -1,4 +1,4 @@
-"""Prove an environment from outside: through its own domain, with a token, as an API client does."""
+"""Test an environment from outside: through its own domain, with a token, as an API client does."""
 
 import gzip
 import hashlib
@@ -22,11 +22,11 @@ _VENDOR_SECONDS = 60
 _IMPORT_SECONDS = 300
 _EMAIL, _SMS = "email_notifications", "sms_notifications"
 FOLDED = [{"id": _EMAIL, "enabled": False}, {"id": _SMS, "enabled": True}]
-"""What is left of: e-mail on, then e-mail off and text messages on."""
+"""The consents after two events: e-mail on, then e-mail off and text messages on."""
 
 
 def connect(environment: str) -> Api:
-    """The API of an environment, with a token of the smoke test's client for all its scopes.
+    """Return a client of an environment's API with a token for all scopes of the smoke test's client.
 
     Raises:
         UserError: the environment is not deployed, or issues no token.
@@ -37,12 +37,12 @@ def connect(environment: str) -> Api:
 
 
 def smoke(environment: str, events: int, version: Version | None = None) -> None:
-    """Run every check; the first that fails ends it.
+    """Run every check, and stop at the first failure.
 
     Args:
-        environment: whose API.
-        events: lines of the import, at least 20.
-        version: what must be running; None takes what the service layer says was deployed.
+        environment: the environment whose API is tested.
+        events: number of lines in the import, at least 20.
+        version: the version that must be running; None means the one that the service layer recorded.
 
     Raises:
         UserError: a check failed.
@@ -69,10 +69,10 @@ def _check(name: str, run: Callable[[], str]) -> None:
 
 
 def _until(seconds: float, attempt: Callable[[], Any], failure: Callable[[], str]) -> Any:
-    """Call ``attempt`` until it gives something, at growing intervals.
+    """Call ``attempt`` at growing intervals until its result is truthy, and return that result.
 
     Raises:
-        UserError: nothing came in time; ``failure`` says what it was last.
+        UserError: no attempt succeeded in time; the message is ``failure``'s result.
     """
     deadline, pause = time.monotonic() + seconds, 0.2
     while not (found := attempt()):
@@ -99,7 +99,7 @@ def _release(api: Api, environment: str, expected: Version) -> str:
     _until(
         _READY_SECONDS,
         attempt,
-        lambda: f"{api.url}/v1/health does not run {environment} {expected.release} {expected.code_sha256}: {last[0]}",
+        lambda: f"{api.url}/v1/health does not show {environment} {expected.release} {expected.code_sha256}: {last[0]}",
     )
     return f"commit {expected.release[:12]}, lambda {expected.code_sha256[:12]}"
 
@@ -151,7 +151,7 @@ def _contract(api: Api) -> str:
 
 
 def _lines(users: list[str], events: int) -> Iterator[bytes]:
-    """Events, the oldest first: e-mail on and off in turn; the last of each user ends as `FOLDED`."""
+    """Yield events, oldest first: e-mail on and off in turn; each user's last event has the consents `FOLDED`."""
     start = datetime.now(UTC) - timedelta(seconds=events // 100 + 60)
     last_round = events - len(users)
     for number in range(events):
@@ -185,7 +185,7 @@ def _import(api: Api, events: int) -> str:
         last.update(api.expect(200, "GET", f"/v1/imports/{job['id']}"))
         return last["state"] in {"succeeded", "failed", "cancelled"}
 
-    _until(_IMPORT_SECONDS, attempt, lambda: f"import {job['id']} does not end: {last}")
+    _until(_IMPORT_SECONDS, attempt, lambda: f"import {job['id']} did not end in time: {last}")
     counts = {name: last.get(name) for name in ("accepted", "skipped", "rejected")}
     if last["state"] != "succeeded" or counts != {"accepted": events, "skipped": 0, "rejected": 0}:
         raise UserError(f"import {job['id']} of {events} lines: {last['state']}, {counts}, {last.get('error')}")

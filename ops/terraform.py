@@ -1,4 +1,4 @@
-"""Terraform for one layer in one environment: where its state is, which files describe it, and running it."""
+"""Run Terraform for one layer in one environment, with that environment's state and variable files."""
 
 import json
 import os
@@ -14,11 +14,11 @@ from ops.output import say, shown, step
 from ops.processes import run
 from ops.settings import ROOT, Target, platform_directory
 
-# Whatever else would steer Terraform to another state or other values than this command's own.
+# Variables that could point Terraform to another state, or give it other values, than this command does.
 _STEERING = ("TF_WORKSPACE", "TF_DATA_DIR", "TF_CLI_ARGS", "TF_VAR_")
 _LOCK_WAIT = "-lock-timeout=10s"
 CHANGES_PRESENT = 2
-"""What ``terraform plan -detailed-exitcode`` exits with when there is something to change."""
+"""Exit status of ``terraform plan -detailed-exitcode`` when the plan changes something."""
 
 
 class Terraform:
@@ -34,13 +34,13 @@ class Terraform:
         workspace = os.environ.get("TF_WORKSPACE")
         if workspace and workspace != target.workspace:
             raise UserError(
-                f"TF_WORKSPACE={workspace} contradicts {target}: unset it, the environment alone says which state it is"
+                f"TF_WORKSPACE={workspace} contradicts {target}: unset it, the environment alone selects the state"
             )
         if not (target.root / "backend.hcl").exists():
-            raise UserError(f"{shown(target.root)} is no Terraform root: it has no backend.hcl")
+            raise UserError(f"{shown(target.root)} is not a Terraform root: it has no backend.hcl")
 
     def environment(self) -> dict[str, str]:
-        """The process environment of every Terraform run."""
+        """Return the process environment of every Terraform run."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(_STEERING)}
         return kept | {
             "TF_DATA_DIR": str(self.target.data_directory),
@@ -50,7 +50,7 @@ class Terraform:
         }
 
     def init(self) -> None:
-        """Initialise the root against the state bucket and select (or make) its workspace.
+        """Initialise the root with the state bucket, and select (or create) its workspace.
 
         Raises:
             UserError: Terraform's own first error, or the bootstrap is missing.
@@ -71,7 +71,11 @@ class Terraform:
                 self._run("workspace select", ["-or-create", self.target.workspace], quiet=True)
 
     def variable_files(self) -> list[str]:
-        """The options that name the variable files of the environment and, where there is one, of its platform."""
+        """Return ``-var-file`` options for the files of the environment and, if there is one, of its platform.
+
+        Raises:
+            UserError: a file is missing.
+        """
         files = [ROOT / "envs" / f"{self.target.environment}.tfvars"] if self.target.environment else []
         if directory := platform_directory():
             files.append(directory / f"{self.target.environment or self.target.layer}.tfvars.json")
@@ -81,7 +85,7 @@ class Terraform:
         return [f"-var-file={file}" for file in files]
 
     def plan(self, out: Path, variables: dict[str, str], *, destroy: bool = False, lock: bool = True) -> bool:
-        """Write a plan to ``out``; whether it changes anything.
+        """Write a plan to ``out``, and return whether it changes anything.
 
         Raises:
             UserError: Terraform's own first error.
@@ -94,7 +98,7 @@ class Terraform:
             return self._run("plan", options, accepted=(0, CHANGES_PRESENT), quiet=True) == CHANGES_PRESENT
 
     def apply(self, plan: Path) -> None:
-        """Apply a saved plan, its progress shown.
+        """Apply a saved plan, and show its progress.
 
         Raises:
             UserError: Terraform's own first error.
@@ -103,29 +107,29 @@ class Terraform:
             self._run("apply", [_LOCK_WAIT, str(plan)])
 
     def force_unlock(self, identifier: str) -> None:
-        """Remove the lock of that id from the state.
+        """Remove the lock with this id from the state.
 
         Raises:
-            UserError: Terraform's own first error, as when another lock has taken its place.
+            UserError: Terraform's own first error, for example because another lock has taken its place.
         """
         self._run("force-unlock", ["-force", identifier])
 
     def show_json(self, plan: Path) -> dict[str, Any]:
-        """A saved plan as Terraform's JSON document, secrets and all: never to be written as it is.
+        """Return a saved plan as Terraform's JSON document. It holds secrets, so it must not be written unredacted.
 
         Raises:
-            UserError: the file is no plan of this root.
+            UserError: the file is not a plan of this root.
         """
         document = json.loads(self._show(plan, "-json"))
         if not isinstance(document, dict):
-            raise UserError(f"{shown(plan)} is no Terraform plan: make it again with 'python -m ops plan'")
+            raise UserError(f"{shown(plan)} is not a Terraform plan: create it again with 'python -m ops plan'")
         return document
 
     def show_text(self, plan: Path) -> str:
-        """A saved plan as people read it; Terraform leaves secrets out by itself.
+        """Return a saved plan as text for people; Terraform itself leaves secrets out.
 
         Raises:
-            UserError: the file is no plan of this root.
+            UserError: the file is not a plan of this root.
         """
         return self._show(plan, "-no-color")
 
@@ -141,7 +145,7 @@ class Terraform:
         if done.returncode:
             raise UserError(
                 f"{shown(plan)} cannot be read as a plan of {self.target} ({first_error(done.stderr.splitlines())}): "
-                "make it again with 'python -m ops plan'"
+                "create it again with 'python -m ops plan'"
             )
         return done.stdout
 
@@ -177,7 +181,7 @@ class Terraform:
 
 
 def first_error(lines: Sequence[str]) -> str:
-    """The first error in Terraform's output, title and detail in one line."""
+    """Return the first error in Terraform's output, title and detail in one line."""
     cleaned = [line.lstrip("│╷╵ ").rstrip() for line in lines]
     starts = [number for number, line in enumerate(cleaned) if line.startswith("Error: ")]
     if not starts:
@@ -186,7 +190,7 @@ def first_error(lines: Sequence[str]) -> str:
     for line in cleaned[starts[0] + 1 :]:
         if line.startswith(("Error: ", "Warning: ")):
             break
-        # The place in the source: `on main.tf line 3, in resource …:` and the quoted line below it.
+        # Skip the source position: `on main.tf line 3, in resource …:` and the quoted line below it.
         if line and not line.startswith("on ") and not line.split(":", 1)[0].isdecimal() and not line.startswith("├"):
             words.append(line)
         if len(words) == 4:

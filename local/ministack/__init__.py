@@ -1,1 +1,1 @@
-"""MiniStack, the emulated AWS account, with what the laptop platform adds to it."""
+"""MiniStack, the emulated AWS account, with the laptop platform's additions."""

@@ -1,17 +1,17 @@
-"""Run MiniStack with what the laptop platform adds to it: ``python -m local.ministack``.
+"""Run MiniStack with the laptop platform's additions: ``python -m local.ministack``.
 
-Nothing of the installed package is changed on disk. Six things are added in this process:
+The installed package is not changed on disk. This process adds six things:
 
-* requests are checked by what AWS's authorization sees of them (``local.ministack.authorization``);
-* resources keep what MiniStack forgets of them (``local.ministack.gaps``);
+* requests are authorized with the resources and condition keys that AWS uses (``local.ministack.authorization``);
+* resources keep settings that MiniStack forgets (``local.ministack.gaps``);
 * database servers get the passwords in their secrets (``local.ministack.databases``);
-* every IAM decision is written as one JSON line ``{"principal", "action", "resource", "decision", "sid"}`` to
-  ``PMP_IAM_RECORD``, each distinct one once: the exact permissions that a deployment asks for (``sid``: the statement
-  of the principal's own policies that decided; empty when a resource policy did, or nothing allowed it);
+* every distinct IAM decision is written once to ``PMP_IAM_RECORD``, as a JSON line ``{"principal", "action",
+  "resource", "decision", "sid"}``: the exact permissions that a deployment requests (``sid``: the statement of the
+  principal's own policies that decided; empty if a resource policy decided, or nothing allowed the request);
 * the address of MiniStack's own Cognito keys becomes https, because with TLS on, plain HTTP is not served and every
   token would be answered with 401;
-* its state is saved while it runs, not only at a clean end: every minute when something changed, and at once by
-  ``POST /_pmp/snapshot`` (204 when it is on disk). A reboot or ``kill -9`` then loses a minute, not the platform.
+* MiniStack's state is saved while it runs, not only when it shuts down cleanly: every minute if something changed, and
+  immediately on ``POST /_pmp/snapshot`` (204 once it is on disk). A reboot or ``kill -9`` then loses at most a minute.
 
 It listens on 127.0.0.1 alone; MiniStack's own entry point would also take port 443.
 """
@@ -50,7 +50,7 @@ def record_decisions(path: Path) -> None:
     """Write each distinct IAM decision of this process to ``path`` as a JSON line."""
     stream = path.open("a", buffering=1, encoding="utf-8")
     evaluate, enforce = iam_evaluator.evaluate, iam_evaluator.enforce
-    # The first evaluation of a request is that of the principal's own policies; resource policies come after it.
+    # MiniStack first evaluates the principal's own policies, then resource policies.
     first: ContextVar[Any] = ContextVar("first", default=None)
 
     @lru_cache(maxsize=65536)
@@ -92,14 +92,14 @@ def fetch_keys_over_tls() -> None:
 
 
 class Snapshots:
-    """MiniStack's ASGI application, with its state saved while it runs."""
+    """MiniStack's ASGI application, which saves its state while it runs."""
 
     def __init__(self, databases: Databases) -> None:
         self._changed = False
         self._databases = databases
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; remember whether it may have changed something."""
+        """Serve one request, and note whether it may have changed something."""
         if scope["type"] == "http" and scope["path"] == SNAPSHOT_PATH and scope["method"] == "POST":
             self.save()
             await send({"type": "http.response.start", "status": 204, "headers": []})
@@ -136,8 +136,8 @@ async def run(port: int, certificate: str, key: str, databases: Databases) -> No
     config = Config()
     config.bind = [f"127.0.0.1:{port}"]
     config.certfile, config.keyfile = certificate, key
-    # It counts while an answer is sent, too: an import reads a large object as slowly as it works, and may do so for as
-    # long as an invocation lasts.
+    # This timeout also applies while a response is sent: an import reads a large object only as fast as it processes
+    # it, for up to the whole duration of an invocation.
     config.keep_alive_timeout = 900
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -150,7 +150,7 @@ async def run(port: int, certificate: str, key: str, databases: Databases) -> No
     saving.cancel()
     if serving.done():
         serving.result()
-    # Saved before anything else: a client that keeps its TLS connection open can hold up the end for half a minute.
+    # Save first: a client that keeps its TLS connection open can delay the shutdown by half a minute.
     application.save()
     await asyncio.wait({serving}, timeout=_GOODBYE_SECONDS)
 
@@ -164,10 +164,10 @@ def main() -> None:
         certificate, key = os.environ["MINISTACK_SSL_CERT"], os.environ["MINISTACK_SSL_KEY"]
         record_decisions(Path(os.environ["PMP_IAM_RECORD"]))
     except KeyError as error:
-        sys.exit(f"error: {error.args[0]} is not set: start MiniStack by 'make up'")
+        sys.exit(f"error: {error.args[0]} is not set: start MiniStack with 'make up'")
     fetch_keys_over_tls()
     asyncio.run(run(port, certificate, key, Databases(instances.of_process())))
-    # Everything is saved; MiniStack's worker threads would have to be waited for.
+    # Everything is saved; a normal exit would wait for MiniStack's worker threads.
     os._exit(0)
 
 

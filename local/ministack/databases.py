@@ -1,7 +1,7 @@
 """Give the database servers the passwords in their secrets, as RDS and RDS Proxy do.
 
 RDS sets the master user's password to the one in the secret that it manages, and RDS Proxy logs in with the current
-value of the secret that it was given. Here PostgreSQL and PgBouncer stand for them.
+value of its configured secret. Here PostgreSQL and PgBouncer take their places.
 https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-secrets-manager.html
 """
 
@@ -17,14 +17,14 @@ from ops.settings import ENVIRONMENTS
 
 
 class Databases:
-    """The servers of every environment of one instance, and the passwords that they were given last."""
+    """The servers of all environments of one instance, and the last passwords that they received."""
 
     def __init__(self, instance: Instance) -> None:
         self._instance = instance
         self._given: dict[tuple[str, str], str] = {}
 
     def follow(self) -> None:
-        """Hand over each password that changed since the last call; cheap when none did."""
+        """Give the servers each password that changed since the last call; cheap if none did."""
         for name in ENVIRONMENTS:
             database = rds._instances.get(f"pmp-{name}") or {}
             master = database.get("MasterUserSecret", {}).get("SecretArn", "")
@@ -42,7 +42,7 @@ class Databases:
         if text is None or self._given.get((name, secret)) == text:
             return
         environment = Environment(self._instance, name)
-        # A test's account has no servers.
+        # The account of a test has no servers.
         if environment.exists and environment.cluster.is_running:
             give(environment, json.loads(text)["password"])
             self._given[name, secret] = text

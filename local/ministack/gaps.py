@@ -1,8 +1,8 @@
-"""What MiniStack 1.5 forgets of the two layers, added to it in the launcher's process.
+"""Repair, in the launcher's process, what MiniStack 1.5 forgets about the resources of PMP's layers.
 
-Without these a layer cannot be deployed there (no secret of the RDS master user) or changed, or an unchanged plan shows
-changes.
-Each function repairs one gap and says how AWS behaves; the package on disk is never changed.
+Without these repairs a layer cannot be deployed (there is no secret of the RDS master user) or changed, or a plan shows
+changes although nothing changed. Each function repairs one gap and says how AWS behaves; the package on disk is never
+changed.
 """
 
 import json
@@ -19,7 +19,7 @@ Answer = tuple[int, dict[str, str], bytes]
 
 
 def install() -> None:
-    """Repair all of them; once per process."""
+    """Repair all gaps; call once per process."""
     keep_master_secret()
     keep_instance_settings()
     keep_prefix_lists()
@@ -30,7 +30,7 @@ def install() -> None:
 
 
 def keep_master_secret() -> None:
-    """Make ``ManageMasterUserPassword`` of an instance create a secret, report it and delete it with the instance.
+    """Let ``ManageMasterUserPassword`` of an instance create a secret, report it and delete it with the instance.
 
     MiniStack does so for clusters only. https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-secrets-manager.html
     """
@@ -72,7 +72,7 @@ def keep_master_secret() -> None:
     rds._instance_xml = describe_with_secret
 
 
-# Settings of an instance by their name in requests, each with the element of MiniStack's answer that it replaces.
+# Instance settings by their name in requests, each with the element of MiniStack's response that it replaces.
 _INSTANCE_SETTINGS = {
     "PreferredBackupWindow": re.compile(r"<PreferredBackupWindow>[^<]*</PreferredBackupWindow>"),
     "PreferredMaintenanceWindow": re.compile(r"<PreferredMaintenanceWindow>[^<]*</PreferredMaintenanceWindow>"),
@@ -144,7 +144,7 @@ def keep_prefix_lists() -> None:
     def describe_with_prefix_list(group: str, rule: dict[str, Any], is_egress: bool = False) -> str:
         text = str(describe(group, rule, is_egress))
         for entry in rule.get("PrefixListIds", []):
-            # One rule names one prefix list, or a CIDR, or a group: never two of them.
+            # A rule names one prefix list, one CIDR or one group, never two of them.
             text = text.replace("</toPort>", f"</toPort><prefixListId>{entry['PrefixListId']}</prefixListId>", 1)
         return text
 
@@ -153,7 +153,7 @@ def keep_prefix_lists() -> None:
 
 
 def keep_endpoint_settings() -> None:
-    """Keep policy, security groups and private DNS of VPC endpoints; MiniStack drops them when it makes one."""
+    """Keep policy, security groups and private DNS of VPC endpoints; MiniStack drops them on creation."""
     create, modify, describe = ec2._create_vpc_endpoint, ec2._modify_vpc_endpoint, ec2._vpce_fields_xml
 
     def remember(endpoint: dict[str, Any], parameters: Parameters) -> None:
@@ -193,7 +193,7 @@ def keep_endpoint_settings() -> None:
     ec2._ACTION_MAP["ModifyVpcEndpoint"] = modify_with_settings
 
 
-# Name of a setting in the request and in the answer.
+# Names of a setting in the request and in the response.
 _FLOW_LOG_SETTINGS = {
     "DeliverLogsPermissionArn": "deliverLogsPermissionArn",
     "MaxAggregationInterval": "maxAggregationInterval",
@@ -219,7 +219,7 @@ def keep_flow_log_settings() -> None:
         answer = create(parameters)
         for identifier in set(ec2._flow_logs) - before:
             settings = {name: ec2._p(parameters, name) for name in _FLOW_LOG_SETTINGS}
-            # The group's name is the last part of its ARN, when that is what was given.
+            # If an ARN was given, the group's name is its last part.
             settings["LogGroupName"] = ec2._p(parameters, "LogDestination").split(":log-group:")[-1].removesuffix(":*")
             given = {name: value for name, value in settings.items() if value}
             ec2._flow_logs[identifier]["Settings"] = _FLOW_LOG_DEFAULTS | given
@@ -244,9 +244,9 @@ def keep_flow_log_settings() -> None:
 
 
 def tell_whole_alarms() -> None:
-    """Have the query protocol, which Terraform speaks, answer with all that an alarm was made of.
+    """Let the query protocol, which Terraform uses, return all settings of an alarm.
 
-    MiniStack tells half of it there, and all of it in the other protocols.
+    MiniStack returns half of them in this protocol, and all of them in the other protocols.
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_MetricAlarm.html
     """
     describe = cloudwatch._describe_alarms
@@ -269,12 +269,12 @@ _ALARM_LISTS = ("AlarmActions", "OKActions", "InsufficientDataActions")
 
 
 def _alarm_xml(alarm: dict[str, Any]) -> str:
-    """One alarm as a member of DescribeAlarms' answer."""
+    """Return one alarm as a member of DescribeAlarms' response."""
     texts = {
         name: value for name, value in alarm.items() if name not in (*_ALARM_LISTS, "Dimensions") and value is not None
     }
     if alarm.get("ExtendedStatistic"):
-        # An alarm has one of the two; MiniStack gives each an average as well.
+        # An alarm has either a statistic or an extended statistic; MiniStack adds an average to every alarm.
         texts.pop("Statistic", None)
     for name in ("StateUpdatedTimestamp", "AlarmConfigurationUpdatedTimestamp"):
         texts[name] = cloudwatch._ts_iso(alarm[name])
@@ -300,9 +300,9 @@ _STAGE_SETTINGS = re.compile(
 
 
 def keep_stage_without_its_settings() -> None:
-    """Let a deletion of a stage's settings of one route, or of its access log, delete no more than that.
+    """Let a deletion of a stage's route settings or access log settings delete only those settings.
 
-    MiniStack takes the stage's name for the end of the path, and deletes the stage.
+    MiniStack treats such a path as if it ended with the stage's name, and deletes the whole stage.
     https://docs.aws.amazon.com/apigatewayv2/latest/api-reference/apis-apiid-stages-stagename-routesettings-routekey.html
     """
     handle = apigateway.handle_request

@@ -10,7 +10,7 @@ from ops.providers import cli_configuration, find_mirror
 
 
 def main() -> None:
-    """Serve until interrupted; say on the first line which source serves."""
+    """Serve until interrupted; the first line of output names the source of the modules."""
     parser = argparse.ArgumentParser(prog="python -m local.registry", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (default: a free one)")
     parser.add_argument("--write-cli-config", type=Path, metavar="FILE", help="write a Terraform CLI configuration")

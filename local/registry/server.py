@@ -24,17 +24,17 @@ _ARCHIVE = re.compile(rf"/archive/({_SEGMENT}/{_SEGMENT}/{_SEGMENT}/{_SEGMENT})\
 
 @dataclass(frozen=True)
 class Source:
-    """Where the modules come from: a directory, and what to call it in front of people."""
+    """Where the modules come from: a directory, and its description for people."""
 
     directory: Path
     description: str
 
 
 def source() -> Source:
-    """The mirror that ``PMP_MODULE_MIRROR`` names, else the stand-ins.
+    """Return the mirror that ``PMP_MODULE_MIRROR`` names, else the stand-ins.
 
     Raises:
-        NotADirectoryError: ``PMP_MODULE_MIRROR`` names something that is no directory.
+        NotADirectoryError: ``PMP_MODULE_MIRROR`` does not name a directory.
     """
     mirror = os.environ.get("PMP_MODULE_MIRROR")
     if not mirror:
@@ -53,7 +53,7 @@ def _archive(directory: Path, _stamp: float) -> bytes:
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
         for path in sorted(directory.rglob("*")):
             relative = path.relative_to(directory)
-            # A mirror made by git clone carries history and examples that no plan needs.
+            # A mirror that is a git clone also contains history and examples, which no plan needs.
             if path.is_file() and not {".git", ".terraform", "examples", "wrappers"} & set(relative.parts):
                 archive.add(path, arcname=str(relative))
     return buffer.getvalue()
@@ -96,7 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class RegistryServer(ThreadingHTTPServer):
-    """A module registry on ``127.0.0.1:port``; ``port`` 0 takes a free one."""
+    """A module registry on ``127.0.0.1:port``; port 0 selects a free one."""
 
     daemon_threads = True
 

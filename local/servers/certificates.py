@@ -31,10 +31,10 @@ class Certificate:
 
 
 class Authority:
-    """A local certificate authority that lives in one directory and is made on first use.
+    """A local certificate authority, kept in one directory and created on first use.
 
     Args:
-        directory: where the authority's certificate, key and all issued certificates are kept; made with mode 700.
+        directory: holds the authority's certificate, its key and all issued certificates; created with mode 700.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -49,9 +49,10 @@ class Authority:
         return self.directory / "authority.pem"
 
     def issue(self, name: str, dns_names: Sequence[str] = (), ip_addresses: Sequence[str] = ()) -> Certificate:
-        """The certificate called ``name``: the one on disk if it still serves, else a new one.
+        """Return the certificate called ``name``: the one on disk if it is still usable, else a new one.
 
-        A certificate serves while it is this authority's, holds exactly these names and has a month to live.
+        A certificate is usable if this authority issued it, it has exactly these names, and it is valid for another
+        month.
 
         Args:
             name: base of the file names, and the certificate's common name.
@@ -59,7 +60,7 @@ class Authority:
             ip_addresses: IP addresses it is valid for, as text.
 
         Raises:
-            ValueError: there is no name and no address, or an address is malformed.
+            ValueError: neither a name nor an address is given, or an address is malformed.
         """
         if not dns_names and not ip_addresses:
             raise ValueError(f"certificate {name}: give at least one DNS name or IP address")
@@ -108,7 +109,7 @@ class Authority:
     def _key(self) -> ec.EllipticCurvePrivateKey:
         key = serialization.load_pem_private_key(self._key_path.read_bytes(), password=None)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise TypeError(f"{self._key_path} holds no elliptic-curve key: remove {self.directory} and start again")
+            raise TypeError(f"{self._key_path} is not an elliptic-curve key: remove {self.directory} and start again")
         return key
 
     def _serves(self, certificate: Certificate, names: x509.SubjectAlternativeName) -> bool:

@@ -1,8 +1,8 @@
-"""Where servers that refuse to run as root live, and as whom they run.
+"""The directory and the Unix account of servers that refuse to run as root.
 
-PostgreSQL and PgBouncer refuse root. Started by root (a container, a CI job) they run as Debian's ``postgres`` user,
-who cannot reach a clone that lies under a closed directory such as ``/root``: their files then go to a directory of
-their own under ``/var/tmp``, which is named in the state folder and removed with it.
+PostgreSQL and PgBouncer refuse root. If root starts them (in a container or a CI job), they run as Debian's account
+``postgres``, which cannot reach a clone in a closed directory such as root's home. Their files are then in a separate
+directory under ``/var/tmp``, whose path is recorded in the state folder and which is removed with it.
 """
 
 import hashlib
@@ -37,11 +37,11 @@ class Home:
 
     @classmethod
     def of(cls, state: Path) -> "Home":
-        """The home of the server whose state folder is ``state``; made if missing.
+        """Return the home of the server whose state folder is ``state``; create it if missing.
 
         Raises:
-            PermissionError: the directory under /var/tmp exists and belongs to somebody else.
-            LookupError: we are root and Debian's postgres user does not exist.
+            PermissionError: the directory under /var/tmp exists and belongs to another account.
+            LookupError: we are root and Debian's account ``postgres`` does not exist.
         """
         state = state.resolve()
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -68,16 +68,16 @@ class Home:
         return cls(directory, account.pw_uid, account.pw_gid)
 
     def write(self, name: str, content: bytes | str) -> Path:
-        """Replace the file ``name`` whole, readable to the server alone (mode 600)."""
+        """Replace the file ``name`` atomically; only the server can read it (mode 600)."""
         path = self.directory / name
         files.replace(path, content, mode=0o600, owner=(self.uid, self.gid))
         return path
 
     def run(self, command: Sequence[str | Path], *, stdin: str | None = None) -> str:
-        """Run a short command as the server's user and return what it printed.
+        """Run a short command as the server's account, and return its standard output.
 
         Raises:
-            RuntimeError: it failed; the message holds the last line of its standard error.
+            RuntimeError: the command failed; the message quotes the last line of its standard error.
         """
         done = subprocess.run(
             [str(word) for word in command],
@@ -97,9 +97,9 @@ class Home:
         return done.stdout
 
     def spawn(self, command: Sequence[str | Path], log_path: Path) -> subprocess.Popen[bytes]:
-        """Start a server that outlives us, in a session of its own, its output appended to ``log_path``."""
+        """Start a server that outlives us, in its own session, and append its output to ``log_path``."""
         log_path.parent.mkdir(parents=True, exist_ok=True)
-        # Opened by us and inherited: the log may lie where the server's user cannot go.
+        # We open the log and the server inherits it, because its account may not reach the log's directory.
         with log_path.open("ab") as log:
             return subprocess.Popen(
                 [str(word) for word in command],
@@ -115,11 +115,11 @@ class Home:
             )
 
     def remove(self, state: Path) -> None:
-        """Remove the home and what the state folder says about it."""
+        """Remove the home and its record in the state folder."""
         (state / "home").unlink(missing_ok=True)
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    # Only root may change identity; anyone else runs the server as themselves.
+    # Only root may change to another account; any other account runs the server as itself.
     @property
     def _user(self) -> int | None:
         return self.uid if os.geteuid() == 0 else None
@@ -134,5 +134,5 @@ class Home:
 
 
 def _environment() -> dict[str, str]:
-    # Nothing of ours: PGHOST, PGPASSWORD or a home directory that the server's user may not read would change it.
+    # Inherit nothing: PGHOST, PGPASSWORD or a home directory that the account may not read would affect the server.
     return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C.UTF-8", "TZ": "UTC"}

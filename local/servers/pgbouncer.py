@@ -1,8 +1,8 @@
 """PgBouncer as the stand-in for RDS Proxy: transaction pooling, TLS both ways, the proxy's pool size.
 
-The one thing it cannot do is verify an IAM token. In its place stands a rule that lets ``pmp_app`` in over TLS from
-loopback without a password, and no other user; the login to PostgreSQL uses the application secret's password, as RDS
-Proxy's does.
+The one thing it cannot do is verify an IAM token. Instead, a rule lets ``pmp_app`` and no other role log in over TLS
+from loopback without a password. The login to PostgreSQL uses the password in the application secret, as RDS Proxy
+does.
 """
 
 import os
@@ -25,12 +25,12 @@ class Bouncer:
     """One PgBouncer in front of one PostgreSQL server.
 
     Attributes:
-        directory: its state folder (as root its files lie elsewhere, see ``local.servers.home``).
+        directory: its state folder (as root its files are elsewhere, see ``local.servers.home``).
         port: on 127.0.0.1.
         server_port: PostgreSQL's, on 127.0.0.1.
-        certificate: shown to clients.
-        authority: who issued PostgreSQL's certificate.
-        pool_size: server connections at most, as RDS Proxy's ``max_connections_percent`` gives.
+        certificate: the certificate shown to clients.
+        authority: the issuer of PostgreSQL's certificate.
+        pool_size: maximum number of server connections, derived from RDS Proxy's ``max_connections_percent``.
         borrow_timeout_seconds: how long a client waits for a connection (``connection_borrow_timeout``).
         log_path: where its output goes; default ``<directory>/pgbouncer.log``.
     """
@@ -46,30 +46,30 @@ class Bouncer:
 
     @cached_property
     def home(self) -> Home:
-        """Where its files are, and as whom it runs."""
+        """The directory of its files, and the account that it runs as."""
         return Home.of(self.directory)
 
     @property
     def pid(self) -> int | None:
-        """Its process id, or None when it does not run."""
+        """Its process id, or None if it is not running."""
         return live_pid(self.home.directory / "pgbouncer.pid", "pgbouncer")
 
     @property
     def is_running(self) -> bool:
-        """Whether its process runs."""
+        """Whether its process is running."""
         return self.pid is not None
 
     def set_password(self, password: str) -> None:
-        """Note the password that ``pmp_app`` logs in to PostgreSQL with; takes effect at once when running."""
+        """Store the password with which ``pmp_app`` logs in to PostgreSQL; takes effect at once if running."""
         quoted = password.replace('"', '""')
         self.home.write("users.txt", f'"{USER}" "{quoted}"\n')
         self.reload()
 
     def start(self, timeout_seconds: float = 10) -> None:
-        """Start it and wait until its port accepts; no-op while it runs.
+        """Start it and wait until its port accepts connections; no-op if it is running.
 
         Raises:
-            RuntimeError: it ended or did not listen in time; the message holds the last line of its log.
+            RuntimeError: it ended or did not listen in time; the message quotes the last line of its log.
         """
         if self.is_running:
             return
@@ -85,12 +85,12 @@ class Bouncer:
             time.sleep(0.02)
 
     def reload(self) -> None:
-        """Make it read its files again; no-op when it does not run."""
+        """Let it read its files again; no-op if it is not running."""
         if (pid := self.pid) is not None:
             os.kill(pid, signal.SIGHUP)
 
     def stop(self, timeout_seconds: float = 10) -> None:
-        """Stop it at once, cutting clients' connections; no-op when it does not run."""
+        """Stop it at once, closing clients' connections; no-op if it is not running."""
         if (pid := self.pid) is not None:
             end(pid, signal.SIGTERM, timeout_seconds)
 

@@ -1,8 +1,8 @@
-"""A PostgreSQL cluster of our own that stands in for one RDS instance.
+"""A PostgreSQL cluster that stands in for one RDS instance.
 
-Like RDS: TLS, SCRAM passwords, a master user ``pmp_admin`` that is no superuser, a database ``pmp``. Unlike RDS: it
-listens on 127.0.0.1 alone, and the real superuser is reachable through a Unix socket in a directory that only the
-server's user can enter.
+Like RDS, it has TLS, SCRAM passwords, a master user ``pmp_admin`` that is not a superuser, and a database ``pmp``.
+Unlike RDS, it listens on 127.0.0.1 only, and the real superuser can connect through a Unix socket in a directory that
+only the server's account can enter.
 """
 
 import re
@@ -21,7 +21,7 @@ MASTER = "pmp_admin"
 DATABASE = "pmp"
 SUPERUSER = "postgres"
 
-# A laptop runs four of these next to everything else.
+# Small settings: a laptop runs up to four clusters next to everything else.
 _SETTINGS = {
     "max_connections": "112",
     "shared_buffers": "'64MB'",
@@ -41,7 +41,7 @@ _SETTINGS = {
 
 
 def binaries() -> Path:
-    """The directory of the newest PostgreSQL server's programs.
+    """Return the directory of the programs of the newest installed PostgreSQL server.
 
     Raises:
         FileNotFoundError: no server is installed.
@@ -57,10 +57,10 @@ class Cluster:
     """One PostgreSQL server.
 
     Attributes:
-        directory: its state folder (as root the data themselves lie elsewhere, see ``local.servers.home``).
+        directory: its state folder (as root the data are elsewhere, see ``local.servers.home``).
         port: on 127.0.0.1.
-        certificate: the server's, valid for the names and addresses that clients connect to.
-        authority: who issued it.
+        certificate: the server's certificate, valid for the names and addresses that clients connect to.
+        authority: the issuer of the certificate.
         log_path: where the server's output goes; default ``<directory>/postgres.log``.
         settings: more lines of postgresql.conf, values quoted as there.
     """
@@ -74,7 +74,7 @@ class Cluster:
 
     @cached_property
     def home(self) -> Home:
-        """Where the server's files are, and as whom it runs."""
+        """The directory of the server's files, and the account that it runs as."""
         return Home.of(self.directory)
 
     @property
@@ -84,21 +84,21 @@ class Cluster:
 
     @property
     def pid(self) -> int | None:
-        """The server's process id, or None when it does not run."""
+        """The server's process id, or None if it is not running."""
         pid = live_pid(self._pid_path, "postgres")
-        # After a reboot the number may be that of another cluster's server.
+        # After a reboot, the server of another cluster may have this process id.
         return pid if pid in working_in(self.data) else None
 
     @property
     def is_running(self) -> bool:
-        """Whether the server's process runs."""
+        """Whether the server's process is running."""
         return self.pid is not None
 
     def create(self) -> None:
-        """Make the cluster's files if there are none; otherwise change nothing."""
+        """Create the cluster's files if there are none; otherwise change nothing."""
         if (self.data / "global" / "pg_control").exists():
             return
-        # initdb refuses the half-made directory of an interrupted run, so it works beside the final place.
+        # initdb refuses the incomplete directory of an interrupted run, so it works next to the final directory.
         unfinished = self.home.directory / "data.unfinished"
         self.home.run(["rm", "-rf", unfinished])
         self.home.run(
@@ -110,10 +110,10 @@ class Cluster:
         unfinished.rename(self.data)
 
     def start(self, timeout_seconds: float = 30) -> None:
-        """Start the server and wait until it answers; create it first if need be. No-op while it runs.
+        """Start the server and wait until it answers; create it first if needed. No-op if it is running.
 
         Raises:
-            RuntimeError: it ended or did not answer in time; the message holds the last line of its log.
+            RuntimeError: it ended or did not answer in time; the message quotes the last line of its log.
         """
         if self.is_running:
             return
@@ -131,12 +131,12 @@ class Cluster:
         self._ensure_master()
 
     def stop(self, timeout_seconds: float = 30) -> None:
-        """Stop the server, cutting its clients' connections; no-op when it does not run."""
+        """Stop the server, closing its clients' connections; no-op if it is not running."""
         if (pid := self.pid) is not None:
             end(pid, signal.SIGINT, timeout_seconds)
 
     def kill(self) -> None:
-        """End the server as a power cut would: the next start recovers from the write-ahead log."""
+        """Kill the server as a power cut would; the next start recovers from the write-ahead log."""
         if (pid := self.pid) is not None:
             end(pid, signal.SIGQUIT, 30)
 
@@ -146,12 +146,12 @@ class Cluster:
         self.home.remove(self.directory)
 
     def psql(self, sql: str, *, database: str = DATABASE, role: str | None = None) -> str:
-        """Run SQL as the superuser (or as ``role``) over the private socket and return the bare rows.
+        """Run SQL as the superuser (or as ``role``) over the private socket, and return the rows as text.
 
         Args:
             sql: one or more statements; sent on standard input, so it may hold secrets.
             database: where to run it.
-            role: ``SET ROLE`` first.
+            role: role to ``SET ROLE`` to first; None stays the superuser.
 
         Returns:
             Rows as lines, columns separated by ``|``, no header.
@@ -170,14 +170,14 @@ class Cluster:
 
     def set_password(self, role: str, password: str) -> None:
         """Give a role its password, as RDS does for the master with the secret that it manages."""
-        # Not logged even when the statement fails: a server's log is read by more people than its secrets.
+        # Keep the password out of the log even if the statement fails: more people read the log than the secrets.
         self.psql(
             "SET log_min_error_statement = panic; SET log_min_duration_statement = -1;\n"
             f"ALTER ROLE {_identifier(role)} PASSWORD {_literal(password)};"
         )
 
     def url(self, role: str, *, host: str = "127.0.0.1", database: str = DATABASE) -> str:
-        """A libpq address without a password, server certificate verified."""
+        """Return a libpq URL without a password that verifies the server's certificate."""
         return (
             f"postgresql://{role}@{host}:{self.port}/{database}"
             f"?sslmode=verify-full&sslrootcert={self.authority.bundle_path}"
@@ -188,10 +188,10 @@ class Cluster:
         return self.data / "postmaster.pid"
 
     def _clear_remains(self, deadline: float) -> None:
-        """Wait for the children of a server that was killed, then forget it.
+        """Wait for the children of a server that was killed, then remove its lock files.
 
-        PostgreSQL takes any process that has the number in its lock files for a running server: another program, or
-        the killed server itself until its parent, often init, takes note of its end.
+        PostgreSQL takes any process whose id is in its lock files for a running server: another program, or the killed
+        server itself until its parent, often init, reaps it.
         """
         while left := working_in(self.data):
             if time.monotonic() > deadline:
@@ -218,7 +218,7 @@ class Cluster:
         lines = [f"{name} = {value}\n" for name, value in (settings | dict(self.settings)).items()]
         home.write(
             "pg_hba.conf",
-            # The socket's directory is closed to all but the server's user.
+            # Only the server's account can enter the socket's directory.
             f"local   all {SUPERUSER}              trust\nhostssl all all      127.0.0.1/32 scram-sha-256\n",
         )
         home.write("postgresql.conf", "".join(lines))
@@ -244,7 +244,7 @@ class Cluster:
 
 def _identifier(name: str) -> str:
     if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", name):
-        raise ValueError(f"{name!r} is no plain lower-case SQL name")
+        raise ValueError(f"{name!r} is not a plain lower-case SQL name")
     return name
 
 

@@ -1,1 +1,1 @@
-"""The third party's double: a Global Vendor List of the true shape, generated, and a server that fails as told."""
+"""A test double of the third-party API: a generated Global Vendor List and a server that can fail on request."""

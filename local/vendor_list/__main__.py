@@ -1,4 +1,4 @@
-"""``python -m local.vendor_list --port P --certificate FILE --key FILE``: the third party's double, on loopback."""
+"""``python -m local.vendor_list --port P --certificate FILE --key FILE``: the third-party API's test double."""
 
 import argparse
 from pathlib import Path
@@ -12,7 +12,7 @@ def main() -> None:
         prog="python -m local.vendor_list", description="A double of the vendor list host."
     )
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--certificate", type=Path, help="PEM; without it plain HTTP is spoken")
+    parser.add_argument("--certificate", type=Path, help="PEM; without it, the server uses plain HTTP")
     parser.add_argument("--key", type=Path, help="PEM")
     arguments = parser.parse_args()
     if (arguments.certificate is None) != (arguments.key is None):

@@ -1,4 +1,4 @@
-"""Generate a Global Vendor List (TCF v3 shape) from a seed: no vendor in it exists.
+"""Generate a Global Vendor List (TCF v3 shape) of invented vendors from a seed.
 
 The shape: "Global Vendor List" in
 https://github.com/InteractiveAdvertisingBureau/GDPR-Transparency-and-Consent-Framework.
@@ -92,11 +92,11 @@ def _vendor(source: random.Random, identifier: int) -> dict[str, Any]:
 
 
 def generate(*, version: int = 100, vendors: int = 700, seed: int = 1) -> dict[str, Any]:
-    """A vendor list.
+    """Return a vendor list.
 
     Args:
-        version: ``vendorListVersion``; ``lastUpdated`` follows from it, a week a version.
-        vendors: how many; about half of the ids up to the highest are taken, as in the real list.
+        version: ``vendorListVersion``; ``lastUpdated`` follows from it, one week per version.
+        vendors: number of vendors; about half of the ids up to the highest are used, as in the real list.
         seed: the same seed gives the same list.
     """
     source = random.Random(seed)  # noqa: S311 - test data, not a secret

@@ -1,15 +1,15 @@
-"""Serve the generated list over HTTPS as the real host does, well or badly as ``POST /control`` says.
+"""Serve the generated list over HTTPS as the real host does, or fail as ``POST /control`` requests.
 
-``POST /control`` takes ``{"mode": …, "version"?, "max_age"?, "delay_seconds"?}`` and answers what is in force:
+``POST /control`` takes ``{"mode": …, "version"?, "max_age"?, "delay_seconds"?}`` and returns the current settings:
 
 - ``ok``: 200 with ETag, Cache-Control and gzip; 304 for a known ETag.
 - ``slow``: the same after ``delay_seconds``. ``trickling``: the same in pieces, with ``delay_seconds`` between them.
-- ``swelling``: a small gzip body that unpacks to 64 MiB. ``mislabelled``: a body that says gzip, and is not.
+- ``swelling``: a small gzip body that unpacks to 64 MiB. ``mislabelled``: a body labelled as gzip that is not.
 - ``cut``: gzip that ends in the middle.
 - ``down``: 503. ``forbidden``: 403 with an XML body, which the real host sends instead of 404.
-- ``malformed``: JSON cut in the middle. ``regressing``: a list of an older version. ``misshapen``: valid JSON, no list.
+- ``malformed``: JSON cut in the middle. ``regressing``: a list of an older version. ``misshapen``: JSON, not a list.
 
-``GET /control`` shows the mode and how often the list was asked for, with which conditional headers.
+``GET /control`` returns the settings and counts the requests for the list, the 304 responses and the gzip responses.
 """
 
 import gzip
@@ -37,7 +37,7 @@ _FORBIDDEN = b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>AccessDenied
 
 @dataclass
 class State:
-    """What the double does now, and what it has seen."""
+    """The double's current settings, and its request counts."""
 
     mode: str = "ok"
     version: int = 100
@@ -55,7 +55,7 @@ def _list(version: int) -> tuple[bytes, bytes, str]:
 
 
 class Server(ThreadingHTTPServer):
-    """The double; ``state`` may also be set from Python."""
+    """The test double; ``state`` may also be set from Python."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -64,9 +64,9 @@ class Server(ThreadingHTTPServer):
         """Listen on loopback.
 
         Args:
-            port: 0 for any free one.
-            certificate: a PEM file; without it the double speaks plain HTTP (unit tests).
-            key: the certificate's.
+            port: port number; 0 for any free one.
+            certificate: a PEM file; without it the double uses plain HTTP (in unit tests).
+            key: PEM file of the certificate's private key.
         """
         super().__init__(("127.0.0.1", port), _Handler)
         self.state = State()
@@ -74,7 +74,7 @@ class Server(ThreadingHTTPServer):
         if certificate and key:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate, key)
-            # The handshake belongs to the connection's own thread: a silent client must not stop the listener.
+            # The handshake must run in the connection's own thread: a silent client must not block the listener.
             self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
 
 
@@ -84,7 +84,7 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 60
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Nothing: the counters tell what was asked."""
+        """Log nothing, because the counters record the requests."""
 
     def _answer(self, status: int, body: bytes, **headers: str) -> None:
         self.send_response(status)
@@ -105,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(body[start : start + _PIECE_BYTES])
                 time.sleep(self.server.state.delay_seconds)
         except OSError:
-            self.close_connection = True  # whoever asked has given up
+            self.close_connection = True  # the client has given up
 
     def _problem(self, status: int, detail: str) -> None:
         self._answer(status, json.dumps({"detail": detail}).encode() + b"\n", Content_Type="application/json")
@@ -124,7 +124,7 @@ class _Handler(BaseHTTPRequestHandler):
                     if name in wanted:
                         setattr(self.server.state, name, kind(wanted[name]))
         except (ValueError, AttributeError, TypeError) as error:
-            self._problem(422, f"the body is no control document: {error}")
+            self._problem(422, f"the body is not a control document: {error}")
             return
         self.do_GET()
 

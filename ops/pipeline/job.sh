@@ -1,9 +1,9 @@
 # shellcheck shell=sh
-# What every job does first; sourced, so that the variables stay.
+# The set-up that every job begins with; sourced, so that its variables stay set.
 set -eu
 
-# The image carries the tools of requirements.lock, and a laptop says where its own are. The migration runner is a bare
-# shell inside the network: it installs the few that `python -m ops` needs, once per lock file.
+# The image has the tools of requirements.lock; a laptop names its own in PMP_TOOLS. The migration runner is a plain
+# shell inside the network: it installs the few packages that `python -m ops` needs, once per lock file.
 tools="${PMP_TOOLS:-/opt/pmp}"
 if [ ! -d "$tools/bin" ]; then
   tools="$HOME/.cache/pmp/$(sha256sum ops/requirements.lock | cut -c1-16)"
@@ -18,7 +18,7 @@ if [ ! -e .venv ]; then
 fi
 export PATH="$PWD/.venv/bin:$PATH"
 
-# Without an access key the job is a role, which GitLab's id token opens: the AWS tools read both variables themselves.
+# Without an access key, the job assumes a role with GitLab's id token: the AWS tools read these variables themselves.
 if [ -n "${PMP_ROLE_ARN:-}" ] && [ -n "${PMP_ID_TOKEN:-}" ]; then
   AWS_WEB_IDENTITY_TOKEN_FILE="$(mktemp)"
   chmod 600 "$AWS_WEB_IDENTITY_TOKEN_FILE"

@@ -175,7 +175,7 @@ def test_ctrl_c_during_the_next_one(life: Life) -> None:
     output = process.communicate(timeout=300)[0]
     assert process.returncode != 0
     assert "started" in _done(output)["aws"]
-    assert "undid the half-made apply of account" in _done(output)["aws"]
+    assert "undid the interrupted apply of account" in _done(output)["aws"]
     assert "interrupted: 'make up' goes on from here" in output
     assert [line for line in output.splitlines() if "error" in line or "Traceback" in line] == []
 
@@ -183,7 +183,7 @@ def test_ctrl_c_during_the_next_one(life: Life) -> None:
 def test_up_deploys_everything_and_passes_the_smoke_test(life: Life) -> None:
     life.printed = life.make("up")
     done = _done(life.printed)
-    assert "undid the half-made apply of account" in done["aws"]
+    assert "undid the interrupted apply of account" in done["aws"]
     assert "passed" in done["smoke test"]
     assert set(PHASES) <= set(done)
     assert not [name for name in PHASES if done[name] == "unchanged"]

@@ -136,13 +136,13 @@ def test_a_plan_of_one_environment_is_refused_by_another(platform: Platform, tmp
 
     refused = ci(platform, "staging", "apply", "foundation", "--plan", str(tmp_path))
     assert refused.returncode == 1
-    assert "was made for foundation (dev), this job applies foundation (staging)" in last_line(refused)
+    assert "was created for foundation (dev), but this job applies foundation (staging)" in last_line(refused)
 
     origin = json.loads((tmp_path / "origin.json").read_text())
     (tmp_path / "origin.json").write_text(json.dumps(origin | {"environment": "staging"}))
     refused = ci(platform, "staging", "apply", "foundation", "--plan", str(tmp_path))
     assert refused.returncode == 1
-    assert "the plan itself is for environment dev, this job applies foundation (staging)" in last_line(refused)
+    assert "the plan itself is for environment dev, but this job applies foundation (staging)" in last_line(refused)
 
 
 def test_the_plan_only_identity_plans_and_cannot_apply(platform: Platform, tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_a_stale_lock_names_its_holder_and_is_released(platform: Platform, tmp_p
     assert "python -m ops unlock foundation" in last_line(held)
 
     young = ci(platform, "dev", "unlock", "foundation", "--older-than", "1000000000")
-    assert "its run may still be at work" in last_line(young)
+    assert "its run may still be active" in last_line(young)
     released = ci(platform, "dev", "unlock", "foundation")
     assert released.returncode == 0, released.stderr
     assert "somebody@runner" in released.stdout

@@ -17,7 +17,7 @@ Dev = tuple[dict[str, Any], dict[str, Any]]
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "ops.sizing", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "ops", "sizing", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
     )
 
 
@@ -44,7 +44,7 @@ def test_an_unknown_class_is_one_line() -> None:
     done = run("db.x9.huge")
     assert done.returncode == 1
     assert done.stdout == ""
-    assert done.stderr.startswith("error: modules/sizing does not know db.x9.huge: take one of db.m6g.large, ")
+    assert done.stderr.startswith("error: modules/sizing does not know db.x9.huge: use one of db.m6g.large, ")
     assert len(done.stderr.splitlines()) == 1
 
 

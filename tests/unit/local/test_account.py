@@ -106,7 +106,7 @@ def test_rolling_back_without_a_checkpoint_leaves_an_empty_account(account: Acco
 
 def test_asking_a_platform_that_does_not_run(account: Account) -> None:
     account.stop()
-    with pytest.raises(UserError, match="instance 'trial' does not run: start it with 'make up'"):
+    with pytest.raises(UserError, match="instance 'trial' is not running: start it with 'make up'"):
         account.parameter("/x")
     with pytest.raises(UserError, match="does not answer"):
         account.save()

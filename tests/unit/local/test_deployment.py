@@ -172,7 +172,7 @@ def test_a_failed_layer_is_not_remembered_as_done(deploy: Deployment, root: Path
 
 def test_a_plan_that_cannot_be_read_says_so(deploy: Deployment, root: Path) -> None:
     (root / "plan.json").write_text("{")
-    with pytest.raises(UserError, match=r"plan\.json is no plan"):
+    with pytest.raises(UserError, match=r"plan\.json is not a plan"):
         deploy.layer("foundation", "admin", _silent)
 
 
@@ -241,7 +241,7 @@ def test_an_apply_that_was_cut_off_is_undone(deploy: Deployment, root: Path, acc
     account.session("admin").client("ssm").put_parameter(Name="/half", Value="made", Type="String")
     (root / "envs/foundation/errored.tfstate").write_text("{}")
     _journal(deploy, changes=True, pid=_dead_process())
-    assert deploy.recover(_silent) == "undid the half-made apply of foundation"
+    assert deploy.recover(_silent) == "undid the interrupted apply of foundation"
     assert _keys(account) == []
     with pytest.raises(UserError, match="no parameter /half"):
         account.parameter("/half")
@@ -263,7 +263,7 @@ def test_an_apply_that_was_told_to_stop_while_something_was_made_is_undone(
     account.session("admin").client("ssm").put_parameter(Name="/half", Value="made", Type="String")
     _save_state(account, "tainted")
     _journal(deploy, changes=True, pid=_dead_process())
-    assert deploy.recover(_silent) == "undid the half-made apply of foundation"
+    assert deploy.recover(_silent) == "undid the interrupted apply of foundation"
     assert not deploy._is_half_made(Target.of("foundation", "local"))
     with pytest.raises(UserError, match="no parameter /half"):
         account.parameter("/half")
@@ -311,7 +311,7 @@ def test_a_command_left_running_is_waited_for(deploy: Deployment, tmp_path: Path
         processes.end_session(record)
 
     deploy.recover(report)
-    assert seen == [f"waiting for the foundation run that was left behind (process {record.pid})"]
+    assert seen == [f"waiting for the foundation run of an earlier command (process {record.pid})"]
     assert deploy.journals() == []
 
 

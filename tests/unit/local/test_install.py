@@ -165,7 +165,7 @@ def test_ctrl_c_lets_debian_packages_be_set_up(as_root: Path) -> None:
         os.killpg(running.pid, signal.SIGINT)
         assert running.stdout
         assert running.stdout.readline() == "  install  Debian packages: x …\n"
-        assert "stopping: the packages are set up to their end first" in running.stdout.readline()
+        assert "stopping: the set-up of the packages ends first" in running.stdout.readline()
         (as_root / "go").touch()
         assert running.wait(30) == 130
     assert (as_root / "end").exists()

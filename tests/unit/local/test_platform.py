@@ -69,7 +69,7 @@ def test_a_running_instance_does_not_move_to_other_ports(instance: Instance, tmp
         directory_to_run_in=tmp_path,
     )
     moved = replace(instance, port_base=instance.port_base + 20)
-    with pytest.raises(UserError, match=rf"'trial' runs on the ports from {instance.port_base}: leave PMP_PORT"):
+    with pytest.raises(UserError, match=rf"'trial' runs on the ports from {instance.port_base}: unset PMP_PORT"):
         _platform(moved).up("local")
     assert moved.recorded_port_base == instance.port_base
 

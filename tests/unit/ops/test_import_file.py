@@ -13,8 +13,8 @@ from ops.settings import ROOT
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("missing.ndjson", "{} is not a file: give one as 'make import FILE=path'"),
-        (".", "{} is not a file: give one as 'make import FILE=path'"),
+        ("missing.ndjson", "{} is not a file; usage: make import FILE=path"),
+        (".", "{} is not a file; usage: make import FILE=path"),
         # A file that nobody may read, root neither: the kernel only lets it be written.
         ("/proc/self/clear_refs", "{} cannot be read: "),
     ],

@@ -168,9 +168,13 @@ def test_a_plan_serves_its_own_layer_environment_and_commit(saved: Path) -> None
 @pytest.mark.parametrize(
     ("target", "commit", "message"),
     [
-        (Target("service", "prod"), COMMIT, r"was made for service \(dev\), this job applies service \(prod\)"),
-        (Target("foundation", "dev"), COMMIT, r"was made for service \(dev\), this job applies foundation \(dev\)"),
-        (DEV, "b" * 40, "was made from commit aaaaaaaaaaaa, this job deploys bbbbbbbbbbbb"),
+        (Target("service", "prod"), COMMIT, r"was created for service \(dev\), but this job applies service \(prod\)"),
+        (
+            Target("foundation", "dev"),
+            COMMIT,
+            r"was created for service \(dev\), but this job applies foundation \(dev\)",
+        ),
+        (DEV, "b" * 40, "was created from commit aaaaaaaaaaaa, but this job deploys bbbbbbbbbbbb"),
     ],
 )
 def test_and_no_other(saved: Path, target: Target, commit: str, message: str) -> None:
@@ -186,9 +190,9 @@ def test_a_plan_that_was_exchanged_is_refused(saved: Path) -> None:
 
 def test_a_missing_or_applied_plan_is_said_to_be_so(saved: Path, tmp_path: Path) -> None:
     (saved / plans.PLAN).unlink()
-    with pytest.raises(UserError, match="has been applied already"):
+    with pytest.raises(UserError, match="has already been applied"):
         plans.require_plan(saved, DEV, COMMIT)
-    with pytest.raises(UserError, match="holds no plan: make it with 'python -m ops plan service'"):
+    with pytest.raises(UserError, match="holds no plan: create it with 'python -m ops plan service'"):
         plans.require_plan(tmp_path / "nowhere", DEV, COMMIT)
 
 

@@ -1,5 +1,5 @@
-# Stand-in for terraform-aws-modules/apigateway-v2/aws 5.5.0, of PMP's own making: the part that PMP uses, so that a
-# network without the registry can plan and apply. See local/registry/README.md.
+# Stand-in for terraform-aws-modules/apigateway-v2/aws 5.5.0, written for PMP: it has the part that PMP uses, so that
+# plan and apply work in a network without the registry. See ADR 0301.
 
 resource "aws_apigatewayv2_api" "this" {
   count = 1
@@ -108,7 +108,7 @@ resource "aws_apigatewayv2_stage" "this" {
     }
   }
 
-  # Settings of a route that does not exist yet are refused.
+  # API Gateway refuses settings of a route that does not exist yet.
   depends_on = [aws_apigatewayv2_route.this]
 }
 

@@ -14,7 +14,7 @@ output "domain_name_target_domain_name" {
 }
 
 output "domain_name_hosted_zone_id" {
-  description = "Zone of that name."
+  description = "Hosted zone id of the custom domain's target."
   value       = one(aws_apigatewayv2_domain_name.this[*].domain_name_configuration[0].hosted_zone_id)
 }
 

@@ -1,4 +1,4 @@
-# Of the registry module's inputs, those that PMP sets: same names, types and defaults.
+# The inputs of the registry module that PMP sets, with the same names, types and defaults.
 
 variable "authorizers" {
   description = "Authorizers by key."
@@ -29,7 +29,7 @@ variable "cors_configuration" {
 
 # tflint-ignore: terraform_unused_declarations # refused by its validation unless false
 variable "create_certificate" {
-  description = "Whether to make a certificate; stand-in: only false."
+  description = "Whether to create a certificate; stand-in: only false."
   type        = bool
   default     = true
 
@@ -41,7 +41,7 @@ variable "create_certificate" {
 
 # tflint-ignore: terraform_unused_declarations # refused by its validation unless false
 variable "create_domain_records" {
-  description = "Whether to make DNS records; stand-in: only false."
+  description = "Whether to create DNS records; stand-in: only false."
   type        = bool
   default     = true
 
@@ -59,7 +59,7 @@ variable "description" {
 
 # tflint-ignore: terraform_unused_declarations # with a custom domain the module always sets true
 variable "disable_execute_api_endpoint" {
-  description = "Whether the API answers on its custom domain only. With a custom domain it always does."
+  description = "Whether the API answers on its custom domain only. If there is a custom domain, it always does."
   type        = bool
   default     = null
 }
@@ -130,7 +130,7 @@ variable "stage_access_log_settings" {
 }
 
 variable "stage_default_route_settings" {
-  description = "Throttling and metrics of every route that has none of its own."
+  description = "Throttling and metrics of every route without its own settings."
   type = object({
     detailed_metrics_enabled = optional(bool, true)
     throttling_burst_limit   = optional(number, 500)

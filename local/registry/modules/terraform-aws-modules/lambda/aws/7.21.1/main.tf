@@ -1,5 +1,5 @@
-# Stand-in for terraform-aws-modules/lambda/aws 7.21.1, of PMP's own making: the part that PMP uses, so that a network
-# without the registry can plan and apply. See local/registry/README.md.
+# Stand-in for terraform-aws-modules/lambda/aws 7.21.1, written for PMP: it has the part that PMP uses, so that plan
+# and apply work in a network without the registry. See ADR 0301.
 
 resource "aws_cloudwatch_log_group" "lambda" {
   count = 1
@@ -61,7 +61,7 @@ resource "aws_lambda_function" "this" {
 
   tags = var.include_default_tag ? { terraform-aws-modules = "lambda" } : {}
 
-  # Invoked before the group exists, Lambda would make one of its own without retention or key.
+  # If the function were invoked before the group exists, Lambda would create a group without retention or key.
   depends_on = [aws_cloudwatch_log_group.lambda]
 }
 

@@ -1,4 +1,4 @@
-# Of the registry module's inputs, those that PMP sets: same names and types.
+# The inputs of the registry module that PMP sets, with the same names and types.
 
 variable "architectures" {
   description = "Instruction sets of the function."
@@ -50,7 +50,7 @@ variable "create_package" {
 
 # tflint-ignore: terraform_unused_declarations # refused by its validation unless false
 variable "create_role" {
-  description = "Whether to make the function's role; stand-in: only false."
+  description = "Whether to create the function's role; stand-in: only false."
   type        = bool
   default     = true
 
@@ -67,13 +67,13 @@ variable "description" {
 }
 
 variable "destination_on_failure" {
-  description = "ARN that receives events which failed for good."
+  description = "ARN of the destination for events that failed permanently."
   type        = string
   default     = null
 }
 
 variable "environment_variables" {
-  description = "Environment of the function."
+  description = "Environment variables of the function."
   type        = map(string)
   default     = {}
 }
@@ -100,13 +100,13 @@ variable "lambda_role" {
 }
 
 variable "maximum_event_age_in_seconds" {
-  description = "Seconds that an asynchronous event may wait."
+  description = "Maximum age of an asynchronous event, in seconds."
   type        = number
   default     = null
 }
 
 variable "maximum_retry_attempts" {
-  description = "Times that a failed asynchronous event is tried again."
+  description = "Number of retries of a failed asynchronous event."
   type        = number
   default     = null
 }
@@ -124,7 +124,7 @@ variable "recursive_loop" {
 }
 
 variable "reserved_concurrent_executions" {
-  description = "Concurrent executions set aside for the function, which are also its limit."
+  description = "Concurrent executions reserved for the function, which are also its limit."
   type        = number
   default     = -1
 }

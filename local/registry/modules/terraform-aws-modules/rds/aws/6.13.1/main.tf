@@ -81,6 +81,6 @@ resource "aws_db_instance" "this" {
   skip_final_snapshot       = var.skip_final_snapshot
   final_snapshot_identifier = var.skip_final_snapshot ? null : "${var.final_snapshot_identifier_prefix}-${var.identifier}"
 
-  # A log group that RDS makes by itself has neither key nor retention.
+  # A log group that RDS creates itself has neither key nor retention.
   depends_on = [aws_cloudwatch_log_group.this]
 }

@@ -19,11 +19,11 @@ output "db_instance_name" {
 }
 
 output "db_instance_resource_id" {
-  description = "Immutable id of the instance, as IAM's `rds-db:connect` names it."
+  description = "Immutable id of the instance, used in ARNs for IAM's `rds-db:connect`."
   value       = aws_db_instance.this.resource_id
 }
 
 output "db_instance_master_user_secret_arn" {
-  description = "ARN of the master's secret."
+  description = "ARN of the master user's secret."
   value       = one(aws_db_instance.this.master_user_secret[*].secret_arn)
 }

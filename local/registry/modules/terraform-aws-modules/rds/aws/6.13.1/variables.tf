@@ -28,13 +28,13 @@ variable "instance_class" {
 }
 
 variable "allocated_storage" {
-  description = "Storage at first, in GiB."
+  description = "Initial storage, in GiB."
   type        = number
   default     = null
 }
 
 variable "max_allocated_storage" {
-  description = "Storage up to which it grows by itself, in GiB."
+  description = "Maximum storage for automatic growth, in GiB."
   type        = number
   default     = 0
 }
@@ -58,7 +58,7 @@ variable "kms_key_id" {
 }
 
 variable "db_name" {
-  description = "Database that is made with the instance."
+  description = "Database that is created with the instance."
   type        = string
   default     = null
 }
@@ -76,13 +76,13 @@ variable "port" {
 }
 
 variable "manage_master_user_password" {
-  description = "Whether RDS makes the master's password and keeps it in Secrets Manager."
+  description = "Whether RDS creates the master user's password and keeps it in Secrets Manager."
   type        = bool
   default     = true
 }
 
 variable "master_user_secret_kms_key_id" {
-  description = "ARN of the KMS key of the master's secret."
+  description = "ARN of the KMS key of the master user's secret."
   type        = string
   default     = null
 }
@@ -106,19 +106,19 @@ variable "vpc_security_group_ids" {
 }
 
 variable "iam_database_authentication_enabled" {
-  description = "Whether roles may log in by IAM."
+  description = "Whether database roles may log in with IAM."
   type        = bool
   default     = false
 }
 
 variable "ca_cert_identifier" {
-  description = "Authority of the server's certificate."
+  description = "Certificate authority of the server's certificate."
   type        = string
   default     = null
 }
 
 variable "performance_insights_enabled" {
-  description = "Whether Performance Insights runs."
+  description = "Whether Performance Insights is enabled."
   type        = bool
   default     = false
 }
@@ -130,7 +130,7 @@ variable "performance_insights_kms_key_id" {
 }
 
 variable "performance_insights_retention_period" {
-  description = "Days that Performance Insights keeps."
+  description = "Retention of Performance Insights, in days."
   type        = number
   default     = 7
 }
@@ -148,13 +148,13 @@ variable "monitoring_interval" {
 }
 
 variable "monitoring_role_arn" {
-  description = "Role by which Enhanced Monitoring writes its samples."
+  description = "Role with which Enhanced Monitoring writes its samples."
   type        = string
   default     = null
 }
 
 variable "backup_retention_period" {
-  description = "Days of automated backups."
+  description = "Retention of automated backups, in days."
   type        = number
   default     = null
 }
@@ -172,13 +172,13 @@ variable "maintenance_window" {
 }
 
 variable "copy_tags_to_snapshot" {
-  description = "Whether snapshots carry the instance's tags."
+  description = "Whether snapshots get the instance's tags."
   type        = bool
   default     = false
 }
 
 variable "delete_automated_backups" {
-  description = "Whether automated backups go with the instance."
+  description = "Whether automated backups are deleted with the instance."
   type        = bool
   default     = true
 }
@@ -190,31 +190,31 @@ variable "deletion_protection" {
 }
 
 variable "skip_final_snapshot" {
-  description = "Whether deletion makes no last snapshot."
+  description = "Whether deletion skips the final snapshot."
   type        = bool
   default     = false
 }
 
 variable "final_snapshot_identifier_prefix" {
-  description = "First part of the last snapshot's name."
+  description = "Prefix of the final snapshot's name."
   type        = string
   default     = "final"
 }
 
 variable "apply_immediately" {
-  description = "Whether changes skip the maintenance window."
+  description = "Whether changes are applied immediately instead of in the maintenance window."
   type        = bool
   default     = false
 }
 
 variable "auto_minor_version_upgrade" {
-  description = "Whether minor versions are taken in the maintenance window."
+  description = "Whether minor versions are installed in the maintenance window."
   type        = bool
   default     = true
 }
 
 variable "allow_major_version_upgrade" {
-  description = "Whether a new major version may be asked for."
+  description = "Whether an upgrade to a new major version is allowed."
   type        = bool
   default     = false
 }
@@ -226,13 +226,13 @@ variable "enabled_cloudwatch_logs_exports" {
 }
 
 variable "create_cloudwatch_log_group" {
-  description = "Whether the log groups are made here."
+  description = "Whether this module creates the log groups."
   type        = bool
   default     = false
 }
 
 variable "cloudwatch_log_group_retention_in_days" {
-  description = "Days that the log groups keep."
+  description = "Retention of the log groups, in days."
   type        = number
   default     = 7
 }
@@ -250,7 +250,7 @@ variable "parameters" {
 }
 
 variable "parameter_group_name" {
-  description = "Name of the parameter group; the identifier where null."
+  description = "Name of the parameter group; null uses the identifier."
   type        = string
   default     = null
 }
@@ -267,7 +267,7 @@ variable "parameter_group_description" {
   default     = null
 }
 
-# Its validation is its use.
+# Only its validation uses it.
 # tflint-ignore: terraform_unused_declarations
 variable "create_db_option_group" {
   description = "Only `false` is implemented here."

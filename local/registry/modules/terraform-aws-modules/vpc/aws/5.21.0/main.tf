@@ -1,6 +1,6 @@
 locals {
   private_table_count = var.single_nat_gateway ? 1 : var.one_nat_gateway_per_az ? length(var.azs) : length(var.private_subnets)
-  # The real module has a table per zone wherever each zone has a gateway, although no route of a database leads there.
+  # The real module has a table per zone if each zone has a gateway, although the databases have no route to it.
   database_table_count = var.single_nat_gateway ? min(1, length(var.database_subnets)) : length(var.database_subnets)
   nat_count            = var.enable_nat_gateway ? local.private_table_count : 0
   zone_suffixes        = var.single_nat_gateway ? [""] : [for zone in var.azs : "-${zone}"]
@@ -15,7 +15,7 @@ resource "aws_vpc" "this" {
   tags = { Name = var.name }
 }
 
-# Without rules: nothing that forgets to name its security group gets a way in or out.
+# Without rules, so that a resource that names no security group has no traffic in or out.
 resource "aws_default_security_group" "this" {
   vpc_id  = aws_vpc.this.id
   ingress = []

@@ -1,5 +1,5 @@
 variable "name" {
-  description = "Name of the VPC, and prefix of the names of what is in it."
+  description = "Name of the VPC, and prefix of the names of its resources."
   type        = string
   default     = ""
 }
@@ -41,7 +41,7 @@ variable "create_database_subnet_group" {
 }
 
 variable "create_database_subnet_route_table" {
-  description = "Whether the database subnets have a route table of their own, without any route out."
+  description = "Whether the database subnets have a separate route table without any route out."
   type        = bool
   default     = false
 }
@@ -64,7 +64,7 @@ variable "one_nat_gateway_per_az" {
   default     = false
 }
 
-# Its validation is its use.
+# Only its validation uses it.
 # tflint-ignore: terraform_unused_declarations
 variable "manage_default_network_acl" {
   description = "Only `false` is implemented here."
@@ -77,7 +77,7 @@ variable "manage_default_network_acl" {
   }
 }
 
-# Its validation is its use.
+# Only its validation uses it.
 # tflint-ignore: terraform_unused_declarations
 variable "manage_default_route_table" {
   description = "Only `false` is implemented here."
@@ -97,25 +97,25 @@ variable "enable_flow_log" {
 }
 
 variable "create_flow_log_cloudwatch_log_group" {
-  description = "Whether the log group of the flow log is made here."
+  description = "Whether this module creates the log group of the flow log."
   type        = bool
   default     = false
 }
 
 variable "flow_log_cloudwatch_iam_role_arn" {
-  description = "Role by which the flow log writes to its log group."
+  description = "Role with which the flow log writes to its log group."
   type        = string
   default     = ""
 }
 
 variable "flow_log_cloudwatch_log_group_name_prefix" {
-  description = "First part of the log group's name."
+  description = "Prefix of the log group's name."
   type        = string
   default     = "/aws/vpc-flow-log/"
 }
 
 variable "flow_log_cloudwatch_log_group_name_suffix" {
-  description = "Last part of the log group's name; the VPC's id where empty."
+  description = "Suffix of the log group's name; empty uses the VPC's id."
   type        = string
   default     = ""
 }
@@ -127,13 +127,13 @@ variable "flow_log_cloudwatch_log_group_kms_key_id" {
 }
 
 variable "flow_log_cloudwatch_log_group_retention_in_days" {
-  description = "How long the log group keeps its lines, in days."
+  description = "Retention of the log group, in days."
   type        = number
   default     = null
 }
 
 variable "flow_log_max_aggregation_interval" {
-  description = "Seconds of traffic that one line sums up: 60 or 600."
+  description = "Interval of traffic that one line summarizes, in seconds: 60 or 600."
   type        = number
   default     = 600
 }

@@ -6,7 +6,7 @@ variable "vpc_id" {
 
 variable "endpoints" {
   description = <<-EOT
-    Endpoints by a key of the caller's choice: `service` (`s3`), `service_type` (`Interface` unless `Gateway`),
+    Endpoints by a key that the caller chooses: `service` (`s3`), `service_type` (`Interface` unless `Gateway`),
     `route_table_ids` (Gateway), `subnet_ids` and `private_dns_enabled` (Interface), `policy` (JSON), `tags`.
   EOT
   type        = any
@@ -20,7 +20,7 @@ variable "security_group_ids" {
 }
 
 variable "subnet_ids" {
-  description = "Subnets of the interface endpoints that name none."
+  description = "Subnets of interface endpoints that set no subnets."
   type        = list(string)
   default     = []
 }
