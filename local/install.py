@@ -39,7 +39,7 @@ PACKAGES = ROOT / "ops" / "packages.txt"
 
 
 def debian_packages(purpose: str) -> dict[str, str]:
-    """Return the Debian packages for ``laptop``, ``image`` or ``runner``, each with the program or file that proves it."""
+    """Return the Debian packages for ``laptop``, ``image`` or ``runner``, each with the program or file it brings."""
     rows = [line.split() for line in PACKAGES.read_text().splitlines() if not line.startswith("#")]
     return {package: proof for package, purposes, proof in rows if purpose in purposes.split(",")}
 

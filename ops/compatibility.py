@@ -2,7 +2,8 @@
 
 During a deployment, the previous release's code runs on the new schema, and after a rollback it does so again; before
 its migration has run, the new code meets the old schema. Both must pass their own integration tests. The previous
-release is the newest git tag that is also a tag of the Sqitch plan and is not this commit; before the first release there is nothing to compare.
+release is the newest git tag that is also a tag of the Sqitch plan and is not this commit; before the first release
+there is nothing to compare.
 """
 
 import subprocess
