@@ -52,7 +52,7 @@ def test_a_validation_that_no_test_refuses_is_found(tmp_path: Path) -> None:
     tests.mkdir(parents=True)
     (tests / "m.tftest.hcl").write_text(once)
     (found,) = findings(rules.untested_validations, tmp_path, modules__m__variables_tf=variable)
-    assert found == 'modules/m/variables.tf: variable "a": 1 of its validations have no test that expects the refusal'
+    assert found == 'modules/m/variables.tf: variable "a": 1 of its validations have no test that expects a failure'
     (tests / "m.tftest.hcl").write_text(once + once)
     assert not findings(rules.untested_validations, tmp_path, modules__m__variables_tf=variable)
 
