@@ -52,7 +52,10 @@ _FOUNDATION = {
 
 
 class Plan(NamedTuple):
-    """A plan: each resource's planned arguments by address, and with ``True`` those that are not yet known."""
+    """A plan of one layer in one environment.
+
+    ``resources`` has the planned arguments by address; ``unknown`` has ``True`` for those known only after apply.
+    """
 
     layer: str
     environment: str

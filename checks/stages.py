@@ -89,7 +89,7 @@ def run(stage: str) -> Result:
 
 
 def table(results: list[Result]) -> str:
-    """Return one line per stage with its time and counts, and the sum as a plain line for machines."""
+    """Return one line per stage with its time and counts, and a machine-readable last line with the sum."""
     lines = [f"{'stage':<12} {'result':<8} {'time':>8} {'passed':>7} {'failed':>7} {'skipped':>7}"]
     for result in results:
         counts = "".join(f" {result.counts[word]:>7}" for word in ("passed", "failed", "skipped"))

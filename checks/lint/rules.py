@@ -1,4 +1,4 @@
-"""PMP's own rules, which no linter has. Each takes a root folder and files, and yields one line per finding."""
+"""PMP's own rules, which no standard linter has. Each takes a root folder and files, and yields a line per finding."""
 
 import re
 import subprocess
