@@ -1,1 +1,1 @@
-"""Programs that judge the repository: lint, stages, inventories, parity, fuzzing, benchmarks."""
+"""Programs that check the repository: lint, stages, inventories, parity, fuzzing, benchmarks."""

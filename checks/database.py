@@ -1,6 +1,6 @@
 """Test the database's changes on a throwaway cluster: deploy, verify, pgTAP, revert, deploy again.
 
-Run by ``make test-db``. Each step is what the migration job does, by the same programs and roles.
+``make test-db`` runs this. Each step uses the same programs and roles as the migration job.
 """
 
 import os
@@ -19,7 +19,7 @@ _SCRIPTS = ("deploy", "revert", "verify")
 
 
 def main() -> int:
-    """Run all steps; the number of the failing step's exit status, else 0."""
+    """Run all steps; stop at the first that fails. Return the exit status: 0, or 1 when a step failed."""
     if incomplete := _incomplete():
         print(f"error: {incomplete}", file=sys.stderr)
         return 1
@@ -36,8 +36,8 @@ def main() -> int:
 
 def _run_all(cluster: Cluster, authority: Authority) -> int:
     cluster.set_password(MASTER, _PASSWORDS[MASTER])
-    # pgTAP is no trusted extension: RDS has it, and there as here only its superuser installs it. Its functions live
-    # outside of the schema, which a revert must leave empty.
+    # pgTAP is not a trusted extension: on RDS as here, only the superuser can install it. Its functions get a separate
+    # schema, because a revert must leave nothing of the schema pmp.
     cluster.psql("CREATE SCHEMA tap; CREATE EXTENSION pgtap SCHEMA tap;")
     cluster.set_password("postgres", _PASSWORDS["postgres"])
     roles = (
@@ -48,7 +48,7 @@ def _run_all(cluster: Cluster, authority: Authority) -> int:
     tests = sorted(str(path.relative_to(DB)) for path in (DB / "test").glob("*.sql"))
     steps: list[tuple[str, str, list[str], str | None]] = [
         ("roles", MASTER, psql, roles),
-        ("roles, once more", MASTER, psql, roles),
+        ("roles again", MASTER, psql, roles),
         ("deploy and verify", "pmp_migrator", ["sqitch", "deploy", "--verify"], None),
         ("verify", "pmp_migrator", ["sqitch", "verify"], None),
         ("check", "pmp_migrator", ["sqitch", "check"], None),
@@ -68,7 +68,7 @@ def _run_all(cluster: Cluster, authority: Authority) -> int:
             "PGSSLROOTCERT": str(authority.bundle_path),
             "PGOPTIONS": "-c lock_timeout=5s -c statement_timeout=60s -c client_min_messages=warning",
         }
-        # pgTAP's tests run as the superuser, because they change roles, on the server that listens to passwords only.
+        # pgTAP's tests change roles, so they run as the superuser; it has a password, because the server requires one.
         ran = subprocess.run(
             command, cwd=DB, env=environment, input=script, capture_output=True, text=True, check=False
         )
@@ -84,7 +84,7 @@ def _run_all(cluster: Cluster, authority: Authority) -> int:
 
 
 def _incomplete() -> str | None:
-    """What in the plan has no script, or which script no plan; sqitch itself notices neither of both in time."""
+    """Return how the plan and the folders of scripts differ, or None. Sqitch itself notices too late, or not at all."""
     planned = {
         line.split()[0]
         for line in (DB / "sqitch.plan").read_text().splitlines()

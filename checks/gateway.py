@@ -1,10 +1,10 @@
-"""The HTTP API in front of the function, for tests: HTTP becomes its payload (version 2.0), answers become HTTP.
+"""The HTTP API in front of the function, for tests: requests become payloads (version 2.0), answers become responses.
 
-In a test's own process: ``Gateway().post("/v1/users", {"email": …})``. As a server with worker processes of its own::
+In the test's own process: ``Gateway().post("/v1/users", {"email": …})``. As a server with worker processes::
 
     python -m checks.gateway --port 24970 --workers 2
 
-A token is the base64url of its claims. Nothing is signed here: forged tokens are a matter of the real gateway's tests.
+A token is the base64url of its claims, without a signature: the tests of the real gateway cover forged tokens.
 """
 
 import argparse
@@ -26,17 +26,19 @@ ALL_SCOPES = "pmp/read pmp/write pmp/admin"
 
 
 class Context:
-    """Lambda's context, as far as the function looks at it."""
+    """The part of Lambda's context that the function reads; its time runs out after ``seconds``."""
 
     def __init__(self, seconds: float = 28.0) -> None:
         self.aws_request_id = str(uuid.uuid4())
         self._end = time.monotonic() + seconds
 
     def get_remaining_time_in_millis(self) -> int:
+        """Milliseconds until Lambda would stop the function; never negative."""
         return max(0, int((self._end - time.monotonic()) * 1000))
 
 
 def token(scope: str = ALL_SCOPES, client: str = "test-client", expires_in: float = 3600) -> str:
+    """Return a token of ``client`` with the space-separated scopes ``scope``; it expires in ``expires_in`` seconds."""
     claims = {"client_id": client, "scope": scope, "exp": str(int(time.time() + expires_in)), "token_use": "access"}
     return base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
 
@@ -53,7 +55,14 @@ def _claims(authorization: str) -> dict[str, str] | None:
 
 
 def payload(method: str, target: str, headers: dict[str, str], body: bytes | None) -> dict[str, Any]:
-    """The HTTP API's event of a request."""
+    """Return the event that API Gateway would send to the function for a request (payload format 2.0).
+
+    Args:
+        method: such as ``GET``.
+        target: path and query as in the request line.
+        headers: in any case; the event has them in lower case.
+        body: base64 in the event unless it is UTF-8.
+    """
     parts = urlsplit(target)
     lowered = {name.lower(): value for name, value in headers.items()}
     context: dict[str, Any] = {
@@ -94,7 +103,7 @@ def payload(method: str, target: str, headers: dict[str, str], body: bytes | Non
 
 @dataclass
 class Answer:
-    """What came back."""
+    """The function's answer: its status, its headers and its decoded body."""
 
     status: int
     headers: dict[str, str]
@@ -102,6 +111,7 @@ class Answer:
 
     @property
     def json(self) -> Any:
+        """The body, parsed as JSON."""
         return json.loads(self.content)
 
 
@@ -117,12 +127,20 @@ def invoke(method: str, target: str, headers: dict[str, str], body: bytes | None
 
 
 class Gateway:
-    """A client of the function in this process."""
+    """Calls the function in this process with a token of ``client``."""
 
     def __init__(self, *, scope: str = ALL_SCOPES, client: str = "test-client") -> None:
         self.headers = {"Authorization": f"Bearer {token(scope, client)}"}
 
     def request(self, method: str, target: str, document: Any = None, **headers: str) -> Answer:
+        """Send a request.
+
+        Args:
+            method: such as ``GET``.
+            target: path and query.
+            document: the body: bytes as they are, anything else as JSON; None for no body.
+            headers: by name, with underscores for hyphens.
+        """
         sent = dict(self.headers)
         body = document if document is None or isinstance(document, bytes) else json.dumps(document).encode()
         if body is not None:
@@ -131,20 +149,24 @@ class Gateway:
         return invoke(method, target, sent, body)
 
     def get(self, target: str, **headers: str) -> Answer:
+        """Send a GET request; see ``request``."""
         return self.request("GET", target, **headers)
 
     def post(self, target: str, document: Any, **headers: str) -> Answer:
+        """Send a POST request; see ``request``."""
         return self.request("POST", target, document, **headers)
 
     def put(self, target: str, document: Any, **headers: str) -> Answer:
+        """Send a PUT request; see ``request``."""
         return self.request("PUT", target, document, **headers)
 
     def delete(self, target: str, **headers: str) -> Answer:
+        """Send a DELETE request; see ``request``."""
         return self.request("DELETE", target, **headers)
 
 
-# A worker answers one request at a time, as an instance of the function does. Connections have threads of their own:
-# a browser opens more than it sends requests over, and an idle one must not hold up the others.
+# A worker answers one request at a time, as an instance of the function does. Each connection has its own thread:
+# a browser opens more connections than it uses, and an idle one must not block the others.
 _one_at_a_time = threading.Lock()
 
 
@@ -152,7 +174,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Nothing: the function logs."""
+        """Log nothing: the function has a log."""
 
     def _pass_on(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
@@ -165,7 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         if answer.status not in {204, 304}:
             self.send_header("Content-Length", str(len(answer.content)))
-        # So that one client's requests go to all the workers.
+        # Otherwise all requests of one client would go to the same worker.
         self.send_header("Connection", "close")
         self.close_connection = True
         self.end_headers()
@@ -186,7 +208,12 @@ class _Server(ThreadingHTTPServer):
 
 
 def serve(port: int, workers: int) -> None:
-    """Answer on loopback until terminated; each worker is an instance of the function, with its own connection."""
+    """Serve on loopback until terminated, and print the address first.
+
+    Args:
+        port: to listen on; 0 for any free one.
+        workers: number of processes; each acts as one instance of the function, with its own database connection.
+    """
     listener = socket.create_server(("127.0.0.1", port), backlog=256)
     print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
     children = []
@@ -209,6 +236,7 @@ def serve(port: int, workers: int) -> None:
 
 
 def main() -> None:
+    """Serve as the command line says."""
     parser = argparse.ArgumentParser(description="The HTTP API in front of the function, for tests.")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)

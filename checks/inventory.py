@@ -1,6 +1,6 @@
-"""What each layer makes in each environment, as short readable files: ``python -m checks.inventory --write``.
+"""Write what each layer creates in each environment, as short readable files: ``python -m checks.inventory --write``.
 
-An inventory has the number of resources by type and, of the resources that matter most, their decisive arguments.
+An inventory has the number of resources by type, and the decisive arguments of the resources that matter most.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from ops.settings import ENVIRONMENTS
 
 FOLDER = Path(__file__).parent / "inventories"
 
-# What a reviewer would ask first about a resource of this type.
+# The arguments that a reviewer would ask about first, by resource type.
 KEY_ARGUMENTS: dict[str, tuple[str, ...]] = {
     "aws_apigatewayv2_api": ("disable_execute_api_endpoint", "cors_configuration"),
     "aws_apigatewayv2_domain_name": ("domain_name", "domain_name_configuration"),
@@ -66,7 +66,7 @@ KEY_ARGUMENTS: dict[str, tuple[str, ...]] = {
 
 
 def resource_type(address: str) -> str:
-    """The resource type in an address: ``module.a["b.c"].aws_vpc.this[0]`` → ``aws_vpc``."""
+    """Return the resource type in an address: ``module.a["b.c"].aws_vpc.this[0]`` → ``aws_vpc``."""
     in_key = False
     parts = [""]
     for character in address:
@@ -79,7 +79,10 @@ def resource_type(address: str) -> str:
 
 
 def inventory(plan: Plan) -> dict[str, Any]:
-    """``{"counts": {type: number}, "resources": {address: {argument: value}}}``; absent and null arguments left out."""
+    """Return a plan's inventory, without absent and null arguments.
+
+    Its shape is ``{"counts": {type: number}, "resources": {address: {argument: value}}}``.
+    """
     counts = Counter(resource_type(address) for address in plan.resources)
     resources = {
         address: {name: values[name] for name in names if values.get(name) is not None}
@@ -90,21 +93,21 @@ def inventory(plan: Plan) -> dict[str, Any]:
 
 
 def path(layer: str, environment: str) -> Path:
-    """The file of an inventory."""
+    """Return the path of the inventory of ``layer`` in ``environment``."""
     return FOLDER / f"{layer}-{environment}.yaml"
 
 
 def text(plan: Plan) -> str:
-    """An inventory as YAML."""
+    """Return a plan's inventory as YAML, under a heading."""
     heading = (
-        f"# What envs/{plan.layer} makes in {plan.environment}, planned for an empty account. "
+        f"# What envs/{plan.layer} creates in {plan.environment}, planned for an empty account. "
         "Written by 'make inventories'.\n"
     )
     return heading + yaml.safe_dump(inventory(plan), sort_keys=False, width=118, default_flow_style=None)
 
 
 def main() -> None:
-    """Write every inventory."""
+    """Write the inventories of the named layers, or of all."""
     parser = argparse.ArgumentParser(prog="make inventories", description=__doc__)
     parser.add_argument("--write", action="store_true", required=True, help="replace the files")
     parser.add_argument("layers", nargs="*", default=LAYERS, help="layers to write (default: all)")

@@ -1,6 +1,7 @@
 """Plan PMP's layers for every environment on an empty emulated AWS account, and read the plans.
 
-Plans are made in a copy of the tree with local state: no backend, no credentials, no running platform is touched.
+Terraform plans in a copy of the tree with local state. It uses no backend and no credentials, and touches no running
+platform.
 """
 
 import contextlib
@@ -24,7 +25,7 @@ LAYERS = ("foundation", "service")
 
 _START_SECONDS = 60
 _KEY = "arn:aws:kms:eu-west-1:000000000000:key/00000000-0000-4000-8000-000000000000"
-# What the layers below and the pipeline hand over, and a fresh account does not have.
+# SSM parameters that lower layers and the pipeline write; an empty account does not have them.
 _ACCOUNT = {
     "/pmp/bootstrap/kms_key_arn": _KEY,
     "/pmp/bootstrap/state_bucket_name": "pmp-terraform-state-000000000000-eu-west-1",
@@ -51,7 +52,10 @@ _FOUNDATION = {
 
 
 class Plan(NamedTuple):
-    """A plan: by address every resource's planned arguments, and those that are unknown yet with ``True`` as value."""
+    """A plan of one layer in one environment.
+
+    ``resources`` has the planned arguments by address; ``unknown`` has ``True`` for those known only after apply.
+    """
 
     layer: str
     environment: str
@@ -60,15 +64,18 @@ class Plan(NamedTuple):
 
 
 class TerraformError(Exception):
-    """Terraform refused; the message is its output."""
+    """Terraform failed; the message is its error output."""
 
 
 @contextlib.contextmanager
 def emulated_account(directory: Path) -> Iterator[str]:
-    """Run MiniStack on a free port with what lower layers hand over in its SSM; yield its address.
+    """Run MiniStack on a free port, with the lower layers' parameters in its SSM; yield its URL.
+
+    Args:
+        directory: for its files; its log is ``ministack.log`` there.
 
     Raises:
-        TimeoutError: it did not answer within a minute; its log is in ``directory``.
+        TimeoutError: it did not answer within a minute.
     """
     port = free_port()
     address = f"http://127.0.0.1:{port}"
@@ -90,7 +97,7 @@ def emulated_account(directory: Path) -> Iterator[str]:
             _seed(address)
             yield address
         finally:
-            # It keeps nothing, so there is nothing to wait for: told to end, it would first let clients finish.
+            # MiniStack has nothing to save here. SIGTERM would make it wait for its clients first.
             process.kill()
             process.wait()
 
@@ -121,7 +128,7 @@ def _seed(address: str) -> None:
 
 @contextlib.contextmanager
 def _mirrors(modules: Path | None, providers: Path | None) -> Iterator[None]:
-    """Have the registry serve ``modules`` (None: the stand-ins) and Terraform find ``providers``."""
+    """Make the registry serve ``modules`` (None: the stand-ins), and let Terraform find ``providers``."""
     wanted = {"PMP_MODULE_MIRROR": modules, "PMP_PROVIDER_MIRROR": providers}
     before = {name: os.environ.pop(name, None) for name in wanted}
     os.environ.update({name: str(path) for name, path in wanted.items() if path})
@@ -135,7 +142,7 @@ def _mirrors(modules: Path | None, providers: Path | None) -> Iterator[None]:
 
 
 class Planner:
-    """Plans layers in a copy of the tree; made by ``planner``."""
+    """Plans layers in a copy of the tree; ``planner`` creates it."""
 
     def __init__(self, tree: Path, environment: dict[str, str]) -> None:
         self._tree = tree
@@ -158,25 +165,30 @@ class Planner:
         root = self._tree / "envs" / layer
         if not (root / ".terraform").exists():
             (root / "override.tf").write_text('terraform {\n  backend "local" {}\n}\n')
-            # The lock file is the real one's: other sources of modules may need other providers.
+            # The committed lock file belongs to the real modules: other sources of modules may need other providers.
             (root / ".terraform.lock.hcl").unlink(missing_ok=True)
             self._terraform(layer, "init", "-input=false", "-no-color")
 
     def plan(self, layer: str, environment: str) -> Plan:
-        """The plan of ``layer`` for ``environment``; made once.
+        """Return the plan of ``layer`` for ``environment``. Terraform plans each combination once.
 
         Raises:
-            TerraformError: Terraform refused.
+            TerraformError: Terraform failed.
         """
         if (layer, environment) not in self._plans:
             self._plans[layer, environment] = Plan(layer, environment, *self._resources(layer, environment, ()))
         return self._plans[layer, environment]
 
     def refusal(self, layer: str, environment: str, changes: dict[str, str]) -> str:
-        """What Terraform says against ``layer`` with the texts of ``changes`` replaced in the environment's var file.
+        """Plan ``layer`` with a changed var file of the environment, which must fail; return the error on one line.
+
+        Args:
+            layer: as in ``LAYERS``.
+            environment: as in ``ENVIRONMENTS``.
+            changes: new text by old text in the environment's var file.
 
         Raises:
-            AssertionError: it is planned without complaint, or a text does not occur.
+            AssertionError: Terraform planned it without an error, or the var file does not contain an old text.
         """
         text = (self._tree / f"envs/{environment}.tfvars").read_text()
         for old, new in changes.items():
@@ -187,7 +199,7 @@ class Planner:
         try:
             self._resources(layer, environment, (f"-var-file={changed}",))
         except TerraformError as error:
-            # One line, without the frame that Terraform draws and breaks lines in.
+            # Without the frame that Terraform draws around an error, and the line breaks in it.
             return " ".join(str(error).replace("│", " ").split())
         raise AssertionError(f"envs/{layer} was planned with {changes}")
 
@@ -218,10 +230,10 @@ def _resources(module: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 @contextlib.contextmanager
 def planner(account: str, *, modules: Path | None = None, providers: Path | None = None) -> Iterator[Planner]:
-    """A planner with modules from the stand-ins or from the mirror ``modules``.
+    """Yield a planner that uses the stand-ins, or the modules of a mirror.
 
     Args:
-        account: address of the emulated account.
+        account: URL of the emulated account.
         modules: folder of ``<namespace>/<name>/<provider>/<version>/``; None for the stand-ins.
         providers: filesystem mirror of providers; None for the machine's own.
     """

@@ -1,4 +1,7 @@
-"""PostgreSQL with PMP's schema, and PgBouncer before it, for tests and benchmarks; TLS, roles, pooling as deployed."""
+"""PostgreSQL with PMP's schema and PgBouncer in front of it, for tests and benchmarks.
+
+TLS, roles and pooling are as deployed.
+"""
 
 import contextlib
 import os
@@ -23,10 +26,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def free_port() -> int:
-    """A port that nobody listened on a moment ago.
+    """Return a loopback port that was free a moment ago.
 
-    Of those that the system gives to nobody by itself: any other may be taken, before it is used, as the near end of
-    somebody's connection.
+    The port is below the system's ephemeral range. A port in that range could become the local end of another
+    program's connection before the caller uses it.
     """
     while True:
         port = random.randrange(10000, 20000)
@@ -35,7 +38,7 @@ def free_port() -> int:
 
 
 def missing() -> str | None:
-    """What has to be installed before a stack can start, or None."""
+    """Return a message that names the programs a stack needs and that are not installed, or None."""
     wanted = [
         name
         for name in ("sqitch", "psql", "pgbouncer")
@@ -46,7 +49,7 @@ def missing() -> str | None:
 
 @dataclass(frozen=True)
 class Stack:
-    """The two servers and what the function's environment says of them."""
+    """The two running servers, and the environment variables with which the function reaches them."""
 
     cluster: Cluster
     bouncer: Bouncer
@@ -54,7 +57,7 @@ class Stack:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The function's variables."""
+        """The function's environment variables."""
         return {
             "PMP_ENVIRONMENT": "local",
             "PMP_RELEASE": "test",
@@ -74,7 +77,7 @@ class Stack:
 
 
 def migrate(cluster: Cluster, authority: Authority, app_password: str) -> None:
-    """Make the roles as the master, then deploy the schema as the migrator, as the migration job does."""
+    """Create the roles as the master, then deploy the schema as the migrator, as the migration job does."""
     migrator_password = secrets.token_hex(16)
     cluster.set_password("pmp_admin", "master")
     environment = os.environ | {
@@ -100,7 +103,12 @@ def _run(command: list[str], environment: dict[str, str], directory: Path, text:
 
 @contextmanager
 def stack(pool_size: int = 10, settings: dict[str, str] | None = None) -> Iterator[Stack]:
-    """Start everything in a throwaway folder; stop and remove it at the end."""
+    """Start both servers in a temporary folder; stop them and remove the folder at the end.
+
+    Args:
+        pool_size: server connections of PgBouncer.
+        settings: PostgreSQL settings that replace the defaults (which do not survive a crash).
+    """
     directory = Path(tempfile.mkdtemp(prefix="pmp-stack-"))
     authority = Authority(directory / "ca")
     certificate = authority.issue("database", ["localhost"], ["127.0.0.1"])
@@ -121,7 +129,7 @@ def stack(pool_size: int = 10, settings: dict[str, str] | None = None) -> Iterat
 
 
 def end_in_order() -> None:
-    """Let SIGTERM unwind the program, so that what it started is stopped and removed."""
+    """Make SIGTERM raise ``SystemExit``, so that the program stops and removes everything that it started."""
 
     def stop(number: int, _frame: object) -> None:
         raise SystemExit(128 + number)
@@ -130,7 +138,7 @@ def end_in_order() -> None:
 
 
 def main() -> None:
-    """Run a command with a stack's environment: ``python -m checks.stack COMMAND …``."""
+    """Run a command with the environment variables of a new stack: ``python -m checks.stack COMMAND …``."""
     end_in_order()
     with stack() as running:
         command = subprocess.Popen(sys.argv[1:], env=os.environ | running.environment)

@@ -1,7 +1,8 @@
-"""Run the stages of ``make test`` one after another and end with a table of their times and counts.
+"""Run the stages of ``make test`` one after another, then print a table of their times and counts.
 
-The stage that fails fastest comes first, and the first failure ends the run: later stages cost minutes. One stage with
-arguments (``python -m checks.stages unit -- -k name``) is that command alone: the targets ``make test-…`` run it.
+The stages that can fail fastest come first, and the first failure ends the run: later stages take minutes. With
+arguments after ``--`` (``python -m checks.stages unit -- -k name``) only that stage's command runs, without a table.
+The targets ``make test-<stage>`` do that.
 """
 
 import argparse
@@ -29,7 +30,7 @@ COMMAND_BY_STAGE: dict[str, tuple[str, ...]] = {
     "e2e": (*_PYTEST, "tests/e2e"),
 }
 
-# pytest's summary, with or without its ruler, or the plain line that PMP's own runners end with.
+# pytest's summary, with or without its ruler, or the plain line at the end of PMP's own runners.
 _PYTEST_SUMMARY = re.compile(r"^(?:=+ )?(?P<counts>\d+ (?:passed|failed|error|skipped|deselected).*) in [\d.]+s")
 _PLAIN_SUMMARY = re.compile(r"^(?P<counts>\d+ passed, \d+ failed(?:, \d+ skipped)?)$")
 _PG_PROVE_SUMMARY = re.compile(r"^Files=\d+, Tests=(?P<passed>\d+),")
@@ -39,7 +40,7 @@ _COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 @dataclass
 class Result:
-    """What one stage did; ``status`` is its exit code, None while it has not run."""
+    """The result of one stage; ``status`` is its exit code, None if it has not run."""
 
     stage: str
     status: int | None = None
@@ -55,7 +56,7 @@ class Result:
 
 
 def counts_in(line: str) -> Counter[str]:
-    """How many tests a summary line says passed, failed and were skipped; empty for any other line."""
+    """Return how many tests passed, failed and were skipped by a summary line; empty for any other line."""
     line = _COLOR.sub("", line).strip()
     if match := _PG_PROVE_SUMMARY.match(line):
         return Counter(passed=int(match["passed"]))
@@ -88,13 +89,13 @@ def run(stage: str) -> Result:
 
 
 def table(results: list[Result]) -> str:
-    """The times and counts of all stages, one line each, and the sum as a plain line that machines read."""
+    """Return one line per stage with its time and counts, and a machine-readable last line with the sum."""
     lines = [f"{'stage':<12} {'result':<8} {'time':>8} {'passed':>7} {'failed':>7} {'skipped':>7}"]
     for result in results:
         counts = "".join(f" {result.counts[word]:>7}" for word in ("passed", "failed", "skipped"))
         lines.append(f"{result.stage:<12} {result.verdict:<8} {_duration(result.seconds):>8}{counts}")
     total = sum((result.counts for result in results), Counter[str]())
-    # A stage that broke before any of its tests ran counts as one failure: the sum must never look green.
+    # A stage that broke before any of its tests ran counts as one failure: otherwise the sum would look green.
     broken = sum(1 for result in results if result.status and not result.counts["failed"])
     lines.append(f"{'all':<12} {'':<8} {_duration(sum(result.seconds for result in results)):>8}")
     skipped = f", {total['skipped']} skipped" if total["skipped"] else ""
@@ -107,7 +108,7 @@ def _duration(seconds: float) -> str:
 
 
 def main() -> None:
-    """Run the named stages (all without names); exit 1 when one failed, 130 when interrupted."""
+    """Run the named stages, or all; exit 1 when one failed, 130 when interrupted."""
     parser = argparse.ArgumentParser(prog="make test", description=__doc__)
     parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"of: {' '.join(COMMAND_BY_STAGE)}")
     # Everything after "--" belongs to the stage's own command.

@@ -1,6 +1,6 @@
 """Run ``terraform test`` in every folder that has ``*.tftest.hcl`` files, and plan every example with a mocked AWS.
 
-Usage: ``python -m checks.terraform [MODULE …]``. Two run at a time; output is shown for those that failed.
+Usage: ``python -m checks.terraform [MODULE …]``. Two folders run at a time; only failed ones show their output.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from checks.tree import copied_tree, registry, terraform_folders
 WORKERS = 2
 _SUMMARY = re.compile(r"^(?:Success|Failure)! (\d+) passed, (\d+) failed(?:, (\d+) skipped)?\.", re.MULTILINE)
 
-# An example is its own test: it must plan. What it reads of AWS is mocked with what AWS would answer.
+# The test of an example is that it can be planned. Its data sources get the answers that AWS would give.
 _EXAMPLE_TEST = """\
 mock_provider "aws" {
   mock_data "aws_caller_identity" {
@@ -44,7 +44,7 @@ run "example_plans" {
 
 
 class Outcome(NamedTuple):
-    """What one folder's tests did."""
+    """The result of one folder's tests."""
 
     name: str
     passed: int
@@ -54,10 +54,14 @@ class Outcome(NamedTuple):
 
 
 def tested_folders(tree: Path, names: list[str]) -> list[Path]:
-    """The folders under ``tree`` to test, slowest kind last; ``names`` narrows them to those modules or roots.
+    """Return the folders under ``tree`` to test, sorted, and write a test into each example without one.
+
+    Args:
+        tree: the copied tree.
+        names: modules or roots; empty for all.
 
     Raises:
-        SystemExit: a name matches nothing.
+        SystemExit: no folder has one of the names.
     """
     folders = {
         file.parent.parent if file.parent.name == "tests" else file.parent for file in tree.rglob("*.tftest.hcl")
@@ -69,7 +73,7 @@ def tested_folders(tree: Path, names: list[str]) -> list[Path]:
             mocks = "".join(f'mock_provider "aws" {{\n  alias = "{alias}"\n}}\n' for alias in aliases)
             (example / "example.tftest.hcl").write_text(mocks + _EXAMPLE_TEST)
             folders.add(example)
-    # A module without tests is one that fails: see test().
+    # A module without tests fails: see test().
     folders |= {folder for folder in terraform_folders(tree) if folder.parent == tree / "modules"}
     for name in names:
         if not any(name in folder.relative_to(tree).parts for folder in folders):
@@ -78,7 +82,7 @@ def tested_folders(tree: Path, names: list[str]) -> list[Path]:
 
 
 def test(folder: Path, tree: Path, environment: dict[str, str]) -> Outcome:
-    """Initialize and test one folder; a folder that does not get as far as its tests counts as one failure."""
+    """Initialize and test one folder; a folder whose tests do not start counts as one failure."""
     started = time.monotonic()
     output = ""
     for command in (["init", "-backend=false", "-input=false", "-no-color"], ["test", "-no-color"]):
@@ -104,7 +108,7 @@ def test(folder: Path, tree: Path, environment: dict[str, str]) -> Outcome:
 
 
 def main() -> None:
-    """Test the named modules (all without names); exit 1 when a test failed."""
+    """Test the named modules, or all; exit 1 when a test failed."""
     parser = argparse.ArgumentParser(prog="make test-terraform", description=__doc__)
     parser.add_argument("modules", nargs="*", metavar="MODULE")
     names = parser.parse_args().modules

@@ -1,4 +1,4 @@
-"""Run the Go tests on an emulated AWS account of their own: ``python -m checks.terratest [TEST]``."""
+"""Run the Go tests on a new emulated AWS account: ``python -m checks.terratest [TEST]``."""
 
 import argparse
 import json
@@ -16,12 +16,16 @@ from local.services import start_registry, stop_all
 from ops.errors import UserError
 from ops.settings import ROOT
 
-# Beside a running platform (24500) and beside the instances that are named (25000 and up).
+# Clear of a running platform (24500) and of named instances (25000 and up).
 PORT_BASE = 24800
 
 
 def go_test(pattern: str, environment: dict[str, str]) -> Counter[str]:
-    """Run the Go tests whose names match; show what failed; count what passed, failed and was skipped."""
+    """Run the Go tests whose names match ``pattern``; print all output if one failed.
+
+    Returns:
+        Numbers of tests by ``pass``, ``fail`` and ``skip``.
+    """
     command = ["go", "test", "-json", "-count=1", "-timeout=20m", "-run", pattern or ".", "./..."]
     counts: Counter[str] = Counter()
     output: dict[str, list[str]] = {}
@@ -54,7 +58,7 @@ def go_test(pattern: str, environment: dict[str, str]) -> Counter[str]:
 
 
 def build_code(directory: Path) -> Path:
-    """The function's zip, built into ``directory``.
+    """Build the function's zip in ``directory``; return its path.
 
     Raises:
         UserError: the build failed.
@@ -62,7 +66,7 @@ def build_code(directory: Path) -> Path:
     command = [sys.executable, str(ROOT / "lambda/build.py"), "--output", str(directory)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise UserError(f"the function's zip was not built: {done.stderr.strip()}")
+        raise UserError(f"building the function's zip failed: {done.stderr.strip()}")
     return next(directory.glob("lambda-*.zip"))
 
 
@@ -71,7 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make test-terratest", description=__doc__)
     parser.add_argument("test", nargs="?", default="", help="only the Go tests whose names match this expression")
     pattern = parser.parse_args().test
-    # Nothing of it outlives the run.
+    # Everything that the run creates is in this folder, and goes with it.
     state = Path(tempfile.mkdtemp(prefix="pmp-terratest-"))
     instance = Instance("terratest", PORT_BASE, state)
     account = Account(instance)

@@ -1,7 +1,7 @@
 """A copy of the repository under ``build/`` for Terraform to run in, and a module registry for it.
 
-Checks run Terraform in the copy: a developer's own ``.terraform`` folders, lock files and running platform are never
-touched, and what Terraform writes is thrown away. The provider is linked from the mirror, not copied (600 MB).
+Checks run Terraform in the copy: they never touch a developer's ``.terraform`` folders, lock files or running platform,
+and the files that Terraform writes go with the copy. The provider is linked from the mirror, not copied (600 MB).
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from ops.settings import ROOT
 
 
 def source_files() -> list[Path]:
-    """Every file of the work tree that git tracks or would track, relative to the root, sorted."""
+    """Return every file of the work tree that git tracks or would track, relative to the root and sorted."""
     listed = subprocess.run(
         ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         check=True,
@@ -29,9 +29,9 @@ def source_files() -> list[Path]:
 
 @contextlib.contextmanager
 def copied_tree(purpose: str) -> Iterator[Path]:
-    """Copy every source file to a new folder under ``build/``, named after ``purpose``, and remove it afterwards.
+    """Copy every source file to a new folder under ``build/``, named after ``purpose``; remove it afterwards.
 
-    Each run has a copy of its own, so that two at once do not disturb each other.
+    Each run has its own copy, so that two runs at once do not disturb each other.
     """
     (ROOT / "build").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f"{purpose}-", dir=ROOT / "build", ignore_cleanup_errors=True) as name:
@@ -43,16 +43,16 @@ def copied_tree(purpose: str) -> Iterator[Path]:
 
 
 def terraform_folders(tree: Path) -> list[Path]:
-    """Every folder under ``tree`` that is a Terraform configuration, sorted."""
+    """Return every folder under ``tree`` that contains Terraform files, sorted."""
     return sorted({file.parent for file in tree.rglob("*.tf") if ".terraform" not in file.parts})
 
 
 @contextlib.contextmanager
 def registry() -> Iterator[dict[str, str]]:
-    """Run the module registry on a free port; yield the environment that points Terraform at it.
+    """Run the module registry on a free port; yield environment variables that point Terraform at it.
 
     Raises:
-        RuntimeError: it did not start; the message is its own.
+        RuntimeError: it did not start; the message is the first line that it printed.
     """
     with tempfile.TemporaryDirectory(prefix="pmp-registry-") as directory:
         configuration = Path(directory) / "terraformrc"
@@ -64,13 +64,13 @@ def registry() -> Iterator[dict[str, str]]:
             try:
                 first_line = process.stdout.readline().strip()
                 if process.poll() is not None or not configuration.exists():
-                    raise RuntimeError(first_line or "the module registry ended without a word")
+                    raise RuntimeError(first_line or "the module registry ended without printing anything")
                 yield {
                     **{name: value for name, value in os.environ.items() if not name.startswith("TF_")},
                     "TF_CLI_CONFIG_FILE": str(configuration),
                     "TF_IN_AUTOMATION": "1",
                     "CHECKPOINT_DISABLE": "1",
-                    # No check may reach an account by the credentials of whoever runs it.
+                    # A check must not reach an AWS account with the credentials of the person who runs it.
                     "AWS_REGION": "eu-west-1",
                     "AWS_ACCESS_KEY_ID": "none",
                     "AWS_SECRET_ACCESS_KEY": "none",

@@ -1,1 +1,1 @@
-"""PMP's tests, and the runners behind the make targets that run them."""
+"""PMP's tests and their support; the programs that run and check are in ``checks/``."""

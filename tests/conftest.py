@@ -1,6 +1,6 @@
-"""For all tests."""
+"""Settings for all tests."""
 
 import signal
 
-# A job in a shell's background ignores SIGINT, and so would every program that a test starts to interrupt it.
+# A background job of a shell ignores SIGINT, and so would the programs that tests start in order to interrupt them.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,1 +1,1 @@
-"""Requests that nobody thought of, generated from the served document."""
+"""Fuzzing: requests generated from the API document."""

@@ -1,10 +1,10 @@
-"""Thousands of generated requests against the API: no 5xx, no undocumented status or header, no violated schema.
+"""Send thousands of generated requests to the API: no 5xx, no undocumented status or header, no violated schema.
 
     python -m checks.fuzz                                     against the function on a throwaway PostgreSQL
     python -m checks.fuzz --url "$(make -s url)" --token "$(make -s token)" --certificates .pmp/local/ca/authority.pem
-                                                             against a running platform, tokens to be refused first
+                                                             against a running platform, invalid tokens first
 
-Schemathesis lives in an environment of its own, made from ``checks/fuzz/requirements.lock`` on first use.
+Schemathesis has its own virtual environment, created from ``checks/fuzz/requirements.lock`` on first use.
 """
 
 import argparse
@@ -27,12 +27,12 @@ ENVIRONMENT = ROOT / "build" / "fuzz"
 LOCK = Path(__file__).with_name("requirements.lock")
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 LEFT_OUT = {
-    "positive_data_acceptance": "whether a valid request is accepted also depends on what is there: 410, 412, 422",
+    "positive_data_acceptance": "a valid request may still be refused because of stored data: 410, 412, 422",
 }
 
 
 def install() -> Path:
-    """The program, installed if its lock file is newer."""
+    """Return the path of Schemathesis; install it first if the lock file is newer."""
     program = ENVIRONMENT / "bin" / "schemathesis"
     if not program.exists() or program.stat().st_mtime < LOCK.stat().st_mtime:
         uv = str(Path(sys.executable).with_name("uv"))
@@ -46,7 +46,7 @@ def install() -> Path:
 
 @contextmanager
 def throwaway() -> Iterator[str]:
-    """The function behind a gateway of its own, on a PostgreSQL of its own."""
+    """Run the function with its own gateway and PostgreSQL; yield the gateway's URL."""
     port, third_party = free_port(), free_port()
     environment = os.environ | {
         "PMP_VENDOR_LIST_URL": f"http://127.0.0.1:{third_party}/v3/vendor-list.json",
@@ -80,10 +80,17 @@ def throwaway() -> Iterator[str]:
 
 
 def fuzz(url: str, bearer: str, *, cases: int, operations: str | None, bundle: Path | None) -> int:
-    """Run it.
+    """Run Schemathesis and print its output.
+
+    Args:
+        url: base URL of the API.
+        bearer: access token with all scopes.
+        cases: least number of cases to generate.
+        operations: regular expression of the paths to test; None for all.
+        bundle: certificate authorities to trust (PEM); None for the system's.
 
     Returns:
-        The exit code: not 0 if anything was found, or fewer cases were generated than asked for.
+        The exit code: not 0 if there were findings, or fewer cases than ``cases``.
     """
     document = f"{url}/v1/openapi.json"
     command = [
@@ -97,7 +104,7 @@ def fuzz(url: str, bearer: str, *, cases: int, operations: str | None, bundle: P
         "--header",
         f"Authorization: Bearer {bearer}",
     ]
-    # One worker: with two, Hypothesis meets a fault of Python 3.11's ast module ("recursion depth mismatch").
+    # One worker: with two, Hypothesis runs into a bug in Python 3.11's ast module ("recursion depth mismatch").
     command += ["--max-examples", str(max(1, cases // 20)), "--workers", "1", "--continue-on-failure"]
     command += ["--request-retries", "2", "--max-redirects", "0", "--warnings", "off", "--request-timeout", "40"]
     command += ["--exclude-checks", ",".join(LEFT_OUT)]
@@ -110,20 +117,21 @@ def fuzz(url: str, bearer: str, *, cases: int, operations: str | None, bundle: P
     print(done.stdout)
     found = re.search(r"(\d[\d,]*) generated", done.stdout)
     generated = int(found[1].replace(",", "")) if found else 0
-    print(f"{generated} cases generated, {cases} asked for; {'nothing' if done.returncode == 0 else 'something'} found")
+    verdict = "no findings" if done.returncode == 0 else "findings above"
+    print(f"{generated} cases generated, {cases} required; {verdict}")
     return done.returncode or (0 if generated >= cases else 1)
 
 
 def refuse_tokens(url: str, genuine: str, token_url: str | None, bundle: Path | None) -> None:
-    """Try tokens that must be refused.
+    """Try tokens that the API must refuse; for the arguments see ``tokens``.
 
     Raises:
-        SystemExit: one was not, or something was written with it.
+        SystemExit: the API accepted one, or wrote something with it.
     """
     refusable = forged(genuine)
-    with ExitStack() as made:
+    with ExitStack() as temporary:
         if token_url and bundle:
-            stranger = made.enter_context(of_another_audience(genuine, token_url, bundle))
+            stranger = temporary.enter_context(of_another_audience(genuine, token_url, bundle))
             refusable["another audience, genuine"] = stranger
         wrong = accepted(url, genuine, refusable, bundle)
     if wrong:
@@ -132,31 +140,32 @@ def refuse_tokens(url: str, genuine: str, token_url: str | None, bundle: Path | 
 
 
 def existing(path: str) -> Path:
-    """An absolute path, as Schemathesis runs in another folder.
+    """Return the absolute path of an existing file: Schemathesis runs in another folder.
 
     Raises:
-        argparse.ArgumentTypeError: there is no such file.
+        argparse.ArgumentTypeError: the file does not exist.
     """
     if not Path(path).is_file():
-        raise argparse.ArgumentTypeError(f"there is no file {path}")
+        raise argparse.ArgumentTypeError(f"{path} does not exist")
     return Path(path).resolve()
 
 
 def main() -> None:
+    """Fuzz a running platform if its URL is given, else a throwaway one; exit 1 when there are findings."""
     end_in_order()
     parser = argparse.ArgumentParser(prog="python -m checks.fuzz", description="Generated requests against the API.")
     parser.add_argument("--url", help="base URL of a running platform (default: a throwaway one)")
     parser.add_argument("--token", help="access token with all scopes")
     parser.add_argument(
         "--token-url",
-        help="OAuth2 endpoint (SSM: /pmp/<environment>/foundation/token_url): with it and the account's credentials in "
-        "the environment, a genuine token of a client that the API was not told of is tried too",
+        help="OAuth2 endpoint (SSM: /pmp/<environment>/foundation/token_url): with it, and with the account's "
+        "credentials as environment variables, also try a genuine token of a client that the API does not know",
     )
     parser.add_argument(
-        "--certificates", type=existing, help="authorities to trust (PEM), for a platform with a local one"
+        "--certificates", type=existing, help="certificate authorities to trust (PEM), for a platform with its own"
     )
-    parser.add_argument("--cases", type=int, default=5000, help="at least so many (default 5000)")
-    parser.add_argument("--operations", help="regular expression of paths, default all")
+    parser.add_argument("--cases", type=int, default=5000, help="least number of cases (default 5000)")
+    parser.add_argument("--operations", help="regular expression of paths (default: all)")
     arguments = parser.parse_args()
     chosen = {"cases": arguments.cases, "operations": arguments.operations, "bundle": arguments.certificates}
     if arguments.url:
@@ -165,7 +174,7 @@ def main() -> None:
         url = arguments.url.rstrip("/")
         refuse_tokens(url, arguments.token, arguments.token_url, arguments.certificates)
         raise SystemExit(fuzz(url, arguments.token, **chosen))
-    # Nothing there could answer the function's call to itself.
+    # An export makes the function invoke itself, which nothing would answer here.
     chosen["operations"] = arguments.operations or "^(?!/v1/exports$)"
     with throwaway() as url:
         raise SystemExit(fuzz(url, token(expires_in=7200), **chosen))

@@ -1,6 +1,6 @@
-"""Names under ``localhost`` mean this machine (RFC 6761, 6.3), also where the C library does not know.
+"""Resolve names under ``localhost`` to this machine (RFC 6761, 6.3), even if the C library does not.
 
-Imported by Schemathesis in its own environment (``SCHEMATHESIS_HOOKS``).
+Schemathesis imports this module into its own virtual environment (``SCHEMATHESIS_HOOKS``).
 """
 
 import socket

@@ -1,4 +1,4 @@
-"""Tokens that nobody issued, or not for this API, against a running platform: a 4xx each, and nothing is written."""
+"""Send forged tokens, and tokens for another audience, to a running platform: it must refuse each and write nothing."""
 
 import base64
 import hashlib
@@ -29,7 +29,7 @@ def _decode(part: str) -> dict[str, Any]:
 
 
 def forged(genuine: str) -> dict[str, str]:
-    """Tokens made from a genuine one without the issuer's key, by what is wrong with them."""
+    """Return tokens derived from a genuine one without the issuer's key, by the fault of each."""
     first, second, signature = genuine.split(".")
     header, claims = _decode(first), _decode(second)
     widened = _part(claims | {"scope": "pmp/read pmp/write pmp/admin pmp/everything"})
@@ -54,12 +54,12 @@ def forged(genuine: str) -> dict[str, str]:
 
 @contextmanager
 def of_another_audience(genuine: str, token_url: str, bundle: Path) -> Iterator[str]:
-    """A token of the same issuer, with all scopes, for a client that the API was not told of.
+    """Yield a token of the same issuer and scopes for a new client, which the API does not know.
 
     Args:
-        genuine: names the issuer, which is a Cognito user pool.
+        genuine: a token that names the issuer, a Cognito user pool.
         token_url: the pool's OAuth2 endpoint.
-        bundle: authorities to trust.
+        bundle: certificate authorities to trust (PEM).
     """
     claims = _decode(genuine.split(".")[1])
     pool = claims["iss"].rsplit("/", 1)[1]
@@ -79,15 +79,15 @@ def of_another_audience(genuine: str, token_url: str, bundle: Path) -> Iterator[
 
 
 def expired(genuine: str, token_url: str, bundle: Path) -> str:
-    """A token that the issuer made for the same client, once its time is over.
+    """Return an expired token that the issuer created for the same client.
 
-    Its client gives tokens of a second meanwhile, as only an emulator lets it: Cognito's shortest are of five minutes
-    (https://docs.aws.amazon.com/cognito-user-identity-pools/latest/APIReference/API_UpdateUserPoolClient.html).
+    For a moment the client's tokens are valid for one second. Only an emulator allows that: Cognito's minimum is five
+    minutes (https://docs.aws.amazon.com/cognito-user-identity-pools/latest/APIReference/API_UpdateUserPoolClient.html).
 
     Args:
-        genuine: names the issuer and the client.
+        genuine: a token that names the issuer and the client.
         token_url: the pool's OAuth2 endpoint.
-        bundle: authorities to trust.
+        bundle: certificate authorities to trust (PEM).
     """
     claims = _decode(genuine.split(".")[1])
     address = {"UserPoolId": claims["iss"].rsplit("/", 1)[1], "ClientId": claims["client_id"]}
@@ -108,13 +108,13 @@ def expired(genuine: str, token_url: str, bundle: Path) -> str:
 
 
 def accepted(url: str, genuine: str, refusable: dict[str, str], bundle: Path | None) -> list[str]:
-    """Those tokens that were not refused, or that something was written with, one sentence each.
+    """Try to create a user with each token; return one sentence per token that was not refused or wrote something.
 
     Args:
-        url: of the API.
+        url: base URL of the API.
         genuine: a token with which users can be read.
-        refusable: tokens by what is wrong with them.
-        bundle: authorities to trust.
+        refusable: tokens by the fault of each.
+        bundle: certificate authorities to trust (PEM); None for the system's.
     """
 
     def ask(method: str, path: str, bearer: str, document: Any = None) -> http.Answer:

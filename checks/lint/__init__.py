@@ -1,1 +1,1 @@
-"""``make lint``: formats, types, scanners and PMP's own rules."""
+"""``make lint``: formatters, type checks, scanners and PMP's own rules."""

@@ -1,4 +1,7 @@
-"""Run lint steps, two at a time: ``python -m checks.lint [STEP …]``. Only failed steps show their output."""
+"""Run lint steps, two at a time: ``python -m checks.lint [STEP …]``. Only failed steps show their output.
+
+The first line of a step's docstring says what it checks; ``python -m checks.lint list`` prints it.
+"""
 
 import argparse
 import sys
@@ -19,7 +22,7 @@ WORKERS = 2
 
 @dataclass(frozen=True)
 class Workspace:
-    """What all steps share."""
+    """The input that all steps share."""
 
     files: list[Path]
     """Every source file, relative to the root."""
@@ -27,19 +30,19 @@ class Workspace:
     """A copy of them in which Terraform may write."""
 
     def matching(self, *patterns: str) -> list[Path]:
-        """Source files whose last parts match one of the glob patterns."""
+        """Return the source files that match one of the glob patterns; a pattern is compared from the right."""
         return [file for file in self.files if any(file.match(pattern) for pattern in patterns)]
 
 
 def ruff(_: Workspace) -> str:
-    """Python style and defects, and its format."""
+    """Python style, defects and format."""
     return run([BIN / "ruff", "check", "--quiet", "--output-format", "concise", "."]) + run(
         [BIN / "ruff", "format", "--check", "--quiet", "."]
     )
 
 
 def mypy(_: Workspace) -> str:
-    """Python types, strict; without the cache, which believes in packages that came or went since."""
+    """Python types, strict; without the cache, which does not notice added or removed packages."""
     return run([BIN / "mypy", "--no-error-summary", "--no-incremental", "."])
 
 
@@ -54,10 +57,10 @@ def terraform_format(workspace: Workspace) -> str:
 
 
 def terraform_validate(workspace: Workspace) -> str:
-    """Every root, and every module in one of them, with the modules and the provider that it names."""
+    """Every Terraform root and the modules it calls, with the providers and registry modules that they name."""
     folders = terraform_folders(workspace.tree)
     called = {source for folder in folders for source in rules.local_module_sources(folder)}
-    # Whatever another folder calls is validated with it, stand-ins included; examples are planned by test-terraform.
+    # A folder that another one calls is validated with its caller, stand-ins included; test-terraform plans examples.
     passed_over = {"examples", "registry"}
     findings = ""
     with registry() as environment:
@@ -65,7 +68,7 @@ def terraform_validate(workspace: Workspace) -> str:
             if folder in called or passed_over & set(folder.relative_to(workspace.tree).parts):
                 continue
             terraform = ["terraform", f"-chdir={folder}"]
-            # A root's lock file is committed and must fit as it is; a module has none.
+            # A root's committed lock file must fit without changes; a module has none.
             lock = ["-lockfile=readonly"] if (folder / ".terraform.lock.hcl").exists() else []
             findings += run([*terraform, "init", "-backend=false", *lock, "-no-color"], environment=environment) or run(
                 [*terraform, "validate", "-no-color"], environment=environment
@@ -73,7 +76,7 @@ def terraform_validate(workspace: Workspace) -> str:
     return findings
 
 
-# An example is read as a whole: one short file, whose provider is used by the module that it calls.
+# An example is one short file, and only the module that it calls uses its provider.
 _EXAMPLE_TFLINT = """
 rule "terraform_standard_module_structure" {
   enabled = false
@@ -86,7 +89,7 @@ rule "terraform_unused_required_providers" {
 
 
 def tflint(workspace: Workspace) -> str:
-    """Terraform's and AWS's rules, all of them."""
+    """All rules of tflint for Terraform and for AWS."""
     configuration = (ROOT / ".tflint.hcl").read_text()
     for folder in terraform_folders(workspace.tree):
         is_example = "examples" in folder.relative_to(workspace.tree).parts
@@ -101,7 +104,7 @@ def terraform_docs(_: Workspace) -> str:
 
 
 def checkov(workspace: Workspace) -> str:
-    """Security rules over HCL and CloudFormation; a skip carries its reason beside the resource."""
+    """Security rules over HCL and CloudFormation; each skip has its reason beside the resource."""
     command = [CHECKOV / "bin/checkov", "--config-file", ROOT / ".checkov.yml", "--directory", "."]
     return make_checkov() or run(command, directory=workspace.tree, environment={"LOG_LEVEL": "ERROR"})
 
@@ -113,7 +116,7 @@ def cfn_lint(workspace: Workspace) -> str:
 
 
 def shellcheck(workspace: Workspace) -> str:
-    """Shell scripts, by name or by first line."""
+    """Shell scripts, recognized by suffix or by first line."""
     scripts = [
         file
         for file in workspace.files
@@ -129,12 +132,12 @@ def yamllint(workspace: Workspace) -> str:
 
 
 def schemas(workspace: Workspace) -> str:
-    """The API's document is OpenAPI 3.1, the pipeline is what GitLab accepts."""
+    """The API document against OpenAPI 3.1, the pipeline against GitLab's schema."""
     findings = ""
     if documents := workspace.matching("openapi.json"):
         findings += run([BIN / "openapi-spec-validator", *documents])
     if pipelines := workspace.matching(".gitlab-ci.yml"):
-        # GitLab's !reference tag is no YAML that a validator knows of itself.
+        # The transform handles GitLab's !reference tag, which is not standard YAML.
         findings += run(
             [
                 BIN / "check-jsonschema",
@@ -149,14 +152,14 @@ def schemas(workspace: Workspace) -> str:
 
 
 def migrations(_: Workspace) -> str:
-    """Migrations that would lock a table for long or break running code."""
+    """Migrations that would lock a table for too long or break running code."""
     return run([sys.executable, "-m", "ops", "migrations"])
 
 
 def go(_: Workspace) -> str:
     """Go format and vet."""
     module = ROOT / "tests/terratest"
-    # gofmt lists what it would change and exits 0.
+    # gofmt lists the files that it would change, and exits 0.
     command = [
         "bash",
         "-c",
@@ -182,7 +185,7 @@ def own_rules(workspace: Workspace) -> str:
     return "\n".join(findings)
 
 
-# Slowest first, so that two workers end together.
+# Slowest first, so that both workers finish at about the same time.
 STEPS: dict[str, Callable[[Workspace], str]] = {
     "tflint": tflint,
     "terraform-validate": terraform_validate,
@@ -203,7 +206,7 @@ STEPS: dict[str, Callable[[Workspace], str]] = {
 
 
 def timed(step: str, workspace: Workspace) -> tuple[str, str, float]:
-    """Run one step: its name, its findings and its seconds. A step that breaks is a finding too."""
+    """Run one step; return its name, its findings and its seconds. An exception in a step is a finding too."""
     started = time.monotonic()
     try:
         findings = STEPS[step](workspace)
@@ -213,7 +216,7 @@ def timed(step: str, workspace: Workspace) -> tuple[str, str, float]:
 
 
 def lint(steps: Iterable[str]) -> bool:
-    """Run the steps; whether all found nothing."""
+    """Run the steps; return True if none had a finding."""
     failed, passed = 0, 0
     with copied_tree("lint") as tree, ThreadPoolExecutor(WORKERS) as pool:
         workspace = Workspace(source_files(), tree)
@@ -228,7 +231,7 @@ def lint(steps: Iterable[str]) -> bool:
 
 
 def main() -> None:
-    """Lint; exit 1 when a step found something."""
+    """Run the named steps, or all; exit 1 when one had a finding."""
     parser = argparse.ArgumentParser(prog="make lint", description=__doc__)
     parser.add_argument("steps", nargs="*", metavar="STEP", help=f"of: {' '.join(STEPS)}")
     steps = parser.parse_args().steps or list(STEPS)

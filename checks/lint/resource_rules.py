@@ -1,7 +1,6 @@
-"""What Terraform resources must and must not say, where tflint and checkov are blind.
+"""Rules for the attributes of Terraform resources that tflint and checkov do not have.
 
-Both look at Terraform as it is written, so a module of the registry is not judged here: its planned resources are, in
-tests/infra.
+These rules read the source, so they do not see the resources of registry modules: tests/infra checks those as planned.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,61 +13,66 @@ _GIVEN = "anything"
 
 
 class Rule(NamedTuple):
-    """One attribute (``block.attribute`` inside a nested block) of one resource type, and what it must be."""
+    """The required value of one attribute of one resource type; ``block.attribute`` names one in a nested block."""
 
     type: str
     attribute: str
     value: str | None
-    """As written; `_GIVEN` for anything, None where the attribute must not be there."""
+    """As written in the source; `_GIVEN` for any value, None if the attribute must be absent."""
     reason: str
     exempt: str = ""
-    """A folder where it does not hold, with a reason beside the rule."""
+    """A folder to which the rule does not apply; a comment beside the rule gives the reason."""
 
 
 RULES = (
     Rule("aws_db_proxy", "require_tls", "true", "the proxy would take passwords and personal data in the clear"),
-    Rule("aws_db_proxy", "auth.iam_auth", "REQUIRED", "whoever has the password could use the proxy without IAM"),
+    Rule("aws_db_proxy", "auth.iam_auth", "REQUIRED", "the password alone, without IAM, would open the proxy"),
     Rule("aws_db_proxy", "debug_logging", "false", "the proxy would log statements, and with them personal data"),
     Rule(
         "aws_db_proxy_default_target_group",
         "connection_pool_config.connection_borrow_timeout",
         _GIVEN,
-        "its default of 120 s outlives the request that waits",
+        "its default of 120 s is longer than the waiting request lives",
     ),
     Rule(
         "aws_db_proxy_default_target_group",
         "connection_pool_config.max_connections_percent",
         _GIVEN,
-        "its default of 100 leaves migrations no connection",
+        "its default of 100 leaves no connection for migrations",
     ),
-    Rule("aws_iam_role", "path", _GIVEN, "GitLab's identity may only make roles under one path"),
-    # modules/delivery is applied by an administrator; its roles are GitLab's own, and their policies are the limit.
+    Rule("aws_iam_role", "path", _GIVEN, "GitLab's identity may create roles only under one path"),
+    # An administrator applies modules/delivery. Its roles are GitLab's own, and their policies are the limit.
     Rule(
         "aws_iam_role",
         "permissions_boundary",
         _GIVEN,
-        "GitLab's identity may only make roles within the boundary",
+        "GitLab's identity may create roles only within the boundary",
         exempt="modules/delivery",
     ),
     Rule("aws_iam_role_policy", "policy", _GIVEN, "an empty policy hides a mistake"),
-    Rule("aws_iam_role", "inline_policy", None, "inline policies are resources of their own, so that plans show them"),
+    Rule("aws_iam_role", "inline_policy", None, "inline policies are separate resources, so that plans show them"),
     Rule("aws_lambda_permission", "source_arn", _GIVEN, "any bucket or API could call"),
-    Rule("aws_secretsmanager_secret_version", "secret_string", None, "the value would be in state: secret_string_wo"),
-    Rule("aws_ssm_parameter", "value_wo", None, "parameters hand over what is no secret; secrets have Secrets Manager"),
-    Rule("aws_db_instance", "password", None, "the password would be in state: manage_master_user_password"),
-    Rule("aws_security_group", "ingress", None, "rules are resources of their own, so that each has a description"),
-    Rule("aws_security_group", "egress", None, "rules are resources of their own, so that each has a description"),
-    Rule("aws_vpc_security_group_ingress_rule", "description", _GIVEN, "nobody dares to remove what nobody explains"),
-    Rule("aws_vpc_security_group_egress_rule", "description", _GIVEN, "nobody dares to remove what nobody explains"),
+    Rule(
+        "aws_secretsmanager_secret_version",
+        "secret_string",
+        None,
+        "the value would be in state: use secret_string_wo",
+    ),
+    Rule("aws_ssm_parameter", "value_wo", None, "parameters hold no secrets: use Secrets Manager"),
+    Rule("aws_db_instance", "password", None, "the password would be in state: use manage_master_user_password"),
+    Rule("aws_security_group", "ingress", None, "rules are separate resources, so that each has a description"),
+    Rule("aws_security_group", "egress", None, "rules are separate resources, so that each has a description"),
+    Rule("aws_vpc_security_group_ingress_rule", "description", _GIVEN, "nobody dares to remove an unexplained rule"),
+    Rule("aws_vpc_security_group_egress_rule", "description", _GIVEN, "nobody dares to remove an unexplained rule"),
     Rule("aws_vpc_endpoint", "policy", _GIVEN, "its default lets anyone reach any account through it"),
     Rule("aws_apigatewayv2_domain_name", "domain_name_configuration.security_policy", "TLS_1_2", "older TLS is broken"),
     Rule("random_password", "length", None, "the password would be in state: use an ephemeral one"),
-    Rule("null_resource", "provisioner", None, "what it does is in no plan"),
+    Rule("null_resource", "provisioner", None, "a plan does not show what it does"),
 )
 
 
 def _values(content: dict[str, Any], path: str) -> list[str]:
-    """What stands at ``path``, once per nested block; the empty list when a block or the attribute is missing."""
+    """Return the values at ``path``, one per nested block; the empty list when a block or the attribute is missing."""
     name, _, rest = path.partition(".")
     found = content.get(name)
     # `dynamic "auth" { content { … } }` is a way to write the block `auth`.
@@ -89,7 +93,7 @@ def _values(content: dict[str, Any], path: str) -> list[str]:
 
 
 def unguarded_resources(root: Path, files: Iterable[Path]) -> Iterator[str]:
-    """Every resource of PMP's own modules and roots keeps `RULES`."""
+    """Find resources in PMP's own modules and roots that break one of `RULES`."""
     for file in files:
         if file.suffix != ".tf" or file.parts[0] not in {"modules", "envs"}:
             continue

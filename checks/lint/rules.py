@@ -1,4 +1,4 @@
-"""PMP's own rules: what no linter checks. Each takes a root folder and files, and gives one line per finding."""
+"""PMP's own rules, which no standard linter has. Each takes a root folder and files, and yields a line per finding."""
 
 import re
 import subprocess
@@ -8,8 +8,8 @@ from typing import Any
 
 import hcl2
 
-# Joined here, so that this file passes its own rule. A lock file or a configuration that names a registry's host, or a
-# path of one machine, works there and nowhere else.
+# A lock file or a configuration that names a registry's host or a path of one machine works only there. The names are
+# in parts, so that this file passes its own rule.
 _HOSTS = ["pypi org", "pythonhosted org", "registry npmjs org", "proxy golang org", "sum golang org", "deb debian org"]
 _PATHS = [" work main", " work shared", " root ", " tmp brief", ".. shared"]
 _FORBIDDEN = re.compile(
@@ -23,7 +23,7 @@ _MAKE_TARGET = re.compile(r"^([a-z][a-z0-9-]*):", re.MULTILINE)
 
 
 def text_of(file: Path) -> str:
-    """The file's text; the empty string for a binary file, or one that was removed meanwhile."""
+    """Return the file's text; the empty string if it is binary or has just been removed."""
     try:
         return file.read_text(encoding="utf-8")
     except (UnicodeDecodeError, FileNotFoundError):
@@ -31,7 +31,7 @@ def text_of(file: Path) -> str:
 
 
 def machine_bound_text(root: Path, files: Iterable[Path]) -> Iterator[str]:
-    """Files must not name a package registry's host or a path of one machine."""
+    """Find lines that name a package registry's host or a path of one machine."""
     for file in files:
         for number, line in enumerate(text_of(root / file).splitlines(), start=1):
             if match := _FORBIDDEN.search(line):
@@ -39,7 +39,7 @@ def machine_bound_text(root: Path, files: Iterable[Path]) -> Iterator[str]:
 
 
 def machine_bound_commits(root: Path) -> Iterator[str]:
-    """Commit messages must not either."""
+    """Find commit messages that name a package registry's host or a path of one machine."""
     log = subprocess.run(
         ["git", "-C", str(root), "log", "--format=%h%x00%B%x01"], check=True, capture_output=True, text=True
     ).stdout
@@ -50,12 +50,12 @@ def machine_bound_commits(root: Path) -> Iterator[str]:
 
 
 def attribute(value: Any) -> str:
-    """A string attribute as python-hcl2 gives it, without its quotes and heredoc marks."""
+    """Return a string attribute, as python-hcl2 parses it, without its quotes and heredoc markers."""
     return re.sub(r'^"(<<-?\w+\n)?|(\n\s*\w+)?"$', "", value) if isinstance(value, str) else ""
 
 
 def blocks(root: Path, file: Path, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each labelled block of ``kind`` (variable, output …) in one Terraform file: its label and its content."""
+    """Yield label and content of each block of ``kind`` (variable, output …) in one Terraform file."""
     with (root / file).open(encoding="utf-8") as stream:
         for block in hcl2.load(stream).get(kind, []):
             for label, content in block.items():
@@ -64,7 +64,7 @@ def blocks(root: Path, file: Path, kind: str) -> Iterator[tuple[str, dict[str, A
 
 
 def local_module_sources(folder: Path) -> set[Path]:
-    """The folders whose modules the Terraform files in ``folder`` call by a relative path."""
+    """Return the folders of the modules that the Terraform files in ``folder`` call by a relative path."""
     text = "".join(text_of(file) for file in sorted(folder.glob("*.tf")))
     return {
         (folder / source).resolve() for source in re.findall(r'^\s*source\s*=\s*"(\.\.?/[^"]*)"', text, re.MULTILINE)
@@ -72,7 +72,7 @@ def local_module_sources(folder: Path) -> set[Path]:
 
 
 def undocumented_interfaces(root: Path, files: Iterable[Path]) -> Iterator[str]:
-    """Every variable has a type and a description, every output a description; they are sentences."""
+    """Find variables without a type, and variables and outputs whose description is missing or not a sentence."""
     for file in files:
         if file.suffix != ".tf":
             continue
@@ -88,9 +88,9 @@ def undocumented_interfaces(root: Path, files: Iterable[Path]) -> Iterator[str]:
 
 
 def untested_validations(root: Path, files: Iterable[Path]) -> Iterator[str]:
-    """Every ``validation`` of a module's variable has a ``terraform test`` run that expects its refusal.
+    """Find ``validation`` blocks of a module's variables whose failure no ``terraform test`` run expects.
 
-    Counted by variable: a run that expects ``var.x`` to fail refuses by one of x's validations.
+    The rule counts by variable: one run that expects ``var.x`` to fail covers one of its validations.
     """
     for file in files:
         if file.suffix != ".tf" or len(file.parts) != 3 or file.parts[0] != "modules":
@@ -100,11 +100,11 @@ def untested_validations(root: Path, files: Iterable[Path]) -> Iterator[str]:
         for name, content in blocks(root, file, "variable"):
             missing = len(content.get("validation", [])) - expected.count(name)
             if missing > 0:
-                yield f'{file}: variable "{name}": {missing} of its validations have no test that expects the refusal'
+                yield f'{file}: variable "{name}": {missing} of its validations have no test that expects a failure'
 
 
 def unknown_make_targets(root: Path, files: Iterable[Path]) -> Iterator[str]:
-    """Every ``make x`` that a document tells people to run exists."""
+    """Find ``make x`` in documents for which there is no target."""
     makefiles = [*root.glob("Makefile"), *root.glob("make/*.mk")]
     targets = {name for makefile in makefiles for name in _MAKE_TARGET.findall(text_of(makefile))}
     for file in files:
@@ -117,7 +117,7 @@ def unknown_make_targets(root: Path, files: Iterable[Path]) -> Iterator[str]:
 
 
 def dead_links(root: Path, files: Iterable[Path]) -> Iterator[str]:
-    """Every relative link in a document leads to a file, and its anchor to a heading."""
+    """Find relative links in documents to a missing file, or with an anchor that matches no heading."""
     for file in files:
         if file.suffix != ".md":
             continue
@@ -130,6 +130,6 @@ def dead_links(root: Path, files: Iterable[Path]) -> Iterator[str]:
 
 
 def anchors(markdown: str) -> set[str]:
-    """The anchors of a document's headings, as GitLab and GitHub make them."""
+    """Return the anchors that GitLab and GitHub generate for a document's headings."""
     headings = re.findall(r"^#+\s+(.+?)\s*$", markdown, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

@@ -1,4 +1,4 @@
-"""Run other people's tools for one lint step, and install those that have a lock file of their own."""
+"""Run third-party tools for a lint step, and install those that have a separate lock file."""
 
 import hashlib
 import os
@@ -16,9 +16,15 @@ CHECKOV_LOCK = ROOT / "checks/lint/checkov.lock"
 
 
 def run(command: Sequence[object], *, directory: Path = ROOT, environment: Mapping[str, str] | None = None) -> str:
-    """Run ``command``; the empty string when it succeeds, otherwise what it printed.
+    """Run a program.
 
-    Its parts are strings and paths.
+    Args:
+        command: strings and paths.
+        directory: in which the program runs.
+        environment: variables to add to those of this process.
+
+    Returns:
+        The empty string when the program succeeds, otherwise its output.
     """
     try:
         process = subprocess.run(
@@ -37,7 +43,10 @@ def run(command: Sequence[object], *, directory: Path = ROOT, environment: Mappi
 
 
 def make_checkov() -> str:
-    """Install checkov into an environment of its own: it pins a botocore that MiniStack cannot run with."""
+    """Install checkov unless it is up to date; return the empty string, or the installer's output when that failed.
+
+    It gets its own virtual environment, because it pins a botocore version with which MiniStack cannot run.
+    """
     stamp, digest = CHECKOV / "pmp-lock.sha256", hashlib.sha256(CHECKOV_LOCK.read_bytes()).hexdigest()
     if stamp.exists() and stamp.read_text() == digest:
         return ""

@@ -1,1 +1,1 @@
-"""PMP's stand-ins for registry modules against the real ones."""
+"""Comparison of PMP's stand-ins for registry modules with the real modules."""

@@ -1,7 +1,7 @@
 """Plan every layer and environment with the stand-ins and with the real modules, and compare: ``make parity``.
 
-The real modules come from ``PMP_MODULE_MIRROR`` (``<namespace>/<name>/<provider>/<version>/``), the providers that they
-need from ``PMP_PROVIDER_MIRROR`` (``terraform providers mirror`` makes such a folder).
+The real modules come from the folder ``PMP_MODULE_MIRROR`` (``<namespace>/<name>/<provider>/<version>/``), and the
+providers that they need from the folder ``PMP_PROVIDER_MIRROR`` (``terraform providers mirror`` creates one).
 """
 
 import json
@@ -29,11 +29,11 @@ def _line(layer: str, environment: str, difference: Difference) -> str:
 
 
 def main() -> None:
-    """Print every unlisted difference; exit 1 when there is one, or when the list has an entry of no use."""
+    """Print every unlisted difference; exit 1 when there is one, or when an entry of the list is out of date."""
     modules, providers = os.environ.get("PMP_MODULE_MIRROR"), os.environ.get("PMP_PROVIDER_MIRROR")
     if not modules:
-        print("skipped: no real modules in reach. Name a folder of them by PMP_MODULE_MIRROR, and one of the providers")
-        print("that they need (aws, random, external, local, null) by PMP_PROVIDER_MIRROR.")
+        print("skipped: the real modules are missing. Set PMP_MODULE_MIRROR to a folder of them, and")
+        print("PMP_PROVIDER_MIRROR to a folder of the providers that they need (aws, random, external, local, null).")
         return
     if not Path(modules).is_dir():
         sys.exit(f"error: PMP_MODULE_MIRROR={modules} is not a directory")
@@ -43,12 +43,12 @@ def main() -> None:
         plans: dict[tuple[str, str], list[dict[str, dict[str, Any]]]] = {}
         for source in (None, Path(modules)):
             mirror = Path(providers) if source and providers else None
-            with planner(account, modules=source, providers=mirror) as made:
+            with planner(account, modules=source, providers=mirror) as planning:
                 for layer in LAYERS:
                     for environment in ENVIRONMENTS:
                         print(f"planning {layer} {environment} with {source or 'stand-ins'}", flush=True)
                         try:
-                            plan = made.plan(layer, environment)
+                            plan = planning.plan(layer, environment)
                         except TerraformError as error:
                             sys.exit(f"error: {layer} {environment} cannot be planned with {source}:\n{error}")
                         plans.setdefault((layer, environment), []).append(plan.resources)
@@ -62,7 +62,7 @@ def main() -> None:
     unused = [entry for entry in known if entry not in used]
     print("\n".join(unlisted))
     for entry in unused:
-        print(f"differences.yaml: {entry.type}: {entry.argument}: is no difference any more, remove it")
+        print(f"differences.yaml: {entry.type}: {entry.argument}: is not a difference any more, remove it")
     print(f"{compared} resources in {len(plans)} plans: {len(known)} known differences, {len(unlisted)} unlisted")
     sys.exit(1 if unlisted or unused else 0)
 

@@ -1,4 +1,4 @@
-"""Compare the resources that two sources of modules plan, and hold the result against the list of known differences."""
+"""Compare the resources that two sources of modules plan, and read the list of known differences."""
 
 import json
 from collections import defaultdict
@@ -17,7 +17,7 @@ Resources = dict[str, dict[str, Any]]
 
 
 class Difference(NamedTuple):
-    """What one source plans otherwise than the other.
+    """One difference between the plans of the two sources.
 
     ``argument`` is an argument's name, or ``only in stand-ins`` / ``only in real modules`` for a whole resource.
     """
@@ -30,7 +30,7 @@ class Difference(NamedTuple):
 
 
 class Known(NamedTuple):
-    """A difference that is accepted, and why."""
+    """An accepted difference and the reason."""
 
     type: str
     argument: str
@@ -38,7 +38,7 @@ class Known(NamedTuple):
 
 
 def load(file: Path = KNOWN) -> list[Known]:
-    """The list of known differences.
+    """Read the list of known differences.
 
     Raises:
         ValueError: an entry has no type, argument or reason.
@@ -51,11 +51,11 @@ def load(file: Path = KNOWN) -> list[Known]:
 
 
 def normalized(value: Any) -> Any:
-    """A value without what means the same to AWS: JSON's spacing, and null against empty."""
+    """Return a value without distinctions that AWS does not make: spacing in JSON, null or empty, order of lists."""
     if isinstance(value, dict):
         return {key: kept for key, item in value.items() if (kept := normalized(item)) is not None} or None
     if isinstance(value, list):
-        # Sorted, as most lists of AWS are sets; two that differ in nothing but their order count as the same.
+        # Most lists of AWS are sets, so two lists that differ only in order count as equal.
         items = [kept for item in value if (kept := normalized(item)) is not None]
         return sorted(items, key=lambda item: json.dumps(item, sort_keys=True)) or None
     if isinstance(value, str):
@@ -69,7 +69,7 @@ def normalized(value: Any) -> Any:
 
 
 def compare(stand_ins: Resources, real: Resources) -> Iterator[Difference]:
-    """The differences, type by type; resources are paired by likeness, as their addresses differ between sources."""
+    """Yield the differences by type. Resources are paired by similarity, because the sources' addresses differ."""
     by_type: dict[str, tuple[Resources, Resources]] = defaultdict(lambda: ({}, {}))
     for side, resources in enumerate((stand_ins, real)):
         for address, values in resources.items():
@@ -85,7 +85,7 @@ def _differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
 
 def _distance(pair: tuple[str, str], ours: Resources, theirs: Resources) -> tuple[int, int, tuple[str, str]]:
     one, other = pair
-    # Resources of PMP's own modules have the same address; those of a registry module at least share its call.
+    # Resources of PMP's own modules have equal addresses; those of a registry module share at least its call.
     same_start = sum(1 for _ in takewhile(lambda ends: ends[0] == ends[1], zip(one, other, strict=False)))
     return len(_differing(ours[one], theirs[other])), -same_start, pair
 

@@ -1,6 +1,6 @@
-"""One life of a laptop platform beside a running one: up, cut off twice, up, used as printed, up again, killed, down.
+"""A whole life cycle of a laptop platform: up (interrupted twice), use of the printed commands, up again, crash, down.
 
-The tests of this file run in order on one instance and stop at the first that fails.
+The tests of this file use their own instance, in order, and stop at the first failure.
 """
 
 import contextlib
@@ -31,11 +31,11 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 class Life:
-    """The instance, and what its first ``make up`` printed."""
+    """The instance and the output of its first complete ``make up``."""
 
     def __init__(self) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "TF_", "PMP_"))}
-        # Of one commit from the first test to the last, whoever commits meanwhile.
+        # All tests use one commit, even if there are new commits meanwhile.
         self.environment = kept | {"PMP_INSTANCE": NAME, "CI_COMMIT_SHA": release()}
         self.directory = ROOT / ".pmp" / NAME
         self.printed = ""
@@ -56,9 +56,9 @@ class Life:
         return done.stdout + done.stderr
 
     def begin_up(self) -> "subprocess.Popen[str]":
-        """``make up`` as somebody starts it in a terminal; returns once its first apply is making things."""
+        """Start ``make up`` as in a terminal; return once its first apply has begun to create resources."""
         log = self.directory / "logs/account.log"
-        made = _creations(log)
+        earlier = _creations(log)
         process = subprocess.Popen(
             ["make", "-s", "up"],
             cwd=ROOT,
@@ -70,12 +70,12 @@ class Life:
             start_new_session=True,
         )
         deadline = time.monotonic() + 300
-        while _creations(log) == made:
+        while _creations(log) == earlier:
             if process.poll() is not None or time.monotonic() > deadline:
                 process.kill()
-                pytest.fail(f"the apply of account did not begin: {process.communicate()[0]}")
+                pytest.fail(f"the account's apply did not begin: {process.communicate()[0]}")
             time.sleep(0.1)
-        time.sleep(2)  # well into it: the hosted zone alone takes half a minute
+        time.sleep(2)  # in the middle of it: the hosted zone alone takes half a minute
         return process
 
     def variables(self, identity: str) -> dict[str, str]:
@@ -84,13 +84,13 @@ class Life:
         return {name: value for name, _, value in pairs}
 
     def processes(self) -> list[psutil.Process]:
-        """Live processes of this instance: each has one of its folders in its command line or environment."""
+        """Return the instance's live processes: those with one of its folders in the command line or environment."""
         folders = [str(self.directory), *map(str, self.homes())]
         found = []
         for process in psutil.process_iter():
             try:
                 words = [*process.cmdline(), *process.environ().values()]
-                # Whole names: another instance's may begin like this one's.
+                # Compare whole names: another instance's folder may begin like this one's.
                 mine = any(f"{folder}/" in f"{word}/" for word in words for folder in folders)
                 mine = mine and process.pid != os.getpid()
                 if mine and process.status() != psutil.STATUS_ZOMBIE:
@@ -100,7 +100,7 @@ class Life:
         return found
 
     def homes(self) -> list[Path]:
-        """Where servers that refuse to run as root keep their files."""
+        """Return the folders of servers that refuse to run as root."""
         return [path.resolve() for path in self.directory.glob("*/*/home")]
 
     def ports(self) -> list[int]:
@@ -126,7 +126,7 @@ def _stop_at_the_first_failure(request: pytest.FixtureRequest, life: Life) -> It
 
 
 def _done(output: str) -> dict[str, str]:
-    """What each phase said it did."""
+    """Return each phase's message about its work."""
     return {name.strip(): text for name, text in re.findall(r"^  ✓ (.{14})\s+[\d.]+ s  (.*)$", output, re.MULTILINE)}
 
 
@@ -144,7 +144,7 @@ def _open_ports(ports: list[int]) -> list[int]:
 
 
 def _states(life: Life) -> dict[str, int]:
-    """Number of versions of every state in the bucket."""
+    """Return the number of versions of every state in the bucket."""
     script = (
         "import boto3, json; s3 = boto3.client('s3'); "
         "bucket = boto3.client('ssm').get_parameter(Name='/pmp/bootstrap/state_bucket_name')['Parameter']['Value']; "
@@ -159,7 +159,7 @@ def _states(life: Life) -> dict[str, int]:
     return counts
 
 
-def test_kill_9_of_everything_during_an_apply(life: Life) -> None:
+def test_sigkill_during_an_apply_leaves_a_journal(life: Life) -> None:
     process = life.begin_up()
     make = psutil.Process(process.pid)
     for one in [make, *make.children(recursive=True), *life.processes()]:
@@ -169,7 +169,7 @@ def test_kill_9_of_everything_during_an_apply(life: Life) -> None:
     assert list((life.directory / "journal").glob("account-*.json"))
 
 
-def test_ctrl_c_during_the_next_one(life: Life) -> None:
+def test_ctrl_c_during_an_apply_stops_cleanly(life: Life) -> None:
     process = life.begin_up()
     os.killpg(process.pid, signal.SIGINT)
     output = process.communicate(timeout=300)[0]
@@ -189,7 +189,7 @@ def test_up_deploys_everything_and_passes_the_smoke_test(life: Life) -> None:
     assert not [name for name in PHASES if done[name] == "unchanged"]
 
 
-def test_the_printed_commands_work_as_printed(life: Life) -> None:
+def test_printed_commands_work_unchanged(life: Life) -> None:
     commands = re.findall(r"^  (curl .*)$", life.printed, re.MULTILINE)
     assert len(commands) == 3
     answers = []
@@ -203,7 +203,7 @@ def test_the_printed_commands_work_as_printed(life: Life) -> None:
     assert answers[2]["id"] == 1
 
 
-def test_commands_for_scripts_print_their_answer_and_nothing_else(life: Life) -> None:
+def test_script_commands_print_only_their_answer(life: Life) -> None:
     assert re.fullmatch(r"https://api\.local\.pmp\.localhost:\d+\n", life.make("url"))
     token = life.make("token")
     assert re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+\n", token)
@@ -224,7 +224,7 @@ def _claims(token: str) -> dict[str, Any]:
     return claims
 
 
-def test_tokens_that_were_not_issued_for_the_api_are_refused(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokens_not_issued_for_the_api_are_refused(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in life.variables("admin").items():
         monkeypatch.setenv(name, value)
     genuine, url, bundle = life.make("token").strip(), life.make("url").strip(), life.directory / "ca/authority.pem"
@@ -245,7 +245,7 @@ def test_tokens_that_were_not_issued_for_the_api_are_refused(life: Life, monkeyp
         (["url", "ENVIRONMENT=prod"], "SSM has no parameter /pmp/prod/service/api_url"),
     ],
 )
-def test_a_wrong_word_gets_one_line(life: Life, arguments: list[str], message: str) -> None:
+def test_wrong_argument_gives_a_one_line_error(life: Life, arguments: list[str], message: str) -> None:
     errors = [
         line for line in life.make(*arguments, expected=1).splitlines() if not re.match(r"make(\[\d+\])?: ", line)
     ]
@@ -253,7 +253,7 @@ def test_a_wrong_word_gets_one_line(life: Life, arguments: list[str], message: s
     assert errors[0].startswith(f"error: {message}")
 
 
-def test_it_listens_on_loopback_alone_and_stays_under_two_gibibytes(life: Life) -> None:
+def test_platform_listens_only_on_loopback_and_stays_under_2_gib(life: Life) -> None:
     status = life.make("status")
     memory = re.search(r"memory: (\d+) MiB of at most 2048 MiB", status)
     assert memory
@@ -267,7 +267,7 @@ def test_it_listens_on_loopback_alone_and_stays_under_two_gibibytes(life: Life) 
 
 
 @pytest.mark.parametrize("layer", ["foundation", "service"])
-def test_planned_again_nothing_changes_but_known_gaps(life: Life, layer: str) -> None:
+def test_second_plan_shows_only_known_gaps(life: Life, layer: str) -> None:
     done = subprocess.run(
         [ROOT / ".venv/bin/python", "-m", "ops", "plan", layer, "--refuse-changes"],
         cwd=ROOT,
@@ -279,7 +279,7 @@ def test_planned_again_nothing_changes_but_known_gaps(life: Life, layer: str) ->
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_up_again_is_quick_and_changes_nothing(life: Life) -> None:
+def test_second_up_is_quick_and_changes_nothing(life: Life) -> None:
     before, started = _states(life), time.monotonic()
     done = _done(life.make("up"))
     assert time.monotonic() - started < 60
@@ -287,7 +287,7 @@ def test_up_again_is_quick_and_changes_nothing(life: Life) -> None:
     assert _states(life) == before
 
 
-def test_after_a_crash_of_everything_up_brings_it_back(life: Life) -> None:
+def test_up_recovers_after_a_crash_of_everything(life: Life) -> None:
     user = json.loads(_post(life, "/v1/users", {"email": "crash@example.com"}))
     subprocess.run([ROOT / ".venv/bin/python", "-c", _SNAPSHOT], env=life.environment, cwd=ROOT, check=True)
     for process in life.processes():
@@ -298,7 +298,7 @@ def test_after_a_crash_of_everything_up_brings_it_back(life: Life) -> None:
     assert json.loads(_get(life, f"/v1/users/{user['id']}"))["email"] == "crash@example.com"
 
 
-# As the emulator does every minute.
+# The emulator saves its state once a minute, too.
 _SNAPSHOT = "from local.account import Account; from local.instance import current; Account(current()).save()"
 
 

@@ -1,4 +1,4 @@
-"""One emulated account and one planner for all tests of planned resources."""
+"""Fixtures for tests of planned resources: one emulated account and one planner for all."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from checks.planning import Planner, emulated_account, planner
 
 @pytest.fixture(scope="session")
 def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of an empty emulated AWS account."""
+    """URL of an empty emulated AWS account."""
     with emulated_account(tmp_path_factory.mktemp("account")) as address:
         yield address
 
@@ -17,5 +17,5 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def plans(account: str) -> Iterator[Planner]:
     """Plans with PMP's stand-ins for registry modules."""
-    with planner(account) as made:
-        yield made
+    with planner(account) as planning:
+        yield planning

@@ -1,4 +1,4 @@
-"""The comparison behind ``make parity`` sees what differs and nothing else."""
+"""The comparison of ``make parity`` reports all differences and nothing else."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from checks.parity.comparison import Difference, compare, load
 
 
-def test_same_resources_under_other_names_are_no_difference() -> None:
+def test_equal_resources_at_different_addresses_do_not_differ() -> None:
     ours = {"module.vpc.aws_vpc.this": {"cidr_block": "10.0.0.0/16", "tags": {}}}
     real = {"module.vpc.aws_vpc.this[0]": {"cidr_block": "10.0.0.0/16", "tags": None, "ipv6": ""}}
     assert list(compare(ours, real)) == []
@@ -19,7 +19,7 @@ def test_policies_are_compared_as_json() -> None:
     assert list(compare(ours, real)) == []
 
 
-def test_a_differing_argument_is_shown_with_both_values() -> None:
+def test_difference_shows_both_values() -> None:
     ours = {"aws_vpc.this": {"cidr_block": "10.0.0.0/16"}}
     real = {"aws_vpc.this": {"cidr_block": "10.1.0.0/16"}}
     assert list(compare(ours, real)) == [
@@ -27,22 +27,22 @@ def test_a_differing_argument_is_shown_with_both_values() -> None:
     ]
 
 
-def test_resources_are_paired_by_likeness() -> None:
+def test_resources_are_paired_by_similarity() -> None:
     ours = {"aws_subnet.x[0]": {"cidr": "a", "zone": "1"}, "aws_subnet.x[1]": {"cidr": "b", "zone": "2"}}
     real = {"aws_subnet.y[0]": {"cidr": "b", "zone": "2"}, "aws_subnet.y[1]": {"cidr": "a", "zone": "9"}}
     assert list(compare(ours, real)) == [Difference("aws_subnet", "zone", "aws_subnet.x[0]", "1", "9")]
 
 
-def test_a_resource_of_one_side_only_is_a_difference() -> None:
+def test_resource_on_only_one_side_is_a_difference() -> None:
     assert [d.argument for d in compare({"aws_eip.a": {"domain": "vpc"}}, {})] == ["only in stand-ins"]
     assert [d.argument for d in compare({}, {"aws_eip.a": {"domain": "vpc"}})] == ["only in real modules"]
 
 
-def test_every_known_difference_has_its_reason() -> None:
+def test_every_known_difference_has_a_reason() -> None:
     assert all(len(entry.reason) > 20 for entry in load())
 
 
-def test_an_entry_without_a_reason_is_refused(tmp_path: Path) -> None:
+def test_difference_without_a_reason_is_rejected(tmp_path: Path) -> None:
     file = tmp_path / "differences.yaml"
     file.write_text("- {type: aws_vpc, argument: tags, reason: ''}\n")
     with pytest.raises(ValueError, match="each entry needs type, argument and reason"):

@@ -1,4 +1,4 @@
-"""``.gitlab-ci.yml`` as data, with ``extends`` resolved as GitLab does it."""
+"""``.gitlab-ci.yml`` as data, with ``include`` and ``extends`` resolved as in GitLab."""
 
 import json
 from functools import cache
@@ -17,7 +17,7 @@ CHAIN = ("plan:foundation", "apply:foundation", "migrate", "plan:service", "appl
 
 @cache
 def document() -> dict[str, Any]:
-    """The file with everything that it includes."""
+    """Return the file's content, with the files that it includes."""
     content: dict[str, Any] = yaml.safe_load(FILE.read_text())
     for one in content.pop("include"):
         content |= included(ROOT / one["local"], one["inputs"])
@@ -25,10 +25,10 @@ def document() -> dict[str, Any]:
 
 
 def included(file: Path, given: dict[str, Any]) -> dict[str, Any]:
-    """An included file with its inputs filled in (https://docs.gitlab.com/ci/inputs/).
+    """Return an included file's content with its inputs filled in (https://docs.gitlab.com/ci/inputs/).
 
     Raises:
-        KeyError: an input is given that the file does not have, or one without a default is not given.
+        KeyError: the file does not have an input of that name, or an input without a default is missing.
     """
     header, text = file.read_text().split("\n---\n")
     inputs = yaml.safe_load(header)["spec"]["inputs"]
@@ -42,7 +42,7 @@ def included(file: Path, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Maps are merged, everything else is replaced (GitLab's reverse deep merge)."""
+    """Merge maps and replace everything else (GitLab's reverse deep merge)."""
     result = dict(below)
     for key, value in above.items():
         old = result.get(key)
@@ -51,7 +51,7 @@ def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def resolved(name: str) -> dict[str, Any]:
-    """One job with all that it extends."""
+    """Return one job, with the content of the jobs that it extends."""
     job: dict[str, Any] = document()[name]
     parents = job.get("extends", [])
     result: dict[str, Any] = {}
@@ -62,21 +62,21 @@ def resolved(name: str) -> dict[str, Any]:
 
 @cache
 def jobs() -> dict[str, dict[str, Any]]:
-    """Every job that can run, by name."""
+    """Return every job that can run, by name."""
     names = [name for name in document() if name not in KEYWORDS and not name.startswith(".")]
     found = {name: resolved(name) for name in names}
     return {name: job for name, job in found.items() if {rule.get("when") for rule in job["rules"]} != {"never"}}
 
 
 def needs(name: str) -> set[str]:
-    """The jobs that a job waits for directly; an optional one only if it exists."""
+    """Return the jobs that a job needs directly; an optional one only if it exists."""
     named = {need if isinstance(need, str) else need["job"] for need in jobs()[name].get("needs", [])}
     optional = {need["job"] for need in jobs()[name].get("needs", []) if not isinstance(need, str) and need["optional"]}
     return named - (optional - jobs().keys())
 
 
 def needs_in_all(name: str) -> set[str]:
-    """What a job waits for, directly or not."""
+    """Return the jobs that a job needs, directly or indirectly."""
     found: set[str] = set()
     waiting = [name]
     while waiting:

@@ -1,8 +1,8 @@
 """A client that reads and writes without a pause: ``python -m tests.pipeline.load`` with a stack's variables.
 
-It works until its standard input ends: what it is to watch takes longer on a busy machine. Prints to standard error
-(the function logs to standard output) first "ready", at the end as JSON the number of answers, the slowest round of
-two in seconds, and every answer that was no success.
+It works until its standard input ends, so the caller decides how long. It prints to standard error, because the
+function logs to standard output: first "ready", then a JSON object with the number of answers, the slowest round of
+two requests in seconds, and every answer that was not a success.
 """
 
 import json
@@ -15,7 +15,7 @@ from checks.gateway import Gateway
 
 
 def main() -> None:
-    """Work until told to end."""
+    """Work until standard input ends."""
     api = Gateway()
     user = api.post("/v1/users", {"email": f"{uuid.uuid4().hex}@example.com"}).json["id"]
     print("ready", file=sys.stderr, flush=True)

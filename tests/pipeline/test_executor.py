@@ -1,6 +1,6 @@
-"""What a runner does with ``.gitlab-ci.yml``: the file itself, in gitlab-ci-local, with a ``python`` that only notes.
+"""Run ``.gitlab-ci.yml`` in gitlab-ci-local, with a ``python`` that only records its calls.
 
-The commit is a copy of this working tree's pipeline, so that a change shows before it is committed.
+The commit contains this working tree's pipeline, so that the tests see changes before they are committed.
 """
 
 import shutil
@@ -22,11 +22,12 @@ pytestmark = [
     ),
 ]
 
-# Notes whose job it is, and makes what later jobs take over. The job that PMP_FAIL names fails.
+# Records job, environment, key, commit, arguments and digest, and writes the artifacts that later jobs need. The job
+# named in PMP_FAIL fails.
 PYTHON = """#!/bin/sh
 digest=$(cat build/lambda.sha256 2>/dev/null)
 echo "$CI_JOB_NAME|$PMP_ENVIRONMENT|$AWS_ACCESS_KEY_ID|$CI_COMMIT_SHA|$*|$digest" >> "$PMP_NOTES"
-[ "$CI_JOB_NAME" != "$PMP_FAIL" ] || { echo "error: told to fail" >&2; exit 1; }
+[ "$CI_JOB_NAME" != "$PMP_FAIL" ] || { echo "error: PMP_FAIL" >&2; exit 1; }
 mkdir -p build/plans/x build/migrations
 case "$*" in
   "-m ops package") echo content > build/lambda-d1.zip; echo d1 > build/lambda.sha256 ;;
@@ -40,14 +41,14 @@ esac
 
 @dataclass
 class Ran:
-    """A run of the pipeline: its outcome, and the lines that the noting ``python`` left."""
+    """A run of the pipeline: its outcome, and the calls that the fake ``python`` recorded."""
 
     outcome: laptop.Outcome
     lines: list[list[str]]
 
     @property
     def jobs(self) -> list[str]:
-        """Jobs that ran a command, in order, each once."""
+        """The jobs that ran a command, in order and without repetition."""
         return list(dict.fromkeys(line[0] for line in self.lines))
 
 
@@ -59,7 +60,7 @@ def pipeline(
     jobs: tuple[str, ...] = (),
     started_by: Mapping[str, str] | None = None,
 ) -> Ran:
-    """Run it for a push to the default branch, or for what the variables of ``started_by`` say."""
+    """Run the pipeline for a push to the default branch, or as the variables ``started_by`` say."""
     checkout = tmp_path / "checkout"
     shutil.copytree(ROOT / "ops" / "pipeline", checkout / "ops" / "pipeline")
     shutil.copy(ROOT / ".gitlab-ci.yml", checkout)
@@ -86,15 +87,15 @@ def pipeline(
 BOTH = ["staging:gate", "prod:gate"]
 
 
-def test_one_commit_goes_through_all_environments_in_order(tmp_path: Path) -> None:
+def test_one_commit_passes_through_all_environments_in_order(tmp_path: Path) -> None:
     ran = pipeline(tmp_path, BOTH)
     assert ran.outcome.status == 0, "\n".join(ran.outcome.transcript[-20:])
     chains = [f"{environment}:{step}" for environment in ENVIRONMENTS for step in CHAIN]
     assert ran.jobs == ["package", "publish", *chains]
     commands = [line for line in ran.lines if line[1] != "applies"]
-    assert len({line[3] for line in commands}) == 1, "one commit"
+    assert len({line[3] for line in commands}) == 1, "all jobs run on one commit"
     digests = {line[5] for line in commands if line[4] in {"-m ops plan service", "-m ops smoke --built"}}
-    assert digests == {"d1"}, "the digest of the one build"
+    assert digests == {"d1"}, "all jobs use the digest of the only build"
     assert {line[2] for line in commands if line[1] in ENVIRONMENTS} == {"deploy-key"}
     assert {line[2] for line in commands if line[0] == "package"} == {""}, "a build needs no credentials"
     applied = {line[0]: line[2] for line in ran.lines if line[1] == "applies"}
@@ -102,7 +103,7 @@ def test_one_commit_goes_through_all_environments_in_order(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("step", ["smoke", "unchanged"])
-def test_prod_does_not_run_before_staging_passed(step: str, tmp_path: Path) -> None:
+def test_prod_does_not_run_until_staging_has_passed(step: str, tmp_path: Path) -> None:
     ran = pipeline(tmp_path, BOTH, fail=f"staging:{step}")
     assert ran.outcome.status != 0
     assert ran.outcome.failed == [f"staging:{step}"]
@@ -110,20 +111,20 @@ def test_prod_does_not_run_before_staging_passed(step: str, tmp_path: Path) -> N
     assert "prod:gate" not in ran.outcome.seconds, "the gate itself cannot be opened"
 
 
-def test_prod_cannot_go_around_staging(tmp_path: Path) -> None:
+def test_prod_cannot_bypass_staging(tmp_path: Path) -> None:
     ran = pipeline(tmp_path, ["prod:gate"], jobs=("prod:smoke",))
     assert ran.outcome.status != 0
     assert not [name for name in ran.jobs if name.startswith(("staging:", "prod:"))]
 
 
-def test_a_failing_migration_stops_everything_behind_it(tmp_path: Path) -> None:
+def test_failed_migration_stops_all_later_jobs(tmp_path: Path) -> None:
     ran = pipeline(tmp_path, BOTH, fail="dev:migrate")
     assert ran.outcome.failed == ["dev:migrate"]
     assert ran.jobs == ["package", "publish", "dev:plan:foundation", "dev:apply:foundation", "dev:migrate"]
 
 
-def test_a_merge_request_plans_all_by_the_reading_identity_and_reports_once(tmp_path: Path) -> None:
-    # What needs no platform has tests of its own.
+def test_merge_request_plans_with_the_read_only_identity(tmp_path: Path) -> None:
+    # Other tests cover the jobs that need no platform.
     jobs = ("plan", "report")
     ran = pipeline(tmp_path, [], jobs=jobs, started_by={"CI_PIPELINE_SOURCE": "merge_request_event"})
     assert ran.outcome.status == 0, "\n".join(ran.outcome.transcript[-20:])
@@ -139,7 +140,7 @@ def test_a_merge_request_plans_all_by_the_reading_identity_and_reports_once(tmp_
     assert kept == {"report.json"}, "the plan itself is not kept"
 
 
-def test_at_night_drift_runs_over_everything_and_nothing_else(tmp_path: Path) -> None:
+def test_nightly_schedule_runs_only_drift_checks(tmp_path: Path) -> None:
     ran = pipeline(tmp_path, [], started_by={"CI_PIPELINE_SOURCE": "schedule"})
     assert ran.outcome.status == 0, "\n".join(ran.outcome.transcript[-20:])
     assert {(line[1], line[2], line[4]) for line in ran.lines} == {
@@ -155,7 +156,7 @@ def test_at_night_drift_runs_over_everything_and_nothing_else(tmp_path: Path) ->
         ("rollback", ["-m ops rollback d0", "-m ops smoke --events 1000"]),
     ],
 )
-def test_a_repair_runs_where_it_was_asked_for(operation: str, commands: list[str], tmp_path: Path) -> None:
+def test_repair_runs_in_the_selected_environment(operation: str, commands: list[str], tmp_path: Path) -> None:
     asked = {
         "CI_PIPELINE_SOURCE": "web",
         "PMP_OPERATION": operation,

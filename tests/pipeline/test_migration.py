@@ -1,4 +1,4 @@
-"""The migration job against a real PostgreSQL, with the API at work behind a pooler."""
+"""The migration job against a real PostgreSQL, while the API works through a pooler."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def stack() -> Iterator[Stack]:
 
 @dataclass
 class Job:
-    """The migration job of a schema in a folder of its own, on a deployed database."""
+    """The migration job on a deployed database, with a copy of the schema's folder."""
 
     stack: Stack
     directory: Path
@@ -53,18 +53,18 @@ class Job:
             (self.directory / kind / f"{name}.sql").write_text(f"BEGIN;\n{script}\nCOMMIT;\n")
 
     def schema(self) -> str:
-        """Everything that pg_dump says of the schema, and what Sqitch remembers."""
+        """Return pg_dump's output for the schema, and Sqitch's records."""
         home = self.stack.cluster.home
         socket = ["--host", str(home.directory), "--port", str(self.stack.cluster.port), "--username", "postgres"]
         dump = home.run(["pg_dump", "--schema-only", "--schema", "pmp", *socket, "--dbname", "pmp"])
-        # A random word of pg_dump's own, against injection, in its newest minor releases.
+        # Newer minor releases of pg_dump write random keys in these lines, against injection.
         lines = [line for line in dump.splitlines() if not line.startswith(("\\restrict", "\\unrestrict"))]
         return "\n".join(lines) + self.stack.cluster.psql("SELECT change_id, change FROM sqitch.changes ORDER BY 1")
 
 
 @pytest.fixture
 def job(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Job]:
-    """The job, with AWS's answers replaced; what it deploys is taken back at the end."""
+    """The job, with fake answers from AWS; the fixture reverts what the job deploys."""
     values = {"database_host": "localhost", "database_port": str(stack.cluster.port), "database_name": "pmp"}
     users = {"master": "pmp_admin", "migrator": "pmp_migrator", "app": "pmp_app"}
 
@@ -91,7 +91,7 @@ def job(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 @pytest.fixture
 def clients(stack: Stack) -> Iterator[Callable[[], Callable[[], list[dict[str, object]]]]]:
-    """Start two clients; the result ends them and gives their reports."""
+    """A function that starts two clients; it returns a function that ends them and returns their reports."""
     running = list[subprocess.Popen[str]]()
 
     def start() -> Callable[[], list[dict[str, object]]]:
@@ -120,7 +120,7 @@ def clients(stack: Stack) -> Iterator[Callable[[], Callable[[], list[dict[str, o
         process.wait()
 
 
-def test_a_migration_that_waits_for_a_lock_gives_up_and_the_api_serves_on(
+def test_blocked_migration_times_out_while_the_api_keeps_serving(
     job: Job, clients: Callable[[], Callable[[], list[dict[str, object]]]]
 ) -> None:
     before = job.schema()
@@ -135,32 +135,32 @@ def test_a_migration_that_waits_for_a_lock_gives_up_and_the_api_serves_on(
     assert reader.stdin
     cluster.psql("GRANT USAGE ON SCHEMA pmp TO pmp_admin; GRANT SELECT ON pmp.subject TO pmp_admin")
     try:
-        # A report that somebody forgot: as long as it is open, nobody may alter the table.
+        # A forgotten report: while its transaction is open, nobody can alter the table.
         reader.stdin.write("BEGIN; SELECT count(*) FROM pmp.subject;\n")
         reader.stdin.flush()
         while cluster.psql("SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'") == "0":
             time.sleep(0.05)
         reports = clients()
         migration = migrate.Migration("dev")
-        begun = time.monotonic()
+        started_at = time.monotonic()
         with pytest.raises(UserError, match="lock timeout; another session held a lock for more than 5 s, nothing"):
             migration.deploy()
-        waited = time.monotonic() - begun
+        waited = time.monotonic() - started_at
         answers = reports()
     finally:
         reader.kill()
         reader.wait()
         cluster.psql("REVOKE ALL ON pmp.subject FROM pmp_admin; REVOKE USAGE ON SCHEMA pmp FROM pmp_admin")
-    assert 5 <= waited < 60, f"gave up after {waited:.1f} s, of which Sqitch itself takes one or two, or ten when busy"
+    assert 5 <= waited < 60, f"gave up after {waited:.1f} s; Sqitch itself takes one to ten of them"
     assert job.schema() == before
     for one in answers:
         assert one["failures"] == []
-        # Requests queue behind the migration's wait and no longer; the function's own limit is 10 s.
+        # Requests wait as long as the migration waits for its lock, and not longer; the function's own limit is 10 s.
         assert 1 < float(str(one["slowest"])) < 10, one
         assert int(str(one["answers"])) > 100
 
 
-def test_a_failing_change_takes_the_whole_run_with_it(job: Job) -> None:
+def test_failed_change_rolls_back_the_whole_migration(job: Job) -> None:
     before = job.schema()
     job.add("create_added", "CREATE TABLE pmp.added (a int);", revert="DROP TABLE pmp.added;")
     job.add("add_column", "ALTER TABLE pmp.subject ADD COLUMN added int;", verify="SELECT 1 / 0;",
@@ -170,7 +170,7 @@ def test_a_failing_change_takes_the_whole_run_with_it(job: Job) -> None:
     assert job.schema() == before
 
 
-def test_a_second_run_changes_nothing(job: Job) -> None:
+def test_second_migration_changes_nothing(job: Job) -> None:
     job.add("add_column", "ALTER TABLE pmp.subject ADD COLUMN added int;")
     job.run()
     after = job.schema()
@@ -180,7 +180,7 @@ def test_a_second_run_changes_nothing(job: Job) -> None:
     assert migrate.Migration("dev").version()[1] == "add_column"
 
 
-def test_an_edited_change_that_was_deployed_is_refused(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_edit_of_a_deployed_change_is_refused(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     script = job.directory / "deploy" / "create_schema.sql"
     script.write_text(script.read_text() + "-- edited\n")
@@ -243,17 +243,17 @@ def test_a_change_without_its_record_is_recorded_by_the_advice(job: Job, monkeyp
     assert migration.version()[1] == "create_added"
 
 
-def test_no_password_shows_anywhere(
+def test_migration_never_shows_a_password(
     job: Job, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commands = list[list[str]]()
     real = processes.run
 
-    def noting(command: list[str], **options: object) -> object:
+    def recording(command: list[str], **options: object) -> object:
         commands.append([str(word) for word in command])
         return real(command, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(migrate, "run", noting)
+    monkeypatch.setattr(migrate, "run", recording)
     (job.directory / "roles.sql").write_text("ALTER ROLE no_such_role PASSWORD :'app_password';\n")
     with pytest.raises(UserError, match=r"psql failed on dev's database: .*no_such_role") as raised:
         job.run()
@@ -262,7 +262,9 @@ def test_no_password_shows_anywhere(
         assert password not in shown
 
 
-def test_a_server_of_another_authority_is_refused(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_with_an_untrusted_certificate_is_refused(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from local.servers.certificates import Authority
 
     monkeypatch.setenv("PMP_DATABASE_CA_FILE", str(Authority(tmp_path / "other").bundle_path))

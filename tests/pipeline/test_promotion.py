@@ -1,7 +1,7 @@
-"""The pipeline on a laptop platform: everything real but AWS itself. Some twenty minutes.
+"""The pipeline on a laptop platform: everything is real except AWS. It takes about twenty minutes.
 
-``PMP_PIPELINE_INSTANCE`` names a platform that is there already and stays, without what dev had, which the last test
-destroys; else one is made and removed again.
+``PMP_PIPELINE_INSTANCE`` names an existing platform to use and keep; the last test destroys its dev environment.
+Without it the tests create a platform and remove it.
 """
 
 import json
@@ -27,9 +27,9 @@ STAMP = "2030-01-01T00:00:00Z PMP <pmp@example.com>"
 
 @pytest.fixture(scope="module")
 def platform(request: pytest.FixtureRequest) -> Iterator[Platform]:
-    """A platform to which this commit has been promoted, dev to prod."""
+    """A platform on which this commit has been promoted from dev to prod."""
     if "e2e" not in request.config.option.markexpr:
-        pytest.skip("takes twenty minutes: ask for it with -m e2e")
+        pytest.skip("takes twenty minutes: run it with -m e2e")
     kept = os.environ.get("PMP_PIPELINE_INSTANCE")
     os.environ["PMP_INSTANCE"] = kept or "pipeline-test"
     found = Platform(instances.current(), Console())
@@ -49,7 +49,7 @@ def ci(
     directory: Path | None = None,
     **variables: str,
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``python -m ops`` as a job does, in the checkout that was promoted or in the one of ``directory``."""
+    """Run ``python -m ops`` as a job does, in the promoted checkout or in ``directory``."""
     directory = directory or checkout(platform)
     process = os.environ | platform.instance.tool_environment(environment) | {"CI_COMMIT_SHA": head(directory)}
     process |= platform.account.credentials(identity).environment() | variables
@@ -95,7 +95,7 @@ def schema(platform: Platform, environment: str) -> str:
     )
 
 
-def test_all_three_run_the_same_commit_the_same_zip_and_the_same_schema(platform: Platform) -> None:
+def test_all_environments_run_the_same_commit_zip_and_schema(platform: Platform) -> None:
     running = [health(platform, environment) for environment in PROMOTED_ENVIRONMENTS]
     assert [one["environment"] for one in running] == list(PROMOTED_ENVIRONMENTS)
     assert {one["release"] for one in running} == {commit(platform)}
@@ -105,7 +105,7 @@ def test_all_three_run_the_same_commit_the_same_zip_and_the_same_schema(platform
     assert len({schema(platform, environment) for environment in PROMOTED_ENVIRONMENTS}) == 1
 
 
-def test_a_failing_migration_stops_the_pipeline_and_changes_nothing(platform: Platform, tmp_path: Path) -> None:
+def test_failed_migration_stops_the_pipeline_and_changes_nothing(platform: Platform, tmp_path: Path) -> None:
     broken = tmp_path / "source"
     git.checkout(commit(platform), broken, checkout(platform))
     with (broken / "db" / "sqitch.plan").open("a") as plan:
@@ -130,9 +130,9 @@ def test_a_failing_migration_stops_the_pipeline_and_changes_nothing(platform: Pl
     assert health(platform, "dev") == running
 
 
-def test_a_plan_of_one_environment_is_refused_by_another(platform: Platform, tmp_path: Path) -> None:
-    made = ci(platform, "dev", "plan", "foundation", "--out", str(tmp_path))
-    assert made.returncode == 0, made.stderr
+def test_plan_for_one_environment_is_refused_by_another(platform: Platform, tmp_path: Path) -> None:
+    planned = ci(platform, "dev", "plan", "foundation", "--out", str(tmp_path))
+    assert planned.returncode == 0, planned.stderr
 
     refused = ci(platform, "staging", "apply", "foundation", "--plan", str(tmp_path))
     assert refused.returncode == 1
@@ -145,7 +145,7 @@ def test_a_plan_of_one_environment_is_refused_by_another(platform: Platform, tmp
     assert "the plan itself is for environment dev, but this job applies foundation (staging)" in last_line(refused)
 
 
-def test_the_plan_only_identity_plans_and_cannot_apply(platform: Platform, tmp_path: Path) -> None:
+def test_plan_identity_can_plan_but_not_apply(platform: Platform, tmp_path: Path) -> None:
     planned = ci(platform, "dev", "plan", "foundation", "--out", str(tmp_path), identity="plan")
     assert planned.returncode == 0, planned.stderr
     refused = ci(platform, "dev", "client", "intruder", identity="plan")
@@ -153,7 +153,7 @@ def test_the_plan_only_identity_plans_and_cannot_apply(platform: Platform, tmp_p
     assert "AccessDenied" in last_line(refused)
 
 
-def test_a_stale_lock_names_its_holder_and_is_released(platform: Platform, tmp_path: Path) -> None:
+def test_stale_lock_names_its_holder_and_can_be_released(platform: Platform, tmp_path: Path) -> None:
     s3 = platform.account.session("admin").client("s3")
     bucket = platform.account.parameter("/pmp/bootstrap/state_bucket_name")
     key = "foundation/dev/foundation.tfstate.tflock"
@@ -186,7 +186,7 @@ def test_a_stale_lock_names_its_holder_and_is_released(platform: Platform, tmp_p
     assert s3.list_objects_v2(Bucket=bucket, Prefix=key)["KeyCount"] == 0
 
 
-def test_a_change_by_hand_is_drift(platform: Platform) -> None:
+def test_manual_change_is_reported_as_drift(platform: Platform) -> None:
     clean = ci(platform, "dev", "drift", "account", "foundation", "service", identity="plan")
     assert clean.returncode == 0, clean.stderr
     functions = platform.account.session("admin").client("lambda")
@@ -202,7 +202,7 @@ def test_a_change_by_hand_is_drift(platform: Platform) -> None:
         functions.update_function_configuration(FunctionName=name, MemorySize=memory)
 
 
-def test_a_policy_that_was_widened_by_hand_is_drift(platform: Platform) -> None:
+def test_manually_widened_policy_is_reported_as_drift(platform: Platform) -> None:
     iam = platform.account.session("admin").client("iam")
     policy = next(
         one["PolicyArn"]
@@ -218,31 +218,29 @@ def test_a_policy_that_was_widened_by_hand_is_drift(platform: Platform) -> None:
         assert found.returncode == 1
         assert 'aws_iam_policy.delivery["artifacts"]' in last_line(found)
     finally:
-        # The emulator cannot go back to a version.
+        # The emulator cannot make an older version the default again.
         iam.create_policy_version(PolicyArn=policy, PolicyDocument=json.dumps(document), SetAsDefault=True)
         for version in iam.list_policy_versions(PolicyArn=policy)["Versions"]:
             if not version["IsDefaultVersion"]:
                 iam.delete_policy_version(PolicyArn=policy, VersionId=version["VersionId"])
 
 
-def test_a_rollback_needs_a_published_zip(platform: Platform) -> None:
+def test_rollback_requires_a_published_zip(platform: Platform) -> None:
     refused = ci(platform, "dev", "rollback", "0" * 64)
     assert refused.returncode == 1
     assert f"no zip {'0' * 64} is published; the newest are: " in last_line(refused)
     assert health(platform, "dev")["code_sha256"] in last_line(refused)
 
 
-def test_a_zip_is_written_once_and_never_over(platform: Platform) -> None:
+def test_published_zip_is_never_overwritten(platform: Platform) -> None:
     build = checkout(platform) / ".gitlab-ci-local" / "artifacts" / "package" / "build"
     again = ci(platform, "dev", "publish", PMP_BUILD_DIRECTORY=str(build))
     assert again.returncode == 0, again.stderr
     assert "there already, digest verified" in again.stdout
 
 
-def test_the_policies_are_enough_for_a_change_a_rollback_and_the_end_and_for_nothing_more(
-    platform: Platform, tmp_path: Path
-) -> None:
-    """Last, since it destroys dev."""
+def test_policies_suffice_for_update_rollback_and_destroy(platform: Platform, tmp_path: Path) -> None:
+    """This test comes last because it destroys dev."""
     first = health(platform, "dev")
     changed = tmp_path / "changed"
     git.checkout(commit(platform), changed, checkout(platform))
@@ -287,7 +285,7 @@ def test_the_policies_are_enough_for_a_change_a_rollback_and_the_end_and_for_not
         .describe_db_instances(Filters=[{"Name": "db-instance-id", "Values": ["pmp-dev"]}])["DBInstances"]
     )
 
-    # What this platform saw, and what earlier ones did: a change may be of many kinds.
+    # Requests recorded on this platform and those committed earlier: one run does not cover every kind of change.
     iam = platform.account.session("admin").client("iam")
     lines = platform.instance.iam_record.read_text().splitlines()
     for user in policies.USERS.values():

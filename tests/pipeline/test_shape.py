@@ -1,4 +1,4 @@
-"""What ``.gitlab-ci.yml`` promises: order, gates, identities, and nothing secret in it."""
+"""Properties of ``.gitlab-ci.yml``: order, gates, identities, and no secrets."""
 
 import itertools
 import re
@@ -17,7 +17,7 @@ _TEXT = FILE.read_text() + (ROOT / "ops/pipeline/environment.yml").read_text()
 CHANGING = [name for name in PROMOTION if ":apply:" in name or name.endswith(":migrate")]
 
 
-def test_gitlab_s_own_schema_accepts_it(tmp_path: Path) -> None:
+def test_gitlab_schema_accepts_the_pipeline(tmp_path: Path) -> None:
     whole = tmp_path / "included.yml"
     whole.write_text(yaml.safe_dump(document()))
     program = Path(sys.executable).with_name("check-jsonschema")
@@ -26,19 +26,19 @@ def test_gitlab_s_own_schema_accepts_it(tmp_path: Path) -> None:
     assert checked.returncode == 0, checked.stdout
 
 
-def test_the_environments_are_those_of_the_one_list_in_its_order() -> None:
+def test_pipeline_environments_match_the_list_in_order() -> None:
     includes = yaml.safe_load(FILE.read_text())["include"]
     assert [one["inputs"]["environment"] for one in includes] == list(ENVIRONMENTS)
     for name in ("PMP_TARGET",):
         assert document()["variables"][name]["options"] == list(ENVIRONMENTS)
 
 
-def test_stages_come_in_order() -> None:
+def test_stages_are_in_order() -> None:
     assert document()["stages"] == ["check", "build", "plan", "report", "publish", *ENVIRONMENTS, "operate"]
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_a_chain_has_every_step_after_the_one_before(environment: str) -> None:
+def test_each_step_needs_the_step_before_it(environment: str) -> None:
     for before, step in itertools.pairwise(CHAIN):
         assert f"{environment}:{before}" in needs(f"{environment}:{step}")
     for step in CHAIN:
@@ -49,32 +49,32 @@ def test_a_chain_has_every_step_after_the_one_before(environment: str) -> None:
 @pytest.mark.parametrize(
     ("environment", "before"), [(after, before) for before, after in itertools.pairwise(ENVIRONMENTS)]
 )
-def test_a_gate_opens_by_hand_after_the_environment_before(environment: str, before: str) -> None:
+def test_gate_is_manual_and_needs_the_previous_environment(environment: str, before: str) -> None:
     gate = jobs()[f"{environment}:gate"]
     assert [rule.get("when") for rule in gate["rules"]] == ["never", "never", "manual"]
     assert gate["allow_failure"] is False
-    assert gate["environment"] == {"name": environment}, "who may open it is a matter of the protected environment"
+    assert gate["environment"] == {"name": environment}, "the protected environment says who may open the gate"
     assert needs(f"{environment}:gate") == {f"{before}:smoke", f"{before}:unchanged"}
     for step in CHAIN:
         everything = needs_in_all(f"{environment}:{step}")
         assert {f"{environment}:gate", f"{before}:smoke", f"{before}:unchanged"} <= everything
 
 
-def test_dev_waits_for_nobody() -> None:
+def test_dev_has_no_gate() -> None:
     assert "dev:gate" not in jobs()
     assert not any(rule.get("when") == "manual" for step in CHAIN for rule in jobs()[f"dev:{step}"]["rules"])
 
 
-def test_one_zip_is_built_and_every_environment_gets_that_one() -> None:
+def test_every_environment_gets_the_one_built_zip() -> None:
     assert [name for name, job in jobs().items() if "python -m ops package" in job["script"]] == ["package"]
     assert [name for name, job in jobs().items() if "python -m ops publish" in job["script"]] == ["publish"]
     for environment in ENVIRONMENTS:
         for step in ("plan:service", "smoke", "unchanged"):
-            assert "package" in needs(f"{environment}:{step}"), "its digest comes from there"
+            assert "package" in needs(f"{environment}:{step}"), "the job package provides the digest"
 
 
 @pytest.mark.parametrize("name", PROMOTION)
-def test_a_promotion_is_alone_in_its_environment_and_is_not_cut_off(name: str) -> None:
+def test_promotion_jobs_are_exclusive_and_uninterruptible(name: str) -> None:
     job = jobs()[name]
     environment = name.split(":", maxsplit=1)[0]
     assert job["resource_group"] == environment
@@ -83,19 +83,19 @@ def test_a_promotion_is_alone_in_its_environment_and_is_not_cut_off(name: str) -
     assert not any("merge_request" in rule["if"] and rule.get("when") != "never" for rule in job["rules"])
 
 
-def test_only_the_apply_of_the_service_counts_as_deployment() -> None:
+def test_only_service_apply_counts_as_a_deployment() -> None:
     deployments = [name for name in PROMOTION if jobs()[name]["environment"].get("action", "start") == "start"]
     assert deployments == [f"{environment}:apply:service" for environment in ENVIRONMENTS]
 
 
-def test_an_apply_takes_the_plan_of_the_job_before() -> None:
+def test_apply_uses_the_plan_of_the_preceding_job() -> None:
     for environment in ENVIRONMENTS:
         for layer in ("foundation", "service"):
             assert jobs()[f"{environment}:apply:{layer}"]["script"] == [f"python -m ops apply {layer}"]
             assert needs(f"{environment}:apply:{layer}") == {f"{environment}:plan:{layer}"}
 
 
-def test_plans_are_kept_briefly_and_for_few() -> None:
+def test_saved_plans_expire_after_a_day_and_are_for_maintainers() -> None:
     for environment in ENVIRONMENTS:
         for layer in ("foundation", "service"):
             artifacts = jobs()[f"{environment}:plan:{layer}"]["artifacts"]
@@ -121,11 +121,11 @@ def test_merge_requests_plan_everything_and_keep_no_plan() -> None:
     "name",
     ["lint", "unit", "database", "compatibility", "terraform", "plan", "report", "drift", "drift:account"],
 )
-def test_what_only_looks_has_no_deploying_identity(name: str) -> None:
+def test_read_only_jobs_have_no_deployment_identity(name: str) -> None:
     assert jobs()[name].get("environment", {"name": "plan/"})["name"].startswith("plan/")
 
 
-def test_merge_requests_run_nothing_else() -> None:
+def test_merge_requests_run_only_their_own_jobs() -> None:
     def runs(rules: list[dict[str, str]]) -> bool:
         first = next((rule for rule in rules if "merge_request_event" in rule["if"]), {"when": "never"})
         return first.get("when") != "never"
@@ -134,12 +134,12 @@ def test_merge_requests_run_nothing_else() -> None:
     assert found == {"lint", "unit", "database", "compatibility", "terraform", "package", "plan", "report"}
 
 
-def test_only_migrations_run_inside_the_network() -> None:
+def test_only_migrations_run_on_runners_inside_the_vpc() -> None:
     tagged = {name: job["tags"] for name, job in jobs().items() if job.get("tags")}
     assert tagged == {f"{environment}:migrate": [f"pmp-{environment}", "pmp-migration"] for environment in ENVIRONMENTS}
 
 
-def test_drift_runs_at_night_over_all_layers_and_environments() -> None:
+def test_scheduled_drift_covers_all_layers_and_environments() -> None:
     for name in ("drift", "drift:account"):
         assert jobs()[name]["rules"] == [{"if": '$CI_PIPELINE_SOURCE == "schedule"'}]
     assert jobs()["drift"]["parallel"]["matrix"] == [{"PMP_ENVIRONMENT": list(ENVIRONMENTS)}]
@@ -147,7 +147,7 @@ def test_drift_runs_at_night_over_all_layers_and_environments() -> None:
 
 
 @pytest.mark.parametrize("name", ["unlock", "rollback"])
-def test_repairs_are_started_by_hand(name: str) -> None:
+def test_repairs_are_manual(name: str) -> None:
     job = jobs()[name]
     assert job["rules"] == [{"if": f'$CI_PIPELINE_SOURCE == "web" && $PMP_OPERATION == "{name}"', "when": "manual"}]
     assert job["resource_group"] == "$PMP_TARGET"
@@ -155,14 +155,14 @@ def test_repairs_are_started_by_hand(name: str) -> None:
     assert job["interruptible"] is False
 
 
-def test_no_variable_holds_a_secret() -> None:
+def test_no_pipeline_variable_holds_a_secret() -> None:
     held = [document()["variables"], *(job.get("variables", {}) for job in jobs().values())]
     names = {name for variables in held for name in variables}
     assert not {name for name in names if re.search(r"PASS|SECRET|TOKEN|KEY|CREDENTIAL", name)}
     assert not re.search(r"AKIA[0-9A-Z]{16}|glpat-|-----BEGIN|\b\d{12}\b", _TEXT)
 
 
-def test_commands_exist() -> None:
+def test_every_ops_command_in_the_pipeline_exists() -> None:
     from typer.main import get_command
 
     from ops.__main__ import application

@@ -1,6 +1,6 @@
-"""Debian's headless Chromium, driven by the DevTools protocol over a pipe: no driver program, no package.
+"""Drive Debian's headless Chromium with the DevTools protocol over a pipe, without a driver program or a package.
 
-The protocol: https://chromedevtools.github.io/devtools-protocol/, messages end with a zero byte.
+The protocol: https://chromedevtools.github.io/devtools-protocol/. Each message ends with a zero byte.
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import Any
 
 
 class Page:
-    """One tab, its console and its network log."""
+    """One tab with its console and network log."""
 
     def __init__(self, to_browser: int, from_browser: int) -> None:
         self._to, self._from = to_browser, from_browser
@@ -30,7 +30,12 @@ class Page:
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Send a command and wait for its result, at most a minute: ``TimeoutError``, as when a server is silent."""
+        """Send a command and return its result.
+
+        Raises:
+            RuntimeError: Chromium ended or refused the command.
+            TimeoutError: there was no result within a minute, for example because a server did not answer.
+        """
         self._number += 1
         message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
         if self._session:
@@ -59,14 +64,22 @@ class Page:
         return document
 
     def evaluate(self, expression: str) -> Any:
-        """The value of a JavaScript expression in the page."""
+        """Evaluate a JavaScript expression in the page and return its value.
+
+        Raises:
+            RuntimeError: the expression threw an exception.
+        """
         result = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in result:
             raise RuntimeError(f"{expression}: {result['exceptionDetails']}")
         return result["result"].get("value")
 
     def wait(self, expression: str, seconds: float = 30) -> Any:
-        """Wait until the expression is true; its value."""
+        """Wait until the expression is true and return its value.
+
+        Raises:
+            TimeoutError: it was not true within ``seconds``.
+        """
         end = time.monotonic() + seconds
         while not (value := self.evaluate(expression)):
             if time.monotonic() > end:
@@ -76,7 +89,7 @@ class Page:
         return value
 
     def complaints(self) -> list[str]:
-        """What the console says is wrong: errors, refused loads, violated policies."""
+        """Return the errors in the console: exceptions, refused loads, violated policies."""
         printed = [event["params"] for event in self.events if event["method"] == "Runtime.consoleAPICalled"]
         errors = [call["args"] for call in printed if call["type"] == "error"]
         logged = [event["params"]["entry"] for event in self.events if event["method"] == "Log.entryAdded"]
@@ -88,14 +101,18 @@ class Page:
         ]
 
     def requested(self) -> list[str]:
-        """Every address that was asked for."""
+        """Return every URL that the page has requested."""
         sent = [event["params"] for event in self.events if event["method"] == "Network.requestWillBeSent"]
         return [parameters["request"]["url"] for parameters in sent]
 
 
 @contextmanager
 def page() -> Iterator[Page]:
-    """A browser of its own with an empty profile."""
+    """Start a browser with an empty profile; yield its tab.
+
+    Raises:
+        FileNotFoundError: Chromium is not installed.
+    """
     executable = shutil.which("chromium")
     if executable is None:
         raise FileNotFoundError("chromium is not installed: apt-get install chromium")
@@ -104,7 +121,7 @@ def page() -> Iterator[Page]:
     we_read, browser_writes = os.pipe()
 
     def connect() -> None:
-        # dup2 onto 3 and 4, which the protocol names; from above, so that neither overwrites the other.
+        # The protocol requires descriptors 3 and 4. The detour over 100 and 101 keeps one from overwriting the other.
         reads, writes = os.dup(browser_reads), os.dup(browser_writes)
         high_reads, high_writes = 100, 101
         os.dup2(reads, high_reads)
@@ -112,7 +129,7 @@ def page() -> Iterator[Page]:
         os.dup2(high_reads, 3)
         os.dup2(high_writes, 4)
 
-    # no-sandbox: tests also run as root, in containers, against nothing but loopback.
+    # no-sandbox: tests also run as root in containers, and only against loopback.
     command = [executable, "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--no-first-run"]
     command += [
         "--disable-dev-shm-usage",

@@ -32,19 +32,19 @@ func TestApi(t *testing.T) {
 	domain := terraform.Output(t, options, "domain_name")
 	clients := terraform.OutputMap(t, options, "client_by_scope")
 
-	t.Run("it answers on its domain", func(t *testing.T) {
+	t.Run("the API answers on its domain", func(t *testing.T) {
 		status, body := get(t, domain, "/v1/health", "")
 		assert.Equal(t, http.StatusOK, status, "%s", body)
 		assert.Contains(t, body, "0123456789abcdef0123456789abcdef01234567")
 	})
 
-	t.Run("what no route matches is a problem document of the function", func(t *testing.T) {
+	t.Run("an unknown path gets a problem document from the function", func(t *testing.T) {
 		status, body := get(t, domain, "/v1/nothing", "")
 		assert.Equal(t, http.StatusNotFound, status, "%s", body)
 		assert.Contains(t, body, `"title"`)
 	})
 
-	t.Run("no token is 401, a forged one too, one without the scope 403", func(t *testing.T) {
+	t.Run("a missing or forged token returns 401, a missing scope 403", func(t *testing.T) {
 		status, body := get(t, domain, "/v1/users", "")
 		assert.Equal(t, http.StatusUnauthorized, status, "%s", body)
 		genuine := token(t, clients["read"])
@@ -54,13 +54,13 @@ func TestApi(t *testing.T) {
 		assert.Equal(t, http.StatusForbidden, status, "%s", body)
 	})
 
-	t.Run("a token with the scope reaches the function, which misses its database", func(t *testing.T) {
+	t.Run("a token with the scope reaches the function, which has no database", func(t *testing.T) {
 		status, body := get(t, domain, "/v1/users", token(t, clients["read"]))
 		assert.Equal(t, http.StatusServiceUnavailable, status, "%s", body)
 		assert.Contains(t, body, `"title"`)
 	})
 
-	t.Run("only the domain answers, over TLS 1.2, with a certificate that was validated", func(t *testing.T) {
+	t.Run("only the domain answers, with TLS 1.2 and a validated certificate", func(t *testing.T) {
 		api := must[*apigatewayv2.GetApiOutput](t, "API")(client.GetApi(ctx, &apigatewayv2.GetApiInput{ApiId: id}))
 		assert.True(t, aws.ToBool(api.DisableExecuteApiEndpoint))
 		answer := must[*apigatewayv2.GetDomainNameOutput](t, "domain")(client.GetDomainName(ctx, &apigatewayv2.GetDomainNameInput{DomainName: aws.String(domain)}))
@@ -69,7 +69,7 @@ func TestApi(t *testing.T) {
 		assert.NotEmpty(t, aws.ToString(answer.DomainNameConfigurations[0].CertificateArn))
 	})
 
-	t.Run("the zone has the domain's addresses and the certificate's proof", func(t *testing.T) {
+	t.Run("the zone has address records and the certificate's validation record", func(t *testing.T) {
 		answer := must[*route53.ListResourceRecordSetsOutput](t, "records")(route53.NewFromConfig(configuration).ListResourceRecordSets(ctx,
 			&route53.ListResourceRecordSetsInput{HostedZoneId: aws.String(terraform.Output(t, options, "hosted_zone_id"))}))
 		kinds := map[string]int{}
@@ -81,7 +81,7 @@ func TestApi(t *testing.T) {
 		assert.Equal(t, map[string]int{"A": 1, "AAAA": 1, "CNAME": 1}, kinds)
 	})
 
-	t.Run("requests are logged as JSON and throttled, single routes more narrowly", func(t *testing.T) {
+	t.Run("requests are logged as JSON and throttled, some routes more tightly", func(t *testing.T) {
 		answer := must[*apigatewayv2.GetStagesOutput](t, "stages")(client.GetStages(ctx, &apigatewayv2.GetStagesInput{ApiId: id}))
 		require.Len(t, answer.Items, 1)
 		stage := answer.Items[0]
@@ -99,7 +99,7 @@ func TestApi(t *testing.T) {
 	})
 }
 
-// platform is a client that finds every host at the emulated account, and trusts its authority alone.
+// platform returns a client that connects to the emulated account for every host, and trusts only its authority.
 func platform(t *testing.T) *http.Client {
 	t.Helper()
 	endpoint := must[*url.URL](t, "AWS_ENDPOINT_URL")(url.Parse(given(t, "AWS_ENDPOINT_URL")))
@@ -115,7 +115,7 @@ func platform(t *testing.T) *http.Client {
 	return &http.Client{Transport: transport, Timeout: 30 * time.Second}
 }
 
-// get is the status and the body of a GET on the API's domain, with a bearer token unless that is empty.
+// get sends a GET request to the API's domain, with a bearer token unless that is empty; it returns status and body.
 func get(t *testing.T, domain, path, bearer string) (int, string) {
 	t.Helper()
 	request := must[*http.Request](t, path)(http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+domain+path, nil))
@@ -127,7 +127,7 @@ func get(t *testing.T, domain, path, bearer string) (int, string) {
 	return response.StatusCode, string(must[[]byte](t, path)(io.ReadAll(response.Body)))
 }
 
-// token is an access token by the client credentials grant; client is its id and secret as `id:secret`.
+// token gets an access token with the client credentials grant; client has the form `id:secret`.
 func token(t *testing.T, client string) string {
 	t.Helper()
 	id, secret, _ := strings.Cut(client, ":")

@@ -21,7 +21,7 @@ func TestDatabase(t *testing.T) {
 	ctx, configuration := account(t)
 	client := rds.NewFromConfig(configuration)
 
-	t.Run("the instance is encrypted, private, in two zones and authenticates by IAM", func(t *testing.T) {
+	t.Run("the instance is encrypted, private, in two zones and uses IAM", func(t *testing.T) {
 		answer := must[*rds.DescribeDBInstancesOutput](t, "instance")(client.DescribeDBInstances(ctx, &rds.DescribeDBInstancesInput{
 			DBInstanceIdentifier: aws.String(terraform.Output(t, options, "database_identifier")),
 		}))
@@ -29,30 +29,30 @@ func TestDatabase(t *testing.T) {
 		instance := answer.DBInstances[0]
 		assert.Equal(t, "postgres", aws.ToString(instance.Engine))
 		assert.True(t, strings.HasPrefix(aws.ToString(instance.EngineVersion), "16"), "version %s", aws.ToString(instance.EngineVersion))
-		assert.True(t, aws.ToBool(instance.StorageEncrypted), "storage is encrypted")
+		assert.True(t, aws.ToBool(instance.StorageEncrypted), "storage must be encrypted")
 		assert.Equal(t, terraform.Output(t, options, "kms_key_arn"), aws.ToString(instance.KmsKeyId))
-		assert.False(t, aws.ToBool(instance.PubliclyAccessible), "no public address")
-		assert.True(t, aws.ToBool(instance.MultiAZ), "a standby in a second zone")
-		assert.True(t, aws.ToBool(instance.IAMDatabaseAuthenticationEnabled), "IAM authentication")
-		assert.True(t, aws.ToBool(instance.CopyTagsToSnapshot), "snapshots carry the tags")
+		assert.False(t, aws.ToBool(instance.PubliclyAccessible), "the instance must not have a public address")
+		assert.True(t, aws.ToBool(instance.MultiAZ), "there must be a standby in a second zone")
+		assert.True(t, aws.ToBool(instance.IAMDatabaseAuthenticationEnabled), "IAM authentication must be enabled")
+		assert.True(t, aws.ToBool(instance.CopyTagsToSnapshot), "snapshots must have the instance's tags")
 		assert.Equal(t, int32(7), aws.ToInt32(instance.BackupRetentionPeriod))
 		assert.Equal(t, "pmp_admin", aws.ToString(instance.MasterUsername))
 	})
 
-	t.Run("the proxy wants TLS and IAM", func(t *testing.T) {
+	t.Run("the proxy requires TLS and IAM", func(t *testing.T) {
 		answer := must[*rds.DescribeDBProxiesOutput](t, "proxy")(client.DescribeDBProxies(ctx, &rds.DescribeDBProxiesInput{
 			DBProxyName: aws.String(terraform.Output(t, options, "proxy_name")),
 		}))
 		require.Len(t, answer.DBProxies, 1)
 		proxy := answer.DBProxies[0]
-		assert.True(t, aws.ToBool(proxy.RequireTLS), "TLS is required")
+		assert.True(t, aws.ToBool(proxy.RequireTLS), "the proxy must require TLS")
 		assert.Equal(t, int32(180), aws.ToInt32(proxy.IdleClientTimeout))
-		require.Len(t, proxy.Auth, 1, "one user goes through the proxy")
+		require.Len(t, proxy.Auth, 1, "the proxy must have exactly one user")
 		assert.Equal(t, "REQUIRED", string(proxy.Auth[0].IAMAuth))
 		assert.Equal(t, terraform.OutputMap(t, options, "secret_arn_by_role")["pmp_app"], aws.ToString(proxy.Auth[0].SecretArn))
 	})
 
-	t.Run("the proxy's pool leaves connections to others and does not wait long", func(t *testing.T) {
+	t.Run("the proxy's pool leaves connections for others and waits briefly", func(t *testing.T) {
 		answer := must[*rds.DescribeDBProxyTargetGroupsOutput](t, "pool")(client.DescribeDBProxyTargetGroups(ctx, &rds.DescribeDBProxyTargetGroupsInput{
 			DBProxyName: aws.String(terraform.Output(t, options, "proxy_name")),
 		}))
@@ -62,7 +62,7 @@ func TestDatabase(t *testing.T) {
 		assert.Equal(t, int32(4), aws.ToInt32(pool.ConnectionBorrowTimeout))
 	})
 
-	t.Run("passwords are in their secrets and in no state", func(t *testing.T) {
+	t.Run("passwords are in their secrets and not in the state", func(t *testing.T) {
 		secrets := secretsmanager.NewFromConfig(configuration)
 		state := must[[]byte](t, "state")(os.ReadFile(filepath.Join(options.TerraformDir, "terraform.tfstate.d", name, "terraform.tfstate")))
 		seen := map[string]bool{}
@@ -72,10 +72,10 @@ func TestDatabase(t *testing.T) {
 			require.NoError(t, json.Unmarshal([]byte(aws.ToString(answer.SecretString)), &login))
 			assert.Equal(t, role, login.Username)
 			assert.GreaterOrEqual(t, len(login.Password), 32, "length of the password of %s", role)
-			assert.NotContains(t, string(state), login.Password, "the state holds the password of %s", role)
+			assert.NotContains(t, string(state), login.Password, "the state contains the password of %s", role)
 			seen[login.Password] = true
 		}
-		assert.Len(t, seen, 2, "each role has a password of its own")
+		assert.Len(t, seen, 2, "each role must have a different password")
 	})
 
 	t.Run("a second plan changes nothing", func(t *testing.T) {

@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What HTTP APIs send, as far as the function reads it.
+// The part of an HTTP API's event that the function reads.
 const healthRequest = `{
 	"version": "2.0", "routeKey": "GET /v1/health", "rawPath": "/v1/health", "rawQueryString": "", "headers": {},
 	"requestContext": {"http": {"method": "GET", "path": "/v1/health"}, "routeKey": "GET /v1/health"},
@@ -31,7 +31,7 @@ func TestFunction(t *testing.T) {
 	client := lambda.NewFromConfig(configuration)
 	digest := sha256.Sum256(must[[]byte](t, "code")(os.ReadFile(path)))
 
-	t.Run("it runs the zip that was built, on arm64, in the private subnets, within its limits", func(t *testing.T) {
+	t.Run("the function runs the built zip in private subnets within its limits", func(t *testing.T) {
 		answer := must[*lambda.GetFunctionOutput](t, "function")(client.GetFunction(ctx, &lambda.GetFunctionInput{FunctionName: aws.String(name)}))
 		function := answer.Configuration
 		assert.Equal(t, base64.StdEncoding.EncodeToString(digest[:]), aws.ToString(function.CodeSha256))
@@ -46,11 +46,11 @@ func TestFunction(t *testing.T) {
 		require.NotNil(t, answer.Concurrency, "no reserved concurrency: the function could exhaust the database")
 		assert.Equal(t, int32(5), aws.ToInt32(answer.Concurrency.ReservedConcurrentExecutions))
 		for variable := range function.Environment.Variables {
-			assert.NotContains(t, strings.ToUpper(variable), "PASSWORD", "passwords do not belong into the environment")
+			assert.NotContains(t, strings.ToUpper(variable), "PASSWORD", "environment variables must not hold passwords")
 		}
 	})
 
-	t.Run("events that failed are tried again and then kept", func(t *testing.T) {
+	t.Run("failed events are retried and then kept in a queue", func(t *testing.T) {
 		answer := must[*lambda.GetFunctionEventInvokeConfigOutput](t, "asynchronous invocations")(client.GetFunctionEventInvokeConfig(ctx,
 			&lambda.GetFunctionEventInvokeConfigInput{FunctionName: aws.String(name)}))
 		assert.Equal(t, int32(2), aws.ToInt32(answer.MaximumRetryAttempts))
@@ -58,7 +58,7 @@ func TestFunction(t *testing.T) {
 		assert.True(t, strings.HasSuffix(queue, ":"+terraform.Output(t, options, "failed_events_queue_name")), "%s", queue)
 	})
 
-	t.Run("it answers what needs no database, and says which release it is", func(t *testing.T) {
+	t.Run("the health check needs no database and names the release", func(t *testing.T) {
 		answer := must[*lambda.InvokeOutput](t, "invocation")(client.Invoke(ctx, &lambda.InvokeInput{FunctionName: aws.String(name), Payload: []byte(healthRequest)}))
 		require.Nil(t, answer.FunctionError, "%s", answer.Payload)
 		var response struct {
@@ -70,18 +70,18 @@ func TestFunction(t *testing.T) {
 		assert.Contains(t, response.Body, "0123456789abcdef0123456789abcdef01234567")
 	})
 
-	t.Run("an event of an unknown kind is an error, not a success", func(t *testing.T) {
+	t.Run("an event of an unknown kind is an error", func(t *testing.T) {
 		answer := must[*lambda.InvokeOutput](t, "invocation")(client.Invoke(ctx, &lambda.InvokeInput{FunctionName: aws.String(name), Payload: []byte(`{"task": "unheard of"}`)}))
 		assert.NotNil(t, answer.FunctionError, "%s", answer.Payload)
 	})
 
-	t.Run("uploads are encrypted with the key, closed to the public, versioned, and expire", func(t *testing.T) {
+	t.Run("uploads are encrypted, private and versioned, and they expire", func(t *testing.T) {
 		store := s3.NewFromConfig(configuration, func(o *s3.Options) { o.UsePathStyle = true })
 		bucket := aws.String(terraform.Output(t, options, "imports_bucket_name"))
 		encryption := must[*s3.GetBucketEncryptionOutput](t, "encryption")(store.GetBucketEncryption(ctx, &s3.GetBucketEncryptionInput{Bucket: bucket}))
 		rule := encryption.ServerSideEncryptionConfiguration.Rules[0]
 		assert.Equal(t, terraform.Output(t, options, "kms_key_arn"), aws.ToString(rule.ApplyServerSideEncryptionByDefault.KMSMasterKeyID))
-		assert.True(t, aws.ToBool(rule.BucketKeyEnabled), "without a bucket key each line of an import costs a request to KMS")
+		assert.True(t, aws.ToBool(rule.BucketKeyEnabled), "without a bucket key, each object costs a request to KMS")
 		access := must[*s3.GetPublicAccessBlockOutput](t, "public access")(store.GetPublicAccessBlock(ctx, &s3.GetPublicAccessBlockInput{Bucket: bucket})).PublicAccessBlockConfiguration
 		for _, blocked := range []*bool{access.BlockPublicAcls, access.BlockPublicPolicy, access.IgnorePublicAcls, access.RestrictPublicBuckets} {
 			assert.True(t, aws.ToBool(blocked))
@@ -93,7 +93,7 @@ func TestFunction(t *testing.T) {
 		assert.Equal(t, int32(7), aws.ToInt32(lifecycle.Rules[0].Expiration.Days))
 	})
 
-	t.Run("only what is put under imports/ starts it", func(t *testing.T) {
+	t.Run("only objects under imports/ invoke the function", func(t *testing.T) {
 		store := s3.NewFromConfig(configuration, func(o *s3.Options) { o.UsePathStyle = true })
 		answer := must[*s3.GetBucketNotificationConfigurationOutput](t, "notifications")(store.GetBucketNotificationConfiguration(ctx,
 			&s3.GetBucketNotificationConfigurationInput{Bucket: aws.String(terraform.Output(t, options, "imports_bucket_name"))}))

@@ -20,7 +20,7 @@ func TestNetwork(t *testing.T) {
 	inVpc := []types.Filter{{Name: aws.String("vpc-id"), Values: []string{vpc}}}
 	groups := terraform.OutputMap(t, options, "security_group_id_by_role")
 
-	t.Run("private subnets give no public address and lead out through NAT", func(t *testing.T) {
+	t.Run("private subnets give no public addresses and route through NAT", func(t *testing.T) {
 		private := terraform.OutputList(t, options, "private_subnet_ids")
 		subnets := must[*ec2.DescribeSubnetsOutput](t, "subnets")(client.DescribeSubnets(ctx, &ec2.DescribeSubnetsInput{SubnetIds: private}))
 		zones := map[string]bool{}
@@ -28,13 +28,13 @@ func TestNetwork(t *testing.T) {
 			assert.False(t, aws.ToBool(subnet.MapPublicIpOnLaunch), "%s", *subnet.SubnetId)
 			zones[aws.ToString(subnet.AvailabilityZone)] = true
 		}
-		assert.Len(t, zones, 2, "one private subnet per zone")
+		assert.Len(t, zones, 2, "there must be one private subnet per zone")
 		for _, subnet := range private {
 			assert.Equal(t, "nat", defaultRoute(t, client, subnet), "default route of %s", subnet)
 		}
 	})
 
-	t.Run("database subnets lead nowhere", func(t *testing.T) {
+	t.Run("database subnets have no default route", func(t *testing.T) {
 		subnets := must[*ec2.DescribeSubnetsOutput](t, "subnets")(client.DescribeSubnets(ctx, &ec2.DescribeSubnetsInput{Filters: append(inVpc,
 			types.Filter{Name: aws.String("cidr-block"), Values: []string{"10.77.128.0/24", "10.77.129.0/24"}})}))
 		require.Len(t, subnets.Subnets, 2)
@@ -43,7 +43,7 @@ func TestNetwork(t *testing.T) {
 		}
 	})
 
-	t.Run("S3 and Lambda are reached inside the VPC, under a policy", func(t *testing.T) {
+	t.Run("S3 and Lambda have VPC endpoints with a policy", func(t *testing.T) {
 		endpoints := must[*ec2.DescribeVpcEndpointsOutput](t, "endpoints")(client.DescribeVpcEndpoints(ctx, &ec2.DescribeVpcEndpointsInput{Filters: inVpc}))
 		kinds := map[string]types.VpcEndpointType{}
 		for _, endpoint := range endpoints.VpcEndpoints {
@@ -56,14 +56,14 @@ func TestNetwork(t *testing.T) {
 		}, kinds)
 	})
 
-	t.Run("the database listens to its proxy and the runner alone", func(t *testing.T) {
+	t.Run("only the proxy and the runner can reach the database", func(t *testing.T) {
 		answer := must[*ec2.DescribeSecurityGroupsOutput](t, "groups")(client.DescribeSecurityGroups(ctx, &ec2.DescribeSecurityGroupsInput{GroupIds: []string{groups["database"]}}))
 		require.Len(t, answer.SecurityGroups, 1)
 		sources := []string{}
 		for _, permission := range answer.SecurityGroups[0].IpPermissions {
 			assert.Equal(t, int32(5432), aws.ToInt32(permission.FromPort))
 			assert.Equal(t, int32(5432), aws.ToInt32(permission.ToPort))
-			assert.Empty(t, permission.IpRanges, "no address range may reach the database")
+			assert.Empty(t, permission.IpRanges, "an address range must not be able to reach the database")
 			for _, pair := range permission.UserIdGroupPairs {
 				sources = append(sources, aws.ToString(pair.GroupId))
 			}
@@ -79,7 +79,7 @@ func TestNetwork(t *testing.T) {
 		assert.Empty(t, answer.SecurityGroups[0].IpPermissionsEgress)
 	})
 
-	t.Run("all traffic is in the flow log", func(t *testing.T) {
+	t.Run("the flow log covers all traffic", func(t *testing.T) {
 		logs := must[*ec2.DescribeFlowLogsOutput](t, "flow logs")(client.DescribeFlowLogs(ctx, &ec2.DescribeFlowLogsInput{}))
 		kinds := []types.TrafficType{}
 		for _, log := range logs.FlowLogs {
@@ -95,7 +95,7 @@ func TestNetwork(t *testing.T) {
 	})
 }
 
-// defaultRoute says where 0.0.0.0/0 leads from a subnet: nat, internet or none.
+// defaultRoute returns the target of a subnet's route for 0.0.0.0/0: nat, internet or none.
 func defaultRoute(t *testing.T, client *ec2.Client, subnet string) string {
 	t.Helper()
 	answer := must[*ec2.DescribeRouteTablesOutput](t, "route tables")(client.DescribeRouteTables(t.Context(), &ec2.DescribeRouteTablesInput{

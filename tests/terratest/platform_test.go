@@ -1,7 +1,7 @@
-// Package terratest applies modules on the laptop platform's AWS, asks its APIs what is there, and destroys it again.
+// Package terratest applies modules on an emulated AWS account, checks the result with AWS's APIs, and destroys it.
 //
-// Run it by `make test-terratest`: that starts an emulated account of its own, builds the function's zip, and names both
-// and a copy of the repository in environment variables.
+// Run it with `make test-terratest`, which starts a separate emulated account, builds the function's zip, and passes
+// both and a copy of the repository in environment variables.
 package terratest
 
 import (
@@ -16,8 +16,8 @@ import (
 	"github.com/gruntwork-io/terratest/modules/terraform"
 )
 
-// apply applies the fixture in a workspace of its own and destroys both when the test ends. What it makes is named by
-// the second return value: the account is the run's own, so the fixture's name is enough.
+// apply applies the fixture in a new workspace, and destroys both when the test ends. It returns Terraform's options and
+// the name given to the resources. The fixture's name makes that unique, because each run has its own account.
 func apply(t *testing.T, fixture string, variables map[string]any) (*terraform.Options, string) {
 	t.Helper()
 	name := "pmp-" + fixture
@@ -39,17 +39,18 @@ func apply(t *testing.T, fixture string, variables map[string]any) (*terraform.O
 	return options, name
 }
 
-// given is an environment variable that `make test-terratest` sets.
+// given returns an environment variable that `make test-terratest` sets.
 func given(t *testing.T, variable string) string {
 	t.Helper()
 	value := os.Getenv(variable)
 	if value == "" {
-		t.Fatalf("%s is not set: run this by 'make test-terratest'", variable)
+		t.Fatalf("%s is not set: run the tests with 'make test-terratest'", variable)
 	}
 	return value
 }
 
-// account is the SDK's configuration for the emulated account; endpoint, authority and keys are in the environment.
+// account returns the SDK's configuration for the emulated account. Environment variables give it the endpoint, the
+// certificate authority and the keys.
 func account(t *testing.T) (context.Context, aws.Config) {
 	t.Helper()
 	configuration, err := config.LoadDefaultConfig(t.Context())
@@ -59,7 +60,7 @@ func account(t *testing.T) (context.Context, aws.Config) {
 	return t.Context(), configuration
 }
 
-// must fails the test when an API call did.
+// must returns a function that passes on an API call's answer, and fails the test if the call failed.
 func must[T any](t *testing.T, what string) func(T, error) T {
 	t.Helper()
 	return func(answer T, err error) T {

@@ -21,7 +21,7 @@ func TestRunner(t *testing.T) {
 	options, name := apply(t, "runner", nil)
 	ctx, configuration := account(t)
 
-	t.Run("there is one instance, in the private subnets, of the newest template", func(t *testing.T) {
+	t.Run("the group keeps one instance of the launch template in private subnets", func(t *testing.T) {
 		client := autoscaling.NewFromConfig(configuration)
 		answer := must[*autoscaling.DescribeAutoScalingGroupsOutput](t, "group")(client.DescribeAutoScalingGroups(ctx,
 			&autoscaling.DescribeAutoScalingGroupsInput{AutoScalingGroupNames: []string{terraform.Output(t, options, "autoscaling_group_name")}}))
@@ -34,7 +34,7 @@ func TestRunner(t *testing.T) {
 		assert.Equal(t, aws.ToString(template.LaunchTemplateId), aws.ToString(group.LaunchTemplate.LaunchTemplateId))
 	})
 
-	t.Run("the instance has no public address, and its metadata service wants a session and answers no container", func(t *testing.T) {
+	t.Run("the instance is private and protects its metadata service and disk", func(t *testing.T) {
 		data := launchTemplate(t, ec2.NewFromConfig(configuration), name+"-runner").LaunchTemplateData
 		assert.Equal(t, "required", string(data.MetadataOptions.HttpTokens))
 		assert.Equal(t, int32(1), aws.ToInt32(data.MetadataOptions.HttpPutResponseHopLimit))
@@ -42,10 +42,10 @@ func TestRunner(t *testing.T) {
 			assert.False(t, aws.ToBool(network.AssociatePublicIpAddress))
 		}
 		require.Len(t, data.BlockDeviceMappings, 1)
-		assert.True(t, aws.ToBool(data.BlockDeviceMappings[0].Ebs.Encrypted), "the disk is encrypted")
+		assert.True(t, aws.ToBool(data.BlockDeviceMappings[0].Ebs.Encrypted), "the disk must be encrypted")
 	})
 
-	t.Run("what cloud-init gets names the token's place, not the token", func(t *testing.T) {
+	t.Run("user data names the token's parameter but not the token", func(t *testing.T) {
 		data := launchTemplate(t, ec2.NewFromConfig(configuration), name+"-runner").LaunchTemplateData
 		text := string(must[[]byte](t, "user data")(base64.StdEncoding.DecodeString(aws.ToString(data.UserData))))
 		assert.True(t, strings.HasPrefix(text, "#cloud-config\n"), "%.40s", text)
@@ -54,7 +54,7 @@ func TestRunner(t *testing.T) {
 		assert.NotContains(t, text, "glrt-")
 	})
 
-	t.Run("its role stays within the boundary and reads one parameter", func(t *testing.T) {
+	t.Run("the role has the boundary and reads only one parameter", func(t *testing.T) {
 		client := iam.NewFromConfig(configuration)
 		role := aws.String(terraform.Output(t, options, "role_name"))
 		answer := must[*iam.GetRoleOutput](t, "role")(client.GetRole(ctx, &iam.GetRoleInput{RoleName: role}))
@@ -74,7 +74,7 @@ func TestRunner(t *testing.T) {
 	})
 }
 
-// launchTemplate is the newest version of a launch template.
+// launchTemplate returns the newest version of a launch template.
 func launchTemplate(t *testing.T, client *ec2.Client, name string) types.LaunchTemplateVersion {
 	t.Helper()
 	answer := must[*ec2.DescribeLaunchTemplateVersionsOutput](t, "launch template")(client.DescribeLaunchTemplateVersions(t.Context(),

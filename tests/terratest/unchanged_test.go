@@ -12,13 +12,15 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// gap is what an unchanged plan may show for resources of one type, because the emulator answers differently than AWS.
+// gap lists the attributes that an unchanged plan may show as changed for resources of one type, because the emulator
+// answers differently from AWS.
 type gap struct {
 	Type       string
 	Attributes []string
 }
 
-// gaps reads local/ministack/unchanged-plan.yml: the same list by which `python -m ops plan --refuse-changes` judges.
+// gaps reads local/ministack/unchanged-plan.yml, the list that `python -m ops plan --refuse-changes` uses, too. It
+// returns attributes by resource type.
 func gaps(t *testing.T) map[string][]string {
 	t.Helper()
 	text := must[[]byte](t, "list of gaps")(os.ReadFile(filepath.Join(given(t, "PMP_TERRATEST_TREE"), "local/ministack/unchanged-plan.yml")))
@@ -35,8 +37,7 @@ func gaps(t *testing.T) map[string][]string {
 	return byType
 }
 
-// assertUnchanged plans again what was just applied: nothing may change but the attributes that the emulator is known
-// to answer wrongly.
+// assertUnchanged plans again what was just applied. Only the attributes listed in gaps may change.
 func assertUnchanged(t *testing.T, options *terraform.Options) {
 	t.Helper()
 	known := gaps(t)

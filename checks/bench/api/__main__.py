@@ -1,4 +1,4 @@
-"""PMP's function beside what a team would pick instead, and beside the floor, in one run on one PostgreSQL.
+"""Measure PMP's function, the usual alternative and the floor in one run on one PostgreSQL.
 
     python -m checks.bench.api [--reads 2000] [--writes 1000] [--starts 15]
 
@@ -37,7 +37,7 @@ EMAIL, SMS = "email_notifications", "sms_notifications"
 
 @dataclass
 class Candidate:
-    """A function in an unpacked folder, as Lambda has it, and what was measured of it."""
+    """A function in an unpacked folder, as on Lambda, and its measurements: times in ms, in the order of the calls."""
 
     name: str
     folder: Path
@@ -51,17 +51,21 @@ class Candidate:
 
 
 class Instance:
-    """A process of a candidate, from its start on."""
+    """A running process of a candidate."""
 
     def __init__(self, candidate: Candidate, environment: dict[str, str]) -> None:
-        # No bytecode is written: Lambda's folder is read-only, so each of its starts compiles the sources.
+        # -B: Lambda's folder is read-only, so the interpreter compiles the sources at each start there.
         command = [sys.executable, "-I", "-B", str(HERE / "runner.py"), str(candidate.folder), candidate.module]
         self.process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
 
     def ask(self, event: str, status: int) -> float:
-        """Milliseconds from an event to its answer."""
+        """Send an event, one JSON line; return the milliseconds until its answer.
+
+        Raises:
+            RuntimeError: the answer does not have ``status``.
+        """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         started = time.perf_counter()
@@ -75,12 +79,12 @@ class Instance:
         return took
 
     def peak_mib(self) -> float:
-        """The most memory that was resident, from the kernel."""
+        """Peak resident memory so far in MiB, as the kernel counts it."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
         assert self.process.stdin is not None
         self.process.stdin.close()
         self.process.wait(timeout=10)
@@ -121,7 +125,7 @@ def _install(lock: Path, target: Path, *options: str) -> None:
 def _peer(directory: Path) -> Candidate:
     lock = HERE / "peers" / "requirements.lock"
     _install(lock, directory / "peer")
-    # Its zip is weighed as it would be deployed, for the same architecture and runtime as ours.
+    # The zip's size is for a deployment to the same architecture and runtime as PMP's.
     deployed = directory / "peer-deployed"
     _install(
         lock,
@@ -163,7 +167,7 @@ def _instances(candidates: list[Candidate], environment: dict[str, str]) -> Iter
 def _starts(
     candidates: list[Candidate], environment: dict[str, str], reads: list[str], amount: int
 ) -> Iterator[tuple[Candidate, float]]:
-    """Milliseconds from the start of a process to its first answer."""
+    """Yield each candidate's milliseconds from the start of a process to its first answer, ``amount`` times."""
     for number in range(amount):
         for candidate in candidates:
             started = time.perf_counter()
@@ -195,7 +199,7 @@ def _measure(
             for number in range(100):
                 instance.ask(reads[number % len(reads)], 200)
                 instance.ask(writes[number % len(writes)], 201)
-        # In turns, so that what else the machine does meets all of them.
+        # In turns, so that other load on the machine affects all candidates alike.
         for number in range(max(amounts.reads, amounts.writes)):
             for candidate in candidates:
                 if number < amounts.reads:
@@ -275,7 +279,7 @@ def _table(ours: Candidate, peer: Candidate, floor: Candidate) -> tuple[list[str
 
 
 def _plot(candidates: list[Candidate], target: Path) -> None:
-    """Bars of each figure, each scaled to the largest of its row."""
+    """Draw bars for each figure, scaled to the largest of the row."""
     colors = ["#1f6f8b", "#c46b3b", "#8a8a8a"]
     figures = [_figures(candidate) for candidate in candidates]
     rows, parts, y = list(figures[0]), [], 70
@@ -303,6 +307,7 @@ def _plot(candidates: list[Candidate], target: Path) -> None:
 
 
 def main() -> None:
+    """Measure all candidates and write the report."""
     parser = argparse.ArgumentParser(prog="python -m checks.bench.api", description=__doc__.splitlines()[0])
     parser.add_argument("--reads", type=int, default=2000)
     parser.add_argument("--writes", type=int, default=1000)

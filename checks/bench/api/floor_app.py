@@ -19,6 +19,7 @@ CONNECTION = pg8000.native.Connection(
 
 
 def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
+    """Answer a GET with a user, and any other request with a new event."""
     CONNECTION.run("BEGIN")
     if event["requestContext"]["http"]["method"] == "GET":
         ((document,),) = CONNECTION.run("SELECT pmp.get_user(:id)", id=event["rawPath"].rsplit("/", 1)[1])

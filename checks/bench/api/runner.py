@@ -1,6 +1,6 @@
-"""An instance of a function: events come on standard input as JSON lines, answers go out the same way.
+"""Run a function: read events from standard input as JSON lines, and write its answers to standard output likewise.
 
-What awslambdaric's loop does, without its HTTP to the runtime's API, and the same for every candidate:
+It does the same as awslambdaric's loop, without HTTP to the runtime API, and is the same for every candidate:
 ``python -I runner.py FOLDER MODULE``.
 """
 
@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 
 def main() -> None:
+    """Answer events until standard input ends."""
     sys.path.insert(0, sys.argv[1])
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the function's log

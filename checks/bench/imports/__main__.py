@@ -1,8 +1,8 @@
 r"""Measure imports: ``make bench-imports`` (``EVENTS=`` for fewer than a million, ``MEMORY_MB=`` for other sizes).
 
-In one run, on one cluster with durable settings: ``psql \copy`` of the same events into a table with the same columns,
-keys, foreign keys and indexes (the floor); the function's whole import, on an empty and on a full database; what a team
-would use instead. Writes docs/bench/imports.md, imports.json and the plots imports-speed.svg and imports-memory.svg.
+One run, on one cluster with durable settings, measures ``psql \copy`` of the same events into a table with the same
+columns, keys, foreign keys and indexes (the floor); the function's whole import, on an empty and on a full database;
+and the usual alternatives. It writes docs/bench/imports.md, imports.json, imports-speed.svg and imports-memory.svg.
 """
 
 import datetime as dt
@@ -45,14 +45,14 @@ _DURABLE = {
     "checkpoint_timeout": "'15min'",
 }
 _GOAL = 0.8
-"""Of the floor's events a second."""
+"""Goal for the import's events per second, as a fraction of the floor's."""
 
 _CONSENTS = ("email_notifications", "sms_notifications")
 _FLOOR_COLUMNS = "id, subject_key, occurred_at, received_at, source_key, has_instant, versions, enabled"
 
 
 def generate(directory: Path, name: str, seed: int, users: list[str]) -> None:
-    """``<name>.ndjson.gz`` for the import and ``<name>.tsv`` with the same events for the floor."""
+    """Write ``<name>.ndjson.gz`` for the import, and ``<name>.tsv`` with the same events for the floor."""
     source = random.Random(seed)
     base = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
     with gzip.open(directory / f"{name}.ndjson.gz", "wb", 1) as lines, (directory / f"{name}.tsv").open("w") as rows:
@@ -74,7 +74,7 @@ def generate(directory: Path, name: str, seed: int, users: list[str]) -> None:
 
 
 def server_seconds(running: Stack) -> float:
-    """Processor time of PostgreSQL so far, its ended sessions included: what does not depend on who else is busy."""
+    """Return PostgreSQL's CPU seconds so far, with ended sessions. Other load on the machine hardly affects them."""
     server = psutil.Process(running.cluster.pid)
     while True:
         ended = server.cpu_times()
@@ -82,14 +82,14 @@ def server_seconds(running: Stack) -> float:
             alive = [child.cpu_times() for child in server.children()]
         except psutil.NoSuchProcess:
             continue
-        # A session that ended while we looked may be in neither.
+        # A session that ended between the two readings may be missing from both: read again.
         if server.cpu_times()[2:4] == ended[2:4]:
             return ended.children_user + ended.children_system + sum(times.user + times.system for times in alive)
 
 
 def floor(running: Stack, file: Path) -> dict[str, Any]:
-    r"""``\copy`` into the floor's table."""
-    # psql runs as the server's user, who may not enter the folder of the clone.
+    r"""Measure ``\copy`` of a file into the floor's table: events, seconds and the server's CPU seconds."""
+    # psql runs as the server's user, which may not be able to read the repository's folder.
     reachable = running.cluster.home.write("floor.tsv", file.read_bytes())
     before, began = server_seconds(running), time.perf_counter()
     running.cluster.psql(f"\\copy pmp_floor ({_FLOOR_COLUMNS}) FROM '{reachable}'")
@@ -99,7 +99,11 @@ def floor(running: Stack, file: Path) -> dict[str, Any]:
 
 
 def imported(running: Stack, file: Path) -> dict[str, Any]:
-    """Our import in a process of its own: events, seconds, CPU seconds and peak memory of that process."""
+    """Measure PMP's import in a new process: events, seconds, CPU seconds and peak memory of that process in MiB.
+
+    Raises:
+        RuntimeError: the import failed or rejected lines.
+    """
     store = ObjectStore()
     key = f"imports/{uuid.uuid4()}.ndjson.gz"
     notice = store.put(key, file.read_bytes())
@@ -125,6 +129,11 @@ def imported(running: Stack, file: Path) -> dict[str, Any]:
 
 
 def peer(running: Stack, python: Path, kind: str, file: Path) -> dict[str, Any]:
+    """Measure an alternative of ``peers.py``: events, seconds and the server's CPU seconds.
+
+    Raises:
+        RuntimeError: it failed.
+    """
     before = server_seconds(running)
     done = subprocess.run(
         [python, Path(__file__).with_name("peers.py"), kind, running.cluster.url("postgres"), file],
@@ -140,13 +149,14 @@ def peer(running: Stack, python: Path, kind: str, file: Path) -> dict[str, Any]:
 
 
 def fresh(running: Stack) -> None:
-    """Empty all that events live in. Only the superuser may, with the triggers out of the way."""
+    """Empty all tables of events. Only the superuser can, because triggers prevent it otherwise."""
     running.cluster.psql(
         "SET session_replication_role = replica; TRUNCATE pmp.event, pmp.current_choice, pmp_floor; CHECKPOINT;"
     )
 
 
 def main() -> None:
+    """Measure everything and write the report."""
     directory = ROOT / "build" / "bench-imports"
     directory.mkdir(parents=True, exist_ok=True)
     python = directory / "peers" / "bin" / "python"
@@ -156,7 +166,7 @@ def main() -> None:
         subprocess.run([uv, "pip", "install", "-q", "--python", python, "--require-hashes", "-r", PEERS], check=True)
     source = random.Random(0)
     users = [str(uuid.UUID(int=source.getrandbits(128), version=4)) for _ in range(USERS)]
-    say(f"generating twice {EVENTS:,} events of {USERS:,} users")
+    say(f"generating two files, each of {EVENTS:,} events of {USERS:,} users")
     generate(directory, "first", 1, users)
     generate(directory, "second", 2, users)
     some = directory / "some.ndjson.gz"
@@ -165,7 +175,8 @@ def main() -> None:
             few.write(lines.readline())
     results: dict[str, Any] = {"events": EVENTS, "users": USERS, "load": os.getloadavg()[0]}
     with stack(settings=_DURABLE) as running:
-        # A server's client may read what only its user can reach, if it comes through standard input.
+        # The peers log in over TCP, with a password. The users come on standard input, since psql's user cannot read
+        # the repository.
         running.cluster.set_password("postgres", "superuser")
         people = "".join(f"{user}\tuser{number}@example.com\t1\n" for number, user in enumerate(users))
         running.cluster.psql(f"COPY pmp.subject (id, email, created_by) FROM STDIN;\n{people}\\.\n")
@@ -200,7 +211,10 @@ def main() -> None:
 
 
 def sized(source: Path, target: Path, size: int) -> None:
-    """So many bytes of NDJSON, the source's lines over and over: the later ones are duplicates, and read no less."""
+    """Write ``size`` bytes of NDJSON (before gzip) by repeating the source's lines.
+
+    The repeated lines are duplicates, but the import reads them all the same.
+    """
     written = 0
     with gzip.open(target, "wb", 1) as out:
         while written < size:
@@ -211,9 +225,9 @@ def sized(source: Path, target: Path, size: int) -> None:
 
 
 def report(results: dict[str, Any]) -> None:
-    """The table and the plot, with what they were measured on."""
+    """Write the table, the plots and the measurements, and print the table."""
     work = {
-        # The clock of /proc ticks a hundred times a second.
+        # The clock of /proc has a resolution of 10 ms.
         name: max(value["server_seconds"], 0.01) / value["events"] * 1e6
         for name, value in results.items()
         if isinstance(value, dict)
@@ -280,7 +294,7 @@ other processes were using them.
 
 
 def memory_plot(memory: list[dict[str, float]]) -> str:
-    """Bars of peak memory, and the line that they must stay under."""
+    """Return an SVG with bars of peak memory, and a line at the limit."""
     bars = "".join(
         f'<rect x="{70 + place * 110}" y="{220 - m["peak_mib"]:.0f}" width="60" height="{m["peak_mib"]:.0f}"'
         f' fill="#36c"/>'
@@ -300,7 +314,7 @@ def memory_plot(memory: list[dict[str, float]]) -> str:
 
 
 def speed_plot(rates: dict[str, float]) -> str:
-    """Bars of events a second by title; the first title is the floor, the line is the goal."""
+    """Return an SVG with bars of events per second by title, and a line at the goal. The first title is the floor."""
     longest = max(rates.values())
     bars = "".join(
         f'<text x="330" y="{57 + place * 26}" text-anchor="end">{escape(title)}</text>'
@@ -320,6 +334,7 @@ def speed_plot(rates: dict[str, float]) -> str:
 
 
 def say(line: str) -> None:
+    """Print a line at once, even into a pipe."""
     print(line, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""The function's own import in a fresh process, measured from inside: notification on standard input."""
+"""Run the function's import in this process and print its measurements as JSON; the notification is standard input."""
 
 import json
 import sys
@@ -9,17 +9,21 @@ from pmp import imports
 
 
 class Context:
-    """What the worker asks of Lambda's context."""
+    """The part of Lambda's context that the worker reads."""
 
     invoked_function_arn = "pmp"
 
     @staticmethod
     def get_remaining_time_in_millis() -> int:
+        """Fifteen minutes, Lambda's limit: the measurement never hands over to another invocation."""
         return 900_000
 
 
 def peak_mib() -> float:
-    """Of this program alone: getrusage's maximum is that of whoever started it until it is exceeded."""
+    """Return this process's peak resident memory in MiB.
+
+    The kernel's VmHWM, since getrusage's maximum starts at the parent's.
+    """
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 

@@ -1,7 +1,7 @@
-"""What a team would write instead, each in a process of its own: ``python peers.py psycopg|sqlalchemy|calls URL FILE``.
+"""The usual alternatives to PMP's import, one per process: ``python peers.py psycopg|sqlalchemy|calls URL FILE``.
 
-Prints the events of the file and the seconds they took, the process's start not included. All of them parse the same
-gzip file and write to the same tables; none validates as the function's import does, resumes, or survives a fault.
+Prints the number of events in the file and the seconds they took, without the process's start. Each alternative parses
+the same gzip file and writes to the same tables; none validates like PMP's import, resumes, or survives a fault.
 """
 
 import gzip
@@ -41,6 +41,7 @@ VERSIONS = {"email_notifications": 1, "sms_notifications": 2}
 
 
 def batches(path: str, size: int) -> Iterator[list[dict[str, Any]]]:
+    """Yield the events of a gzip file of JSON lines, ``size`` at a time."""
     with gzip.open(path, "rb") as lines:
         while batch := [json.loads(line) for line in itertools.islice(lines, size)]:
             yield batch
@@ -67,7 +68,7 @@ def with_psycopg(url: str, path: str) -> int:
 
 
 def with_sqlalchemy(url: str, path: str) -> int:
-    """What awswrangler and pandas do: INSERT … VALUES (…), (…) ON CONFLICT, 1,000 rows a statement."""
+    """INSERT … VALUES (…), (…) ON CONFLICT with 1,000 rows per statement, as awswrangler and pandas do."""
     import sqlalchemy as sa  # type: ignore[import-not-found]
     from sqlalchemy.dialects.postgresql import ARRAY, UUID, insert  # type: ignore[import-not-found]
 
@@ -130,7 +131,7 @@ def with_sqlalchemy(url: str, path: str) -> int:
 
 
 def with_calls(url: str, path: str) -> int:
-    """The platforms' bulk APIs take 100 events a call: 100 of ours in one transaction, network and HTTP for nothing."""
+    """100 single calls of create_event per transaction, like a bulk API of 100 events, without network and HTTP."""
     import psycopg
 
     count = 0

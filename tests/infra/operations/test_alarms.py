@@ -1,7 +1,7 @@
-"""Alarms on an emulated CloudWatch: metrics go up and down, alarms and the topic's subscribers follow.
+"""Alarms on an emulated CloudWatch: when metrics rise and fall, alarms change and the topic's subscribers hear of it.
 
-MiniStack evaluates an alarm at each new datum, over all data of its whole span, whatever their dimensions; so the test
-compares the dimensions itself, and lets what was bad fall out of the span before it sends what is good.
+MiniStack evaluates an alarm at each new datum, over all data in its span, without regard to their dimensions. So the
+test compares the dimensions itself, and waits until the bad data have left the span before it sends good data.
 """
 
 import json
@@ -24,12 +24,12 @@ from local.instance import Instance
 from local.services import stop_all
 from ops.settings import ROOT
 
-# Seconds for which a datum stays within the span of its alarm: a busy machine must come to look at it meanwhile.
+# Seconds for which a datum stays within the span of its alarm; long enough for a busy machine to evaluate it.
 LINGER_SECONDS = 15
 
 
 class Load(NamedTuple):
-    """What a metric of db.t3.medium (2 vCPUs, at most 576 credits) shows in a quiet and in a bad hour."""
+    """Values of a metric of db.t3.medium (2 vCPUs, at most 576 credits) in a quiet and in a bad hour."""
 
     metric: str
     quiet: float
@@ -48,7 +48,7 @@ LOADS = {
 
 
 class Deployed(NamedTuple):
-    """The example of modules/alarms as applied, and clients of its account."""
+    """The applied example of modules/alarms, with access to its account."""
 
     session: Any
     queue_url: str
@@ -119,14 +119,14 @@ SEVERITIES = ("critical", "warning")
 
 
 def alarms(deployed: Deployed) -> dict[str, dict[str, Any]]:
-    """Every alarm by its name without the prefix."""
+    """Return every alarm by its name without the prefix."""
     pages = deployed.session.client("cloudwatch").get_paginator("describe_alarms").paginate()
     found = [alarm for page in pages for alarm in page["MetricAlarms"]]
     return {alarm["AlarmName"].removeprefix("pmp-dev-"): alarm for alarm in found}
 
 
 def send(deployed: Deployed, value_by_alarm: dict[str, float]) -> None:
-    """Publish one datum for each named alarm, as old as lets it stay within the alarm's span for LINGER_SECONDS."""
+    """Publish one datum per alarm, so old that it leaves the alarm's span after LINGER_SECONDS."""
     known = alarms(deployed)
     cloudwatch = deployed.session.client("cloudwatch")
     for name, value in value_by_alarm.items():
@@ -146,7 +146,7 @@ def states(deployed: Deployed) -> dict[str, str]:
 
 
 def messages(deployed: Deployed) -> dict[str, list[dict[str, Any]]]:
-    """What the subscribers of both topics got since the last call, by the new state."""
+    """Return the messages that subscribers of both topics received since the last call, by new state."""
     sqs = deployed.session.client("sqs")
     found: dict[str, list[dict[str, Any]]] = {}
     while batch := sqs.receive_message(QueueUrl=deployed.queue_url, MaxNumberOfMessages=10).get("Messages", []):
@@ -157,7 +157,7 @@ def messages(deployed: Deployed) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def test_alarms_watch_what_rds_publishes(deployed: Deployed) -> None:
+def test_alarms_watch_metrics_that_rds_publishes(deployed: Deployed) -> None:
     known = alarms(deployed)
     for name, load in LOADS.items():
         assert (known[name]["Namespace"], known[name]["MetricName"]) == ("AWS/RDS", load.metric)
@@ -165,7 +165,7 @@ def test_alarms_watch_what_rds_publishes(deployed: Deployed) -> None:
     assert known["database-load-per-vcpu"]["TreatMissingData"] == "notBreaching"
 
 
-def test_load_and_credits_raise_the_alarm_and_end_it(deployed: Deployed) -> None:
+def test_load_and_credits_raise_and_clear_the_alarms(deployed: Deployed) -> None:
     send(deployed, {name: load.quiet for name, load in LOADS.items()})
     assert states(deployed) == dict.fromkeys(LOADS, "OK")
     time.sleep(LINGER_SECONDS + 1)
@@ -173,9 +173,9 @@ def test_load_and_credits_raise_the_alarm_and_end_it(deployed: Deployed) -> None
 
     send(deployed, {name: load.bad for name, load in LOADS.items()})
     assert states(deployed) == dict.fromkeys(LOADS, "ALARM")
-    told = messages(deployed)
-    assert {message["AlarmName"] for message in told["ALARM"]} == {f"pmp-dev-{name}" for name in LOADS}
-    for message in told["ALARM"]:
+    received = messages(deployed)
+    assert {message["AlarmName"] for message in received["ALARM"]} == {f"pmp-dev-{name}" for name in LOADS}
+    for message in received["ALARM"]:
         section = message["AlarmName"].removeprefix("pmp-dev-")
         assert message["AlarmDescription"].endswith(f"Runbook: docs/runbook.md#{section}")
     time.sleep(LINGER_SECONDS + 1)
@@ -185,7 +185,7 @@ def test_load_and_credits_raise_the_alarm_and_end_it(deployed: Deployed) -> None
     assert {message["AlarmName"] for message in messages(deployed)["OK"]} == {f"pmp-dev-{name}" for name in LOADS}
 
 
-def test_waiting_sessions_alone_leave_the_processor_alarm_alone(deployed: Deployed) -> None:
+def test_waiting_sessions_do_not_raise_the_cpu_alarm(deployed: Deployed) -> None:
     send(deployed, {"database-load-cpu": LOADS["database-load-cpu"].quiet})
     send(deployed, {"database-load": LOADS["database-load"].bad, "database-load-not-cpu": 8.7})
     found = states(deployed)
@@ -193,6 +193,6 @@ def test_waiting_sessions_alone_leave_the_processor_alarm_alone(deployed: Deploy
     assert found["database-load-cpu"] == "OK"
 
 
-def test_an_unchanged_plan_is_empty(deployed: Deployed) -> None:
+def test_second_plan_of_alarms_is_empty(deployed: Deployed) -> None:
     done = deployed.terraform("plan", "-detailed-exitcode")
     assert done.returncode == 0, done.stdout + done.stderr

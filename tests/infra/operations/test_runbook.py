@@ -1,4 +1,4 @@
-"""Alarms, runbook, dashboard and log messages name the same things."""
+"""Alarms, runbook, dashboard and log messages use the same names."""
 
 import ast
 import re
@@ -20,31 +20,31 @@ def text_of(folder: Path) -> str:
 
 
 def alarm_names() -> dict[str, str]:
-    """Severity of every alarm that the module knows, by name."""
+    """Return the severity of every alarm of the module, by name."""
     return dict(re.findall(r"^    ([a-z][a-z-]+) += \{\n +severity +\= \"(\w+)\"", text_of(ALARMS), re.MULTILINE))
 
 
 def sections() -> dict[str, str]:
-    """Text of every third-level section of the runbook, by its heading."""
+    """Return the text of every third-level section of the runbook, by its heading."""
     parts = re.split(r"^### (.+)$", RUNBOOK.read_text(), flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
-def test_every_alarm_has_its_section_and_every_section_its_alarm() -> None:
+def test_alarms_and_runbook_sections_match() -> None:
     assert len(alarm_names()) == 25
     assert set(sections()) == set(alarm_names())
     assert set(sections()) <= anchors(RUNBOOK.read_text())
 
 
 @pytest.mark.parametrize("name", sorted(alarm_names()))
-def test_a_section_names_the_severity_and_something_to_do(name: str) -> None:
+def test_runbook_section_names_severity_and_actions(name: str) -> None:
     section = sections()[name]
     assert section.strip().startswith(f"*{alarm_names()[name]}* · ")
     assert len(section.split()) > 25
 
 
 def messages_of_filters() -> Iterator[tuple[str, list[str]]]:
-    """Each message that a metric filter waits for, and the fields that are read from it."""
+    """Yield each message that a metric filter matches, and the fields that the filter reads from it."""
     found: dict[str, list[str]] = {}
     pattern = r'\$\.message = \\"([^"\\]+)\\".*?value = "([^"]+)"'
     for message, value in re.findall(pattern, (ALARMS / "logs.tf").read_text()):
@@ -53,7 +53,7 @@ def messages_of_filters() -> Iterator[tuple[str, list[str]]]:
 
 
 @pytest.mark.parametrize(("message", "fields"), list(messages_of_filters()), ids=str)
-def test_the_function_logs_what_the_filters_wait_for(message: str, fields: list[str]) -> None:
+def test_function_logs_the_messages_that_filters_match(message: str, fields: list[str]) -> None:
     calls = [
         (call, file.read_text())
         for file in (ROOT / "lambda/pmp").rglob("*.py")
@@ -65,7 +65,7 @@ def test_the_function_logs_what_the_filters_wait_for(message: str, fields: list[
     ]
     assert calls, f"nothing in lambda/pmp logs {message!r}"
     for field in fields:
-        # Fields may come as a dictionary that the same file makes.
+        # Fields may come in a dictionary that the same file builds.
         assert any(
             field in [keyword.arg for keyword in call.keywords]
             or (None in [keyword.arg for keyword in call.keywords] and f'"{field}"' in text)
@@ -73,10 +73,11 @@ def test_the_function_logs_what_the_filters_wait_for(message: str, fields: list[
         ), f"{message!r} is logged without {field}"
 
 
-def test_every_metric_of_an_alarm_is_on_the_dashboard() -> None:
+def test_every_alarm_metric_is_on_the_dashboard() -> None:
     watched = set(re.findall(r'metric +\= "(\w+)"', text_of(ALARMS)))
     drawn = set(re.findall(r'name = "(\w+)"', text_of(ROOT / "modules/dashboard")))
-    # A rate of others, a lifetime's slow count, and times that the API's latency shows from the client's side.
+    # Not drawn: a ratio of drawn metrics, a count of failures, a time that the API's latency includes, and a counter
+    # that rises over months.
     assert watched - drawn == {
         "DBLoadRelativeToNumVCPUs",
         "DatabaseConnectionsSetupFailed",
@@ -85,5 +86,5 @@ def test_every_metric_of_an_alarm_is_on_the_dashboard() -> None:
     }
 
 
-def test_the_picture_is_of_the_dashboard_as_it_is_planned() -> None:
+def test_dashboard_picture_matches_the_planned_dashboard() -> None:
     assert dashboard.PICTURE.read_text() == dashboard.draw(dashboard.planned_body()), "run 'make dashboard'"

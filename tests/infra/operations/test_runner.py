@@ -1,4 +1,4 @@
-"""What the runner is given to do at boot: cloud-init's schema, shellcheck, and what protects the token."""
+"""The runner's user data: it fits cloud-init's schema, its scripts pass shellcheck, and it protects the token."""
 
 import json
 import os
@@ -16,7 +16,7 @@ import yaml
 from checks.tree import registry
 from ops.settings import ROOT
 
-# With these a plan asks AWS for nothing.
+# With these settings a plan sends no requests to AWS.
 _PROVIDER = """\
 provider "aws" {
   region                      = "eu-west-1"
@@ -38,7 +38,7 @@ def user_data(folder: Path) -> str:
     """The user data of the example, as Terraform renders it."""
     with registry() as environment:
         shutil.copytree(ROOT / "modules/runner", folder / "modules/runner")
-        # The account's number is the one thing that the plan would ask AWS for.
+        # The account id is the only thing that the plan would request from AWS.
         main = folder / "modules/runner/main.tf"
         text = main.read_text().replace('data "aws_caller_identity" "this" {}', "")
         main.write_text(text.replace("data.aws_caller_identity.this.account_id", '"123456789012"'))
@@ -65,10 +65,13 @@ def config(user_data: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def cloud_init_schema(folder: Path) -> Path:
-    """The schema in Debian's package cloud-init, which is only unpacked: installed it sets the machine up anew."""
+    """Path of the schema in Debian's package cloud-init.
+
+    The package is only unpacked: once installed, it would configure this machine.
+    """
     if not shutil.which("apt-get"):
-        pytest.skip("no Debian: its package cloud-init holds the schema")
-    # Debian's own downloader must be able to write there, too.
+        pytest.skip("needs Debian: its package cloud-init contains the schema")
+    # apt's download user must be able to write there, too.
     folder.chmod(0o755)
     for command in (
         ["apt-get", "download", "cloud-init"],
@@ -79,27 +82,27 @@ def cloud_init_schema(folder: Path) -> Path:
         if packages := list(folder.glob("cloud-init_*.deb")):
             subprocess.run(["dpkg", "-x", packages[0], folder / "cloud-init"], check=True)
             return next((folder / "cloud-init").rglob("schema-cloud-config-v1.json"))
-    pytest.fail(f"Debian's package cloud-init cannot be had: {done.stderr}")
+    pytest.fail(f"Debian's package cloud-init cannot be downloaded: {done.stderr}")
 
 
-def test_cloud_init_accepts_the_user_data(folder: Path, user_data: str, cloud_init_schema: Path) -> None:
+def test_cloud_init_schema_accepts_the_user_data(folder: Path, user_data: str, cloud_init_schema: Path) -> None:
     def check(text: str) -> subprocess.CompletedProcess[str]:
         file = folder / "user-data.yml"
         file.write_text(text)
         command = [sys.executable, "-m", "check_jsonschema", "--schemafile", str(cloud_init_schema), str(file)]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
-    assert user_data.startswith("#cloud-config\n"), "cloud-init knows its own format by the first line"
+    assert user_data.startswith("#cloud-config\n"), "cloud-init recognizes its format by the first line"
     done = check(user_data)
     assert done.returncode == 0, done.stdout + done.stderr
     assert check(user_data.replace('"runcmd":', '"runcmd": 1\n"bootcmd":')).returncode != 0, (
-        "the schema refuses nothing"
+        "the schema accepts everything"
     )
 
 
-def test_shellcheck_finds_nothing_in_what_is_run(folder: Path, config: dict[str, Any]) -> None:
+def test_shellcheck_accepts_all_boot_scripts(folder: Path, config: dict[str, Any]) -> None:
     scripts = [file for file in config["write_files"] if file["content"].startswith("#!")]
-    assert [[file["path"]] for file in scripts] == config["runcmd"], "what is run is what is written"
+    assert [[file["path"]] for file in scripts] == config["runcmd"], "cloud-init runs exactly the written scripts"
     for script in scripts:
         file = folder / Path(script["path"]).name
         file.write_text(script["content"])
@@ -112,7 +115,7 @@ def test_shellcheck_finds_nothing_in_what_is_run(folder: Path, config: dict[str,
         assert done.returncode == 0, done.stdout
 
 
-def test_the_settings_are_shell_assignments(folder: Path, config: dict[str, Any]) -> None:
+def test_runner_settings_are_shell_assignments(folder: Path, config: dict[str, Any]) -> None:
     settings = next(file for file in config["write_files"] if file["path"] == "/etc/pmp/runner.env")
     file = folder / "runner.env"
     file.write_text(settings["content"])
@@ -126,7 +129,7 @@ def test_the_settings_are_shell_assignments(folder: Path, config: dict[str, Any]
     assert shown == "pmp-dev https://gitlab.com /pmp/dev/runner/token eu-west-1\n"
 
 
-def test_the_token_is_kept_to_root_and_jobs_from_the_metadata_service(config: dict[str, Any]) -> None:
+def test_jobs_cannot_read_the_token_or_reach_the_metadata_service(config: dict[str, Any]) -> None:
     script = next(file["content"] for file in config["write_files"] if file["path"].endswith("pmp-runner-setup"))
     before, _, after = script.partition("config.toml")
     assert "\numask 077\n" in before, "jobs could read the runner's token"

@@ -1,4 +1,4 @@
-"""``make sizing`` prints Terraform's numbers, and the cost table is of the tfvars as they are."""
+"""``make sizing`` prints Terraform's numbers, and the cost table matches the current tfvars."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_class_is_printed_with_what_it_carries() -> None:
+def test_sizing_prints_the_limits_of_a_class() -> None:
     done = run("db.t3.medium")
     assert done.returncode == 0, done.stderr
     row = next(line for line in done.stdout.splitlines() if "db.t3.medium" in line)
@@ -30,7 +30,7 @@ def test_a_class_is_printed_with_what_it_carries() -> None:
     ]
 
 
-def test_every_class_of_the_module_has_a_row() -> None:
+def test_sizing_table_has_a_row_for_every_class() -> None:
     known = sizing.classes()
     assert len(known) == len(set(known)) == 26
     console = Console(width=180, record=True, file=StringIO())
@@ -40,7 +40,7 @@ def test_every_class_of_the_module_has_a_row() -> None:
     assert "…" not in text, "a column is cut off"
 
 
-def test_an_unknown_class_is_one_line() -> None:
+def test_unknown_class_gives_a_one_line_error() -> None:
     done = run("db.x9.huge")
     assert done.returncode == 1
     assert done.stdout == ""
@@ -48,11 +48,11 @@ def test_an_unknown_class_is_one_line() -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_class_cannot_leave_its_quotes() -> None:
+def test_class_name_cannot_inject_hcl() -> None:
     assert run('x"]) }').returncode == 1
 
 
-def test_the_cost_table_is_of_the_settings_as_they_are() -> None:
+def test_cost_table_matches_the_current_settings() -> None:
     assert costs.DOCUMENT.read_text() == costs.document(), "run 'make costs'"
 
 
@@ -67,7 +67,7 @@ def cost(settings: dict[str, Any], size: dict[str, Any]) -> dict[str, float]:
     return {item: dollars for item, _, dollars in costs.lines("dev", settings, size)}
 
 
-def test_a_second_zone_doubles_the_instance_and_its_storage(dev: Dev) -> None:
+def test_second_zone_doubles_instance_and_storage_costs(dev: Dev) -> None:
     settings, size = json.loads(json.dumps(dev[0])), dev[1]
     settings["foundation"]["database"]["enable_multi_az"] = False
     one = cost(settings, size)
@@ -80,13 +80,13 @@ def test_a_second_zone_doubles_the_instance_and_its_storage(dev: Dev) -> None:
     }
 
 
-def test_the_alarms_that_are_paid_for_are_those_that_there_are() -> None:
+def test_cost_table_counts_the_existing_alarms() -> None:
     assert costs.ALARMS + costs.CREDIT_ALARMS == 25
     filters = (ROOT / "modules/alarms/logs.tf").read_text().count('pattern = "')
     assert filters == costs.LOG_METRICS
 
 
-def test_a_class_without_a_price_is_named(dev: Dev) -> None:
+def test_error_names_a_class_without_a_price(dev: Dev) -> None:
     settings = json.loads(json.dumps(dev[0]))
     settings["foundation"]["database"]["instance_class"] = "db.r6g.16xlarge"
     with pytest.raises(KeyError, match=r"db\.r6g\.16xlarge"):

@@ -1,4 +1,4 @@
-"""checkov over the planned resources, those of registry modules included, with no finding that is not explained."""
+"""checkov over the planned resources, with those of registry modules: each finding needs a reason in findings.yaml."""
 
 import json
 import subprocess
@@ -15,12 +15,12 @@ from checks.planning import LAYERS, planner
 pytestmark = pytest.mark.slow
 
 FINDINGS = Path(__file__).parent / "findings.yaml"
-# The largest and the smallest; what lies between them differs in numbers.
+# The largest and the smallest; those in between differ only in numbers.
 ENVIRONMENTS = ("prod", "dev")
 
 
 class Finding(NamedTuple):
-    """A check of checkov's that failed on a resource of a type in an environment."""
+    """A check that failed on a resource of a type in an environment."""
 
     check: str
     type: str
@@ -28,7 +28,7 @@ class Finding(NamedTuple):
 
 
 def known() -> set[Finding]:
-    """The findings that are explained.
+    """Read the accepted findings.
 
     Raises:
         ValueError: an entry has no reason.
@@ -44,7 +44,7 @@ def known() -> set[Finding]:
 
 
 def filled(value: Any, unknown: Any) -> Any:
-    """A planned value with a word where the plan knows only that there will be something, such as a key's ARN."""
+    """Return a planned value with a placeholder for each part that is known only after apply, such as a key's ARN."""
     if unknown is True:
         return "known after apply"
     if isinstance(unknown, dict):
@@ -56,7 +56,7 @@ def filled(value: Any, unknown: Any) -> Any:
 
 
 def fill(module: dict[str, Any], change_by_address: dict[str, dict[str, Any]]) -> None:
-    """Fill the resources of a planned module and of those that it calls."""
+    """Fill in placeholders in the resources of a planned module and of the modules that it calls."""
     for resource in module.get("resources", []):
         unknown = change_by_address.get(resource["address"], {}).get("after_unknown")
         resource["values"] = filled(resource.get("values"), unknown or {})
@@ -69,11 +69,11 @@ def plans(account: str, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """A plan of each layer and environment, as JSON."""
     directory = tmp_path_factory.mktemp("plans")
     files = []
-    with planner(account) as made:
+    with planner(account) as planning:
         for layer in LAYERS:
             for environment in ENVIRONMENTS:
-                made.plan(layer, environment)
-                document = json.loads(made._terraform(layer, "show", "-json", "plan"))
+                planning.plan(layer, environment)
+                document = json.loads(planning._terraform(layer, "show", "-json", "plan"))
                 changes = {change["address"]: change["change"] for change in document["resource_changes"]}
                 fill(document["planned_values"]["root_module"], changes)
                 files.append(directory / f"{layer}-{environment}.json")
@@ -81,12 +81,12 @@ def plans(account: str, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return files
 
 
-def test_every_finding_in_a_plan_is_explained(plans: list[Path], tmp_path: Path) -> None:
+def test_every_checkov_finding_has_a_reason(plans: list[Path], tmp_path: Path) -> None:
     assert not make_checkov()
     command = [str(CHECKOV / "bin/checkov"), "--framework", "terraform_plan", "--compact", "--output", "json"]
     done = subprocess.run(
         [*command, *(part for file in plans for part in ("--file", str(file)))],
-        # Settings are looked for in the directory that it runs in.
+        # checkov looks for its settings in the working directory.
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -94,7 +94,7 @@ def test_every_finding_in_a_plan_is_explained(plans: list[Path], tmp_path: Path)
     )
     report = json.loads(done.stdout)
     assert report["summary"]["parsing_errors"] == 0
-    assert report["summary"]["passed"] > 500, "checkov saw no more than a part of the plans"
+    assert report["summary"]["passed"] > 500, "checkov saw only part of the plans"
     found = {
         Finding(one["check_id"], resource_type(one["resource"]), Path(one["file_path"]).stem.split("-")[1]): one
         for one in report["results"]["failed_checks"]
@@ -103,5 +103,5 @@ def test_every_finding_in_a_plan_is_explained(plans: list[Path], tmp_path: Path)
         f"{finding.environment}: {finding.check} {found[finding]['resource']}: {found[finding]['check_name']}"
         for finding in sorted(set(found) - known())
     ]
-    assert not unexplained, "fix it, or give the reason in findings.yaml"
-    assert not known() - set(found), "no finding any more: remove it from findings.yaml"
+    assert not unexplained, "fix it, or add it to findings.yaml with a reason"
+    assert not known() - set(found), "not a finding any more: remove it from findings.yaml"

@@ -1,4 +1,4 @@
-"""Architecture decision records have one form, and their index and all references to them are right."""
+"""Architecture decision records have the required form, and the index and all references match them."""
 
 import re
 import shutil
@@ -22,17 +22,17 @@ _INDEX_ROW = re.compile(
 
 
 def records(folder: Path) -> list[Path]:
-    """The records in order of their numbers."""
+    """Return the records' files in the order of their numbers."""
     return sorted(file for file in folder.glob("*.md") if file.name != "README.md")
 
 
 def file_name(number: str, title: str) -> str:
-    """The name of a record's file: its number and its title in lower case, joined by hyphens."""
+    """Return the name of a record's file: its number and its title in lower case, joined by hyphens."""
     return f"{number}-{re.sub(r'[^a-z0-9]+', '-', title.lower()).strip('-')}.md"
 
 
 def is_date(text: str) -> bool:
-    """Whether the text is a date in the form YYYY-MM-DD."""
+    """Return True if the text is a valid date in the form YYYY-MM-DD."""
     try:
         return date.fromisoformat(text).isoformat() == text
     except ValueError:
@@ -40,37 +40,37 @@ def is_date(text: str) -> bool:
 
 
 def problems_of(file: Path) -> Iterator[str]:
-    """What is wrong with the form of one record."""
+    """Yield the faults in the form of one record."""
     text = file.read_text(encoding="utf-8")
     head = _HEAD.match(text)
     if not head:
         yield f"{file.name}: must begin with '# NNNN title', '- Status: …' and '- Date: …'"
         return
     if file.name != file_name(head["number"], head["title"]):
-        yield f"{file.name}: its title asks for the name {file_name(head['number'], head['title'])}"
+        yield f"{file.name}: its title requires the name {file_name(head['number'], head['title'])}"
     if not _STATUS.fullmatch(head["status"]):
         yield f"{file.name}: status {head['status']!r} must be 'Accepted' or 'Superseded by NNNN'"
     if not is_date(head["date"]):
         yield f"{file.name}: date {head['date']!r} must be YYYY-MM-DD"
     sections = " ".join(re.findall(r"^## (.+)$", text, re.MULTILINE))
     if not _SECTIONS.fullmatch(sections):
-        yield f"{file.name}: sections are {sections!r}; see any other record for their order"
+        yield f"{file.name}: its sections are {sections!r}; compare them with another record's"
 
 
 def problems_in_numbers(folder: Path) -> Iterator[str]:
-    """Numbers that are used twice or leave a gap within their area (their first two digits)."""
+    """Yield numbers that repeat or leave a gap within their area (their first two digits)."""
     numbers = [file.name[:4] for file in records(folder)]
     for _, group in groupby(numbers, key=lambda number: number[:2]):
         area = list(group)
         if int(area[0][2:]) > 1:
-            yield f"{area[0]}: an area begins with 00 or 01"
+            yield f"{area[0]}: the first number of an area must end in 00 or 01"
         for before, after in pairwise(area):
             if int(after) != int(before) + 1:
-                yield f"{after}: follows {before}, numbers must be consecutive within an area"
+                yield f"{after}: follows {before}; numbers must be consecutive within an area"
 
 
 def problems_in_index(folder: Path) -> Iterator[str]:
-    """Differences between the index's rows and the records, in both directions."""
+    """Yield differences between the index's rows and the records, in both directions."""
     rows = [match.groupdict() for match in _INDEX_ROW.finditer((folder / "README.md").read_text(encoding="utf-8"))]
     expected = [
         {**head.groupdict(), "file": file.name}
@@ -86,17 +86,17 @@ def problems_in_index(folder: Path) -> Iterator[str]:
 
 
 def problems(folder: Path) -> list[str]:
-    """Everything that is wrong in a folder of records."""
+    """Return all faults in a folder of records."""
     form = [problem for file in records(folder) for problem in problems_of(file)]
     return [*form, *problems_in_numbers(folder), *problems_in_index(folder)]
 
 
-def test_all_records_have_the_form_and_the_index_lists_them() -> None:
+def test_records_have_the_required_form_and_are_in_the_index() -> None:
     assert records(ADRS)
     assert problems(ADRS) == []
 
 
-def test_every_reference_names_an_existing_record() -> None:
+def test_every_adr_reference_names_an_existing_record() -> None:
     references = subprocess.run(
         ["git", "-C", str(ROOT), "grep", "-hoE", r"(adr/|ADR )[0-9]{4}(-[a-z0-9-]+\.md)?"],
         check=True,
@@ -109,7 +109,7 @@ def test_every_reference_names_an_existing_record() -> None:
 
 
 def replaced(old: str, new: str) -> Callable[[Path], None]:
-    """A change that replaces text once in record 0001."""
+    """Return a change that replaces text once in record 0001."""
 
     def change(folder: Path) -> None:
         (file,) = folder.glob("0001-*.md")
@@ -121,7 +121,7 @@ def replaced(old: str, new: str) -> Callable[[Path], None]:
 
 
 def moved(number: str, new: str) -> Callable[[Path], None]:
-    """A change that gives a record another number."""
+    """Return a change that gives a record another number."""
 
     def change(folder: Path) -> None:
         (file,) = folder.glob(f"{number}-*.md")
@@ -132,7 +132,7 @@ def moved(number: str, new: str) -> Callable[[Path], None]:
 
 
 def index_row_repeated(folder: Path) -> None:
-    """Lists record 0001 twice."""
+    """List record 0001 twice."""
     index = folder / "README.md"
     text = index.read_text(encoding="utf-8")
     row = _INDEX_ROW.search(text)
@@ -147,17 +147,17 @@ def index_row_repeated(folder: Path) -> None:
         (replaced("- Status: Accepted", "- Status: Done"), "status 'Done'"),
         (replaced("- Date: 20", "- Date: 20."), "must be YYYY-MM-DD"),
         (replaced("-11-", "-13-"), "must be YYYY-MM-DD"),
-        (replaced("# 0001 ", "# 0001 Not "), "asks for the name 0001-not-"),
-        (replaced("## Consequences", "## Costs"), "see any other record"),
+        (replaced("# 0001 ", "# 0001 Not "), "requires the name 0001-not-"),
+        (replaced("## Consequences", "## Costs"), "compare them with another record's"),
         (replaced("- Status: Accepted", "- Status: Superseded by 0003"), "list it exactly once"),
         (moved("0002", "0009"), "0009: follows 00"),
         (moved("0100", "0190"), "0190: follows 0104"),
         (moved("0002", "0001"), "0001: follows 0001"),
-        (moved("0001", "0050"), "0002: an area begins with"),
+        (moved("0001", "0050"), "0002: the first number of an area must end in"),
         (index_row_repeated, "list it exactly once"),
     ],
 )
-def test_a_broken_record_is_found(tmp_path: Path, change: Callable[[Path], None], message: str) -> None:
+def test_broken_record_is_found(tmp_path: Path, change: Callable[[Path], None], message: str) -> None:
     folder = tmp_path / "adr"
     shutil.copytree(ADRS, folder)
     change(folder)

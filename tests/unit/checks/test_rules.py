@@ -1,4 +1,4 @@
-"""Each of PMP's own lint rules finds what it is for, and nothing in what is right."""
+"""Each of PMP's own lint rules reports faulty files and accepts correct ones."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ Rule = Callable[[Path, Iterable[Path]], Iterator[str]]
 
 
 def findings(rule: Rule, root: Path, **texts: str) -> list[str]:
-    """What ``rule`` says of files with these texts; a file's name has its dots and slashes as ``_`` and ``__``."""
+    """Return the findings of ``rule`` in files with these texts; names have ``_`` for dots and ``__`` for slashes."""
     files = []
     for name, text in texts.items():
         file = Path(name.replace("__", "/").replace("_", "."))
@@ -22,7 +22,7 @@ def findings(rule: Rule, root: Path, **texts: str) -> list[str]:
 
 
 @pytest.mark.parametrize("words", ["pypi org", "registry npmjs org"])
-def test_a_registrys_host_is_found(tmp_path: Path, words: str) -> None:
+def test_registry_host_is_found(tmp_path: Path, words: str) -> None:
     (found,) = findings(
         rules.machine_bound_text, tmp_path, a_md=f"first line\nsee https://{words.replace(' ', '.')}/x\n"
     )
@@ -30,21 +30,21 @@ def test_a_registrys_host_is_found(tmp_path: Path, words: str) -> None:
 
 
 @pytest.mark.parametrize("words", [" root x", ".. shared design"])
-def test_a_path_of_one_machine_is_found(tmp_path: Path, words: str) -> None:
+def test_path_of_one_machine_is_found(tmp_path: Path, words: str) -> None:
     (found,) = findings(rules.machine_bound_text, tmp_path, a_md=f"first line\ncd {words.replace(' ', '/')}\n")
     assert found.startswith("a.md:2: names '")
 
 
-def test_terraforms_registry_may_be_named(tmp_path: Path) -> None:
+def test_terraform_registry_may_be_named(tmp_path: Path) -> None:
     assert not findings(rules.machine_bound_text, tmp_path, a_md="registry.terraform.io\n")
 
 
-def test_binary_files_are_passed_over(tmp_path: Path) -> None:
+def test_binary_files_are_skipped(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"\x89PNG\xff\xfe")
     assert not list(rules.machine_bound_text(tmp_path, [Path("a.png")]))
 
 
-def test_a_validation_that_no_test_refuses_is_found(tmp_path: Path) -> None:
+def test_untested_validation_is_found(tmp_path: Path) -> None:
     validation = 'validation {\n    condition     = var.a > 0\n    error_message = "a must be above 0."\n  }'
     variable = f'variable "a" {{\n  type = number\n\n  {validation}\n\n  {validation}\n}}\n'
     once = 'run "x" {\n  expect_failures = [var.a]\n}\n'
@@ -52,7 +52,7 @@ def test_a_validation_that_no_test_refuses_is_found(tmp_path: Path) -> None:
     tests.mkdir(parents=True)
     (tests / "m.tftest.hcl").write_text(once)
     (found,) = findings(rules.untested_validations, tmp_path, modules__m__variables_tf=variable)
-    assert found == 'modules/m/variables.tf: variable "a": 1 of its validations have no test that expects the refusal'
+    assert found == 'modules/m/variables.tf: variable "a": 1 of its validations have no test that expects a failure'
     (tests / "m.tftest.hcl").write_text(once + once)
     assert not findings(rules.untested_validations, tmp_path, modules__m__variables_tf=variable)
 
@@ -66,23 +66,23 @@ def test_a_validation_that_no_test_refuses_is_found(tmp_path: Path) -> None:
         ('output "a" {\n  description = "the a"\n  value = 1\n}', "its description is not a sentence: the a"),
     ],
 )
-def test_an_undocumented_interface_is_found(tmp_path: Path, block: str, finding: str) -> None:
+def test_undocumented_interface_is_found(tmp_path: Path, block: str, finding: str) -> None:
     (found,) = findings(rules.undocumented_interfaces, tmp_path, main_tf=f"{block}\n")
     assert finding in found
 
 
-def test_a_documented_interface_is_fine(tmp_path: Path) -> None:
+def test_documented_interface_has_no_finding(tmp_path: Path) -> None:
     text = 'variable "a" {\n  description = <<-EOT\n    The a.\n  EOT\n  type = string\n}\n'
     assert not findings(rules.undocumented_interfaces, tmp_path, main_tf=text)
 
 
-def test_a_make_target_that_does_not_exist_is_found(tmp_path: Path) -> None:
+def test_unknown_make_target_is_found(tmp_path: Path) -> None:
     (tmp_path / "Makefile").write_text("up: ## start\n")
     text = "Run `make up`, then `make -s url`; it makes sure to make sense.\n"
     assert findings(rules.unknown_make_targets, tmp_path, a_md=text) == ["a.md:1: there is no target for 'make url'"]
 
 
-def test_fragments_of_the_makefile_count(tmp_path: Path) -> None:
+def test_targets_in_makefile_fragments_are_known(tmp_path: Path) -> None:
     (tmp_path / "make").mkdir()
     (tmp_path / "make/x.mk").write_text("url: ## print it\n")
     assert not findings(rules.unknown_make_targets, tmp_path, a_md="$ make -s url\n")

@@ -1,4 +1,4 @@
-"""The counts in the last lines of ``make test`` are those of the runners."""
+"""The last lines of ``make test`` show the counts of all runners."""
 
 import pytest
 
@@ -18,11 +18,11 @@ from checks.stages import Result, counts_in, table
         ("", {}),
     ],
 )
-def test_summary_lines_are_read(line: str, counts: dict[str, int]) -> None:
+def test_counts_are_read_from_summary_lines(line: str, counts: dict[str, int]) -> None:
     assert +counts_in(line) == counts
 
 
-def test_the_last_line_is_the_sum() -> None:
+def test_last_line_is_the_sum() -> None:
     results = [
         Result("lint", 0, 61, counts_in("3 passed, 0 failed")),
         Result("unit", 0, 5, counts_in("4 passed in 1s")),
@@ -32,5 +32,5 @@ def test_the_last_line_is_the_sum() -> None:
     assert "1:01" in lines[1]
 
 
-def test_a_stage_that_breaks_before_its_first_test_is_a_failure() -> None:
+def test_stage_that_breaks_before_its_first_test_counts_as_failed() -> None:
     assert table([Result("db", 2), Result("e2e")]).endswith("0 passed, 1 failed")

@@ -33,7 +33,7 @@ def instance(tmp_path: Path) -> Iterator[Instance]:
 
 @pytest.fixture
 def account(instance: Instance) -> Account:
-    """A running MiniStack with nothing in it."""
+    """A running, empty MiniStack."""
     Authority(instance.ca_file.parent)
     account = Account(instance)
     account.start()

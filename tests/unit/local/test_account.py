@@ -24,7 +24,7 @@ def _make_users(account: Account) -> Any:
     return iam
 
 
-def test_the_account_checks_signatures(account: Account) -> None:
+def test_account_checks_signatures(account: Account) -> None:
     _make_users(account)
     account.ensure_keys()
     account.session("gitlab").client("sts").get_caller_identity()
@@ -34,7 +34,7 @@ def test_the_account_checks_signatures(account: Account) -> None:
         account.session("gitlab").client("sts").get_caller_identity()
 
 
-def test_keys_are_private_and_made_once(account: Account) -> None:
+def test_keys_are_private_and_created_once(account: Account) -> None:
     _make_users(account)
     assert account.ensure_keys() == "new keys for gitlab, gitlab-plan"
     assert account.ensure_keys() == "keys on file"
@@ -43,7 +43,7 @@ def test_keys_are_private_and_made_once(account: Account) -> None:
     assert account.session("plan").client("sts").get_caller_identity()["Arn"].endswith(":user/gitlab-plan")
 
 
-def test_a_lost_key_is_replaced_without_filling_the_users_two_slots(account: Account) -> None:
+def test_lost_key_is_replaced_without_exceeding_two_keys_per_user(account: Account) -> None:
     iam = _make_users(account)
     for _ in range(4):
         account.ensure_keys()
@@ -52,7 +52,7 @@ def test_a_lost_key_is_replaced_without_filling_the_users_two_slots(account: Acc
     assert len(iam.list_access_keys(UserName="gitlab")["AccessKeyMetadata"]) <= 2
 
 
-def test_the_decisions_of_iam_are_recorded_once(account: Account) -> None:
+def test_iam_decisions_are_recorded_once(account: Account) -> None:
     iam = _make_users(account)
     policy: dict[str, Any] = {
         "Version": "2012-10-17",
@@ -73,7 +73,7 @@ def test_the_decisions_of_iam_are_recorded_once(account: Account) -> None:
     assert lines[0]["resource"].endswith(":parameter/x")
 
 
-def test_saved_state_survives_kill_9(account: Account) -> None:
+def test_saved_state_survives_sigkill(account: Account) -> None:
     _put(account, "/x", "kept")
     account.save()
     record = processes.read(services.records(account.instance), accounts.NAME)
@@ -85,7 +85,7 @@ def test_saved_state_survives_kill_9(account: Account) -> None:
     assert account.parameter("/x") == "kept"
 
 
-def test_rolling_back_returns_to_the_checkpoint(account: Account) -> None:
+def test_rollback_restores_the_checkpoint(account: Account) -> None:
     s3 = account.session("admin").client("s3")
     s3.create_bucket(Bucket="states", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
     _put(account, "/x", "before")
@@ -97,14 +97,14 @@ def test_rolling_back_returns_to_the_checkpoint(account: Account) -> None:
     assert account.session("admin").client("s3").list_objects_v2(Bucket="states")["KeyCount"] == 0
 
 
-def test_rolling_back_without_a_checkpoint_leaves_an_empty_account(account: Account) -> None:
+def test_rollback_without_a_checkpoint_empties_the_account(account: Account) -> None:
     _put(account, "/x", "1")
     account.roll_back()
     with pytest.raises(UserError, match="SSM has no parameter /x"):
         account.parameter("/x")
 
 
-def test_asking_a_platform_that_does_not_run(account: Account) -> None:
+def test_request_to_a_stopped_platform_is_an_error(account: Account) -> None:
     account.stop()
     with pytest.raises(UserError, match="instance 'trial' is not running: start it with 'make up'"):
         account.parameter("/x")
@@ -112,14 +112,14 @@ def test_asking_a_platform_that_does_not_run(account: Account) -> None:
         account.save()
 
 
-def test_an_identity_that_does_not_exist(account: Account) -> None:
+def test_unknown_identity_is_an_error(account: Account) -> None:
     with pytest.raises(UserError, match="IDENTITY='root' is not known: use admin, gitlab, plan"):
         account.credentials("root")
     with pytest.raises(UserError, match="there is no key for 'gitlab' yet"):
         account.credentials("gitlab")
 
 
-def test_rds_keeps_the_master_users_secret(account: Account) -> None:
+def test_rds_creates_and_deletes_the_master_user_secret(account: Account) -> None:
     admin = account.session("admin")
     database, manager = admin.client("rds"), admin.client("secretsmanager")
     shape: dict[str, Any] = {"DBInstanceClass": "db.t3.micro", "Engine": "postgres", "MasterUsername": "pmp_admin"}
@@ -136,7 +136,7 @@ def test_rds_keeps_the_master_users_secret(account: Account) -> None:
     assert manager.list_secrets()["SecretList"] == []
 
 
-def test_a_security_group_rule_keeps_its_prefix_list(account: Account) -> None:
+def test_security_group_rule_keeps_its_prefix_list(account: Account) -> None:
     client = account.session("admin").client("ec2")
     prefix_list = client.describe_prefix_lists()["PrefixLists"][0]["PrefixListId"]
     group = client.create_security_group(GroupName="g", Description="d")["GroupId"]

@@ -1,4 +1,4 @@
-"""The deployment's recovery and memory, with a stand-in for ``python -m ops`` that the tests direct."""
+"""The deployment's recovery and its record of finished steps, with a scripted stand-in for ``python -m ops``."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from ops.settings import Target
 BUCKET = "pmp-terraform-state-trial"
 STATE = "foundation/local/foundation.tfstate"
 
-# Writes what it was called with, then acts as the file beside it says; "hang" ends on SIGINT in good order.
+# Records its arguments, then behaves as the file "mode" says; in the mode "hang" it shuts down cleanly on SIGINT.
 OPS = """
 import json, os, pathlib, sys, time
 here = pathlib.Path(__file__).parent.parent
@@ -100,7 +100,7 @@ def _keys(account: Account) -> list[str]:
     return [item["Key"] for item in answer.get("Contents", [])]
 
 
-def test_a_command_gets_the_platforms_variables_and_no_others(
+def test_command_gets_only_the_platforms_variables(
     deploy: Deployment, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "company")
@@ -111,19 +111,19 @@ def test_a_command_gets_the_platforms_variables_and_no_others(
     assert "$ python -m ops smoke   # as admin" in (deploy.instance.logs / "smoke.log").read_text()
 
 
-def test_a_failed_command_is_quoted_by_its_error_line(deploy: Deployment, root: Path) -> None:
+def test_failed_command_is_reported_by_its_error_line(deploy: Deployment, root: Path) -> None:
     (root / "mode").write_text("fail")
     with pytest.raises(UserError, match=r"^thing: AccessDenied: use another key \(log: .*smoke\.log\)$"):
         deploy.run_ops("admin", ["smoke"], "smoke", _silent)
 
 
-def test_a_plan_that_changes_nothing_is_not_applied_and_not_made_again(deploy: Deployment, root: Path) -> None:
+def test_empty_plan_is_not_applied_or_repeated(deploy: Deployment, root: Path) -> None:
     assert deploy.layer("foundation", "admin", _silent) == "nothing to change"
     assert deploy.layer("foundation", "admin", _silent) == "unchanged"
     assert _commands(root) == ["plan"]
 
 
-def test_a_plan_of_nothing_but_known_gaps_is_not_applied(
+def test_plan_with_only_known_gaps_is_not_applied(
     deploy: Deployment, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gaps = tmp_path / "gaps.yml"
@@ -134,7 +134,7 @@ def test_a_plan_of_nothing_but_known_gaps_is_not_applied(
     assert _commands(root) == ["plan"]
 
 
-def test_a_plan_that_changes_something_is_applied_as_it_was_saved(deploy: Deployment, root: Path) -> None:
+def test_plan_with_changes_is_applied_as_saved(deploy: Deployment, root: Path) -> None:
     (root / "plan.json").write_text(_plan(["create"], ["create"], ["update"], ["delete", "create"], ["no-op"]))
     assert deploy.layer("foundation", "admin", _silent) == "3 added, 1 changed, 1 removed"
     assert _commands(root) == ["plan", "apply"]
@@ -143,7 +143,7 @@ def test_a_plan_that_changes_something_is_applied_as_it_was_saved(deploy: Deploy
 
 
 @pytest.mark.parametrize("change", ["main.tf", "tfvars", "platform"])
-def test_a_changed_input_is_noticed(deploy: Deployment, root: Path, change: str) -> None:
+def test_changed_input_causes_a_new_plan(deploy: Deployment, root: Path, change: str) -> None:
     deploy.layer("foundation", "admin", _silent)
     paths = {
         "main.tf": root / "envs/foundation/main.tf",
@@ -155,14 +155,14 @@ def test_a_changed_input_is_noticed(deploy: Deployment, root: Path, change: str)
     assert _commands(root) == ["plan", "plan"]
 
 
-def test_a_restarted_account_is_planned_again(deploy: Deployment, root: Path) -> None:
+def test_restarted_account_causes_a_new_plan(deploy: Deployment, root: Path) -> None:
     deploy.layer("foundation", "admin", _silent)
     deploy.trusted = False
     deploy.layer("foundation", "admin", _silent)
     assert _commands(root) == ["plan", "plan"]
 
 
-def test_a_failed_layer_is_not_remembered_as_done(deploy: Deployment, root: Path) -> None:
+def test_failed_layer_is_planned_again(deploy: Deployment, root: Path) -> None:
     (root / "mode").write_text("fail")
     for _ in range(2):
         with pytest.raises(UserError):
@@ -170,13 +170,13 @@ def test_a_failed_layer_is_not_remembered_as_done(deploy: Deployment, root: Path
     assert _commands(root) == ["plan", "plan"]
 
 
-def test_a_plan_that_cannot_be_read_says_so(deploy: Deployment, root: Path) -> None:
+def test_unreadable_plan_is_an_error(deploy: Deployment, root: Path) -> None:
     (root / "plan.json").write_text("{")
     with pytest.raises(UserError, match=r"plan\.json is not a plan"):
         deploy.layer("foundation", "admin", _silent)
 
 
-def test_the_smoke_test_runs_again_when_anything_changed_or_the_api_is_silent(
+def test_smoke_test_repeats_after_a_change_or_without_an_answer(
     deploy: Deployment, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deploy.account, "credentials", lambda _: deploy.account.admin())
@@ -190,7 +190,7 @@ def test_the_smoke_test_runs_again_when_anything_changed_or_the_api_is_silent(
     assert _commands(root) == ["smoke", "smoke", "plan", "smoke"]
 
 
-def test_an_unchanged_zip_is_not_built_again(deploy: Deployment, root: Path) -> None:
+def test_zip_is_rebuilt_only_after_a_change(deploy: Deployment, root: Path) -> None:
     (root / "lambda").mkdir()
     (root / "lambda/handler.py").write_text("# one\n")
     build = deploy.instance.build
@@ -208,7 +208,7 @@ def test_an_unchanged_zip_is_not_built_again(deploy: Deployment, root: Path) -> 
     assert _commands(root) == ["package"] * 3
 
 
-def test_an_interrupt_lets_the_command_end_in_good_order(deploy: Deployment, root: Path) -> None:
+def test_interrupt_lets_the_command_shut_down_cleanly(deploy: Deployment, root: Path) -> None:
     (root / "mode").write_text("hang")
     seen: list[str] = []
 
@@ -235,7 +235,7 @@ def _journal(deploy: Deployment, *, changes: bool, pid: int, started: float = 1.
     path.write_text(json.dumps(entry))
 
 
-def test_an_apply_that_was_cut_off_is_undone(deploy: Deployment, root: Path, account: Account) -> None:
+def test_interrupted_apply_is_undone(deploy: Deployment, root: Path, account: Account) -> None:
     account.checkpoint()
     _lock(account)
     account.session("admin").client("ssm").put_parameter(Name="/half", Value="made", Type="String")
@@ -250,14 +250,12 @@ def test_an_apply_that_was_cut_off_is_undone(deploy: Deployment, root: Path, acc
 
 
 def _save_state(account: Account, status: str | None) -> None:
-    made = {"attributes": {"id": "Z1"}} | ({"status": status} if status else {})
-    state = {"version": 4, "resources": [{"type": "aws_route53_zone", "name": "this", "instances": [made]}]}
+    zone = {"attributes": {"id": "Z1"}} | ({"status": status} if status else {})
+    state = {"version": 4, "resources": [{"type": "aws_route53_zone", "name": "this", "instances": [zone]}]}
     account.session("admin").client("s3").put_object(Bucket=BUCKET, Key=STATE, Body=json.dumps(state).encode())
 
 
-def test_an_apply_that_was_told_to_stop_while_something_was_made_is_undone(
-    deploy: Deployment, account: Account
-) -> None:
+def test_apply_stopped_during_a_creation_is_undone(deploy: Deployment, account: Account) -> None:
     _save_state(account, None)
     account.checkpoint()
     account.session("admin").client("ssm").put_parameter(Name="/half", Value="made", Type="String")
@@ -270,7 +268,7 @@ def test_an_apply_that_was_told_to_stop_while_something_was_made_is_undone(
 
 
 @pytest.mark.parametrize("has_state", [False, True])
-def test_an_apply_that_failed_by_itself_is_kept(deploy: Deployment, account: Account, has_state: bool) -> None:
+def test_failed_apply_is_kept(deploy: Deployment, account: Account, has_state: bool) -> None:
     account.checkpoint()
     account.session("admin").client("ssm").put_parameter(Name="/made", Value="1", Type="String")
     if has_state:
@@ -280,20 +278,20 @@ def test_an_apply_that_failed_by_itself_is_kept(deploy: Deployment, account: Acc
     assert account.parameter("/made") == "1"
 
 
-def test_the_lock_of_a_plan_that_was_cut_off_is_released(deploy: Deployment, account: Account) -> None:
+def test_lock_of_an_interrupted_plan_is_released(deploy: Deployment, account: Account) -> None:
     _lock(account)
     _journal(deploy, changes=False, pid=_dead_process())
     assert deploy.recover(_silent) == "released the lock of a plan of foundation"
     assert _keys(account) == []
 
 
-def test_a_lock_of_somebody_else_is_left_alone(deploy: Deployment, account: Account) -> None:
+def test_lock_of_another_run_is_kept(deploy: Deployment, account: Account) -> None:
     _lock(account)
     assert deploy.recover(_silent) == ""
     assert _keys(account) == [f"{STATE}.tflock"]
 
 
-def test_a_command_left_running_is_waited_for(deploy: Deployment, tmp_path: Path) -> None:
+def test_recovery_waits_for_a_command_that_still_runs(deploy: Deployment, tmp_path: Path) -> None:
     record = processes.start(
         tmp_path / "left",
         "left",
@@ -316,7 +314,7 @@ def test_a_command_left_running_is_waited_for(deploy: Deployment, tmp_path: Path
 
 
 @pytest.mark.parametrize("mode", ["", "fail"])
-def test_a_command_that_ended_normally_leaves_no_journal(deploy: Deployment, root: Path, mode: str) -> None:
+def test_only_a_failed_command_leaves_a_journal(deploy: Deployment, root: Path, mode: str) -> None:
     (root / "mode").write_text(mode)
     outcome: Callable[[], str] = lambda: deploy.run_ops("admin", ["apply"], "x", _silent, "foundation")  # noqa: E731
     if mode:
@@ -327,7 +325,7 @@ def test_a_command_that_ended_normally_leaves_no_journal(deploy: Deployment, roo
     assert len(deploy.journals()) == (1 if mode else 0)
 
 
-def test_a_killed_command_names_its_signal(deploy: Deployment, root: Path) -> None:
+def test_error_names_the_signal_that_killed_a_command(deploy: Deployment, root: Path) -> None:
     (root / "mode").write_text("hang")
 
     def report(_: str) -> None:

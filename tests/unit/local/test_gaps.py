@@ -1,4 +1,4 @@
-"""What is added to MiniStack, tried in this process."""
+"""PMP's additions to MiniStack, tested in this process."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ from local.ministack import gaps
 
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> str:
-    """Path of a stage with settings of one route and an access log, in an emulator that was repaired."""
+    """Path of a stage with route settings and an access log, in the patched emulator."""
     monkeypatch.setattr(apigateway, "handle_request", apigateway.handle_request)
     gaps.keep_stage_without_its_settings()
     api = _ask("POST", "/v2/apis", {"name": "trial", "protocolType": "HTTP"})["apiId"]
@@ -31,16 +31,16 @@ def _ask(method: str, path: str, body: Any = None) -> Any:
     return json.loads(answer or b"null")
 
 
-def test_the_settings_of_one_route_are_deleted_without_the_stage(stage: str) -> None:
+def test_deleting_route_settings_keeps_the_stage(stage: str) -> None:
     _ask("DELETE", f"{stage}/routesettings/POST%20%2Fv1%2Fexports")
     assert list(_ask("GET", stage)["routeSettings"]) == ["GET /v1/users"]
 
 
-def test_the_access_log_is_deleted_without_the_stage(stage: str) -> None:
+def test_deleting_access_log_settings_keeps_the_stage(stage: str) -> None:
     _ask("DELETE", f"{stage}/accesslogsettings")
     assert "accessLogSettings" not in _ask("GET", stage)
 
 
-def test_a_stage_can_still_be_deleted(stage: str) -> None:
+def test_stage_can_be_deleted(stage: str) -> None:
     _ask("DELETE", stage)
     assert _ask("GET", stage.rpartition("/")[0])["items"] == []

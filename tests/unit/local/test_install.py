@@ -22,7 +22,7 @@ def _program(directory: Path, name: str, script: str) -> None:
 
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A PATH with git and a good Terraform alone."""
+    """A PATH with only git and a suitable Terraform."""
     _program(tmp_path, "git", "true")
     _program(tmp_path, "terraform", """echo '{"terraform_version": "1.11.4"}'""")
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -30,44 +30,44 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.usefixtures("programs")
-def test_all_tools_there() -> None:
+def test_complete_tools_pass_the_check() -> None:
     install.check_tools()
 
 
 @pytest.mark.parametrize("tool", ["git", "terraform"])
-def test_a_missing_tool_is_named(programs: Path, tool: str) -> None:
+def test_error_names_a_missing_tool(programs: Path, tool: str) -> None:
     (programs / tool).unlink()
     with pytest.raises(UserError, match=f"^{tool} is not on PATH: install "):
         install.check_tools()
 
 
 @pytest.mark.parametrize("version", ["1.10.5", "0.15.0"])
-def test_an_old_terraform_is_refused(programs: Path, version: str) -> None:
+def test_old_terraform_is_refused(programs: Path, version: str) -> None:
     _program(programs, "terraform", f"""echo '{{"terraform_version": "{version}"}}'""")
     with pytest.raises(UserError, match=rf"Terraform 1\.11\.0 or newer .* terraform is {version}"):
         install.check_tools()
 
 
 @pytest.mark.parametrize("version", ["1.11.0", "1.12.0-beta1", "2.0.0"])
-def test_a_newer_terraform_is_taken(programs: Path, version: str) -> None:
+def test_newer_terraform_is_accepted(programs: Path, version: str) -> None:
     _program(programs, "terraform", f"""echo '{{"terraform_version": "{version}"}}'""")
     install.check_tools()
 
 
 @pytest.mark.parametrize("script", ["exit 3", "echo nonsense", "echo '{}'"])
-def test_a_terraform_that_tells_no_version_is_refused(programs: Path, script: str) -> None:
+def test_terraform_without_a_version_is_refused(programs: Path, script: str) -> None:
     _program(programs, "terraform", script)
     with pytest.raises(UserError, match="does not answer with a version"):
         install.check_tools()
 
 
-def test_an_old_python_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_python_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(install, "MINIMUM_PYTHON", (9, 9))
     with pytest.raises(UserError, match=r"Python 3\.11 or newer is needed"):
         install.check_tools()
 
 
-def test_without_root_the_exact_command_is_printed_and_nothing_is_done(
+def test_without_root_the_error_gives_the_command_to_run(
     programs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _program(programs, "apt-get", f"touch {programs}/called")
@@ -78,13 +78,13 @@ def test_without_root_the_exact_command_is_printed_and_nothing_is_done(
     assert capsys.readouterr().out == ""
 
 
-def test_another_system_gets_the_list(programs: Path) -> None:
+def test_without_apt_the_error_lists_missing_packages(programs: Path) -> None:
     with pytest.raises(UserError, match="missing: pgbouncer"):
         install.install_debian_packages(["pgbouncer"])
 
 
 @pytest.mark.usefixtures("programs")
-def test_a_program_not_on_path_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_package_of_a_missing_program_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         install,
         "debian_packages",
@@ -95,7 +95,7 @@ def test_a_program_not_on_path_is_missing(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.fixture
 def as_root(programs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The same programs, for one who may install packages, with nothing outside of a test's folder written to."""
+    """The same programs, run as root, with all written files in the test's folder."""
     monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(install, "LOG", programs / "install.log")
@@ -103,7 +103,7 @@ def as_root(programs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return programs
 
 
-def test_what_a_killed_run_began_is_finished_and_lists_are_refreshed(as_root: Path) -> None:
+def test_interrupted_installation_is_finished_after_a_refresh(as_root: Path) -> None:
     for name in ("apt-get", "dpkg"):
         script = (
             f'echo "{name} $1" >> {as_root}/calls; [ "$1" = update ] && touch {as_root}/fresh; [ "$1" = --configure ]'
@@ -114,7 +114,7 @@ def test_what_a_killed_run_began_is_finished_and_lists_are_refreshed(as_root: Pa
     assert calls == ["apt-get install", "dpkg --configure", "apt-get update", "apt-get install"]
 
 
-def test_a_package_that_cannot_be_had_is_named(as_root: Path) -> None:
+def test_error_names_the_failed_installation(as_root: Path) -> None:
     for name in ("apt-get", "dpkg"):
         _program(as_root, name, "exit 100")
     with pytest.raises(UserError, match=r"'apt-get install --no-install-recommends x' failed; its output is in"):
@@ -122,7 +122,7 @@ def test_a_package_that_cannot_be_had_is_named(as_root: Path) -> None:
 
 
 @pytest.mark.parametrize("left_behind", [False, True])
-def test_debian_starts_no_service_meanwhile(as_root: Path, left_behind: bool) -> None:
+def test_installation_starts_no_services(as_root: Path, left_behind: bool) -> None:
     policy = as_root / "policy-rc.d"
     _program(as_root, "apt-get", f"{policy}; echo $? >> {as_root}/answers; cp {policy} {as_root}/kept")
     install.install_debian_packages(["x"])
@@ -133,7 +133,7 @@ def test_debian_starts_no_service_meanwhile(as_root: Path, left_behind: bool) ->
     assert not policy.exists()
 
 
-def test_anothers_policy_on_services_stays(as_root: Path) -> None:
+def test_existing_service_policy_is_kept(as_root: Path) -> None:
     _program(as_root, "policy-rc.d", "exit 0")
     _program(as_root, "apt-get", "true")
     install.install_debian_packages(["x"])
@@ -153,7 +153,7 @@ except KeyboardInterrupt:
 """
 
 
-def test_ctrl_c_lets_debian_packages_be_set_up(as_root: Path) -> None:
+def test_ctrl_c_waits_for_the_package_setup(as_root: Path) -> None:
     _program(
         as_root,
         "apt-get",
@@ -181,7 +181,7 @@ def _wait_for(path: Path) -> None:
 
 @pytest.fixture
 def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
-    """What would be run to fill a `.venv` that nobody has made yet; the last step leaves uv as the real one does."""
+    """The commands that would fill a `.venv` that does not exist yet. Running one only creates uv's file."""
     seen: list[Sequence[str]] = []
 
     def step(command: Sequence[str], _what: str) -> None:
@@ -196,20 +196,18 @@ def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]
     return seen
 
 
-def test_packages_that_were_cut_off_are_unpacked_again(steps: list[Sequence[str]]) -> None:
+def test_interrupted_python_packages_are_reinstalled(steps: list[Sequence[str]]) -> None:
     install.install_python_packages()
     assert [command[-1] == "--reinstall" for command in steps] == [False, False, False]
     assert install.python_packages_are_current()
-    install.install_python_packages()  # the lock file has changed: what is there is whole
+    install.install_python_packages()  # the lock file has changed: the installed packages are complete
     assert steps[-1][-1] != "--reinstall"
     install.STAMP.unlink()
     install.install_python_packages()
     assert steps[-1][-1] == "--reinstall"
 
 
-def test_a_python_that_cannot_make_environments_needs_a_package(
-    steps: list[Sequence[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_python_without_venv_needs_python3_venv(steps: list[Sequence[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(install, "debian_packages", lambda _: {})
     assert install.missing_debian_packages() == []
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
@@ -218,19 +216,19 @@ def test_a_python_that_cannot_make_environments_needs_a_package(
     assert install.missing_debian_packages() == []
 
 
-def test_uv_is_installed_by_its_hashes() -> None:
+def test_uv_is_pinned_by_hashes() -> None:
     lines = install.uv_requirement(install.LOCK.read_text()).strip().splitlines()
     assert lines[0].startswith("uv==")
     assert len(lines) > 1
     assert all(line.strip().startswith("--hash=sha256:") for line in lines[1:])
 
 
-def test_a_lock_without_uv_is_refused() -> None:
+def test_lock_file_without_uv_is_refused() -> None:
     with pytest.raises(UserError, match="pins no uv"):
         install.uv_requirement("boto3==1.0\n")
 
 
-def test_an_interrupted_installation_is_not_taken_for_a_complete_one(
+def test_packages_are_current_only_if_the_stamp_matches_the_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(install, "STAMP", tmp_path / "stamp")

@@ -13,7 +13,7 @@ from ops.errors import InterruptedRunError, UserError
 
 
 class Trace:
-    """Phases that note when they begin and end."""
+    """Phases that record when they begin and end."""
 
     def __init__(self) -> None:
         self.events: list[str] = []
@@ -35,13 +35,13 @@ def _run(given: list[Phase], console: Console | None = None) -> dict[str, float]
     return phases.run(given, console or Console(file=io.StringIO()), lambda: None)
 
 
-def test_a_phase_waits_for_those_it_comes_after() -> None:
+def test_phase_waits_for_its_predecessors() -> None:
     trace = Trace()
     _run([trace.phase("b", "a"), trace.phase("a", seconds=0.05), trace.phase("c", "a", "b")])
     assert trace.events == ["+a", "-a", "+b", "-b", "+c", "-c"]
 
 
-def test_phases_that_do_not_depend_on_each_other_overlap() -> None:
+def test_independent_phases_run_at_the_same_time() -> None:
     all_at_work = threading.Barrier(4)
 
     def run(_: Report) -> str:
@@ -57,7 +57,7 @@ def test_each_phase_is_timed() -> None:
     assert 0 <= seconds["b"] < seconds["a"]
 
 
-def test_a_failure_lets_the_running_end_and_starts_no_other() -> None:
+def test_failure_lets_running_phases_end_and_starts_no_more() -> None:
     trace = Trace()
     given = [
         trace.phase("slow", seconds=0.3),
@@ -70,7 +70,7 @@ def test_a_failure_lets_the_running_end_and_starts_no_other() -> None:
     assert "+next" not in trace.events
 
 
-def test_an_unforeseen_error_names_its_kind() -> None:
+def test_unexpected_error_is_reported_with_its_type() -> None:
     with pytest.raises(phases.PhaseFailedError, match=r"^a: KeyError: 'x'$"):
         _run([Trace().phase("a", error=KeyError("x"))])
 
@@ -86,7 +86,7 @@ def test_each_phase_prints_one_line_with_its_time() -> None:
     assert lines[1].split()[:2] == ["✗", "b"]
 
 
-def test_an_interrupt_asks_once_and_waits_for_the_running() -> None:
+def test_interrupt_is_passed_on_once_and_running_phases_end() -> None:
     stop = threading.Event()
     asked: list[int] = []
     ended: list[bool] = []

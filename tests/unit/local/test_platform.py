@@ -1,4 +1,4 @@
-"""What is refused before anything is made."""
+"""The platform refuses an unusable instance before it creates anything, and ``down`` removes all of an instance."""
 
 import io
 import os
@@ -27,7 +27,7 @@ def _platform(instance: Instance) -> Platform:
 
 @pytest.fixture
 def fresh(instance: Instance) -> Instance:
-    """An instance that nobody has ever brought up."""
+    """An instance that has never been up."""
     instance.directory.rmdir()
     return instance
 
@@ -42,7 +42,7 @@ PORTS: dict[str, Callable[[Instance], int]] = {
 
 
 @pytest.mark.parametrize("name", PORTS)
-def test_an_occupied_port_is_refused_before_anything_is_made(fresh: Instance, name: str) -> None:
+def test_occupied_port_is_refused_before_anything_is_created(fresh: Instance, name: str) -> None:
     port = PORTS[name](fresh)
     with socket.create_server(("127.0.0.1", port)), pytest.raises(UserError) as caught:
         _platform(fresh).up("local")
@@ -50,14 +50,14 @@ def test_an_occupied_port_is_refused_before_anything_is_made(fresh: Instance, na
     assert not fresh.directory.exists()
 
 
-def test_the_ports_of_all_named_environments_are_asked_for_before_the_first_starts(fresh: Instance) -> None:
+def test_ports_of_all_environments_are_checked_before_any_starts(fresh: Instance) -> None:
     with socket.create_server(("127.0.0.1", fresh.pgbouncer_port("prod"))), pytest.raises(UserError) as caught:
         _platform(fresh).start_environments(["dev", "prod"])
     assert "which PgBouncer of prod needs, is taken" in str(caught.value)
     assert not fresh.directory.exists()
 
 
-def test_a_running_instance_does_not_move_to_other_ports(instance: Instance, tmp_path: Path) -> None:
+def test_running_instance_cannot_change_ports(instance: Instance, tmp_path: Path) -> None:
     instance.record_port_base()
     processes.start(
         services.records(instance),
@@ -74,7 +74,7 @@ def test_a_running_instance_does_not_move_to_other_ports(instance: Instance, tmp
     assert moved.recorded_port_base == instance.port_base
 
 
-def test_a_refused_instance_leaves_nothing(tmp_path: Path) -> None:
+def test_refused_instance_leaves_no_files(tmp_path: Path) -> None:
     instance = Instance("trial", free_port(), tmp_path / ".pmp")
     with socket.create_server(("127.0.0.1", instance.aws_port)), pytest.raises(UserError):
         _platform(instance).up("local")
@@ -82,7 +82,7 @@ def test_a_refused_instance_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("removed", ["processes", "."])
-def test_down_ends_what_it_does_not_remember(tmp_path: Path, removed: str) -> None:
+def test_down_stops_servers_without_records(tmp_path: Path, removed: str) -> None:
     instance = Instance("trial", free_port(), tmp_path / ".pmp")
     instance.directory.mkdir(parents=True)
     environment = Environment(instance, "dev")
@@ -98,7 +98,7 @@ def test_down_ends_what_it_does_not_remember(tmp_path: Path, removed: str) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-def test_down_leaves_another_program_on_its_ports_alone(tmp_path: Path) -> None:
+def test_down_does_not_stop_other_programs_on_its_ports(tmp_path: Path) -> None:
     instance = Instance("trial", free_port(), tmp_path / ".pmp")
     script = (
         "import socket, sys; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); print(flush=True); s.accept()"

@@ -14,7 +14,7 @@ from local import processes
 from ops.errors import UserError
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
-# A parent that starts a child and says so.
+# A parent that starts a child and prints its process id.
 PARENT = [
     sys.executable,
     "-c",
@@ -37,11 +37,11 @@ def _start(directory: Path, command: list[str], name: str = "one", port: int = 0
     )
 
 
-def test_a_started_process_runs_until_it_is_stopped(tmp_path: Path) -> None:
+def test_started_process_runs_until_it_is_stopped(tmp_path: Path) -> None:
     record = _start(tmp_path, SLEEP)
     assert processes.is_running(tmp_path, "one")
     assert processes.read(tmp_path, "one") == record
-    deadline = time.monotonic() + 20  # a program that has just begun has no pages yet
+    deadline = time.monotonic() + 20  # a program that has just started has no pages yet
     while processes.memory(record) <= 1024**2 and time.monotonic() < deadline:
         time.sleep(0.02)
     assert processes.memory(record) > 1024**2
@@ -50,7 +50,7 @@ def test_a_started_process_runs_until_it_is_stopped(tmp_path: Path) -> None:
     assert not processes.stop(tmp_path, "one")
 
 
-def test_what_a_killed_process_left_running_is_ended(tmp_path: Path) -> None:
+def test_child_of_a_killed_process_is_stopped(tmp_path: Path) -> None:
     record = _start(tmp_path, PARENT)
     log = Path(record.log)
     while not log.read_text():
@@ -64,7 +64,7 @@ def test_what_a_killed_process_left_running_is_ended(tmp_path: Path) -> None:
     assert not processes._lives(child)
 
 
-def test_a_number_that_now_belongs_to_another_process_is_left_alone(tmp_path: Path) -> None:
+def test_process_with_a_reused_pid_is_not_stopped(tmp_path: Path) -> None:
     record = _start(tmp_path, SLEEP, "other")
     earlier = replace(record, name="one", started=record.started - 100)
     (tmp_path / "one.json").write_text((tmp_path / "other.json").read_text().replace(str(record.started), "1.0"))
@@ -76,13 +76,13 @@ def test_a_number_that_now_belongs_to_another_process_is_left_alone(tmp_path: Pa
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}'])
-def test_a_record_cut_short_counts_as_none(tmp_path: Path, text: str) -> None:
+def test_truncated_record_is_ignored(tmp_path: Path, text: str) -> None:
     (tmp_path / "one.json").write_text(text)
     assert processes.read(tmp_path, "one") is None
     assert not processes.stop(tmp_path, "one")
 
 
-def test_a_taken_port_is_refused_with_the_name_of_its_owner(tmp_path: Path) -> None:
+def test_error_names_the_process_that_uses_a_port(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = int(server.getsockname()[1])
         with pytest.raises(UserError) as caught:
@@ -93,13 +93,13 @@ def test_a_taken_port_is_refused_with_the_name_of_its_owner(tmp_path: Path) -> N
     assert not (tmp_path / "one.json").exists()
 
 
-def test_a_process_that_ends_at_once_is_quoted(tmp_path: Path) -> None:
+def test_error_quotes_a_process_that_ends_at_once(tmp_path: Path) -> None:
     _start(tmp_path, [sys.executable, "-c", "import sys; sys.exit('no such certificate')"])
     with pytest.raises(UserError, match=r"one ended while starting: no such certificate \(log: "):
         processes.wait_until(lambda: False, tmp_path, "one", 10)
 
 
-def test_a_process_that_never_answers_is_given_up(tmp_path: Path) -> None:
+def test_process_that_does_not_answer_is_an_error(tmp_path: Path) -> None:
     record = _start(tmp_path, SLEEP)
     with pytest.raises(UserError, match=f"one does not answer on port {record.port} after 0 s"):
         processes.wait_until(lambda: False, tmp_path, "one", 0.2)

@@ -1,4 +1,4 @@
-"""Which release came before, and that each code really meets the other's schema."""
+"""The compatibility check finds the previous release, and tests each release's code on the other's schema."""
 
 import subprocess
 from pathlib import Path
@@ -10,7 +10,7 @@ from ops.errors import UserError
 
 STAMP = "2026-01-01T00:00:00Z PMP <pmp@example.com>"
 PLAN = f"%syntax-version=1.0.0\n%project=pmp\n\ncreate_a {STAMP} # A\n@v1.0.0 {STAMP} # First\n"
-# The "integration test" of a release: the column that its code reads must be in the schema.
+# The "integration test" of a release: the schema must have the column that the code reads.
 TEST = "from pathlib import Path\ndef test_it() -> None:\n    assert '{column}' in Path('db/schema').read_text()\n"
 
 
@@ -27,14 +27,14 @@ def release(repository: Path, column: str, schema: str, tag: str = "") -> None:
         subprocess.run([*git, "tag", tag], check=True)
 
 
-def test_the_first_release_has_nothing_before_it(tmp_path: Path) -> None:
+def test_first_release_has_no_predecessor(tmp_path: Path) -> None:
     release(tmp_path, "old", "old", "v1.0.0")
     assert compatibility.release_before(tmp_path) is None
     release(tmp_path, "old", "old more")
     assert compatibility.release_before(tmp_path) == "v1.0.0"
 
 
-def test_a_schema_that_only_grows_serves_both(tmp_path: Path) -> None:
+def test_schema_that_only_grows_is_compatible(tmp_path: Path) -> None:
     release(tmp_path, "old", "old", "v1.0.0")
     release(tmp_path, "old", "old new")
     compatibility.check(tmp_path, [])
@@ -43,13 +43,11 @@ def test_a_schema_that_only_grows_serves_both(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "schema", "message"),
     [
-        ("new", "new", "code of v1.0.0 fails on the schema of"),  # contracted in the release that expands
-        ("new", "old new", "fails on the schema of v1.0.0"),  # the code cannot wait for its migration
+        ("new", "new", "code of v1.0.0 fails on the schema of"),  # one release both adds and removes
+        ("new", "old new", "fails on the schema of v1.0.0"),  # the code fails until its migration has run
     ],
 )
-def test_a_release_that_cannot_live_with_the_other_is_refused(
-    column: str, schema: str, message: str, tmp_path: Path
-) -> None:
+def test_incompatible_release_is_refused(column: str, schema: str, message: str, tmp_path: Path) -> None:
     release(tmp_path, "old", "old", "v1.0.0")
     release(tmp_path, column, schema)
     with pytest.raises(UserError, match=message):

@@ -1,4 +1,4 @@
-"""What is said of a file that cannot be imported, before anything is asked of a platform."""
+"""A file that cannot be read is an error before the first request to a platform."""
 
 import os
 import subprocess
@@ -15,11 +15,11 @@ from ops.settings import ROOT
     [
         ("missing.ndjson", "{} is not a file; usage: make import FILE=path"),
         (".", "{} is not a file; usage: make import FILE=path"),
-        # A file that nobody may read, root neither: the kernel only lets it be written.
+        # A file that nobody can read, not even root: the kernel allows only writes.
         ("/proc/self/clear_refs", "{} cannot be read: "),
     ],
 )
-def test_a_file_that_cannot_be_read_gets_one_line(tmp_path: Path, name: str, message: str) -> None:
+def test_unreadable_file_gives_a_one_line_error(tmp_path: Path, name: str, message: str) -> None:
     environment = os.environ | {
         "PMP_URL": "https://127.0.0.1:1",
         "PMP_TOKEN": "none",

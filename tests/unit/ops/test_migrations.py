@@ -1,4 +1,4 @@
-"""The rules that every database change keeps to."""
+"""The rules for database changes."""
 
 import subprocess
 from pathlib import Path
@@ -24,11 +24,11 @@ def database(tmp_path: Path, plan: str, **deploy: str) -> Path:
     return tmp_path
 
 
-def test_the_committed_changes_keep_the_rules() -> None:
+def test_committed_migrations_follow_the_rules() -> None:
     assert migrations.problems(migrations.DATABASE) == []
 
 
-def test_adding_is_fine(tmp_path: Path) -> None:
+def test_addition_has_no_finding(tmp_path: Path) -> None:
     directory = database(tmp_path, f"create_a {STAMP} # A\n", create_a="CREATE TABLE a (b int); -- DROP TABLE a")
     assert migrations.problems(directory) == []
 
@@ -46,7 +46,7 @@ def test_adding_is_fine(tmp_path: Path) -> None:
         "TRUNCATE a",
     ],
 )
-def test_removing_must_be_said_and_wait_for_a_release(statement: str, tmp_path: Path) -> None:
+def test_removal_must_be_declared_and_require_a_released_change(statement: str, tmp_path: Path) -> None:
     changes = {"create_a": "CREATE TABLE a (b int);", "drop_a": f"BEGIN; {statement}; COMMIT;"}
     said = f"create_a {STAMP} # A\n{{tag}}drop_a [create_a{{at}}] {STAMP} # {{note}}\n"
     directory = database(tmp_path, said.format(tag="", at="", note="Remove it"), **changes)
@@ -71,7 +71,7 @@ def test_removing_must_be_said_and_wait_for_a_release(statement: str, tmp_path: 
         "/* DROP TABLE a; */ CREATE TABLE b (c int);",
     ],
 )
-def test_what_only_looks_like_a_removal_passes(script: str) -> None:
+def test_text_that_resembles_a_removal_is_not_a_removal(script: str) -> None:
     assert migrations.removals(script) == []
 
 
@@ -83,7 +83,7 @@ def test_missing_and_unplanned_scripts_are_named(tmp_path: Path) -> None:
     assert "deploy/create_c.sql: no line of sqitch.plan deploys it" in found
 
 
-def test_a_verify_script_that_cannot_fail_is_refused(tmp_path: Path) -> None:
+def test_verify_script_that_cannot_fail_is_refused(tmp_path: Path) -> None:
     directory = database(tmp_path, f"create_a {STAMP} # A\n", create_a="CREATE TABLE a (b int);")
     (directory / "verify" / "create_a.sql").write_text("SELECT b FROM a WHERE false; -- 1 / 0")
     assert migrations.problems(directory) == [
@@ -91,20 +91,20 @@ def test_a_verify_script_that_cannot_fail_is_refused(tmp_path: Path) -> None:
     ]
 
 
-def test_a_broken_line_is_named(tmp_path: Path) -> None:
+def test_invalid_plan_line_is_named(tmp_path: Path) -> None:
     directory = database(tmp_path, "create a\n")
     with pytest.raises(UserError, match="line 4 is neither a change nor a tag: create a"):
         migrations.problems(directory)
 
 
 @pytest.mark.parametrize("password", ["plain", "it's", "back\\slash", "'; \\! ls #"])
-def test_a_password_is_one_value_for_psql(password: str) -> None:
+def test_password_is_one_psql_literal(password: str) -> None:
     inner = psql_literal(password)[1:-1]
     assert "'" not in inner.replace("\\\\", "").replace("\\'", "")
     assert inner.replace("\\'", "'").replace("\\\\", "\\") == password
 
 
-def test_a_password_with_a_lines_end_is_refused() -> None:
+def test_password_with_a_line_break_is_refused() -> None:
     with pytest.raises(ValueError, match="line's end"):
         psql_literal("one\n\\! ls")
 

@@ -1,4 +1,4 @@
-"""One note on a merge request, from the first plan to the last, against a double of GitLab's API on loopback."""
+"""All plans of a merge request share one note, tested with a fake of GitLab's API on loopback."""
 
 import json
 import threading
@@ -17,7 +17,7 @@ NOTES = "/api/v4/projects/7/merge_requests/3/notes"
 
 
 class GitLab(ThreadingHTTPServer):
-    """Notes of one merge request, two a page."""
+    """A fake GitLab with the notes of one merge request, two per page."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -88,7 +88,7 @@ def planned(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_first_plan_writes_and_the_next_one_updates(gitlab: GitLab, planned: Path) -> None:
+def test_first_plan_creates_the_note_and_later_plans_update_it(gitlab: GitLab, planned: Path) -> None:
     gitlab.notes = [{"id": number + 1, "body": "a person's words", "system": False} for number in range(4)]
     note.publish(planned)
     assert len(gitlab.notes) == 5
@@ -104,7 +104,7 @@ def test_the_first_plan_writes_and_the_next_one_updates(gitlab: GitLab, planned:
     assert gitlab.requests[-1] == f"PUT {NOTES}/5"
 
 
-def test_a_wrong_token_is_told_with_advice(gitlab: GitLab, planned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_token_gives_an_error_with_advice(gitlab: GitLab, planned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(note.TOKEN, "wrong")
     expected = r"GitLab refused GET .* 401 .* does PMP_NOTE_TOKEN have the scope api"
     with pytest.raises(UserError, match=expected) as raised:
@@ -113,7 +113,7 @@ def test_a_wrong_token_is_told_with_advice(gitlab: GitLab, planned: Path, monkey
     assert gitlab.notes == []
 
 
-def test_without_a_token_it_is_printed_only(
+def test_without_a_token_the_note_is_only_printed(
     gitlab: GitLab, planned: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv(note.TOKEN)
@@ -122,10 +122,10 @@ def test_without_a_token_it_is_printed_only(
     assert gitlab.requests == []
 
 
-def test_a_plan_cannot_end_its_own_fence(planned: Path) -> None:
+def test_plan_text_cannot_close_its_code_block(planned: Path) -> None:
     assert note.body(planned, "c" * 40).count("```") == 2
 
 
-def test_no_plan_is_an_error(tmp_path: Path) -> None:
+def test_missing_plans_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no plan below"):
         note.body(tmp_path, "c" * 40)

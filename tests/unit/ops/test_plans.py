@@ -1,4 +1,4 @@
-"""What a plan is said to do, with the secrets out and the refusals in."""
+"""Summaries of plans, without secrets, and the reasons to refuse a plan."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ def entry(address: str, actions: list[str], **change: Any) -> dict[str, Any]:
     return resource | {"change": {"actions": actions, "before": None, "after": None} | change}
 
 
-def test_counts_are_what_gitlab_shows() -> None:
+def test_counts_match_gitlabs_report() -> None:
     document = {
         "resource_changes": [
             entry("aws_s3_bucket.a", ["create"]),
@@ -31,7 +31,7 @@ def test_counts_are_what_gitlab_shows() -> None:
     assert plans.summary(found, document) == "2 to add, 1 to change, 1 to destroy"
 
 
-def test_attributes_that_differ_or_are_not_known_yet_are_named() -> None:
+def test_changed_and_unknown_attributes_are_named() -> None:
     change = {
         "before": {"a": 1, "b": [1], "c": 3},
         "after": {"a": 1, "b": [2]},
@@ -41,7 +41,7 @@ def test_attributes_that_differ_or_are_not_known_yet_are_named() -> None:
     assert found.attributes == ("b", "c")
 
 
-def test_every_place_that_can_hold_a_secret_is_masked() -> None:
+def test_secrets_are_masked_everywhere_in_a_plan() -> None:
     secret = "hunter2-hunter2"
     sensitive = {"values": {"password": secret, "name": "n"}, "sensitive_values": {"password": True}}
     nested = {"before": {"list": [{"token": secret}]}, "before_sensitive": {"list": [{"token": True}]}}
@@ -65,14 +65,12 @@ def test_every_place_that_can_hold_a_secret_is_masked() -> None:
     redacted = json.dumps(plans.redacted(document))
     assert secret not in redacted
     assert '"dev"' in redacted
-    assert json.dumps(document) == before, "the original must stay whole"
+    assert json.dumps(document) == before, "the original must not change"
 
 
 @pytest.mark.parametrize("kind", sorted(plans.PROTECTED))
 @pytest.mark.parametrize("actions", [["delete"], ["delete", "create"], ["create", "delete"]])
-def test_what_cannot_be_made_again_is_not_destroyed(
-    kind: str, actions: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_protected_resources_are_not_destroyed(kind: str, actions: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(plans.ALLOW_DESTROY, raising=False)
     found = plans.changes({"resource_changes": [entry(f'module.a["x"].{kind}.this', actions)]})
     with pytest.raises(UserError, match=r"PMP_ALLOW_DESTROY='module\.a\[\"x\"\]"):
@@ -81,7 +79,7 @@ def test_what_cannot_be_made_again_is_not_destroyed(
     plans.refuse_destruction(found)
 
 
-def test_an_update_of_a_protected_resource_and_the_end_of_another_pass() -> None:
+def test_protected_update_and_unprotected_delete_are_allowed() -> None:
     entries = [entry("aws_db_instance.this", ["update"]), entry("aws_route.this", ["delete"])]
     plans.refuse_destruction(plans.changes({"resource_changes": entries}))
 
@@ -92,11 +90,11 @@ GAPS = """
 unchanged_plan:
   - type: aws_flow_log
     attributes: [log_destination_type]
-    reason: it is not kept
+    reason: the emulator does not store it
   - type: aws_acm_certificate
     attributes: [options]
     replace: true
-    reason: neither is this
+    reason: the emulator does not store this either
 """
 
 
@@ -112,7 +110,7 @@ def change(kind: str, actions: list[str], *attributes: str) -> plans.Change:
 
 
 @pytest.mark.usefixtures("_gaps")
-def test_only_the_listed_difference_is_explained() -> None:
+def test_only_listed_differences_are_explained() -> None:
     flow_log = change("aws_flow_log", ["update"], "log_destination_type")
     certificate = change("aws_acm_certificate", ["delete", "create"], "options")
     assert plans.unexplained([flow_log, certificate]) == []
@@ -126,26 +124,26 @@ def test_only_the_listed_difference_is_explained() -> None:
 
 
 @pytest.mark.usefixtures("_gaps")
-def test_on_aws_nothing_is_explained_away(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_aws_no_difference_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PMP_PLATFORM_DIRECTORY")
     found = [change("aws_flow_log", ["update"], "log_destination_type")]
     assert plans.unexplained(found) == found
 
 
 @pytest.mark.parametrize("text", ["type: a", "{type: a, attributes: [b]}", "{type: a, attributes: [b], reason: ' '}"])
-def test_a_gap_without_a_reason_is_refused(text: str, tmp_path: Path) -> None:
+def test_gap_without_a_reason_is_refused(text: str, tmp_path: Path) -> None:
     file = tmp_path / "gaps.yml"
     file.write_text(f"unchanged_plan:\n  - {text}\n")
     with pytest.raises(UserError, match="needs a type, a list of attributes and a reason"):
         plans.known_gaps(file)
 
 
-def test_the_committed_lists_read() -> None:
+def test_committed_gap_lists_can_be_read() -> None:
     assert plans.known_gaps(ROOT / "local/ministack" / plans.UNCHANGED_PLAN)
     assert plans.known_gaps(ROOT / "envs" / plans.UNCHANGED_PLAN) == []
 
 
-# -- whose plan it is ------------------------------------------------------------------------------------------------
+# -- layer, environment and commit of a plan -------------------------------------------------------------------------
 
 COMMIT = "a" * 40
 DEV = Target("service", "dev")
@@ -159,7 +157,7 @@ def saved(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_plan_serves_its_own_layer_environment_and_commit(saved: Path) -> None:
+def test_plan_is_accepted_for_its_layer_environment_and_commit(saved: Path) -> None:
     assert plans.require_plan(saved, DEV, COMMIT) == saved / plans.PLAN
     assert plans.require_plan(saved, DEV, "") == saved / plans.PLAN
     assert json.loads((saved / plans.REPORT).read_text()) == {"create": 0, "update": 0, "delete": 0}
@@ -177,18 +175,18 @@ def test_a_plan_serves_its_own_layer_environment_and_commit(saved: Path) -> None
         (DEV, "b" * 40, "was created from commit aaaaaaaaaaaa, but this job deploys bbbbbbbbbbbb"),
     ],
 )
-def test_and_no_other(saved: Path, target: Target, commit: str, message: str) -> None:
+def test_plan_for_another_target_or_commit_is_refused(saved: Path, target: Target, commit: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         plans.require_plan(saved, target, commit)
 
 
-def test_a_plan_that_was_exchanged_is_refused(saved: Path) -> None:
+def test_replaced_plan_file_is_refused(saved: Path) -> None:
     (saved / plans.PLAN).write_bytes(b"another plan")
     with pytest.raises(UserError, match="is not the file that was planned"):
         plans.require_plan(saved, DEV, COMMIT)
 
 
-def test_a_missing_or_applied_plan_is_said_to_be_so(saved: Path, tmp_path: Path) -> None:
+def test_missing_or_applied_plan_is_named_as_such(saved: Path, tmp_path: Path) -> None:
     (saved / plans.PLAN).unlink()
     with pytest.raises(UserError, match="has already been applied"):
         plans.require_plan(saved, DEV, COMMIT)
@@ -196,7 +194,7 @@ def test_a_missing_or_applied_plan_is_said_to_be_so(saved: Path, tmp_path: Path)
         plans.require_plan(tmp_path / "nowhere", DEV, COMMIT)
 
 
-def test_the_plan_itself_has_the_last_word_on_its_environment() -> None:
+def test_environment_inside_the_plan_is_checked() -> None:
     document = {"variables": {"environment": {"value": "dev"}}}
     plans.refuse_other_environment(document, DEV)
     with pytest.raises(UserError, match="the plan itself is for environment dev"):

@@ -1,4 +1,4 @@
-"""Programs end in good order, and hear of an interruption exactly once."""
+"""Programs shut down cleanly, and receive an interrupt exactly once."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from ops.errors import UserError
 from ops.processes import run
 from ops.settings import ROOT
 
-# A child that, like Terraform, takes a second interrupt for the order to drop everything.
+# A child that counts interrupts: Terraform takes a second one as the order to stop at once.
 CHILD = """
 import signal, time, sys
 heard = []
@@ -42,13 +42,13 @@ except InterruptedRunError:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("whole_group", [False, True])
-def test_an_interruption_is_handed_on_once_and_waited_for(number: signal.Signals, whole_group: bool) -> None:
+def test_interrupt_is_forwarded_once_and_the_child_is_awaited(number: signal.Signals, whole_group: bool) -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, CHILD], cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
     assert parent.stdout
     assert parent.stdout.readline() == "ready\n"
-    for _ in range(2):  # a person who presses Ctrl-C twice
+    for _ in range(2):  # somebody presses Ctrl-C twice
         if whole_group:
             os.killpg(parent.pid, number)
         else:
@@ -58,7 +58,7 @@ def test_an_interruption_is_handed_on_once_and_waited_for(number: signal.Signals
     assert parent.wait(10) == 130
 
 
-def test_output_and_status_come_back() -> None:
+def test_run_returns_output_and_status() -> None:
     shown = list[str]()
     status, lines = run(
         ["sh", "-c", "cat; echo error >&2; exit 3"],
@@ -71,6 +71,6 @@ def test_output_and_status_come_back() -> None:
     assert shown == lines
 
 
-def test_a_missing_program_is_named() -> None:
+def test_missing_program_is_named() -> None:
     with pytest.raises(UserError, match="no-such-program is not on PATH"):
         run(["no-such-program"], directory=Path("/"), environment=os.environ)

@@ -1,4 +1,4 @@
-"""Which state Terraform works on, and what is left of its errors in one line."""
+"""Terraform's target, its environment variables, and its errors shortened to one line."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ ERROR = """
 """
 
 
-def test_the_first_error_is_one_line() -> None:
+def test_first_error_is_one_line() -> None:
     found = first_error(ERROR.splitlines())
     assert found.startswith("Invalid value for variable")
     assert "select the workspace dev" in found
@@ -40,14 +40,14 @@ def test_output_without_an_error_gives_its_last_line() -> None:
     assert first_error([]) == "no output"
 
 
-def test_a_workspace_variable_that_contradicts_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_contradicting_workspace_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TF_WORKSPACE", "prod")
     with pytest.raises(UserError, match=r"TF_WORKSPACE=prod contradicts foundation \(dev\): unset it"):
         Terraform(Target("foundation", "dev"))
     Terraform(Target("foundation", "prod"))
 
 
-def test_nothing_from_outside_steers_terraform(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terraform_ignores_inherited_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
     for name in ("TF_CLI_ARGS_apply", "TF_VAR_environment", "TF_DATA_DIR"):
         monkeypatch.setenv(name, "-target=x")
@@ -60,7 +60,7 @@ def test_nothing_from_outside_steers_terraform(monkeypatch: pytest.MonkeyPatch) 
     assert found["TF_DATA_DIR"].endswith("terraform/foundation-dev")
 
 
-def test_environments_never_share_working_data_or_plans(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_targets_do_not_share_working_data_or_plans(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PMP_BUILD_DIRECTORY", str(tmp_path))
     targets = [Target(layer, name) for layer in ("foundation", "service") for name in PROMOTED_ENVIRONMENTS]
     assert len({target.data_directory for target in targets}) == len(targets)
@@ -69,7 +69,7 @@ def test_environments_never_share_working_data_or_plans(monkeypatch: pytest.Monk
     assert Target("service", "prod").state_key == "service/prod/service.tfstate"
 
 
-def test_variable_files_are_the_environments_and_the_platforms(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_variable_files_are_those_of_environment_and_platform(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     runner = Terraform(Target("foundation", "dev"))
     monkeypatch.delenv("PMP_PLATFORM_DIRECTORY", raising=False)
     assert [Path(option.split("=")[1]).name for option in runner.variable_files()] == ["dev.tfvars"]
@@ -80,7 +80,7 @@ def test_variable_files_are_the_environments_and_the_platforms(monkeypatch: pyte
     assert [Path(option.split("=")[1]).name for option in runner.variable_files()] == ["dev.tfvars", "dev.tfvars.json"]
 
 
-def test_a_killed_terraform_names_its_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_names_the_signal_that_killed_terraform(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
     killed = "echo 'thing: Creation complete'; kill -9 $$"
     monkeypatch.setattr(Terraform, "_command", lambda *_: ["sh", "-c", killed])
@@ -88,7 +88,7 @@ def test_a_killed_terraform_names_its_signal(monkeypatch: pytest.MonkeyPatch) ->
         Terraform(Target("foundation", "dev")).apply(Path("plan"))
 
 
-def test_a_held_lock_comes_with_advice() -> None:
+def test_held_lock_error_gives_advice() -> None:
     advice = Terraform(Target("service", "dev"))._advice(["│ Error: Error acquiring the state lock"])
     assert "python -m ops unlock service" in advice
 
@@ -101,6 +101,6 @@ def test_a_held_lock_comes_with_advice() -> None:
         ("service", "production", "environment 'production' is not known: use one of dev, staging, prod, local"),
     ],
 )
-def test_an_unknown_target_is_refused(layer: str, environment: str | None, message: str) -> None:
+def test_unknown_target_is_refused(layer: str, environment: str | None, message: str) -> None:
     with pytest.raises(UserError, match=message):
         Target.of(layer, environment)

@@ -1,9 +1,9 @@
 # mypy: ignore-errors
-# Its packages are in an environment of its own.
+# Its packages are in a separate virtual environment.
 """The same two routes with FastAPI, Mangum, SQLAlchemy and psycopg, as their manuals show them.
 
-It calls the same SQL functions, and is spared what the function does beside: the token for the proxy (boto3 would be
-imported for that), the check of scopes, entity tags, limits, structured logs.
+It calls the same SQL functions, but omits the function's other work: the token for the proxy (which would need boto3),
+the check of scopes, entity tags, limits and structured logs.
 """
 
 import os
@@ -31,20 +31,28 @@ app = FastAPI()
 
 
 class Model(BaseModel):
+    """Base of request bodies: unknown fields are refused."""
+
     model_config = ConfigDict(extra="forbid")
 
 
 class Choice(Model):
+    """A choice in a request."""
+
     id: Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,62}$")]
     enabled: bool
     version: int | None = None
 
 
 class UserReference(Model):
+    """A user by id."""
+
     id: UUID
 
 
 class NewEvent(Model):
+    """The body of ``POST /v1/events``."""
+
     id: UUID | None = None
     user: UserReference
     consents: Annotated[list[Choice], Field(min_length=1, max_length=100)]
@@ -52,21 +60,29 @@ class NewEvent(Model):
 
 
 class CurrentChoice(BaseModel):
+    """A user's current choice for one consent."""
+
     id: str
     enabled: bool
 
 
 class User(BaseModel):
+    """The answer of ``GET /v1/users/{user_id}``."""
+
     id: UUID
     email: str
     consents: list[CurrentChoice]
 
 
 class RecordedChoice(CurrentChoice):
+    """A choice in a recorded event, with the consent's version."""
+
     version: int
 
 
 class Event(BaseModel):
+    """The answer of ``POST /v1/events``."""
+
     id: UUID
     user: UserReference
     consents: list[RecordedChoice]
@@ -76,6 +92,7 @@ class Event(BaseModel):
 
 
 def connection() -> Any:
+    """Yield a connection in a transaction."""
     with ENGINE.begin() as opened:
         yield opened
 
@@ -85,6 +102,7 @@ Database = Annotated[Connection, Depends(connection)]
 
 @app.get("/v1/users/{user_id}")
 def get_user(user_id: UUID, database: Database) -> User:
+    """Answer with a user and the current choices."""
     user = database.execute(text("SELECT pmp.get_user(:id)"), {"id": user_id}).scalar_one()
     if user is None:
         raise HTTPException(404)
@@ -93,6 +111,7 @@ def get_user(user_id: UUID, database: Database) -> User:
 
 @app.post("/v1/events", status_code=201)
 def create_event(event: NewEvent, response: Response, database: Database) -> Event:
+    """Record an event."""
     import json
 
     result = database.execute(
