@@ -43,7 +43,7 @@ def test_nothing_is_asked_of_the_shells_own_account(real_account: tuple[str, lis
     command = [sys.executable, "-m", "local", *command]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "error: instance 'never-started' does not run: start it with 'make up'" in done.stderr
+    assert "error: instance 'never-started' is not running: start it with 'make up'" in done.stderr
     assert seen == []
 
 
