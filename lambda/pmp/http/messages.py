@@ -113,7 +113,6 @@ def cursor(*position: Any) -> str:
 
 
 INTEGER = ""
-UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
 def position(text: str | None, *kinds: str) -> tuple[Any, ...]:

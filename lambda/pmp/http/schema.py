@@ -7,13 +7,13 @@ that were tried report the object instead of the unknown field, and cost more at
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
+from pmp import instants
+
 Errors = list[dict[str, str]]
 
-_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _NAMES = {
     "object": "an object",
     "array": "an array",
@@ -25,29 +25,6 @@ _NAMES = {
 }
 _MOST_ERRORS = 50
 """A body of a thousand wrong items gets the first of them, not a megabyte of answer."""
-
-
-def instant(text: str) -> datetime:
-    """Parse an RFC 3339 instant.
-
-    Raises:
-        ValueError: not of that form, no such day or time, or not from 1970 to 9999.
-    """
-    if not _RFC_3339.fullmatch(text):
-        raise ValueError("is no RFC 3339 date and time with an offset, like 2026-01-31T12:00:00Z")
-    try:
-        # PostgreSQL and Python know microseconds; what is finer is cut off.
-        moment = datetime.fromisoformat(text.upper()).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise ValueError("is no date and time that exists") from None
-    if moment.year < 1970:
-        raise ValueError("is before 1970")
-    return moment
-
-
-def utc(text: str | None) -> str | None:
-    """A validated instant as PostgreSQL reads it: Python takes offsets of up to 24 hours, PostgreSQL of 16."""
-    return None if text is None else instant(text).isoformat()
 
 
 @lru_cache(maxsize=64)
@@ -137,7 +114,7 @@ class Schemas:
             wrong(f"must match {schema['pattern']}")
         elif schema.get("format") == "date-time":
             try:
-                instant(value)
+                instants.parse(value)
             except ValueError as error:
                 wrong(str(error))
 

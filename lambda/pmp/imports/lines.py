@@ -3,19 +3,14 @@
 import csv
 import datetime as dt
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pmp import addresses, identifiers, instants
+
 LARGEST_BATCH_LINES = 20_000
 _TOLERANCE = dt.timedelta(minutes=5)
-_EARLIEST = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}").fullmatch
-_INSTANT = re.compile(
-    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE
-).fullmatch
-_LOCAL_PART = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*").fullmatch
 _CACHE_ENTRIES = 20_000
 _LARGEST_EVENT_CHOICES = 100
 
@@ -111,7 +106,7 @@ class Parser:
         self._latest = now + _TOLERANCE
         self._columns = None if header is None else _columns(header, catalogue)
         self._encoded: dict[tuple[tuple[str, bool], ...], tuple[str, str]] = {}
-        self._domains: dict[str, str] = {}
+        self._addresses = addresses.Normalizer()
 
     def add(self, batch: Batch, number: int, line: bytes | None) -> None:
         """Add a line to the batch, as an event or as a reject; an empty line adds nothing.
@@ -177,8 +172,8 @@ class Parser:
         if text.count('":') != fields:
             _refuse_repeated_names(text)
         return (
-            self._event_id(event_id, "/id"),
-            _user_id(user_id, "/user/id"),
+            _uuid(event_id, "/id"),
+            _uuid(user_id, "/user/id"),
             self._email(email, "/user/email"),
             self._instant(instant, "/occurred_at"),
             pair,
@@ -252,73 +247,45 @@ class Parser:
         else:
             consents += [{"id": name, "enabled": _boolean(cell, name)} for name, cell in row.items() if cell]
         return (
-            self._event_id(event_id or None, "/id"),
-            _user_id(user_id or None, "/user_id"),
+            _uuid(event_id or None, "/id"),
+            _uuid(user_id or None, "/user_id"),
             self._email(email or None, "/email"),
             self._instant(instant or None, "/occurred_at"),
             self._choices(consents),
         )
 
-    def _event_id(self, value: object, pointer: str) -> str:
-        if value is None:
-            return ""
-        if type(value) is not str or not _UUID(value):
-            raise LineError("invalid_uuid", pointer, "must be a UUID")
-        return value.lower()
-
     def _email(self, value: object, pointer: str) -> str:
-        """The address as an element of an array literal, normalized as ``pmp.email`` does it."""
+        """The normalized address as an element of an array literal."""
         if value is None:
             return ""
         if type(value) is not str:
             raise LineError("invalid_type", pointer, "must be a string")
-        local, _, domain = value.rpartition("@")
-        # Nearly all addresses are of few domains and plain names: those need the thorough look once for each domain.
-        known = self._domains.get(domain)
-        if known and len(local) <= 64 and len(value) <= 254 and _LOCAL_PART(local):
-            return f'"{local}@{known}"'
-        normalized = _validated(value, pointer)
-        if domain.isascii() and len(self._domains) < _CACHE_ENTRIES and _LOCAL_PART(local):
-            self._domains[domain] = normalized.rpartition("@")[2]
+        try:
+            normalized = self._addresses.normalize(value)
+        except addresses.InvalidAddressError as error:
+            raise LineError("invalid_email", pointer, error.discreet) from None
         return '"' + normalized.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
     def _instant(self, value: object, pointer: str) -> str:
+        """The instant in UTC, as PostgreSQL reads it."""
         if value is None:
             return ""
-        if type(value) is not str or not _INSTANT(value):
-            raise LineError("invalid_instant", pointer, "must be an RFC 3339 date and time with an offset")
         try:
-            moment = dt.datetime.fromisoformat(value.upper())
-            if moment > self._latest:
-                raise LineError("instant_in_future", pointer, "lies more than five minutes ahead")
-            if moment < _EARLIEST:
-                raise LineError("invalid_instant", pointer, "lies before 1970")
-        except (ValueError, OverflowError) as error:
-            if isinstance(error, LineError):
-                raise
-            raise LineError("invalid_instant", pointer, "is no date and time of the calendar") from None
-        return value
+            moment = instants.parse(value if type(value) is str else "")
+        except ValueError as error:
+            raise LineError("invalid_instant", pointer, str(error)) from None
+        if moment > self._latest:
+            raise LineError("instant_in_future", pointer, "is more than five minutes ahead")
+        return moment.isoformat()
 
 
-def _user_id(value: object, pointer: str) -> str:
+def _uuid(value: object, pointer: str) -> str:
     if value is None:
         return ""
-    if type(value) is not str or not _UUID(value):
-        raise LineError("invalid_uuid", pointer, "must be a UUID")
-    return value
-
-
-def _validated(address: str, pointer: str) -> str:
-    from email_validator import EmailNotValidError, validate_email
-
-    if len(address) > 1000:
-        raise LineError("invalid_email", pointer, "is no e-mail address: it is too long")
     try:
-        return str(validate_email(address, check_deliverability=False).normalized)
-    except (EmailNotValidError, UnicodeError) as error:
-        # Its messages may quote characters of the address.
-        reason = "its domain may not be used" if "special-use" in str(error) else "it breaks the rules of RFC 5321"
-        raise LineError("invalid_email", pointer, f"is no e-mail address: {reason}") from None
+        return identifiers.parse(value if type(value) is str else "")
+    except ValueError as error:
+        raise LineError("invalid_uuid", pointer, str(error)) from None
 
 
 def _boolean(cell: str, column: str) -> bool:

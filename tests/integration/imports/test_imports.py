@@ -113,6 +113,8 @@ def test_each_kind_of_bad_line_is_named_and_repeats_nothing_of_it(stack: Stack, 
         (json.dumps({**good, "user": {"id": str(uuid.uuid4())}}).encode(), "unknown_user", "/user/id"),
         (json.dumps({**good, "user": {"email": "secret\0@example.com"}}).encode(), "invalid_email", "/user/email"),
         (json.dumps({**good, "user": {"email": "\ud800secret@example.com"}}).encode(), "invalid_email", "/user/email"),
+        (json.dumps({**good, "user": {"email": "secret" * 11 + "@e.com"}}).encode(), "invalid_email", "/user/email"),
+        (json.dumps({**good, "user": {"email": "é" * 33 + "@e.com"}}).encode(), "invalid_email", "/user/email"),
         (json.dumps({**good, "id": "secret"}).encode(), "invalid_uuid", "/id"),
         (json.dumps({**good, "occurred_at": "2025-02-30T00:00:00Z"}).encode(), "invalid_instant", "/occurred_at"),
         (json.dumps({**good, "occurred_at": "2025-02-20T00:00:00"}).encode(), "invalid_instant", "/occurred_at"),
@@ -142,6 +144,15 @@ def test_each_kind_of_bad_line_is_named_and_repeats_nothing_of_it(stack: Stack, 
     ]
     assert "secret" not in json.dumps(found)
     assert stack.cluster.psql(f"SELECT count(*) FROM pmp.import_reject WHERE import_id = '{job['id']}'") == "0"
+
+
+@pytest.mark.parametrize("offset", ["+15:59", "+16:00", "+23:59", "-16:00"])
+def test_an_offset_that_postgresql_refuses_stops_nothing(stack: Stack, store: ObjectStore, offset: str) -> None:
+    far, near = (f"offset{offset[1:3]}{offset[4:]}.{name}@example.com" for name in ("far", "near"))
+    lines = [event(near), event(far, occurred_at=f"2025-12-30T12:00:00{offset}"), event(near, enabled=False)]
+    job = imported(stack, store, f"imports/offset{offset}.ndjson", ndjson(lines))
+    assert (job["state"], counts(job)) == ("succeeded", (3, 3, 0, 0))
+    assert consents(stack, far) == {"email_notifications": True}
 
 
 def test_a_late_line_never_overrides_and_a_tie_denies(stack: Stack, store: ObjectStore) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from pmp.http.messages import (
     INTEGER,
-    UUID,
     Request,
     Response,
     conditional,
@@ -22,6 +21,7 @@ from pmp.http.messages import (
     send,
 )
 from pmp.http.problems import Problem
+from pmp.identifiers import UUID
 
 from tests.support.gateway import payload
 

@@ -3,11 +3,10 @@
 import json
 from typing import Any
 
-from pmp import identifiers
+from pmp import identifiers, instants
 from pmp.http.messages import INTEGER, Request, Response, conditional, position
 from pmp.http.pages import limit, page
 from pmp.http.problems import Problem, gone, invalid, not_found
-from pmp.http.schema import utc
 
 
 def create_event(request: Request, connection: Any) -> Response:
@@ -25,7 +24,7 @@ def create_event(request: Request, connection: Any) -> Response:
         id=request.identifier,
         user=body["user"]["id"],
         choices=json.dumps(choices),
-        occurred_at=utc(body.get("occurred_at")),
+        occurred_at=instants.utc_text(body.get("occurred_at")),
         client=request.client,
     )
     # Where we chose the id, only we can have recorded it: the answer to our first attempt was lost.

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from pmp.http.messages import UUID, Request, Response, cursor, position
+from pmp import identifiers, instants
+from pmp.http.messages import Request, Response, cursor, position
 from pmp.http.pages import limit
 from pmp.http.problems import invalid, not_found
-from pmp.http.schema import utc
 
 
 def create_import(request: Request, _connection: Any) -> Response:
@@ -20,7 +20,7 @@ def list_imports(request: Request, _connection: Any) -> Response:
     """GET /v1/imports."""
     from pmp import imports
 
-    after = position(request.query.get("cursor"), UUID)[0]
+    after = position(request.query.get("cursor"), identifiers.UUID)[0]
     documents, following = imports.list_jobs(after, limit(request))
     opaque = cursor(following) if following else None
     headers = {"Link": f'<{request.path}?cursor={opaque}&limit={limit(request)}>; rel="next"'} if opaque else {}
@@ -64,7 +64,7 @@ def create_export(request: Request, connection: Any) -> Response:
     consent = request.body.get("consent")
     if consent is not None and connection.run("SELECT pmp.get_consent(:id)", id=consent) == [[None]]:
         raise invalid([{"pointer": "/consent", "detail": "is not in the catalogue; GET /v1/consents lists it"}])
-    filters = request.body | ({"as_of": utc(request.body["as_of"])} if "as_of" in request.body else {})
+    filters = request.body | ({"as_of": instants.utc_text(request.body["as_of"])} if "as_of" in request.body else {})
     document = exports.create(filters, request.client)
     return Response(201, document, {"Location": f"/v1/exports/{document['id']}"})
 

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from pmp import email
+from pmp import addresses, identifiers, instants
 from pmp.database import DatabaseError, error_code
 from pmp.http.messages import (
     INTEGER,
-    UUID,
     Request,
     Response,
     conditional,
@@ -17,7 +16,6 @@ from pmp.http.messages import (
 )
 from pmp.http.pages import limit, page
 from pmp.http.problems import Problem, gone, invalid, not_found
-from pmp.http.schema import instant, utc
 
 _UNIQUE_VIOLATION = "23505"
 
@@ -33,7 +31,10 @@ def _present(document: Any) -> Any:
 
 def create_user(request: Request, connection: Any) -> Response:
     """POST /v1/users."""
-    address = email.normalized(request.body["email"], "/email")
+    try:
+        address = addresses.normalize(request.body["email"])
+    except ValueError as error:
+        raise invalid([{"pointer": "/email", "detail": str(error)}]) from None
     try:
         ((user,),) = connection.run("SELECT pmp.create_user(:address, :client)", address=address, client=request.client)
     except DatabaseError as error:
@@ -45,9 +46,8 @@ def create_user(request: Request, connection: Any) -> Response:
 
 def get_user(request: Request, connection: Any) -> Response:
     """GET /v1/users/{id}: now, or as of an instant."""
-    ((user,),) = connection.run(
-        "SELECT pmp.get_user(:id, :as_of)", id=request.parameters["id"], as_of=utc(request.query.get("as_of"))
-    )
+    as_of = instants.utc_text(request.query.get("as_of"))
+    ((user,),) = connection.run("SELECT pmp.get_user(:id, :as_of)", id=request.parameters["id"], as_of=as_of)
     return conditional(request, Response(200, _present(user)))
 
 
@@ -57,12 +57,12 @@ def list_users(request: Request, connection: Any) -> Response:
     if ("consent" in query) != ("enabled" in query):
         lacking = "enabled" if "consent" in query else "consent"
         raise invalid([{"parameter": lacking, "detail": "is missing: consent and enabled go together"}])
-    (after,) = position(query.get("cursor"), UUID)
+    (after,) = position(query.get("cursor"), identifiers.UUID)
     ((users,),) = connection.run(
         "SELECT pmp.list_users(:after, :most, :address, :consent, :enabled)",
         after=after,
         most=limit(request) + 1,
-        address=email.sought(query["email"]) if "email" in query else None,
+        address=addresses.lookup_form(query["email"]) if "email" in query else None,
         consent=query.get("consent"),
         enabled=query.get("enabled"),
     )
@@ -107,7 +107,7 @@ def list_events(request: Request, connection: Any) -> Response:
 
 
 def _place(event: dict[str, Any]) -> tuple[int, int]:
-    moment = instant(event["occurred_at"])
+    moment = instants.parse(event["occurred_at"])
     # Not timestamp() * 10**6: a float has not enough digits.
     return int(moment.replace(microsecond=0).timestamp()) * 1_000_000 + moment.microsecond, event["sequence"]
 
