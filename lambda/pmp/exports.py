@@ -9,9 +9,8 @@ import uuid
 import zlib
 from typing import Any, cast
 
-from pmp import database, identifiers, tasks
+from pmp import database, identifiers, objects, tasks
 from pmp.configuration import configuration
-from pmp.imports import storage
 from pmp.logging import log
 
 PAGE_USERS = 5000
@@ -67,7 +66,7 @@ def get(job: str) -> dict[str, Any] | None:
         return None
     document, bucket, key = rows[0]
     done = document["state"] == "succeeded"
-    download = storage.download_url(bucket, key, _DOWNLOAD_SECONDS) if done else None
+    download = objects.download_url(bucket, key, _DOWNLOAD_SECONDS) if done else None
     return cast("dict[str, Any]", document | {"download": download})
 
 
@@ -100,7 +99,7 @@ def run(job: str, context: Any) -> None:
     except _TakenError:
         log("export was taken over", job=job)
         return
-    except storage.UploadGoneError as reason:
+    except objects.UploadGoneError as reason:
         log("export begins again", level="warning", job=job, reason=reason)
         export.note(users=0, checkpoint="null")
         finished = False
@@ -152,7 +151,7 @@ class _Export:
     def __init__(self, row: dict[str, Any], owner: str) -> None:
         before = row["checkpoint"] or {}
         self._row, self._owner = row, owner
-        self._upload = storage.Upload(
+        self._upload = objects.Upload(
             row["bucket"], row["object_key"], "application/gzip", before.get("upload_id", ""), before.get("etags", [])
         )
         self._after: int = before.get("after", 0)
@@ -172,7 +171,7 @@ class _Export:
                 break
             part += member.compress(lines.encode())
             self._after, self.users = last_key, self.users + users
-            if len(part) >= storage.PART_BYTES:
+            if len(part) >= objects.PART_BYTES:
                 part += member.flush()
                 self._send(bytes(part))
                 part, member = bytearray(), _member()
@@ -206,16 +205,16 @@ class _Export:
 
     def _write_tail(self, rest: bytes) -> None:
         """Keep for the next invocation what is too short for a part of an upload."""
-        storage.Upload(self._upload.bucket, self._tail_key, "application/gzip").finish(rest)
+        objects.Upload(self._upload.bucket, self._tail_key, "application/gzip").finish(rest)
         self._save(tail=True)
 
     def _read_tail(self) -> bytes:
         if not self._has_tail:
             return b""
         try:
-            return storage.client().get_object(Bucket=self._upload.bucket, Key=self._tail_key)["Body"].read()
-        except storage.client().exceptions.NoSuchKey as error:
-            raise storage.UploadGoneError(f"s3://{self._upload.bucket}/{self._tail_key} is gone") from error
+            return objects.client().get_object(Bucket=self._upload.bucket, Key=self._tail_key)["Body"].read()
+        except objects.client().exceptions.NoSuchKey as error:
+            raise objects.UploadGoneError(f"s3://{self._upload.bucket}/{self._tail_key} is gone") from error
 
     @property
     def _tail_key(self) -> str:

@@ -3,9 +3,8 @@
 import base64
 from typing import Any, cast
 
-from pmp import database, identifiers
+from pmp import database, identifiers, objects
 from pmp.configuration import configuration
-from pmp.imports import storage
 
 UPLOAD_PREFIX = "imports/"
 UPLOAD_SECONDS = 3600
@@ -50,7 +49,7 @@ def create(request: dict[str, Any], client: str) -> dict[str, Any]:
     )
     # S3 itself refuses other bytes; the worker compares once more, because not everything that speaks S3 does.
     checksum = {"ChecksumSHA256": base64.b64encode(bytes.fromhex(sha256)).decode()} if sha256 else {}
-    url = storage.client().generate_presigned_url(
+    url = objects.client().generate_presigned_url(
         "put_object", Params={"Bucket": bucket, "Key": key, **checksum}, ExpiresIn=UPLOAD_SECONDS
     )
     headers = {"x-amz-checksum-sha256": checksum["ChecksumSHA256"]} if checksum else {}
@@ -100,7 +99,7 @@ def rejects_url(job: str) -> str | None:
     rows = database.connect().run("SELECT bucket, rejects_key FROM pmp.import_job WHERE id = :id", id=job)
     if not rows or rows[0][1] is None:
         return None
-    return storage.download_url(rows[0][0], rows[0][1])
+    return objects.download_url(rows[0][0], rows[0][1])
 
 
 def for_object(bucket: str, key: str, version: str, size: int | None) -> str:

@@ -1,7 +1,7 @@
 """From the bytes of an object to its lines, in bounded memory: gzip with any number of members, BOM, LF or CRLF."""
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 LONGEST_LINE_BYTES = 1 << 20
@@ -15,32 +15,6 @@ _BOM = b"\xef\xbb\xbf"
 
 class CorruptError(ValueError):
     """The object is not what it claims to be; the message says where it stops making sense."""
-
-
-@dataclass(slots=True)
-class Count:
-    """How many bytes of the object have been consumed."""
-
-    bytes_read: int = 0
-
-
-def counted(chunks: Iterator[bytes], count: Count) -> Iterator[bytes]:
-    """The same chunks, counted as they pass."""
-    for chunk in chunks:
-        count.bytes_read += len(chunk)
-        yield chunk
-
-
-def skipped(chunks: Iterator[bytes], count: int, beat: Callable[[], None] | None = None) -> Iterator[bytes]:
-    """What lies behind the first ``count`` bytes; ``beat`` is called for each chunk that is passed over."""
-    for chunk in chunks:
-        if count >= len(chunk):
-            count -= len(chunk)
-            if beat is not None:
-                beat()
-            continue
-        yield chunk[count:] if count else chunk
-        count = 0
 
 
 def gunzip(chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -10,8 +10,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 from urllib.parse import unquote_plus
 
-from pmp import database, tasks
-from pmp.imports import jobs, storage, text
+from pmp import database, objects, tasks
+from pmp.imports import jobs, text
 from pmp.imports.lines import Batch, Catalogue, LineError, Parser
 from pmp.logging import log
 
@@ -77,7 +77,7 @@ def run(job: str, context: Any) -> None:
         finished = worker.work()
     except StoppedError:
         worker.stop()
-    except (FailedError, storage.ObjectGoneError, text.CorruptError) as reason:
+    except (FailedError, objects.ObjectGoneError, text.CorruptError) as reason:
         worker.finish("failed", str(reason))
     except Exception:
         worker.release()
@@ -138,7 +138,7 @@ class _Worker:
             raise FailedError("nothing was uploaded for this import")
         if self._row["sha256"] is None:
             self._identify()
-        count = text.Count()
+        count = objects.Count()
         source = self._open(count)
         pending: Future[None] | None = None
         with ThreadPoolExecutor(max_workers=1) as sender:
@@ -196,7 +196,7 @@ class _Worker:
         if not rows[0][0]:
             return self._row["rejects_key"]  # type: ignore[no-any-return]
         key = f"rejects/{self.job}.ndjson"
-        storage.write(self._row["bucket"], key, "application/x-ndjson", self._rejects())
+        objects.write(self._row["bucket"], key, "application/x-ndjson", self._rejects())
         database.connect().run("UPDATE pmp.import_job SET rejects_key = :key WHERE id = :job", key=key, job=self.job)
         return key
 
@@ -248,20 +248,20 @@ class _Worker:
 
     def _read(self, start: int, describe: Callable[[dict[str, Any]], None] | None = None) -> Iterator[bytes]:
         row = self._row
-        return storage.read(row["bucket"], row["object_key"], row["object_version"], start=start, describe=describe)
+        return objects.read(row["bucket"], row["object_key"], row["object_version"], start=start, describe=describe)
 
-    def _open(self, count: text.Count) -> Iterator[bytes]:
+    def _open(self, count: objects.Count) -> Iterator[bytes]:
         """The text from the job's position on."""
         position = self._row["position"]
         if self._row["compression"] == "none":
             count.bytes_read = position
             if position == self._row["bytes_total"]:
                 return iter(())
-            return text.counted(self._read(position), count)
+            return objects.counted(self._read(position), count)
         # Nobody can jump into the middle of a gzip member: what was dealt with is uncompressed once more and dropped.
-        return text.skipped(text.gunzip(text.counted(self._read(0), count)), position, self._renew)
+        return objects.skipped(text.gunzip(objects.counted(self._read(0), count)), position, self._renew)
 
-    def _batches(self, source: Iterator[bytes], count: text.Count) -> Iterator[Batch]:
+    def _batches(self, source: Iterator[bytes], count: objects.Count) -> Iterator[Batch]:
         number, position = self._row["line"], self._row["position"]
         parser: Parser | None = None
         batch = Batch(from_position=position)

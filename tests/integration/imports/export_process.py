@@ -2,14 +2,13 @@
 
 import sys
 
-from pmp import exports, tasks
-from pmp.imports import storage
+from pmp import exports, objects, tasks
 
 from tests.bench.imports.function import peak_mib
 from tests.integration.imports.conftest import Context
 
 if __name__ == "__main__":
-    storage.PART_BYTES = int(sys.argv[1])
+    objects.PART_BYTES = int(sys.argv[1])
     tasks.begin = lambda *_: None
     job = exports.create({}, "tester")["id"]
     exports.run(job, Context())

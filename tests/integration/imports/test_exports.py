@@ -76,11 +76,10 @@ PEOPLE = 200
 @pytest.fixture
 def people(stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """A few hundred, in many pages and parts; their addresses."""
-    from pmp import exports
-    from pmp.imports import storage
+    from pmp import exports, objects
 
     monkeypatch.setattr(exports, "PAGE_USERS", 7)
-    monkeypatch.setattr(storage, "PART_BYTES", 1000)
+    monkeypatch.setattr(objects, "PART_BYTES", 1000)
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "pmp")
     addresses = {f"many-{number}@example.com" for number in range(PEOPLE)}
     stack.cluster.psql(

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from pmp.imports import text
-
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
@@ -39,6 +37,32 @@ class ObjectUnreadableError(Exception):
 
 class UploadGoneError(Exception):
     """What was sent of an object is not there any more: completed, aborted, left alone for too long, or replaced."""
+
+
+@dataclass(slots=True)
+class Count:
+    """Bytes of an object read so far."""
+
+    bytes_read: int = 0
+
+
+def counted(chunks: Iterator[bytes], count: Count) -> Iterator[bytes]:
+    """The same chunks; their bytes are added to the count."""
+    for chunk in chunks:
+        count.bytes_read += len(chunk)
+        yield chunk
+
+
+def skipped(chunks: Iterator[bytes], count: int, beat: Callable[[], None] | None = None) -> Iterator[bytes]:
+    """The bytes after the first ``count``; ``beat`` is called for each whole chunk that is skipped."""
+    for chunk in chunks:
+        if count >= len(chunk):
+            count -= len(chunk)
+            if beat is not None:
+                beat()
+            continue
+        yield chunk[count:] if count else chunk
+        count = 0
 
 
 @lru_cache(maxsize=1)
@@ -107,7 +131,7 @@ def read(
                 if describe is not None:
                     describe(dict(answer))
             # Straight from urllib3: botocore's own iteration adds nothing here but a copy.
-            for chunk in text.skipped(answer["Body"].iter_chunks(CHUNK_BYTES), position - begins):
+            for chunk in skipped(answer["Body"].iter_chunks(CHUNK_BYTES), position - begins):
                 position += len(chunk)
                 failures = 0
                 yield chunk
