@@ -14,6 +14,7 @@ from typing import Any
 
 from pmp import database
 from pmp.configuration import configuration
+from pmp.database import Connection
 from pmp.logging import log
 
 CONNECT_SECONDS = 2.0
@@ -37,14 +38,14 @@ class UpstreamError(Exception):
         self.again = again
 
 
-def refresh() -> bool:
+def refresh(connection: Connection) -> bool:
     """Fetch the list if its time has come and nobody else does.
 
     Returns:
         Whether this call asked the third party, with whatever outcome.
     """
     url = configuration().vendor_list_url
-    claimed = _claim(url)
+    claimed = _claim(connection, url)
     if claimed is None:
         return False
     etag, version, failures = claimed
@@ -52,18 +53,18 @@ def refresh() -> bool:
         document, new_etag, max_age = _fetch_twice(url, etag)
         if document is not None:
             _check(document, version)
-        _keep(url, document, new_etag, max_age)
+        _keep(connection, url, document, new_etag, max_age)
     except UpstreamError as error:
-        seconds = _postpone(url, failures + 1, str(error))
+        seconds = _postpone(connection, url, failures + 1, str(error))
         log("vendor list not refreshed", level="warning", reason=str(error), failures=failures + 1, again_in=seconds)
     else:
         log("vendor list refreshed", changed=document is not None, max_age=max_age)
     return True
 
 
-def report() -> None:
+def report(connection: Connection) -> None:
     """Log by how many seconds the copy is overdue: an alarm is on that number, and on nobody logging it any more."""
-    rows = database.connect().run(
+    rows = connection.run(
         "SELECT greatest(extract(epoch FROM now() - fresh_until), 0)::bigint FROM pmp.upstream_cache "
         "WHERE url = :url AND version IS NOT NULL",
         url=configuration().vendor_list_url,
@@ -71,9 +72,9 @@ def report() -> None:
     log("vendor list checked", overdue_seconds=rows[0][0] if rows else _NO_COPY_SECONDS)
 
 
-def _claim(url: str) -> tuple[str | None, int | None, int] | None:
+def _claim(connection: Connection, url: str) -> tuple[str | None, int | None, int] | None:
     """Move the next attempt forward, which only one caller can do: what it needs to ask with; None for the others."""
-    with database.transaction() as connection:
+    with connection.transaction():
         connection.run("INSERT INTO pmp.upstream_cache (url) VALUES (:url) ON CONFLICT DO NOTHING", url=url)
         rows = connection.run(
             "UPDATE pmp.upstream_cache SET next_attempt_at = now() + :lease * interval '1 second' "
@@ -231,10 +232,10 @@ WHERE v.document <> excluded.document
 """
 
 
-def _keep(url: str, document: dict[str, Any] | None, etag: str | None, max_age: int) -> None:
+def _keep(connection: Connection, url: str, document: dict[str, Any] | None, etag: str | None, max_age: int) -> None:
     """Swap the copy as a whole; without a document only note that it is still current."""
     try:
-        with database.transaction() as connection:
+        with connection.transaction():
             version, rest = None, None
             if document is not None:
                 vendors = json.dumps([_vendor(vendor) for vendor in document["vendors"].values()])
@@ -258,12 +259,12 @@ def _keep(url: str, document: dict[str, Any] | None, etag: str | None, max_age: 
         raise UpstreamError(f"not to be stored: {error}") from error
 
 
-def _postpone(url: str, failures: int, reason: str) -> int:
+def _postpone(connection: Connection, url: str, failures: int, reason: str) -> int:
     """Set the next attempt; seconds until then."""
     longest = min(_LONGEST_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2 ** min(failures - 1, 10))
     # Jitter, so that many clients do not come back at once.
     seconds = int(longest * random.uniform(0.5, 1.0))  # noqa: S311
-    with database.transaction() as connection:
+    with connection.transaction():
         connection.run(
             "UPDATE pmp.upstream_cache SET failures = :failures, last_error = :reason, "
             "next_attempt_at = now() + :seconds * interval '1 second' WHERE url = :url",
@@ -275,7 +276,7 @@ def _postpone(url: str, failures: int, reason: str) -> int:
     return seconds
 
 
-def edition(connection: Any) -> tuple[dict[str, Any], int] | None:
+def edition(connection: Connection) -> tuple[dict[str, Any], int] | None:
     """Which list the copy is, as the API shows it, and its age in seconds; None while there is no copy."""
     rows = connection.run(
         "SELECT version, document ->> 'lastUpdated', pmp.instant(fetched_at), fresh_until < now(), "
@@ -290,7 +291,7 @@ def edition(connection: Any) -> tuple[dict[str, Any], int] | None:
     return document, age
 
 
-def freshness(connection: Any) -> str:
+def freshness(connection: Connection) -> str:
     """``fresh``, ``stale`` or ``missing``."""
     found = edition(connection)
     if found is None:

@@ -234,32 +234,16 @@ def _validate(operation: _Operation, request: Request) -> None:
 Route = Callable[..., Response]
 
 
-def _repeatable(route: Route, request: Request) -> Response:
-    from pmp import database
-
-    @database.retry_uncommitted
-    def attempt() -> Response:
-        return route(request, database.connect())
-
-    return attempt()
-
-
-def _write(route: Route, request: Request) -> Response:
-    from pmp import database
-
+def _write(route: Route, request: Request, connection: Any) -> Response:
+    """The operation in one transaction, together with its idempotency key if there is one."""
+    request.attempts += 1
     key = request.headers.get("idempotency-key") if request.method == "POST" else None
+    with connection.transaction(pipelined=True):
+        if key is None:
+            return route(request, connection)
+        from pmp.http import idempotency
 
-    @database.retry_uncommitted
-    def attempt() -> Response:
-        request.attempts += 1
-        with database.transaction(verified=False) as connection:
-            if key is None:
-                return route(request, connection)
-            from pmp.http import idempotency
-
-            return idempotency.once(route, request, connection, key)
-
-    return attempt()
+        return idempotency.once(route, request, connection, key)
 
 
 def _perform(operation: _Operation, request: Request) -> Response:
@@ -267,13 +251,13 @@ def _perform(operation: _Operation, request: Request) -> Response:
     route: Route = getattr(import_module(f"pmp.http.routes.{module}"), function)
     if does == _NOTHING:
         return route(request)
+    from pmp import database
+
     try:
         if does == _REPEATABLE and not (request.method == "POST" and "idempotency-key" in request.headers):
-            return _repeatable(route, request)
-        return _write(route, request)
+            return database.with_connection(lambda connection: route(request, connection))
+        return database.with_connection(lambda connection: _write(route, request, connection))
     except Exception as error:
-        from pmp import database
-
         busy = isinstance(error, database.DatabaseError) and database.error_code(error) in _UNAVAILABLE
         if not busy and not database.is_lost(error):
             raise

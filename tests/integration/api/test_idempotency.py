@@ -91,7 +91,7 @@ def test_housekeeping_removes_old_keys(
     from pmp.handler import handler
 
     for jobs in (imports, exports):
-        monkeypatch.setattr(jobs, "housekeeping", lambda _context: None)
+        monkeypatch.setattr(jobs, "housekeeping", lambda _connection, _context: None)
     api.post("/v1/events", _bodies(new_user())["/v1/events"], Idempotency_Key=uuid.uuid4().hex)
     stack.cluster.psql("UPDATE pmp.idempotency_key SET expires_at = now() - interval '1 second'")
     handler({"task": "housekeeping"}, Context())

@@ -2,7 +2,7 @@
 
 import sys
 
-from pmp import exports, objects, tasks
+from pmp import database, exports, objects, tasks
 
 from tests.bench.imports.function import peak_mib
 from tests.integration.imports.conftest import Context
@@ -10,8 +10,8 @@ from tests.integration.imports.conftest import Context
 if __name__ == "__main__":
     objects.PART_BYTES = int(sys.argv[1])
     tasks.begin = lambda *_: None
-    job = exports.create({}, "tester")["id"]
-    exports.run(job, Context())
-    done = exports.get(job)
+    job = exports.create(database.connect(), {}, "tester")["id"]
+    exports.run(database.connect(), job, Context())
+    done = exports.get(database.connect(), job)
     assert done is not None
     print(done["state"], done["users"], peak_mib())

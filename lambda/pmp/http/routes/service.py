@@ -60,13 +60,9 @@ def get_readiness(_request: Request) -> Response:
     """Whether the database answers, and how fresh the vendor list is; 503 without a database."""
     from pmp import database, logging, vendors
 
-    @database.retry_uncommitted
-    def ask() -> str:
-        return vendors.freshness(database.connect())
-
     try:
-        document = {"status": "ready", "checks": {"database": "ok", "vendor_list": ask()}}
-        return Response(200, document)
+        freshness = database.with_connection(vendors.freshness)
+        return Response(200, {"status": "ready", "checks": {"database": "ok", "vendor_list": freshness}})
     except (database.DatabaseError, database.InterfaceError, OSError) as error:
         logging.log("database unavailable", level="error", error=error)
         document = {"status": "not_ready", "checks": {"database": "unreachable", "vendor_list": "unknown"}}

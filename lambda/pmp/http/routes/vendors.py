@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pmp import database, vendors
+from pmp import vendors
 from pmp.http.messages import INTEGER, Request, Response, conditional, position
 from pmp.http.pages import limit, page
 from pmp.http.problems import Problem, not_found
@@ -11,8 +11,8 @@ from pmp.http.problems import Problem, not_found
 def _edition(connection: Any) -> tuple[dict[str, Any], int]:
     """The copy's edition and age. Where there is no copy yet, the first reader fetches it; nobody else waits."""
     found = vendors.edition(connection)
-    if found is None and vendors.refresh():
-        found = vendors.edition(database.connect())
+    if found is None and vendors.refresh(connection):
+        found = vendors.edition(connection)
     if found is None:
         detail = "the vendor list could not be fetched yet"
         raise Problem(503, "no-vendor-list", detail, headers={"Retry-After": "30"})
@@ -33,7 +33,7 @@ def list_vendors(request: Request, connection: Any) -> Response:
     edition, age = _edition(connection)
     (after,) = position(request.query.get("cursor"), INTEGER)
     purpose = request.query.get("purpose")
-    rows = database.connect().run(
+    rows = connection.run(
         "SELECT document FROM pmp.vendor WHERE id > :after AND purposes @> (:purposes)::integer[] "
         "ORDER BY id LIMIT :most",
         after=min(after or 0, 2**31 - 1),
@@ -47,7 +47,7 @@ def list_vendors(request: Request, connection: Any) -> Response:
 def get_vendor(request: Request, connection: Any) -> Response:
     """GET /v1/vendors/{id}."""
     edition, age = _edition(connection)
-    rows = database.connect().run("SELECT document FROM pmp.vendor WHERE id = :id", id=request.parameters["id"])
+    rows = connection.run("SELECT document FROM pmp.vendor WHERE id = :id", id=request.parameters["id"])
     if not rows:
         raise not_found("vendor with this id in the list")
     return _answer(request, Response(200, {**rows[0][0], "list": edition}), age)
