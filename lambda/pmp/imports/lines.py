@@ -1,4 +1,4 @@
-"""From a line to an event, or to a reason why it is none. Nothing here touches S3 or the database."""
+"""From a line to an event, or to the reason why it is rejected. Uses neither S3 nor the database."""
 
 import csv
 import datetime as dt
@@ -16,12 +16,12 @@ _LARGEST_EVENT_CHOICES = 100
 
 
 class LineError(ValueError):
-    """A line that is no event.
+    """A line that is not an event.
 
     Attributes:
-        code: one of a closed set of words, for programs.
-        pointer: RFC 6901, to the value in the line; empty: the whole line. For CSV, the column.
-        detail: for people. It never repeats what the line held, which may be somebody's data.
+        code: a word for programs, from a closed set.
+        pointer: JSON Pointer (RFC 6901) to the value in the line; empty for the whole line. In CSV, the column.
+        detail: for people. It never quotes the line, which may contain personal data.
     """
 
     def __init__(self, code: str, pointer: str, detail: str) -> None:
@@ -34,8 +34,8 @@ class Catalogue:
     """The consents that lines may name.
 
     Attributes:
-        version_key_by_consent: key of the newest version.
-        version_key_by_version: key of every version, by (consent, version).
+        version_key_by_consent: key of each consent's newest version.
+        version_key_by_version: key of each version, by (consent, version).
     """
 
     version_key_by_consent: Mapping[str, int]
@@ -44,13 +44,13 @@ class Catalogue:
 
 @dataclass(slots=True)
 class Batch:
-    """Consecutive lines, taken apart into columns as the database wants them.
+    """Consecutive lines as columns, the form in which the database takes them.
 
     Attributes:
         from_position: offset in the text before the first line.
         last_line: its number within the object.
-        up_to_position: offset in the text behind the last line.
-        up_to_byte: the same in the object as it lies in S3, roughly where it is compressed.
+        up_to_position: offset in the text after the last line.
+        up_to_byte: the same in the object in S3; approximate if that is compressed.
     """
 
     line_numbers: list[int] = field(default_factory=list)
@@ -68,12 +68,12 @@ class Batch:
 
     @property
     def is_full(self) -> bool:
-        """Whether it is time to merge it."""
+        """Whether it should be merged now."""
         return len(self.line_numbers) + len(self.bad) >= LARGEST_BATCH_LINES
 
     @property
     def has_repeats(self) -> bool:
-        """Whether an event id stands in it twice, which the merge handles at some cost."""
+        """Whether an event id appears more than once, which makes the merge more expensive."""
         return len(set(self.event_ids)) < len(self.event_ids)
 
 
@@ -82,14 +82,14 @@ class Parser:
 
     Args:
         catalogue: the consents.
-        id_prefix: first 24 characters of the ids of events without one; with the line's number they are the same
-            whenever the same bytes are imported.
-        uploaded_at: when an event without an instant happened, plus a microsecond for each line before it.
-        now: the present; events more than five minutes later are refused.
-        header: CSV: the first line; None for NDJSON.
+        id_prefix: first 24 characters of the ids of events without one. The rest is the line's number, so that the same
+            bytes give the same ids.
+        uploaded_at: the instant of events without one; a microsecond is added for each line before theirs.
+        now: the current time; events more than five minutes later are rejected.
+        header: first line of a CSV file; None for NDJSON.
 
     Raises:
-        LineError: the CSV header is no good.
+        LineError: the CSV header is invalid.
     """
 
     def __init__(
@@ -112,9 +112,9 @@ class Parser:
         """Add a line to the batch, as an event or as a reject; an empty line adds nothing.
 
         Args:
-            batch: where to.
-            number: of the line, from 1.
-            line: without its end; None: longer than allowed.
+            batch: takes the event or the reject.
+            number: the line's number, from 1.
+            line: the line without its end; None if it is longer than allowed.
         """
         try:
             if line is None:
@@ -145,8 +145,8 @@ class Parser:
         try:
             event = json.loads(text)
         except (ValueError, RecursionError) as error:
-            # Python's message quotes nothing of the line, only where it went wrong.
-            raise LineError("invalid_json", "", f"is not JSON: {str(error)[:200]}") from None
+            # Python's message does not quote the line; it says where the error is.
+            raise LineError("invalid_json", "", f"is not valid JSON: {str(error)[:200]}") from None
         if type(event) is not dict:
             raise LineError("invalid_type", "", "must be an object")
         fields = len(event)
@@ -162,13 +162,13 @@ class Parser:
         if user:
             raise _unknown_field("/user", user)
         if (user_id is None) == (email is None):
-            raise LineError("invalid_user", "/user", "must hold either id or email")
+            raise LineError("invalid_user", "/user", "must have either id or email")
         if type(consents) is not list:
             raise _missing_or_type("/consents", consents, "an array")
         fields += sum(len(choice) if type(choice) is dict else 0 for choice in consents)
         pair = self._choices(consents)
-        # As many names as the parsed objects have, else one of them stands there twice. A colon after a quote is a
-        # name's, except inside of a string, where JSON writes the quote as \": then the slow way decides.
+        # If the text has more names than the parsed objects, a name appears more than once in an object. A quote and a
+        # colon end a name, but may also be inside a string (JSON writes \": there): then the slow way decides.
         if text.count('":') != fields:
             _refuse_repeated_names(text)
         return (
@@ -183,7 +183,7 @@ class Parser:
         try:
             key = tuple([(choice["id"], choice["enabled"]) for choice in consents])
             pair = self._encoded.get(key)
-            # 1 equals True, and only the slow way sees other fields.
+            # 1 equals True, and only the slow way finds other fields.
             if pair is not None and all(len(c) == 2 and type(c["enabled"]) is bool for c in consents):
                 return pair
         except (KeyError, TypeError, IndexError):
@@ -192,7 +192,7 @@ class Parser:
 
     def _choices_slowly(self, consents: list[Any]) -> tuple[str, str]:
         if not 1 <= len(consents) <= _LARGEST_EVENT_CHOICES:
-            raise LineError("invalid_choices", "/consents", "must hold from 1 to 100 choices")
+            raise LineError("invalid_choices", "/consents", "must have 1 to 100 choices")
         keys, answers, seen = [], [], set[str]()
         for place, choice in enumerate(consents):
             pointer = f"/consents/{place}"
@@ -206,9 +206,7 @@ class Parser:
             if type(enabled) is not bool:
                 raise _missing_or_type(f"{pointer}/enabled", enabled, "true or false")
             if consent in seen:
-                raise LineError(
-                    "repeated_consent", f"{pointer}/id", "this consent was answered before on the same line"
-                )
+                raise LineError("repeated_consent", f"{pointer}/id", "appears more than once on the line")
             seen.add(consent)
             keys.append(self._version_key(consent, version, pointer))
             answers.append(enabled)
@@ -220,16 +218,14 @@ class Parser:
     def _version_key(self, consent: str, version: object, pointer: str) -> int:
         newest = self._catalogue.version_key_by_consent.get(consent)
         if newest is None:
-            raise LineError("unknown_consent", f"{pointer}/id", "no such consent is in the catalogue")
+            raise LineError("unknown_consent", f"{pointer}/id", "is not in the catalogue")
         if version is None:
             return newest
         if type(version) is not int:
             raise LineError("invalid_type", f"{pointer}/version", "must be an integer")
         key = self._catalogue.version_key_by_version.get((consent, version))
         if key is None:
-            raise LineError(
-                "unknown_version", f"{pointer}/version", "the catalogue has no such version of this consent"
-            )
+            raise LineError("unknown_version", f"{pointer}/version", "is not a version of this consent")
         return key
 
     def _read_csv(self, text: str) -> tuple[str, str, str, str, tuple[str, str]]:
@@ -240,7 +236,7 @@ class Parser:
         row = dict(zip(self._columns, cells, strict=True))
         event_id, user_id, email, instant = (row.pop(name, "") for name in ("id", "user_id", "email", "occurred_at"))
         if (not user_id) == (not email):
-            raise LineError("invalid_user", "/user_id", "must hold either user_id or email")
+            raise LineError("invalid_user", "/user_id", "must have either user_id or email")
         consents: list[dict[str, object]] = []
         if "consent" in row and "enabled" in row:
             consents.append({"id": row["consent"], "enabled": _boolean(row["enabled"], "enabled")})
@@ -275,7 +271,7 @@ class Parser:
         except ValueError as error:
             raise LineError("invalid_instant", pointer, str(error)) from None
         if moment > self._latest:
-            raise LineError("instant_in_future", pointer, "is more than five minutes ahead")
+            raise LineError("instant_in_future", pointer, "is more than five minutes in the future")
         return moment.isoformat()
 
 
@@ -301,13 +297,13 @@ def _cells(text: str) -> list[str]:
     try:
         return next(csv.reader([text], strict=True))
     except (csv.Error, StopIteration):
-        raise LineError("invalid_csv", "", "a quoted cell does not end on its line") from None
+        raise LineError("invalid_csv", "", "a quoted cell does not end on the line") from None
 
 
 def _columns(header: str, catalogue: Catalogue) -> list[str]:
     columns = [name.strip() for name in _cells(header)]
     if len(set(columns)) < len(columns):
-        raise LineError("invalid_header", "", "the CSV header names a column twice")
+        raise LineError("invalid_header", "", "the CSV header has a column more than once")
     if not {"user_id", "email"} & set(columns):
         raise LineError("invalid_header", "", "the CSV header needs a column user_id or email")
     choices = [name for name in columns if name not in {"id", "user_id", "email", "occurred_at"}]
@@ -317,25 +313,25 @@ def _columns(header: str, catalogue: Catalogue) -> list[str]:
             raise LineError(
                 "invalid_header",
                 "",
-                "besides id, user_id, email and occurred_at the CSV header needs columns named as consents of the "
+                "besides id, user_id, email and occurred_at, the CSV header needs columns named after consents in the "
                 "catalogue, or the two columns consent and enabled",
             )
     return columns
 
 
 def _unknown_field(pointer: str, fields: Any) -> LineError:
-    return LineError("unknown_field", pointer, f"holds {len(fields)} unknown field(s)")
+    return LineError("unknown_field", pointer, f"has {len(fields)} unknown field(s)")
 
 
 def _missing_or_type(pointer: str, value: object, expected: str) -> LineError:
     if value is None:
-        return LineError("missing", pointer, f"is missing: must be {expected}")
+        return LineError("missing", pointer, f"is missing; must be {expected}")
     return LineError("invalid_type", pointer, f"must be {expected}")
 
 
 def _refuse_repeated_names(text: str) -> None:
     def once(pairs: list[tuple[str, Any]]) -> None:
         if len({name for name, _ in pairs}) < len(pairs):
-            raise LineError("repeated_field", "", "an object holds the same field twice")
+            raise LineError("repeated_field", "", "an object has a field more than once")
 
     json.loads(text, object_pairs_hook=once)

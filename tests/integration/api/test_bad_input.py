@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from pmp.http.messages import cursor
+from pmp.http.pages import cursor
 
 from tests.integration.api.test_contract import EMAIL
 from tests.support.gateway import Gateway

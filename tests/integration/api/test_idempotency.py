@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from pmp import tasks
-from pmp.http.router import document_bytes
+from pmp.http import document
 
 from tests.integration.api.test_contract import EMAIL, choose
 from tests.support.gateway import Context, Gateway
@@ -24,7 +24,7 @@ def _bodies(user: str) -> dict[str, Any]:
     }
 
 
-POSTS = [path for path, methods in json.loads(document_bytes())["paths"].items() if "post" in methods]
+POSTS = [path for path, methods in json.loads(document.content())["paths"].items() if "post" in methods]
 
 
 @pytest.mark.parametrize("path", POSTS)

@@ -115,9 +115,9 @@ def test_the_verdict_is_the_reference_implementations(reference: str, data: st.D
     [
         ({}, "/email", "is missing"),
         ({"email": 1}, "/email", "must be a string"),
-        ({"email": "a@b.c", "a/b~c": 1}, "/a~1b~0c", "is unknown; known are email"),
-        ({"email": "a\x00b"}, "/email", "must not hold the character U+0000"),
-        ({"email": "a\ud800b"}, "/email", "must not hold half of a surrogate pair"),
+        ({"email": "a@b.c", "a/b~c": 1}, "/a~1b~0c", "is not a known property; known properties: email"),
+        ({"email": "a\x00b"}, "/email", "must not contain the character U+0000"),
+        ({"email": "a\ud800b"}, "/email", "must not contain an unpaired surrogate"),
         ({"email": "a" * 255}, "/email", "must have at most 254 characters"),
         ([], "", "must be an object"),
     ],

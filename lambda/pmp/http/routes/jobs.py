@@ -1,10 +1,10 @@
-"""Imports and exports: what the client sees of them. The work itself is ``pmp.imports`` and ``pmp.exports``."""
+"""Imports and exports as the client sees them; ``pmp.imports`` and ``pmp.exports`` do the work."""
 
 from typing import Any
 
 from pmp import identifiers, instants
-from pmp.http.messages import Request, Response, cursor, position
-from pmp.http.pages import limit
+from pmp.http.messages import Request, Response
+from pmp.http.pages import cursor, limit, position
 from pmp.http.problems import invalid, not_found
 
 
@@ -53,7 +53,7 @@ def get_import_rejects(request: Request, connection: Any) -> Response:
 
     address = imports.rejects_url(connection, request.parameters["id"])
     if address is None:
-        raise not_found("file of rejected lines: the import has not ended, or rejected nothing")
+        raise not_found("file of rejected lines: the import has not ended, or rejected no line")
     return Response(302, headers={"Location": address})
 
 
