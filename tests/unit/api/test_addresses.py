@@ -1,7 +1,7 @@
 """E-mail addresses: one rule for the API and for imports."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pmp import addresses
 
@@ -52,6 +52,7 @@ domains = st.sampled_from(
 ) | st.integers(180, 200).map(lambda size: ".".join(["xn--bcher-kva", "b" * 60, "c" * 60, "d" * (size - 140), "com"]))
 
 
+@settings(deadline=None)  # the first call imports the library
 @given(st.text(min_size=1, max_size=70) | st.integers(1, 70).map(lambda size: "a" * size), domains)
 def test_a_known_domain_changes_no_verdict(local: str, domain: str) -> None:
     normalizer = addresses.Normalizer()

@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pmp import addresses
 from pmp.imports.lines import Batch, Catalogue, LineError, Parser
@@ -57,6 +57,7 @@ def test_the_same_consents_in_csv() -> None:
             parsed(b"", header)
 
 
+@settings(deadline=None)  # the first call imports the library
 @given(st.emails() | st.text(min_size=1, max_size=70).map(lambda local: f"{local}@example.com"))
 def test_addresses_are_those_that_the_api_accepts(address: str) -> None:
     try:
