@@ -53,7 +53,8 @@ class Normalizer:
     """Normalizes many addresses: most have plain names at few domains, and each such domain is validated only once."""
 
     def __init__(self) -> None:
-        self._domains: dict[str, str] = {}
+        self._domains: dict[str, tuple[str, int]] = {}
+        """By domain as it is written: its normalized form, and the octets of the longer of the two."""
 
     def normalize(self, address: str) -> str:
         """As the function ``normalize``.
@@ -63,19 +64,15 @@ class Normalizer:
         """
         local, _, domain = address.rpartition("@")
         is_plain = _PLAIN_LOCAL_PART(local) is not None
-        known = self._domains.get(domain)
-        if known and is_plain and len(local) <= LONGEST_LOCAL_PART_OCTETS:
-            longer = max(domain, known, key=_octets)
-            if len(local) + 1 + _octets(longer) <= LONGEST_OCTETS:
+        if is_plain and len(local) <= LONGEST_LOCAL_PART_OCTETS and domain in self._domains:
+            known, octets = self._domains[domain]
+            if len(local) + 1 + octets <= LONGEST_OCTETS:
                 return f"{local}@{known}"
         normalized = normalize(address)
         if is_plain and domain.isascii() and len(self._domains) < _CACHED_DOMAINS:
-            self._domains[domain] = normalized.rpartition("@")[2]
+            known = normalized.rpartition("@")[2]
+            self._domains[domain] = known, max(len(domain), len(known.encode()))
         return normalized
-
-
-def _octets(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode())
 
 
 def lookup_form(address: str) -> str:

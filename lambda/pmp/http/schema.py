@@ -114,7 +114,7 @@ class Schemas:
             wrong(f"must match {schema['pattern']}")
         elif schema.get("format") == "date-time":
             try:
-                instants.parse(value)
+                instants.read(value)
             except ValueError as error:
                 wrong(str(error))
 

@@ -267,12 +267,12 @@ class Parser:
         if value is None:
             return ""
         try:
-            moment = instants.parse(value if type(value) is str else "")
+            moment, text = instants.read(value if type(value) is str else "")
         except ValueError as error:
             raise LineError("invalid_instant", pointer, str(error)) from None
         if moment > self._latest:
             raise LineError("instant_in_future", pointer, "is more than five minutes in the future")
-        return moment.isoformat()
+        return text
 
 
 def _uuid(value: object, pointer: str) -> str:

@@ -99,7 +99,7 @@ def list_events(request: Request, connection: Any) -> Response:
 
 
 def _place(event: dict[str, Any]) -> tuple[int, int]:
-    moment = instants.parse(event["occurred_at"])
+    moment, _ = instants.read(event["occurred_at"])
     # Not timestamp() * 10**6: a float has not enough digits.
     return int(moment.replace(microsecond=0).timestamp()) * 1_000_000 + moment.microsecond, event["sequence"]
 
