@@ -54,11 +54,7 @@ def handle_notification(event: dict[str, Any], context: Any) -> None:
         version = item.get("versionId")
         if not version or version == "null":
             version = f"etag:{item['eTag'].strip(chr(34))}"
-        run(_job_of(bucket, key, version, item.get("size")), context)
-
-
-def _job_of(bucket: str, key: str, version: str, size: int | None) -> str:
-    return jobs.for_object(database.verified(), bucket, key, version, size)
+        run(jobs.for_object(database.verified(), bucket, key, version, item.get("size")), context)
 
 
 def run(job: str, context: Any) -> None:
