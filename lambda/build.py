@@ -2,8 +2,8 @@
 
     python lambda/build.py [--output build]
 
-writes ``build/lambda-<sha256>.zip`` and ``build/lambda.sha256``, and prints the digest. Installs the locked packages
-with uv, every hash checked, keeps what the function uses, refuses anything that is not pure Python.
+writes ``build/lambda-<sha256>.zip`` and ``build/lambda.sha256``, and prints the digest. It installs the locked packages
+with uv (each hash is checked), keeps the files that the function uses, and refuses packages that are not pure Python.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 EARLIEST = (1980, 1, 1, 0, 0, 0)
-"""The first instant a zip can name; every entry carries it."""
+"""The earliest time that a zip can store; every entry gets it."""
 
 LEFT_OUT = [
     "*.dist-info/*",
@@ -56,7 +56,7 @@ def _install(lock: Path, target: Path, *options: str) -> None:
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        raise SystemExit("uv is not installed: run `make up`, or install it and put it on PATH") from None
+        raise SystemExit("uv is not installed; run `make up`, or install it and add it to PATH") from None
     if done.returncode:
         raise SystemExit(f"uv could not install {lock.name}: {done.stderr.strip()}")
 
@@ -71,10 +71,12 @@ def _packages(directory: Path) -> Iterator[tuple[str, bytes]]:
         if not path.is_file() or _matches(name, LEFT_OUT_ANYWAY):
             continue
         if path.suffix in {".so", ".pyd", ".dll", ".dylib"}:
-            raise SystemExit(f"{name} is compiled code, but the zip carries pure Python only: choose another package")
+            raise SystemExit(
+                f"{name} is compiled code, but the zip may contain pure Python only; choose another package"
+            )
         if _matches(name, KEPT) or not _matches(name, LEFT_OUT):
             content = path.read_bytes()
-            # pg8000 reads its own version there; what follows the first empty line is its manual.
+            # pg8000 reads its own version there; its manual follows the first empty line.
             yield name, content.partition(b"\n\n")[0] + b"\n" if path.name == "METADATA" else content
 
 
@@ -90,7 +92,7 @@ def _viewer(directory: Path) -> Iterator[tuple[str, bytes]]:
         if path.exists():
             yield f"pmp/http/viewer/{name}", path.read_bytes()
         elif name != "LICENSE":
-            raise SystemExit(f"{name} is not in the viewer's package any more: look at lambda/viewer.lock")
+            raise SystemExit(f"{name} is missing from the viewer's package; check lambda/viewer.lock")
 
 
 def archive(entries: list[tuple[str, bytes]], target: Path) -> None:
@@ -105,18 +107,18 @@ def archive(entries: list[tuple[str, bytes]], target: Path) -> None:
 
 
 def build(output: Path) -> tuple[str, Path]:
-    """Build into ``output``.
+    """Build the zip in the folder ``output``.
 
     Returns:
         The zip's SHA-256 in hexadecimal, and its path.
 
     Raises:
-        SystemExit: uv is missing or a package cannot be installed, is not pure Python, or this Python's zlib differs.
+        SystemExit: uv is missing, a package cannot be installed or is not pure Python, or this Python uses zlib-ng.
     """
     if "ng" in zlib.ZLIB_RUNTIME_VERSION:
         raise SystemExit(
-            f"this Python compresses with zlib-ng ({zlib.ZLIB_RUNTIME_VERSION}), which gives other bytes than zlib: "
-            "build with a Python linked to zlib, as the pipeline's image has it"
+            f"this Python compresses with zlib-ng ({zlib.ZLIB_RUNTIME_VERSION}), whose output differs from zlib's; "
+            "build with a Python that is linked to zlib, such as the one in the pipeline's image"
         )
     with tempfile.TemporaryDirectory(prefix="pmp-build-") as temporary:
         packages, viewer = Path(temporary, "packages"), Path(temporary, "viewer")
@@ -134,7 +136,7 @@ def build(output: Path) -> tuple[str, Path]:
 
 
 def main() -> None:
-    """Build, and print the digest (for scripts) on standard output, the rest on standard error."""
+    """Build; print the digest on standard output (for scripts) and everything else on standard error."""
     parser = argparse.ArgumentParser(description="Build the Lambda's zip, reproducibly.")
     parser.add_argument("--output", type=Path, default=HERE.parent / "build", help="folder to write (default: build)")
     digest, path = build(parser.parse_args().output)

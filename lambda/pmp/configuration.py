@@ -1,4 +1,4 @@
-"""What the function is told by its environment variables."""
+"""The function's settings, from its environment variables."""
 
 import os
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from functools import lru_cache
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """The function's settings, all from ``PMP_…`` variables that Terraform writes."""
+    """The settings, all from ``PMP_…`` variables that Terraform sets."""
 
     environment: str
     release: str
@@ -30,11 +30,11 @@ def _required(name: str) -> str:
 
 @lru_cache(maxsize=1)
 def configuration() -> Configuration:
-    """Read the environment once.
+    """The settings, read once.
 
     Raises:
-        KeyError: a variable is missing, and its name.
-        ValueError: ``PMP_DATABASE_PORT`` is no number.
+        KeyError: a variable is missing; the text names it.
+        ValueError: ``PMP_DATABASE_PORT`` is not a number.
     """
     return Configuration(
         environment=_required("PMP_ENVIRONMENT"),

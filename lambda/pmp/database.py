@@ -1,9 +1,9 @@
 """The connection to PostgreSQL through a transaction pooler (RDS Proxy; PgBouncer on a laptop).
 
-A pooler may give every transaction another backend. What lives longer than a transaction is therefore forbidden:
-named prepared statements, SET, session advisory locks, temporary tables, LISTEN. pg8000's own unnamed statements send a
-Sync between Parse and Bind, which lets a pooler change the backend between the two; ``Connection`` below sends the
-whole exchange with one Sync, which is safe anywhere and costs one round trip instead of three.
+A pooler may give each transaction another backend, so nothing that outlives a transaction may be used: named prepared
+statements, SET, session advisory locks, temporary tables, LISTEN. pg8000's own unnamed statements send a Sync between
+Parse and Bind, at which a pooler may change the backend; ``Connection`` below sends the whole exchange with one Sync,
+which is safe with any pooler and costs one round trip instead of three.
 """
 
 import hashlib
@@ -15,32 +15,31 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache, wraps
+from functools import lru_cache
 from importlib import import_module
 from types import ModuleType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from pmp.configuration import configuration
 
 SOCKET_TIMEOUT_SECONDS = 10
-"""Longer than the proxy's borrow timeout, shorter than the function's own: asserted by the modules' sizing tests."""
+"""Longer than the proxy's borrow timeout, shorter than the function's; the sizing tests of the modules assert both."""
 
 _TOKEN_LIFETIME_SECONDS = 900
 _LOST_STATEMENT = {"26000", "42P05"}
 _SERVER_GONE = {"57P01", "57P02", "57P03"}
 
-P = ParamSpec("P")
 R = TypeVar("R")
 
 
 @contextmanager
 def _deferred_imports() -> Iterator[None]:
-    """While pg8000 is imported, answer its slow imports with stand-ins that load the real module when first used.
+    """While pg8000 is imported, replace its slow imports by stand-ins that load the real module on first use.
 
-    pg8000 imports dateutil (for timestamps outside of Python's range), scramp with asn1crypto (for SCRAM log-ins, while
-    RDS Proxy takes a token) and importlib.metadata (for its own version): most of its import time, for what a request
-    does not use. The stand-ins leave ``sys.modules`` afterwards, so other packages get the real ones.
+    pg8000 imports dateutil (for timestamps outside Python's range), scramp with asn1crypto (for SCRAM log-ins; RDS
+    Proxy takes a token) and importlib.metadata (for its own version). They are most of its import time, and requests
+    use none of them. The stand-ins are removed from ``sys.modules`` afterwards, so other packages get the real modules.
     """
 
     def attribute_of(module: str, name: str) -> Callable[..., Any]:
@@ -79,34 +78,45 @@ with _deferred_imports():
     from pg8000.exceptions import DatabaseError, InterfaceError
 
 __all__ = [
-    "Connection", "DatabaseError", "InterfaceError", "after_commit", "authentication_token", "connect", "disconnect",
-    "error_code", "is_lost", "retry_read", "retry_uncommitted", "tls", "transaction",
+    "Connection", "DatabaseError", "InterfaceError", "LostCommitError", "authentication_token", "connect", "disconnect",
+    "error_code", "is_lost", "tls", "verified", "with_connection",
 ]  # fmt: skip
 
 
-class Connection(pg8000.native.Connection):  # type: ignore[misc]
-    """pg8000's native connection whose parametrised statements are one round trip and one implicit transaction."""
+class LostCommitError(OSError):
+    """The connection was lost at COMMIT: nobody knows whether it was committed, so nothing may be repeated."""
 
-    begins_with_next = False
-    """Send BEGIN along with the next statement instead of waiting for its own answer."""
+
+class Connection(pg8000.native.Connection):  # type: ignore[misc]
+    """pg8000's native connection; a parametrised statement is one round trip and one implicit transaction.
+
+    Attributes:
+        is_abandoned: it must not be used any more.
+    """
+
+    is_abandoned = False
+    _begin_is_pending = False
+    """BEGIN is to be sent along with the next statement."""
+    _after_commit: list[Callable[[], object]] | None = None
+    """What to do once the open transaction is committed; None outside of one."""
 
     def execute_simple(self, statement: str) -> Any:
         """A statement without parameters."""
-        if self.begins_with_next:
-            self.begins_with_next = False
+        if self._begin_is_pending:
+            self._begin_is_pending = False
             super().execute_simple("BEGIN")
         return super().execute_simple(statement)
 
     def execute_unnamed(self, statement: str, vals: Any = (), oids: Any = (), stream: Any = None) -> Any:
-        """Parse, bind, describe, execute and sync in one message; COPY (``stream``) stays pg8000's own."""
+        """Parse, bind, describe, execute and sync in one message; COPY (``stream``) is left to pg8000."""
         if self._sock is None:
             raise InterfaceError("connection is closed")
         if stream is not None:
-            if self.begins_with_next:
-                self.begins_with_next = False
+            if self._begin_is_pending:
+                self._begin_is_pending = False
                 super().execute_simple("BEGIN")
             return super().execute_unnamed(statement, vals=vals, oids=oids, stream=stream)
-        begins, self.begins_with_next = self.begins_with_next, False
+        begins, self._begin_is_pending = self._begin_is_pending, False
         if begins:
             self.send_QUERY("BEGIN")
         context = Context(statement)
@@ -121,22 +131,95 @@ class Connection(pg8000.native.Connection):  # type: ignore[misc]
         self.handle_messages(context)
         return context
 
+    @contextmanager
+    def transaction(self, *, pipelined: bool = False) -> Iterator[None]:
+        """BEGIN … COMMIT around a block; ROLLBACK on any exception; the connection is abandoned where it is lost.
+
+        Inside another transaction the block is a part of that one.
+
+        Args:
+            pipelined: send BEGIN along with the first statement, which saves a round trip; without any statement
+                nothing is sent.
+
+        Raises:
+            DatabaseError: PostgreSQL refused a statement; its fields are in ``args[0]`` (``C`` is the SQLSTATE).
+            InterfaceError, OSError: the network failed before COMMIT: nothing was done.
+            LostCommitError: the network failed at COMMIT.
+        """
+        if self._after_commit is not None:
+            yield
+            return
+        actions = self._after_commit = []
+        try:
+            if pipelined:
+                self._begin_is_pending = True
+            else:
+                self.run("BEGIN")
+            yield
+            self._commit()
+        except BaseException as error:
+            self._roll_back(error)
+            raise
+        finally:
+            self._after_commit = None
+        for action in actions:
+            action()
+
+    def after_commit(self, action: Callable[[], object]) -> None:
+        """Do something that must wait until the open transaction's writes are visible; at once if none is open."""
+        if self._after_commit is None:
+            action()
+        else:
+            self._after_commit.append(action)
+
+    def _commit(self) -> None:
+        if self._begin_is_pending:
+            self._begin_is_pending = False
+            return
+        try:
+            self.run("COMMIT")
+        except Exception as error:
+            if is_lost(error):
+                raise LostCommitError(str(error)) from error
+            raise
+
+    def _roll_back(self, error: BaseException) -> None:
+        if is_lost(error) or not isinstance(error, Exception):
+            self.abandon()
+        elif self._begin_is_pending:
+            self._begin_is_pending = False
+        else:
+            try:
+                self.run("ROLLBACK")
+            except Exception:  # noqa: BLE001 - the first error is the one to report
+                self.abandon()
+
+    def abandon(self) -> None:
+        """Close the connection, whatever state it is in; ``connect`` opens another one. A second call does nothing."""
+        if self.is_abandoned:
+            return
+        self.is_abandoned = True
+        try:
+            self.close()
+        except (OSError, InterfaceError):
+            return
+
 
 def authentication_token(host: str, port: int, user: str, region: str, now: float | None = None) -> str:
-    """An RDS IAM authentication token: a Signature Version 4 presigned ``connect`` request without its scheme.
+    """An RDS IAM authentication token: a presigned (Signature Version 4) ``connect`` request without its scheme.
 
-    The algorithm: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html.
-    botocore does the same in ``generate_db_auth_token`` (the test compares the two), at 0.3 s of import time.
+    Algorithm: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html.
+    botocore's ``generate_db_auth_token`` does the same (a test compares the two), but takes 0.3 s to import.
 
     Args:
-        host: the proxy's, as the client dials it.
-        port: the proxy's.
-        user: the database role to log in as.
-        region: of the proxy.
-        now: seconds since the epoch; the present by default.
+        host: host name of the proxy, as the client connects to it.
+        port: port of the proxy.
+        user: database role to log in as.
+        region: AWS region of the proxy.
+        now: seconds since the epoch; the current time by default.
 
     Raises:
-        KeyError: no AWS credentials in the environment.
+        KeyError: the environment has no AWS credentials.
     """
     key_id, secret = os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
     moment = time.gmtime(time.time() if now is None else now)
@@ -165,15 +248,16 @@ def authentication_token(host: str, port: int, user: str, region: str, now: floa
 
 @lru_cache(maxsize=1)
 def tls() -> ssl.SSLContext:
-    """A verifying context. Its trust is OpenSSL's own: the system's authorities, or what ``SSL_CERT_FILE`` names."""
+    """A context that verifies certificates against the system's authorities, or those in ``SSL_CERT_FILE``."""
     return ssl.create_default_context()
 
 
 _connection: Connection | None = None
+"""Kept between invocations. Only ``connect`` and ``disconnect`` use it; other code is given the connection."""
 
 
 def connect() -> Connection:
-    """The invocation's connection: opened once, kept for later invocations, verified TLS, an IAM token as password.
+    """The function's connection: opened once, kept for later invocations, verified TLS, an IAM token as password.
 
     Raises:
         InterfaceError: the proxy cannot be reached.
@@ -181,7 +265,7 @@ def connect() -> Connection:
         DatabaseError: the log-in was refused.
     """
     global _connection  # noqa: PLW0603 - the one thing that outlives an invocation
-    if _connection is None:
+    if _connection is None or _connection.is_abandoned:
         settings = configuration()
         _connection = Connection(
             settings.database_user,
@@ -201,141 +285,52 @@ def connect() -> Connection:
 
 
 def disconnect() -> None:
-    """Forget the connection; the next ``connect`` opens a new one."""
+    """Abandon the kept connection, if there is one."""
     global _connection
     connection, _connection = _connection, None
     if connection is not None:
-        try:
-            connection.close()
-        except (OSError, InterfaceError):
-            return
+        connection.abandon()
 
 
-def is_lost(error: BaseException) -> bool:
-    """Whether the connection cannot be used after this error: the network's, the pooler's, or a lost statement."""
-    if isinstance(error, DatabaseError):
-        details = error.args[0] if error.args else {}
-        code = details.get("C", "") if isinstance(details, dict) else ""
-        return code in _LOST_STATEMENT or code in _SERVER_GONE or code.startswith("08")
-    return isinstance(error, (InterfaceError, OSError, struct.error))
-
-
-def error_code(error: DatabaseError) -> str:
-    """The SQLSTATE of a server's error, or an empty string."""
-    details = error.args[0] if error.args else {}
-    return str(details.get("C", "")) if isinstance(details, dict) else ""
-
-
-class LostCommitError(OSError):
-    """The connection was lost at COMMIT: whether it happened is not known, so nothing may be repeated."""
-
-
-def _begin() -> Connection:
-    """BEGIN, once more on a fresh connection if the kept one is dead: nothing was done, so nothing is repeated."""
+def verified() -> Connection:
+    """As ``connect``, and if the kept connection died since the last invocation, a new one. Costs a round trip."""
     connection = connect()
     try:
-        connection.run("BEGIN")
+        connection.run("SELECT 1")
     except Exception as error:
         disconnect()
         if not is_lost(error):
             raise
         connection = connect()
-        connection.run("BEGIN")
     return connection
 
 
-def _commit(connection: Connection) -> None:
-    if connection.begins_with_next:
-        connection.begins_with_next = False
-        return
-    try:
-        connection.run("COMMIT")
-    except Exception as error:
-        if is_lost(error):
-            raise LostCommitError(str(error)) from error
-        raise
+def with_connection(work: Callable[[Connection], R]) -> R:
+    """Call ``work`` with the connection; once more with a new one if it was lost before COMMIT.
 
-
-def _roll_back(connection: Connection) -> None:
-    if connection.begins_with_next:
-        connection.begins_with_next = False
-    else:
-        connection.run("ROLLBACK")
-
-
-_after_commit: list[Callable[[], object]] | None = None
-"""What to do once the transaction is committed; None outside of one."""
-
-
-def after_commit(action: Callable[[], object]) -> None:
-    """Do something that must not happen before the open transaction's writes can be seen; at once if there is none."""
-    if _after_commit is None:
-        action()
-    else:
-        _after_commit.append(action)
-
-
-@contextmanager
-def transaction(*, verified: bool = True) -> Iterator[Connection]:
-    """The connection inside BEGIN … COMMIT; ROLLBACK on any exception; the connection dropped where it is lost.
-
-    Inside another transaction it is a part of that one.
+    A kept connection may have died between two requests.
 
     Args:
-        verified: BEGIN is answered before the first statement is sent, and a kept connection that died is replaced.
-            Else BEGIN travels with the first statement, a round trip less, and the caller repeats what was lost
-            (``retry_uncommitted``).
-
-    Raises:
-        DatabaseError: with PostgreSQL's fields in ``args[0]`` (``C`` is the SQLSTATE).
-        InterfaceError, OSError: the network's, before COMMIT: nothing was done.
-        LostCommitError: the network's, at COMMIT.
+        work: reads, or writes in one transaction, so that nothing of a lost first call remains.
     """
-    global _after_commit  # noqa: PLW0603
-    if _after_commit is not None:
-        yield connect()
-        return
-    if verified:
-        connection = _begin()
-    else:
-        connection = connect()
-        connection.begins_with_next = True
-    actions = _after_commit = []
     try:
-        yield connection
-        _commit(connection)
-    except BaseException as error:
-        if is_lost(error) or not isinstance(error, Exception):
-            disconnect()
-        else:
-            try:
-                _roll_back(connection)
-            except Exception:  # noqa: BLE001 - the first error is the one to report
-                disconnect()
-        raise
-    finally:
-        _after_commit = None
-    for action in actions:
-        action()
+        return work(connect())
+    except Exception as error:
+        if not is_lost(error) or isinstance(error, LostCommitError):
+            raise
+        disconnect()
+        return work(connect())
 
 
-def retry_uncommitted(function: Callable[P, R]) -> Callable[P, R]:
-    """Run a function once more when its connection was lost (a kept one that died between requests) before COMMIT.
-
-    It reads, or all its writes are in one transaction: nothing of the first run remains.
-    """
-
-    @wraps(function)
-    def attempt(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return function(*args, **kwargs)
-        except Exception as error:
-            if not is_lost(error) or isinstance(error, LostCommitError):
-                raise
-            disconnect()
-            return function(*args, **kwargs)
-
-    return attempt
+def is_lost(error: BaseException) -> bool:
+    """Whether the connection cannot be used after this error: the network's, the pooler's, or a lost statement."""
+    if isinstance(error, DatabaseError):
+        code = error_code(error)
+        return code in _LOST_STATEMENT or code in _SERVER_GONE or code.startswith("08")
+    return isinstance(error, (InterfaceError, OSError, struct.error))
 
 
-retry_read = retry_uncommitted
+def error_code(error: DatabaseError) -> str:
+    """The SQLSTATE of an error that the server reported, or an empty string."""
+    details = error.args[0] if error.args else {}
+    return str(details.get("C", "")) if isinstance(details, dict) else ""

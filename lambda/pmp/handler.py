@@ -1,4 +1,4 @@
-"""The function's entry point: tells the kinds of event apart, and imports only what the kind needs."""
+"""The function's entry point: dispatches by kind of event, and imports only what that kind needs."""
 
 from typing import Any
 
@@ -10,14 +10,15 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any] | None:
 
     Args:
         event: an HTTP API request (payload version 2.0), an S3 notification, or ``{"task": …}``.
-        context: Lambda's own, with ``aws_request_id`` and ``get_remaining_time_in_millis()``.
+        context: Lambda's context object, with ``aws_request_id`` and ``get_remaining_time_in_millis()``.
 
     Returns:
-        An HTTP API response for a request, else nothing.
+        An HTTP API response for a request, otherwise None.
 
     Raises:
-        ValueError: an event of no known kind. What goes wrong in a notification or task is raised, so that Lambda
-            counts and retries it; what goes wrong in a request becomes a problem document.
+        ValueError: the event is of an unknown kind.
+        Exception: a notification or task failed; Lambda counts and retries it. Errors of requests become problem
+            documents instead.
     """
     request_id = getattr(context, "aws_request_id", "")
     if "http" in event.get("requestContext", {}):
@@ -40,21 +41,22 @@ def _work(event: dict[str, Any], task: str | None, context: Any) -> None:
 
         imports.handle_notification(event, context)
     elif task == "refresh_vendors":
-        from pmp import vendors
+        from pmp import database, vendors
 
-        vendors.refresh()
-        vendors.report()
+        connection = database.verified()
+        vendors.refresh(connection)
+        vendors.report(connection)
     elif task == "housekeeping":
-        from pmp import housekeeping
+        from pmp import database, housekeeping
 
-        housekeeping.run(context)
+        housekeeping.run(database.verified(), context)
     elif task == "import":
         from pmp import imports
 
         imports.run(event["job"], context)
     elif task == "export":
-        from pmp import exports
+        from pmp import database, exports
 
-        exports.run(event["job"], context)
+        exports.run(database.verified(), event["job"], context)
     else:
-        raise ValueError(f"event of unknown kind, keys {sorted(event)}: expected an HTTP request, S3 records or a task")
+        raise ValueError(f"unknown kind of event, keys {sorted(event)}: expected an HTTP request, S3 records or a task")

@@ -1,21 +1,21 @@
-"""What a schedule tidies up."""
+"""Scheduled clean-up."""
 
 from typing import Any
 
-from pmp import database
+from pmp import exports, imports
+from pmp.database import Connection
 from pmp.logging import log
 
 
-def run(context: Any) -> None:
-    """Delete expired idempotency keys, then let imports and exports tidy up theirs.
+def run(connection: Connection, context: Any) -> None:
+    """Delete expired idempotency keys, then clean up imports and exports.
 
     Args:
-        context: Lambda's.
+        connection: to the database.
+        context: Lambda's context object.
     """
-    with database.transaction() as connection:
+    with connection.transaction():
         ((removed,),) = connection.run("SELECT pmp.housekeeping()")
     log("housekeeping", **removed)
-    from pmp import exports, imports
-
-    imports.housekeeping(context)
-    exports.housekeeping(context)
+    imports.housekeeping(connection, context)
+    exports.housekeeping(connection, context)

@@ -1,6 +1,6 @@
-"""Structured logs: one JSON object a line on standard output, which Lambda hands to CloudWatch.
+"""Structured logs: one JSON object per line on standard output, which Lambda sends to CloudWatch.
 
-Values are JSON-encoded, so a line break or a control character from a client can never start a line of its own.
+Values are JSON-encoded, so a line break or a control character from a client cannot start a new line.
 """
 
 import json
@@ -12,7 +12,7 @@ _bound: dict[str, object] = {}
 
 
 def bind(**fields: object) -> None:
-    """Replace the fields that every following line carries (the request's id, the client's), once an invocation."""
+    """Replace the fields that are added to each following line, such as the request's id and the client's."""
     _bound.clear()
     _bound.update(fields)
 
@@ -21,10 +21,10 @@ def log(message: str, *, level: str = "info", error: BaseException | None = None
     """Write one line.
 
     Args:
-        message: what happened, a constant sentence; what varies goes into ``fields``.
+        message: a constant sentence that says what happened; variable parts go into ``fields``.
         level: ``info``, ``warning`` or ``error``. The alarms count ``error``.
-        error: its type, text and traceback are added.
-        fields: JSON-encodable values; anything else is written as its ``str``.
+        error: an exception, of which type, text and traceback are added.
+        fields: JSON-encodable values; other values are written as their ``str``.
     """
     line: dict[str, object] = {"time": round(time.time(), 3), "level": level, "message": message, **_bound, **fields}
     if error is not None:

@@ -1,22 +1,22 @@
-"""Tasks: the function's work outside of requests, which one invocation hands over to the next."""
+"""Tasks: the function's work outside requests, which one invocation hands over to the next."""
 
 import json
 import os
 from typing import Any
 
 HAND_OVER_SECONDS = 60
-"""Time left of an invocation at which it passes its task on."""
+"""An invocation hands its task over when it has less time left than this."""
 
 MOST_INVOCATIONS = 1000
-"""Invocations after which a task is given up; at 900 s each, more than ten days."""
+"""Invocations after which a task is given up: more than ten days at 900 s each."""
 
 
 def begin(payload: dict[str, str], context: Any = None) -> None:
-    """Have a fresh invocation of this function do a task, without waiting for it.
+    """Start another invocation of this function that does a task, without waiting for it.
 
     Args:
         payload: ``{"task": "import"|"export", "job"}``, see ``pmp.handler``.
-        context: Lambda's, where the task follows another one: the same version of the function does it.
+        context: Lambda's context object if a task is handed over: the same version of the function continues it.
     """
     import boto3
 

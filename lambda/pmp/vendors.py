@@ -1,9 +1,10 @@
-"""The copy of the IAB's Global Vendor List: fetched by one at a time, as seldom as its host asks, kept when it fails.
+"""The copy of the IAB Global Vendor List.
 
-The rules (https://github.com/InteractiveAdvertisingBureau/GDPR-Transparency-and-Consent-Framework, "Caching the Global
-Vendor List"): keep a copy for exactly the response's max-age, accept compression, never hammer. The host is known to
-answer 403 with XML instead of 404, and to cut documents short. So nothing replaces the copy that is not a whole list of
-at least the same version; after a failure the next attempt waits longer each time, up to six hours.
+One caller refreshes it at a time, no more often than Cache-Control allows; a stale copy survives failures. The rules
+(https://github.com/InteractiveAdvertisingBureau/GDPR-Transparency-and-Consent-Framework, "Caching the Global Vendor
+List"): keep a copy for exactly the response's max-age, accept compression, do not hammer the host. The host is known to
+answer 403 with XML instead of 404, and to truncate documents. So only a complete list of at least the same version
+replaces the copy, and after each failure the next attempt waits longer, up to six hours.
 """
 
 import json
@@ -14,37 +15,38 @@ from typing import Any
 
 from pmp import database
 from pmp.configuration import configuration
+from pmp.database import Connection
 from pmp.logging import log
 
 CONNECT_SECONDS = 2.0
 TOTAL_SECONDS = 5.0
 _LARGEST_BYTES = 16 * 1024 * 1024
 _LEASE_SECONDS = 60
-"""Within which whoever fetches has either succeeded or failed: two attempts and the swap."""
+"""Longer than a refresh takes: two attempts and the swap of the copy."""
 _FIRST_BACKOFF_SECONDS = 60
 _LONGEST_BACKOFF_SECONDS = 6 * 3600
 _DEFAULT_MAX_AGE_SECONDS = 24 * 3600
 _NO_COPY_SECONDS = 10 * 24 * 3600
-"""By how much a list that was never fetched is called overdue."""
+"""How overdue a list counts that was never fetched."""
 
 
 class UpstreamError(Exception):
-    """The third party did not answer with a vendor list; the text says what it did."""
+    """The host did not answer with a vendor list; the text says what it answered."""
 
     def __init__(self, text: str, *, again: bool = False) -> None:
-        """Say what happened, and whether trying once more at once is allowed."""
+        """Say what happened, and whether it may be tried again at once."""
         super().__init__(text)
         self.again = again
 
 
-def refresh() -> bool:
-    """Fetch the list if its time has come and nobody else does.
+def refresh(connection: Connection) -> bool:
+    """Fetch the list if a refresh is due and no other caller has claimed it.
 
     Returns:
-        Whether this call asked the third party, with whatever outcome.
+        Whether this call asked the host, successfully or not.
     """
     url = configuration().vendor_list_url
-    claimed = _claim(url)
+    claimed = _claim(connection, url)
     if claimed is None:
         return False
     etag, version, failures = claimed
@@ -52,18 +54,18 @@ def refresh() -> bool:
         document, new_etag, max_age = _fetch_twice(url, etag)
         if document is not None:
             _check(document, version)
-        _keep(url, document, new_etag, max_age)
+        _keep(connection, url, document, new_etag, max_age)
     except UpstreamError as error:
-        seconds = _postpone(url, failures + 1, str(error))
+        seconds = _postpone(connection, url, failures + 1, str(error))
         log("vendor list not refreshed", level="warning", reason=str(error), failures=failures + 1, again_in=seconds)
     else:
         log("vendor list refreshed", changed=document is not None, max_age=max_age)
     return True
 
 
-def report() -> None:
-    """Log by how many seconds the copy is overdue: an alarm is on that number, and on nobody logging it any more."""
-    rows = database.connect().run(
+def report(connection: Connection) -> None:
+    """Log by how many seconds the copy is overdue; alarms watch that number, and that it is logged at all."""
+    rows = connection.run(
         "SELECT greatest(extract(epoch FROM now() - fresh_until), 0)::bigint FROM pmp.upstream_cache "
         "WHERE url = :url AND version IS NOT NULL",
         url=configuration().vendor_list_url,
@@ -71,9 +73,9 @@ def report() -> None:
     log("vendor list checked", overdue_seconds=rows[0][0] if rows else _NO_COPY_SECONDS)
 
 
-def _claim(url: str) -> tuple[str | None, int | None, int] | None:
-    """Move the next attempt forward, which only one caller can do: what it needs to ask with; None for the others."""
-    with database.transaction() as connection:
+def _claim(connection: Connection, url: str) -> tuple[str | None, int | None, int] | None:
+    """Claim the next refresh. Returns (etag, version, failures), or None if another caller holds the claim."""
+    with connection.transaction():
         connection.run("INSERT INTO pmp.upstream_cache (url) VALUES (:url) ON CONFLICT DO NOTHING", url=url)
         rows = connection.run(
             "UPDATE pmp.upstream_cache SET next_attempt_at = now() + :lease * interval '1 second' "
@@ -94,7 +96,7 @@ def _fetch_twice(url: str, etag: str | None) -> tuple[dict[str, Any] | None, str
 
 
 def _fetch(url: str, etag: str | None) -> tuple[dict[str, Any] | None, str | None, int]:
-    """The document (None if the copy is still the newest), its ETag, its lifetime in seconds."""
+    """The document (None if the copy is current), its ETag, its lifetime in seconds."""
     import urllib3
 
     headers = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "pmp"}
@@ -121,30 +123,30 @@ def _fetch(url: str, etag: str | None) -> tuple[dict[str, Any] | None, str | Non
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise UpstreamError(f"no JSON: {error}") from error
+        raise UpstreamError(f"not JSON: {error}") from error
     return document, response.headers.get("ETag"), max_age
 
 
 def _read(response: Any, deadline: float) -> bytes:
-    """The whole body, decoded; one time limit on it all, as the library's is one on each piece from the network."""
+    """The whole body, decoded, within one time limit; the library's applies to each piece from the network."""
     body = bytearray()
     while piece := response.read1(64 * 1024, decode_content=False):
         body += piece
         if len(body) > _LARGEST_BYTES:
             raise UpstreamError(f"more than {_LARGEST_BYTES} bytes")
         if time.monotonic() > deadline:
-            raise UpstreamError(f"not read whole within {TOTAL_SECONDS} s", again=True)
+            raise UpstreamError(f"not read completely within {TOTAL_SECONDS} s", again=True)
     if response.headers.get("Content-Encoding") != "gzip":
         return bytes(body)
     decoder = zlib.decompressobj(wbits=31)
     try:
         decoded = decoder.decompress(body, _LARGEST_BYTES)
     except zlib.error as error:
-        raise UpstreamError(f"no gzip: {error}") from error
+        raise UpstreamError(f"not gzip: {error}") from error
     if decoder.unconsumed_tail:
         raise UpstreamError(f"more than {_LARGEST_BYTES} bytes when unpacked")
     if not decoder.eof:
-        raise UpstreamError("no gzip: cut short")
+        raise UpstreamError("gzip is truncated")
     return decoded
 
 
@@ -171,7 +173,7 @@ _FLAGS = ("usesCookies", "cookieRefresh", "usesNonCookieAccess")
 
 
 def _check(document: Any, known_version: int | None) -> None:
-    """Refuse what is not a whole vendor list, or older than the copy."""
+    """Refuse a document that is not a complete vendor list, or that is older than the copy."""
     try:
         version, vendors = document["vendorListVersion"], document["vendors"]
         if document["gvlSpecificationVersion"] != 3:
@@ -186,7 +188,7 @@ def _check(document: Any, known_version: int | None) -> None:
     if not whole:
         raise UpstreamError("not the shape of a vendor list")
     if known_version is not None and version < known_version:
-        raise UpstreamError(f"version {version} is older than ours, {known_version}")
+        raise UpstreamError(f"version {version} is older than the stored version {known_version}")
 
 
 def _are_integers(values: Any) -> bool:
@@ -194,7 +196,7 @@ def _are_integers(values: Any) -> bool:
 
 
 def _vendor(vendor: dict[str, Any]) -> dict[str, Any]:
-    """A vendor as our API shows it."""
+    """A vendor as the API shows it."""
     shown: dict[str, Any] = {"id": vendor["id"], "name": vendor["name"].replace("\x00", "")}
     shown |= {name: vendor.get(theirs, []) for name, theirs in _LISTS.items()}
     return shown | {
@@ -231,10 +233,10 @@ WHERE v.document <> excluded.document
 """
 
 
-def _keep(url: str, document: dict[str, Any] | None, etag: str | None, max_age: int) -> None:
-    """Swap the copy as a whole; without a document only note that it is still current."""
+def _keep(connection: Connection, url: str, document: dict[str, Any] | None, etag: str | None, max_age: int) -> None:
+    """Replace the copy as a whole; without a document, only record that it is current."""
     try:
-        with database.transaction() as connection:
+        with connection.transaction():
             version, rest = None, None
             if document is not None:
                 vendors = json.dumps([_vendor(vendor) for vendor in document["vendors"].values()])
@@ -255,15 +257,15 @@ def _keep(url: str, document: dict[str, Any] | None, etag: str | None, max_age: 
     except database.DatabaseError as error:
         if database.is_lost(error):
             raise
-        raise UpstreamError(f"not to be stored: {error}") from error
+        raise UpstreamError(f"could not be stored: {error}") from error
 
 
-def _postpone(url: str, failures: int, reason: str) -> int:
-    """Set the next attempt; seconds until then."""
+def _postpone(connection: Connection, url: str, failures: int, reason: str) -> int:
+    """Set the next attempt. Returns the seconds until then."""
     longest = min(_LONGEST_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2 ** min(failures - 1, 10))
-    # Jitter, so that many clients do not come back at once.
+    # Jitter, so that many clients do not return at once.
     seconds = int(longest * random.uniform(0.5, 1.0))  # noqa: S311
-    with database.transaction() as connection:
+    with connection.transaction():
         connection.run(
             "UPDATE pmp.upstream_cache SET failures = :failures, last_error = :reason, "
             "next_attempt_at = now() + :seconds * interval '1 second' WHERE url = :url",
@@ -275,8 +277,8 @@ def _postpone(url: str, failures: int, reason: str) -> int:
     return seconds
 
 
-def edition(connection: Any) -> tuple[dict[str, Any], int] | None:
-    """Which list the copy is, as the API shows it, and its age in seconds; None while there is no copy."""
+def edition(connection: Connection) -> tuple[dict[str, Any], int] | None:
+    """The copy's edition as the API shows it, and its age in seconds; None if there is no copy yet."""
     rows = connection.run(
         "SELECT version, document ->> 'lastUpdated', pmp.instant(fetched_at), fresh_until < now(), "
         "extract(epoch FROM now() - fetched_at)::bigint FROM pmp.upstream_cache "
@@ -290,7 +292,7 @@ def edition(connection: Any) -> tuple[dict[str, Any], int] | None:
     return document, age
 
 
-def freshness(connection: Any) -> str:
+def freshness(connection: Connection) -> str:
     """``fresh``, ``stale`` or ``missing``."""
     found = edition(connection)
     if found is None:

@@ -1,19 +1,25 @@
-"""``Idempotency-Key``: the same request again gets the same answer, and is done once.
+"""``Idempotency-Key``: a repeated request gets the first response again, and is performed once.
 
-The key's row is written in the transaction of the work itself, under a lock of that transaction: there is no state in
-which the work is done and the key not known, or the other way around, whenever the function is killed.
+The key's row is written in the transaction of the work, under a lock of that transaction. So whenever the function is
+killed, either both the work and the key are there or neither is.
 """
 
 import time
 from collections.abc import Callable
+from hashlib import sha256
 from typing import Any, cast
 
 from pmp.http.messages import Request, Response, encode
 from pmp.http.problems import Problem
-from pmp.http.router import fingerprint
 
 _IN_FLIGHT = {"state": "in_flight"}
 _LOST_CONNECTION_SECONDS = 2.0
+
+
+def fingerprint(request: Request) -> bytes:
+    """SHA-256 over what makes two requests with one key the same: operation, path, query and body."""
+    parts = [request.operation.encode(), request.path.encode("utf-8", "replace"), request.raw_query.encode()]
+    return sha256(b"\0".join([*parts, request.raw_body])).digest()
 
 
 def _begin(request: Request, connection: Any, key: str, mark: bytes) -> dict[str, Any] | None:
@@ -24,20 +30,23 @@ def _begin(request: Request, connection: Any, key: str, mark: bytes) -> dict[str
 
 
 def once(route: Callable[..., Response], request: Request, connection: Any, key: str) -> Response:
-    """Do it, unless it was done.
+    """Perform the request, unless it was performed before.
 
     Args:
         route: the operation.
-        request: with the key in its headers.
+        request: the client's.
         connection: inside a transaction.
-        key: the client's.
+        key: the request's ``Idempotency-Key``.
+
+    Returns:
+        The response, or the kept response of the first request with this key.
 
     Raises:
-        Problem: 409 while the first request is under way, 422 if the key was used for another request.
+        Problem: 409 while the first request is being processed, 422 if the key was used for another request.
     """
     mark = fingerprint(request)
     known = _begin(request, connection, key, mark)
-    # The connection that our first attempt lost holds the key until the server notices.
+    # The connection that our first attempt lost holds the key until the server notices the loss.
     end = time.monotonic() + (_LOST_CONNECTION_SECONDS if request.attempts > 1 else 0)
     while known == _IN_FLIGHT and time.monotonic() < end:
         time.sleep(0.05)
@@ -55,10 +64,10 @@ def once(route: Callable[..., Response], request: Request, connection: Any, key:
         )
         return response
     if known == _IN_FLIGHT:
-        detail = "the first request with this Idempotency-Key is under way; try again"
+        detail = "the first request with this Idempotency-Key is still being processed; try again"
         raise Problem(409, "in-flight", detail, headers={"Retry-After": "1"})
     if known["state"] == "mismatch":
-        detail = "was used for another request; use a new key for a new request"
+        detail = "was already used for another request; use a new key for each new request"
         error = {"header": "Idempotency-Key", "detail": detail}
         raise Problem(422, "key-reused", f"Idempotency-Key: {detail}", errors=[error])
     headers = {**known["headers"], "Idempotency-Replayed": "true"}

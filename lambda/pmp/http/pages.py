@@ -1,16 +1,53 @@
-"""Pages of a list: keyset pagination, one item read ahead to know whether there is a next page."""
+"""Pages of a list: keyset pagination, with one item read ahead to know whether there is a next page."""
 
+import base64
+import json
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
-from pmp.http.messages import Request, Response, cursor
+from pmp.http.messages import Request, Response, encode
+from pmp.http.problems import invalid
 
 DEFAULT_LIMIT = 50
+INTEGER = ""
+
+
+def cursor(*position: Any) -> str:
+    """A position in a list, opaque to the client."""
+    return base64.urlsafe_b64encode(encode(position)).rstrip(b"=").decode()
+
+
+def position(text: str | None, *kinds: str) -> tuple[Any, ...]:
+    """The position that a cursor stands for; without a cursor, None for each kind.
+
+    Args:
+        text: from the client, who may have made it up.
+        kinds: for each member of the position, ``INTEGER`` or the pattern of a string.
+
+    Raises:
+        Problem: 422 if it is not a cursor of such a list.
+    """
+    if text is None:
+        return (None,) * len(kinds)
+    try:
+        values = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        if len(values) == len(kinds) and all(map(_is_of, values, kinds)):
+            return tuple(values)
+    except (ValueError, TypeError, RecursionError):
+        pass
+    raise invalid([{"parameter": "cursor", "detail": "is not a `next` value of this list"}])
+
+
+def _is_of(value: Any, kind: str) -> bool:
+    if kind == INTEGER:
+        return type(value) is int and 0 <= value < 2**62
+    return isinstance(value, str) and re.fullmatch(kind, value) is not None
 
 
 def limit(request: Request) -> int:
-    """How many items the client wants."""
+    """The maximum number of items that the client asks for."""
     return int(request.query.get("limit", DEFAULT_LIMIT))
 
 
@@ -26,10 +63,10 @@ def page(
 
     Args:
         request: with ``limit``.
-        rows: documents, up to ``limit`` + 1 of them, in the list's order.
-        place: a row's position in the order, JSON-encodable.
+        rows: up to ``limit`` + 1 documents, in the list's order.
+        place: gives a row's position in the order, JSON-encodable.
         hidden: a member of the rows that only ``place`` needs.
-        more: further members of the document.
+        more: further members of the response's document.
     """
     shown = rows[: limit(request)]
     following = cursor(*place(shown[-1])) if len(rows) > len(shown) else None

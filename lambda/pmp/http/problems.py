@@ -1,4 +1,4 @@
-"""Errors as the client sees them: RFC 9457 problem documents."""
+"""Error responses: RFC 9457 problem documents."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ TITLES = {
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457's word
-    """An answer that is an error, raised from wherever it is found out."""
+    """An error response, raised wherever the error is found."""
 
     def __init__(
         self,
@@ -32,14 +32,14 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word
         errors: list[dict[str, str]] | None = None,
         headers: dict[str, str] | None = None,
     ) -> None:
-        """Say what is wrong.
+        """Describe the error.
 
         Args:
-            status: HTTP's.
-            code: the kind of problem, constant, for programs: it ends the document's ``type``.
+            status: the HTTP status.
+            code: a constant that names the kind of problem for programs; the end of the document's ``type``.
             detail: this occurrence, for people.
-            errors: ``{"pointer" | "parameter" | "header": …, "detail": …}`` for each part that is wrong.
-            headers: to be added to the answer.
+            errors: ``{"pointer" | "parameter" | "header": …, "detail": …}`` for each invalid part.
+            headers: to be added to the response.
         """
         super().__init__(detail)
         self.status = status
@@ -52,8 +52,8 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word
         """The problem document.
 
         Args:
-            instance: the path that was asked for.
-            request_id: to be found in the logs.
+            instance: the requested path.
+            request_id: identifies the request in the logs.
         """
         document: dict[str, Any] = {
             "type": f"urn:pmp:problem:{self.code}",
@@ -69,7 +69,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word
 
 
 def invalid(errors: list[dict[str, str]]) -> Problem:
-    """422 with the list of what is wrong where."""
+    """422 with the list of errors."""
     first = errors[0]
     where = first.get("pointer", first.get("parameter", first.get("header", "")))
     more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
@@ -77,10 +77,10 @@ def invalid(errors: list[dict[str, str]]) -> Problem:
 
 
 def not_found(what: str) -> Problem:
-    """404 for a thing that is not there."""
+    """404 for a resource that does not exist."""
     return Problem(404, "not-found", f"there is no {what}")
 
 
 def gone() -> Problem:
-    """410 for a user who was erased."""
+    """410 for an erased user."""
     return Problem(410, "user-erased", "the user was erased; only a pseudonymous proof of past choices is kept")

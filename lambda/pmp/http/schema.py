@@ -1,19 +1,19 @@
-"""Check a value against a schema of ``openapi.json``: every error at once, each with an exact JSON Pointer.
+"""Check a value against a schema of ``openapi.json``: all errors at once, each with an exact JSON Pointer.
 
-The subset of JSON Schema 2020-12 that the document uses; ``tests/unit/api`` proves that it uses no other keyword, and
-compares the verdicts with the reference implementation's. An interpreter of its own, because the compiled validators
-that were tried report the object instead of the unknown field, and cost more at a cold start than they save.
+Supports the subset of JSON Schema 2020-12 that the document uses. ``tests/unit/api`` verifies that it uses no other
+keyword, and compares the verdicts with the reference implementation. The compiled validators that were tried report the
+object instead of the unknown field, and cost more at a cold start than they save.
 """
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
+from pmp import instants
+
 Errors = list[dict[str, str]]
 
-_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _NAMES = {
     "object": "an object",
     "array": "an array",
@@ -24,35 +24,12 @@ _NAMES = {
     "null": "null",
 }
 _MOST_ERRORS = 50
-"""A body of a thousand wrong items gets the first of them, not a megabyte of answer."""
-
-
-def instant(text: str) -> datetime:
-    """Parse an RFC 3339 instant.
-
-    Raises:
-        ValueError: not of that form, no such day or time, or not from 1970 to 9999.
-    """
-    if not _RFC_3339.fullmatch(text):
-        raise ValueError("is no RFC 3339 date and time with an offset, like 2026-01-31T12:00:00Z")
-    try:
-        # PostgreSQL and Python know microseconds; what is finer is cut off.
-        moment = datetime.fromisoformat(text.upper()).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise ValueError("is no date and time that exists") from None
-    if moment.year < 1970:
-        raise ValueError("is before 1970")
-    return moment
-
-
-def utc(text: str | None) -> str | None:
-    """A validated instant as PostgreSQL reads it: Python takes offsets of up to 24 hours, PostgreSQL of 16."""
-    return None if text is None else instant(text).isoformat()
+"""A body with a thousand invalid items gets a short response with the first of them."""
 
 
 @lru_cache(maxsize=64)
 def _pattern(pattern: str) -> re.Pattern[str]:
-    # JSON Schema's $ is the very end; Python's also matches before a last line break.
+    # JSON Schema's $ matches only at the very end; Python's also matches before a final line break.
     return re.compile(pattern[:-1] + r"\Z" if pattern.endswith("$") else pattern)
 
 
@@ -68,19 +45,19 @@ def _type_of(value: Any) -> str:
 
 
 def escape(part: str) -> str:
-    """A part of a JSON Pointer (RFC 6901)."""
+    """Escape a part of a JSON Pointer (RFC 6901)."""
     return part.replace("~", "~0").replace("/", "~1")
 
 
 class Schemas:
-    """The schemas of one document, resolved by their references."""
+    """The schemas of one document; references are resolved."""
 
     def __init__(self, document: dict[str, Any]) -> None:
         """Take the whole OpenAPI document; only local references (``#/…``) are followed."""
         self._document = document
 
     def resolve(self, node: dict[str, Any]) -> dict[str, Any]:
-        """Follow ``$ref``; keywords beside it (a description) are the reader's."""
+        """Follow ``$ref``; keywords beside it (a description) are ignored."""
         while "$ref" in node:
             target: Any = self._document
             for part in node["$ref"].removeprefix("#/").split("/"):
@@ -89,12 +66,12 @@ class Schemas:
         return node
 
     def errors(self, value: Any, schema: dict[str, Any], pointer: str = "") -> Errors:
-        """What is wrong with the value; empty if nothing is.
+        """The value's errors; empty if it is valid.
 
         Args:
-            value: as parsed from JSON.
-            schema: of this document.
-            pointer: of the value, put before each error's own.
+            value: parsed from JSON.
+            schema: a schema of this document.
+            pointer: the value's own, a prefix of each error's pointer.
         """
         found: Errors = []
         self._check(value, schema, pointer, found)
@@ -126,9 +103,9 @@ class Schemas:
             found.append({"pointer": pointer, "detail": detail})
 
         if "\x00" in value:
-            wrong("must not hold the character U+0000")
+            wrong("must not contain the character U+0000")
         elif any("\ud800" <= character <= "\udfff" for character in value):
-            wrong("must not hold half of a surrogate pair")
+            wrong("must not contain an unpaired surrogate")
         elif len(value) < schema.get("minLength", 0):
             wrong(f"must have at least {schema['minLength']} characters")
         elif len(value) > schema.get("maxLength", len(value)):
@@ -137,7 +114,7 @@ class Schemas:
             wrong(f"must match {schema['pattern']}")
         elif schema.get("format") == "date-time":
             try:
-                instant(value)
+                instants.read(value)
             except ValueError as error:
                 wrong(str(error))
 
@@ -157,20 +134,23 @@ class Schemas:
                 self._check(item, schema["items"], f"{pointer}/{index}", found)
 
     def _object(self, value: dict[str, Any], schema: dict[str, Any], pointer: str, found: Errors) -> None:
+        def wrong(name: str, detail: str) -> None:
+            found.append({"pointer": f"{pointer}/{escape(name)}", "detail": detail})
+
         properties = schema.get("properties", {})
         for name in schema.get("required", ()):
             if name not in value:
-                found.append({"pointer": f"{pointer}/{escape(name)}", "detail": "is missing"})
+                wrong(name, "is missing")
         for name, others in schema.get("dependentRequired", {}).items():
             for other in others:
                 if name in value and other not in value:
-                    found.append({"pointer": f"{pointer}/{escape(other)}", "detail": f"is missing: {name} needs it"})
+                    wrong(other, f"is required together with {name}")
         for name, item in value.items():
             if name in properties:
                 self._check(item, properties[name], f"{pointer}/{escape(name)}", found)
             elif schema.get("additionalProperties") is False and len(found) < _MOST_ERRORS:
                 known = ", ".join(properties) or "none"
-                found.append({"pointer": f"{pointer}/{escape(name[:100])}", "detail": f"is unknown; known are {known}"})
+                wrong(name[:100], f"is not a known property; known properties: {known}")
 
     def _one_of(self, value: Any, alternatives: list[dict[str, Any]], pointer: str, found: Errors) -> None:
         outcomes: list[Errors] = [self.errors(value, alternative, pointer) for alternative in alternatives]
@@ -196,6 +176,6 @@ _CHECKS: dict[str, Callable[[Schemas, Any, dict[str, Any], str, Errors], None]] 
 KEYWORDS = {"$ref", "type", "const", "enum", "minLength", "maxLength", "pattern", "format", "minimum", "maximum"} | {
     "minItems", "maxItems", "items", "properties", "required", "dependentRequired", "additionalProperties", "oneOf",
 }  # fmt: skip
-"""What is checked; ``additionalProperties`` as ``false`` or ``true``."""
+"""Keywords that are checked; ``additionalProperties`` only as ``false`` or ``true``."""
 
 ANNOTATIONS = {"description", "examples", "default", "title"}

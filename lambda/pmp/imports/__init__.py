@@ -1,8 +1,8 @@
-"""Large data from S3: imports that lose no line, double none, and go at the database's own speed.
+"""Imports of large files from S3, without lost or doubled lines, at the speed of the database.
 
-S3 tells the function of an upload (``handle_notification``); it streams the object in the pinned version, validates
-each line and merges batches, each in one transaction with the job's new position (``run``). Whatever stops an
-invocation, the next one goes on from that position; what was committed already is recognised and skipped.
+S3 notifies the function of an upload (``handle_notification``). The function streams the object in the pinned version,
+validates each line and merges batches, each in one transaction with the job's new position (``run``). Whatever stops an
+invocation, the next one resumes from that position; lines that were already committed are recognised and skipped.
 """
 
 from pmp.imports.jobs import cancel, create, get, list_jobs, rejects_url

@@ -1,11 +1,11 @@
-"""The rows of imports: made, shown, listed and cancelled by the API; found or made for an object that appeared."""
+"""The rows of ``import_job``, as the API creates, shows, lists and cancels them, and as uploaded objects find them."""
 
 import base64
 from typing import Any, cast
 
-from pmp import database, identifiers
+from pmp import identifiers, objects
 from pmp.configuration import configuration
-from pmp.imports import storage
+from pmp.database import Connection
 
 UPLOAD_PREFIX = "imports/"
 UPLOAD_SECONDS = 3600
@@ -22,20 +22,21 @@ jsonb_build_object(
 """
 
 
-def create(request: dict[str, Any], client: str) -> dict[str, Any]:
-    """POST /imports: a job that waits for its upload.
+def create(connection: Connection, request: dict[str, Any], client: str) -> dict[str, Any]:
+    """POST /imports: insert a job that waits for its upload.
 
     Args:
+        connection: to the database.
         request: ``{"format": "ndjson" | "csv", "compression": "none" | "gzip", "sha256"?, "dry_run"?}``, validated.
-        client: who asks.
+        client: id of the requesting OAuth client.
 
     Returns:
-        ``{"id", "state", "upload": {"method": "PUT", "url", "headers"}}``; the address is good for an hour.
+        ``{"id", "state", "upload": {"method": "PUT", "url", "headers"}}``; the URL is valid for one hour.
     """
     job, bucket = identifiers.new(), configuration().imports_bucket
     sha256 = request.get("sha256")
     key = f"{UPLOAD_PREFIX}{job}.{request['format']}" + (".gz" if request["compression"] == "gzip" else "")
-    database.connect().run(
+    connection.run(
         "INSERT INTO pmp.import_job"
         " (id, format, compression, dry_run, expected_sha256, client, bucket, object_key)"
         " VALUES (:id, :format, :compression, :dry_run, :sha256, :client, :bucket, :key)",
@@ -48,24 +49,24 @@ def create(request: dict[str, Any], client: str) -> dict[str, Any]:
         bucket=bucket,
         key=key,
     )
-    # S3 itself refuses other bytes; the worker compares once more, because not everything that speaks S3 does.
+    # S3 refuses other bytes; the worker compares again, because not every S3-compatible store does.
     checksum = {"ChecksumSHA256": base64.b64encode(bytes.fromhex(sha256)).decode()} if sha256 else {}
-    url = storage.client().generate_presigned_url(
+    url = objects.client().generate_presigned_url(
         "put_object", Params={"Bucket": bucket, "Key": key, **checksum}, ExpiresIn=UPLOAD_SECONDS
     )
     headers = {"x-amz-checksum-sha256": checksum["ChecksumSHA256"]} if checksum else {}
     return {"id": job, "state": "waiting", "upload": {"method": "PUT", "url": url, "headers": headers}}
 
 
-def get(job: str) -> dict[str, Any] | None:
-    """GET /imports/{id}: how far it is; None: there is no such import."""
-    rows = database.connect().run(f"SELECT {_DOCUMENT} FROM pmp.import_job AS j WHERE j.id = :id", id=job)  # noqa: S608
+def get(connection: Connection, job: str) -> dict[str, Any] | None:
+    """GET /imports/{id}: the import's status; None if there is no such import."""
+    rows = connection.run(f"SELECT {_DOCUMENT} FROM pmp.import_job AS j WHERE j.id = :id", id=job)  # noqa: S608
     return cast("dict[str, Any]", rows[0][0]) if rows else None
 
 
-def list_jobs(after: str | None, limit: int) -> tuple[list[dict[str, Any]], str | None]:
-    """GET /imports: a page, newest first, and the id behind which the next one begins (None: this is the last)."""
-    rows = database.connect().run(
+def list_jobs(connection: Connection, after: str | None, limit: int) -> tuple[list[dict[str, Any]], str | None]:
+    """GET /imports: a page, newest first, and the id after which the next page begins (None: this is the last)."""
+    rows = connection.run(
         f"SELECT {_DOCUMENT} FROM pmp.import_job AS j"  # noqa: S608
         " WHERE CAST(:after AS uuid) IS NULL"
         "  OR (j.created_at, j.id) < (SELECT b.created_at, b.id FROM pmp.import_job AS b WHERE b.id = :after)"
@@ -77,39 +78,43 @@ def list_jobs(after: str | None, limit: int) -> tuple[list[dict[str, Any]], str 
     return documents, documents[-1]["id"] if len(rows) > limit else None
 
 
-def cancel(job: str, client: str) -> dict[str, Any] | None:
-    """DELETE /imports/{id}: end it behind its last whole batch; one that has ended stays as it is. None: unknown.
+def cancel(connection: Connection, job: str, client: str) -> dict[str, Any] | None:
+    """DELETE /imports/{id}: stop the import after its last whole batch; one that has ended stays as it is.
 
-    What was accepted before stays: events are never removed. The counts say how much that is.
+    Events that were already accepted are kept: events are never removed. The counts say how many there are.
 
     Args:
-        job: its id.
-        client: who asks; recorded where the import had not ended.
+        connection: to the database.
+        job: the import's id.
+        client: id of the requesting OAuth client; recorded if the import had not ended.
+
+    Returns:
+        As ``get``.
     """
-    database.connect().run(
+    connection.run(
         "UPDATE pmp.import_job SET state = 'cancelled', cancelled_by = :client, finished_at = clock_timestamp(),"
         " lease_owner = NULL, lease_until = NULL WHERE id = :id AND state IN ('waiting', 'running')",
         id=job,
         client=client,
     )
-    return get(job)
+    return get(connection, job)
 
 
-def rejects_url(job: str) -> str | None:
-    """GET /imports/{id}/rejects: where the rejected lines can be downloaded for a quarter of an hour; None: nowhere."""
-    rows = database.connect().run("SELECT bucket, rejects_key FROM pmp.import_job WHERE id = :id", id=job)
+def rejects_url(connection: Connection, job: str) -> str | None:
+    """GET /imports/{id}/rejects: a URL of the rejected lines, valid for 15 minutes; None if there is no such file."""
+    rows = connection.run("SELECT bucket, rejects_key FROM pmp.import_job WHERE id = :id", id=job)
     if not rows or rows[0][1] is None:
         return None
-    return storage.download_url(rows[0][0], rows[0][1])
+    return objects.download_url(rows[0][0], rows[0][1])
 
 
-def for_object(bucket: str, key: str, version: str, size: int | None) -> str:
-    """The job of an object that S3 has told us of; made if need be. Any number of notifications give the same one.
+def for_object(connection: Connection, bucket: str, key: str, version: str, size: int | None) -> str:
+    """The id of an uploaded object's job, which is inserted if there is none. Repeated notifications give the same job.
 
-    An upload through the API belongs to the job that waits for it. A further version of such an object is a job of its
-    own with the same settings: a dry run stays one. Any other object's format is read from the end of its key.
+    An upload through the API belongs to the job that waits for it. A further version of such an object gets its own job
+    with the same settings (a dry run stays a dry run). The format of any other object is read from the end of its key.
     """
-    with database.transaction() as connection:
+    with connection.transaction():
         arguments = {"bucket": bucket, "key": key, "version": version}
         rows = connection.run(
             "SELECT id FROM pmp.import_job WHERE bucket = :bucket AND object_key = :key AND object_version = :version",

@@ -1,32 +1,27 @@
-"""From a line to an event, or to a reason why it is none. Nothing here touches S3 or the database."""
+"""From a line to an event, or to the reason why it is rejected. Uses neither S3 nor the database."""
 
 import csv
 import datetime as dt
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pmp import addresses, identifiers, instants
+
 LARGEST_BATCH_LINES = 20_000
 _TOLERANCE = dt.timedelta(minutes=5)
-_EARLIEST = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}").fullmatch
-_INSTANT = re.compile(
-    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE
-).fullmatch
-_LOCAL_PART = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*").fullmatch
 _CACHE_ENTRIES = 20_000
 _LARGEST_EVENT_CHOICES = 100
 
 
 class LineError(ValueError):
-    """A line that is no event.
+    """A line that is not an event.
 
     Attributes:
-        code: one of a closed set of words, for programs.
-        pointer: RFC 6901, to the value in the line; empty: the whole line. For CSV, the column.
-        detail: for people. It never repeats what the line held, which may be somebody's data.
+        code: a word for programs, from a closed set.
+        pointer: JSON Pointer (RFC 6901) to the value in the line; empty for the whole line. In CSV, the column.
+        detail: for people. It never quotes the line, which may contain personal data.
     """
 
     def __init__(self, code: str, pointer: str, detail: str) -> None:
@@ -39,8 +34,8 @@ class Catalogue:
     """The consents that lines may name.
 
     Attributes:
-        version_key_by_consent: key of the newest version.
-        version_key_by_version: key of every version, by (consent, version).
+        version_key_by_consent: key of each consent's newest version.
+        version_key_by_version: key of each version, by (consent, version).
     """
 
     version_key_by_consent: Mapping[str, int]
@@ -49,13 +44,13 @@ class Catalogue:
 
 @dataclass(slots=True)
 class Batch:
-    """Consecutive lines, taken apart into columns as the database wants them.
+    """Consecutive lines as columns, the form in which the database takes them.
 
     Attributes:
         from_position: offset in the text before the first line.
         last_line: its number within the object.
-        up_to_position: offset in the text behind the last line.
-        up_to_byte: the same in the object as it lies in S3, roughly where it is compressed.
+        up_to_position: offset in the text after the last line.
+        up_to_byte: the same in the object in S3; approximate if that is compressed.
     """
 
     line_numbers: list[int] = field(default_factory=list)
@@ -73,12 +68,12 @@ class Batch:
 
     @property
     def is_full(self) -> bool:
-        """Whether it is time to merge it."""
+        """Whether it should be merged now."""
         return len(self.line_numbers) + len(self.bad) >= LARGEST_BATCH_LINES
 
     @property
     def has_repeats(self) -> bool:
-        """Whether an event id stands in it twice, which the merge handles at some cost."""
+        """Whether an event id appears more than once, which makes the merge more expensive."""
         return len(set(self.event_ids)) < len(self.event_ids)
 
 
@@ -87,14 +82,14 @@ class Parser:
 
     Args:
         catalogue: the consents.
-        id_prefix: first 24 characters of the ids of events without one; with the line's number they are the same
-            whenever the same bytes are imported.
-        uploaded_at: when an event without an instant happened, plus a microsecond for each line before it.
-        now: the present; events more than five minutes later are refused.
-        header: CSV: the first line; None for NDJSON.
+        id_prefix: first 24 characters of the ids of events without one. The rest is the line's number, so that the same
+            bytes give the same ids.
+        uploaded_at: the instant of events without one; a microsecond is added for each line before theirs.
+        now: the current time; events more than five minutes later are rejected.
+        header: first line of a CSV file; None for NDJSON.
 
     Raises:
-        LineError: the CSV header is no good.
+        LineError: the CSV header is invalid.
     """
 
     def __init__(
@@ -111,15 +106,15 @@ class Parser:
         self._latest = now + _TOLERANCE
         self._columns = None if header is None else _columns(header, catalogue)
         self._encoded: dict[tuple[tuple[str, bool], ...], tuple[str, str]] = {}
-        self._domains: dict[str, str] = {}
+        self._addresses = addresses.Normalizer()
 
     def add(self, batch: Batch, number: int, line: bytes | None) -> None:
         """Add a line to the batch, as an event or as a reject; an empty line adds nothing.
 
         Args:
-            batch: where to.
-            number: of the line, from 1.
-            line: without its end; None: longer than allowed.
+            batch: takes the event or the reject.
+            number: the line's number, from 1.
+            line: the line without its end; None if it is longer than allowed.
         """
         try:
             if line is None:
@@ -150,8 +145,8 @@ class Parser:
         try:
             event = json.loads(text)
         except (ValueError, RecursionError) as error:
-            # Python's message quotes nothing of the line, only where it went wrong.
-            raise LineError("invalid_json", "", f"is not JSON: {str(error)[:200]}") from None
+            # Python's message does not quote the line; it says where the error is.
+            raise LineError("invalid_json", "", f"is not valid JSON: {str(error)[:200]}") from None
         if type(event) is not dict:
             raise LineError("invalid_type", "", "must be an object")
         fields = len(event)
@@ -167,18 +162,18 @@ class Parser:
         if user:
             raise _unknown_field("/user", user)
         if (user_id is None) == (email is None):
-            raise LineError("invalid_user", "/user", "must hold either id or email")
+            raise LineError("invalid_user", "/user", "must have either id or email")
         if type(consents) is not list:
             raise _missing_or_type("/consents", consents, "an array")
         fields += sum(len(choice) if type(choice) is dict else 0 for choice in consents)
         pair = self._choices(consents)
-        # As many names as the parsed objects have, else one of them stands there twice. A colon after a quote is a
-        # name's, except inside of a string, where JSON writes the quote as \": then the slow way decides.
+        # If the text has more names than the parsed objects, a name appears more than once in an object. A quote and a
+        # colon end a name, but may also be inside a string (JSON writes \": there): then the slow way decides.
         if text.count('":') != fields:
             _refuse_repeated_names(text)
         return (
-            self._event_id(event_id, "/id"),
-            _user_id(user_id, "/user/id"),
+            _uuid(event_id, "/id"),
+            _uuid(user_id, "/user/id"),
             self._email(email, "/user/email"),
             self._instant(instant, "/occurred_at"),
             pair,
@@ -188,7 +183,7 @@ class Parser:
         try:
             key = tuple([(choice["id"], choice["enabled"]) for choice in consents])
             pair = self._encoded.get(key)
-            # 1 equals True, and only the slow way sees other fields.
+            # 1 equals True, and only the slow way finds other fields.
             if pair is not None and all(len(c) == 2 and type(c["enabled"]) is bool for c in consents):
                 return pair
         except (KeyError, TypeError, IndexError):
@@ -197,7 +192,7 @@ class Parser:
 
     def _choices_slowly(self, consents: list[Any]) -> tuple[str, str]:
         if not 1 <= len(consents) <= _LARGEST_EVENT_CHOICES:
-            raise LineError("invalid_choices", "/consents", "must hold from 1 to 100 choices")
+            raise LineError("invalid_choices", "/consents", "must have 1 to 100 choices")
         keys, answers, seen = [], [], set[str]()
         for place, choice in enumerate(consents):
             pointer = f"/consents/{place}"
@@ -211,9 +206,7 @@ class Parser:
             if type(enabled) is not bool:
                 raise _missing_or_type(f"{pointer}/enabled", enabled, "true or false")
             if consent in seen:
-                raise LineError(
-                    "repeated_consent", f"{pointer}/id", "this consent was answered before on the same line"
-                )
+                raise LineError("repeated_consent", f"{pointer}/id", "appears more than once on the line")
             seen.add(consent)
             keys.append(self._version_key(consent, version, pointer))
             answers.append(enabled)
@@ -225,16 +218,14 @@ class Parser:
     def _version_key(self, consent: str, version: object, pointer: str) -> int:
         newest = self._catalogue.version_key_by_consent.get(consent)
         if newest is None:
-            raise LineError("unknown_consent", f"{pointer}/id", "no such consent is in the catalogue")
+            raise LineError("unknown_consent", f"{pointer}/id", "is not in the catalogue")
         if version is None:
             return newest
         if type(version) is not int:
             raise LineError("invalid_type", f"{pointer}/version", "must be an integer")
         key = self._catalogue.version_key_by_version.get((consent, version))
         if key is None:
-            raise LineError(
-                "unknown_version", f"{pointer}/version", "the catalogue has no such version of this consent"
-            )
+            raise LineError("unknown_version", f"{pointer}/version", "is not a version of this consent")
         return key
 
     def _read_csv(self, text: str) -> tuple[str, str, str, str, tuple[str, str]]:
@@ -245,80 +236,52 @@ class Parser:
         row = dict(zip(self._columns, cells, strict=True))
         event_id, user_id, email, instant = (row.pop(name, "") for name in ("id", "user_id", "email", "occurred_at"))
         if (not user_id) == (not email):
-            raise LineError("invalid_user", "/user_id", "must hold either user_id or email")
+            raise LineError("invalid_user", "/user_id", "must have either user_id or email")
         consents: list[dict[str, object]] = []
         if "consent" in row and "enabled" in row:
             consents.append({"id": row["consent"], "enabled": _boolean(row["enabled"], "enabled")})
         else:
             consents += [{"id": name, "enabled": _boolean(cell, name)} for name, cell in row.items() if cell]
         return (
-            self._event_id(event_id or None, "/id"),
-            _user_id(user_id or None, "/user_id"),
+            _uuid(event_id or None, "/id"),
+            _uuid(user_id or None, "/user_id"),
             self._email(email or None, "/email"),
             self._instant(instant or None, "/occurred_at"),
             self._choices(consents),
         )
 
-    def _event_id(self, value: object, pointer: str) -> str:
-        if value is None:
-            return ""
-        if type(value) is not str or not _UUID(value):
-            raise LineError("invalid_uuid", pointer, "must be a UUID")
-        return value.lower()
-
     def _email(self, value: object, pointer: str) -> str:
-        """The address as an element of an array literal, normalized as ``pmp.email`` does it."""
+        """The normalized address as an element of an array literal."""
         if value is None:
             return ""
         if type(value) is not str:
             raise LineError("invalid_type", pointer, "must be a string")
-        local, _, domain = value.rpartition("@")
-        # Nearly all addresses are of few domains and plain names: those need the thorough look once for each domain.
-        known = self._domains.get(domain)
-        if known and len(local) <= 64 and len(value) <= 254 and _LOCAL_PART(local):
-            return f'"{local}@{known}"'
-        normalized = _validated(value, pointer)
-        if domain.isascii() and len(self._domains) < _CACHE_ENTRIES and _LOCAL_PART(local):
-            self._domains[domain] = normalized.rpartition("@")[2]
+        try:
+            normalized = self._addresses.normalize(value)
+        except addresses.InvalidAddressError as error:
+            raise LineError("invalid_email", pointer, error.discreet) from None
         return '"' + normalized.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
     def _instant(self, value: object, pointer: str) -> str:
+        """The instant in UTC, as PostgreSQL reads it."""
         if value is None:
             return ""
-        if type(value) is not str or not _INSTANT(value):
-            raise LineError("invalid_instant", pointer, "must be an RFC 3339 date and time with an offset")
         try:
-            moment = dt.datetime.fromisoformat(value.upper())
-            if moment > self._latest:
-                raise LineError("instant_in_future", pointer, "lies more than five minutes ahead")
-            if moment < _EARLIEST:
-                raise LineError("invalid_instant", pointer, "lies before 1970")
-        except (ValueError, OverflowError) as error:
-            if isinstance(error, LineError):
-                raise
-            raise LineError("invalid_instant", pointer, "is no date and time of the calendar") from None
-        return value
+            moment, text = instants.read(value if type(value) is str else "")
+        except ValueError as error:
+            raise LineError("invalid_instant", pointer, str(error)) from None
+        if moment > self._latest:
+            raise LineError("instant_in_future", pointer, "is more than five minutes in the future")
+        return text
 
 
-def _user_id(value: object, pointer: str) -> str:
+def _uuid(value: object, pointer: str) -> str:
     if value is None:
         return ""
-    if type(value) is not str or not _UUID(value):
-        raise LineError("invalid_uuid", pointer, "must be a UUID")
-    return value
-
-
-def _validated(address: str, pointer: str) -> str:
-    from email_validator import EmailNotValidError, validate_email
-
-    if len(address) > 1000:
-        raise LineError("invalid_email", pointer, "is no e-mail address: it is too long")
     try:
-        return str(validate_email(address, check_deliverability=False).normalized)
-    except (EmailNotValidError, UnicodeError) as error:
-        # Its messages may quote characters of the address.
-        reason = "its domain may not be used" if "special-use" in str(error) else "it breaks the rules of RFC 5321"
-        raise LineError("invalid_email", pointer, f"is no e-mail address: {reason}") from None
+        return identifiers.parse(value if type(value) is str else "")
+    except ValueError as error:
+        raise LineError("invalid_uuid", pointer, str(error)) from None
 
 
 def _boolean(cell: str, column: str) -> bool:
@@ -334,13 +297,13 @@ def _cells(text: str) -> list[str]:
     try:
         return next(csv.reader([text], strict=True))
     except (csv.Error, StopIteration):
-        raise LineError("invalid_csv", "", "a quoted cell does not end on its line") from None
+        raise LineError("invalid_csv", "", "a quoted cell does not end on the line") from None
 
 
 def _columns(header: str, catalogue: Catalogue) -> list[str]:
     columns = [name.strip() for name in _cells(header)]
     if len(set(columns)) < len(columns):
-        raise LineError("invalid_header", "", "the CSV header names a column twice")
+        raise LineError("invalid_header", "", "the CSV header has a column more than once")
     if not {"user_id", "email"} & set(columns):
         raise LineError("invalid_header", "", "the CSV header needs a column user_id or email")
     choices = [name for name in columns if name not in {"id", "user_id", "email", "occurred_at"}]
@@ -350,25 +313,25 @@ def _columns(header: str, catalogue: Catalogue) -> list[str]:
             raise LineError(
                 "invalid_header",
                 "",
-                "besides id, user_id, email and occurred_at the CSV header needs columns named as consents of the "
+                "besides id, user_id, email and occurred_at, the CSV header needs columns named after consents in the "
                 "catalogue, or the two columns consent and enabled",
             )
     return columns
 
 
 def _unknown_field(pointer: str, fields: Any) -> LineError:
-    return LineError("unknown_field", pointer, f"holds {len(fields)} unknown field(s)")
+    return LineError("unknown_field", pointer, f"has {len(fields)} unknown field(s)")
 
 
 def _missing_or_type(pointer: str, value: object, expected: str) -> LineError:
     if value is None:
-        return LineError("missing", pointer, f"is missing: must be {expected}")
+        return LineError("missing", pointer, f"is missing; must be {expected}")
     return LineError("invalid_type", pointer, f"must be {expected}")
 
 
 def _refuse_repeated_names(text: str) -> None:
     def once(pairs: list[tuple[str, Any]]) -> None:
         if len({name for name, _ in pairs}) < len(pairs):
-            raise LineError("repeated_field", "", "an object holds the same field twice")
+            raise LineError("repeated_field", "", "an object has a field more than once")
 
     json.loads(text, object_pairs_hook=once)

@@ -1,11 +1,11 @@
-"""From the bytes of an object to its lines, in bounded memory: gzip with any number of members, BOM, LF or CRLF."""
+"""From the bytes of an object to its lines, in constant memory: gzip with any number of members, BOM, LF or CRLF."""
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 LONGEST_LINE_BYTES = 1 << 20
-"""As long as the body of one request to the API."""
+"""As much as the body of a request to the API."""
 
 _GZIP = 31  # zlib: a gzip header and trailer around the largest window
 _PIECE_BYTES = 1 << 20
@@ -14,47 +14,21 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class CorruptError(ValueError):
-    """The object is not what it claims to be; the message says where it stops making sense."""
-
-
-@dataclass(slots=True)
-class Count:
-    """How many bytes of the object have been consumed."""
-
-    bytes_read: int = 0
-
-
-def counted(chunks: Iterator[bytes], count: Count) -> Iterator[bytes]:
-    """The same chunks, counted as they pass."""
-    for chunk in chunks:
-        count.bytes_read += len(chunk)
-        yield chunk
-
-
-def skipped(chunks: Iterator[bytes], count: int, beat: Callable[[], None] | None = None) -> Iterator[bytes]:
-    """What lies behind the first ``count`` bytes; ``beat`` is called for each chunk that is passed over."""
-    for chunk in chunks:
-        if count >= len(chunk):
-            count -= len(chunk)
-            if beat is not None:
-                beat()
-            continue
-        yield chunk[count:] if count else chunk
-        count = 0
+    """The object is damaged; the text says where."""
 
 
 def gunzip(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Uncompress a gzip file of one or more members, in pieces of at most 1 MiB whatever the input expands to.
+    """Decompress a gzip file of one or more members, in pieces of at most 1 MiB, however much the input expands.
 
     Raises:
-        CorruptError: not gzip, damaged, or cut off.
+        CorruptError: not gzip, damaged, or truncated.
     """
     inflater, members, consumed = zlib.decompressobj(_GZIP), 0, 0
     for chunk in chunks:
         data = chunk
         while data:
             if inflater.eof:
-                # Between members; some writers pad the file's end with zeros.
+                # Between members. Some writers pad the end of the file with zeros.
                 if members and not (data := data.lstrip(b"\0")):
                     break
                 inflater = zlib.decompressobj(_GZIP)
@@ -70,7 +44,7 @@ def gunzip(chunks: Iterator[bytes]) -> Iterator[bytes]:
             else:
                 data = inflater.unconsumed_tail
         consumed += len(chunk)
-    # zlib may hold output back that fitted into no piece.
+    # zlib may still hold output that did not fit into the last piece.
     while not inflater.eof and (piece := inflater.decompress(b"", _PIECE_BYTES)):
         yield piece
     if not inflater.eof:
@@ -79,11 +53,11 @@ def gunzip(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 @dataclass(slots=True)
 class Block:
-    """Some consecutive lines without their line ends.
+    """Consecutive lines without their line ends.
 
     Attributes:
-        lines: an entry for each line; None for one longer than ``LONGEST_LINE_BYTES``.
-        end: offset in the text behind the last of them.
+        lines: one entry per line; None for a line longer than ``LONGEST_LINE_BYTES``.
+        end: offset in the text after the last line.
     """
 
     lines: list[bytes | None]
@@ -91,15 +65,15 @@ class Block:
 
 
 def blocks(pieces: Iterator[bytes], *, start: int = 0) -> Iterator[Block]:
-    """Cut text into lines. Line ends are LF or CRLF; the last line may lack one; a BOM at the very start is removed.
+    """Split text into lines. Line ends are LF or CRLF; the last line may lack one; a BOM at the very start is removed.
 
     Args:
-        pieces: the text from offset ``start`` on, which is the beginning of a line.
-        start: where that is.
+        pieces: the text from offset ``start`` on.
+        start: offset at which a line begins.
     """
     end, rest, skipping = start, b"", False
     for piece in pieces:
-        # Looked for once and not for each line: a long line comes in hundreds of pieces without any end.
+        # One search per piece: a long line comes in hundreds of pieces without a line end.
         if b"\n" not in piece:
             rest = b"" if skipping else rest + piece
             end += len(piece)
@@ -109,12 +83,12 @@ def blocks(pieces: Iterator[bytes], *, start: int = 0) -> Iterator[Block]:
             continue
         head, *lines = (rest + piece).split(b"\n")
         tail = lines.pop()
-        behind = end - len(rest) + len(head) + 1
-        yield Block([None if skipping else _clean(head, is_first=end == len(rest))], behind)
+        after = end - len(rest) + len(head) + 1
+        yield Block([None if skipping else _clean(head, is_first=end == len(rest))], after)
         for first in range(0, len(lines), _BLOCK_LINES):
             some = lines[first : first + _BLOCK_LINES]
-            behind += sum(map(len, some)) + len(some)
-            yield Block([_clean(line) for line in some], behind)
+            after += sum(map(len, some)) + len(some)
+            yield Block([_clean(line) for line in some], after)
         end += len(piece)
         skipping, rest = False, tail
     if skipping:

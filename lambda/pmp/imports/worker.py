@@ -1,4 +1,4 @@
-"""The work of an import: stream, validate, merge batch after batch, hand over in time, end with a reason in words."""
+"""The work of an import: stream the object, validate its lines, merge them in batches, hand over in time."""
 
 import datetime as dt
 import hashlib
@@ -10,40 +10,41 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 from urllib.parse import unquote_plus
 
-from pmp import database, tasks
-from pmp.imports import jobs, storage, text
+from pmp import database, leases, objects, tasks
+from pmp.database import Connection
+from pmp.imports import jobs, text
 from pmp.imports.lines import Batch, Catalogue, LineError, Parser
 from pmp.logging import log
-
-LEASE_SECONDS = 50
-"""How long a worker that is not heard of keeps its job: less than the minute after which Lambda tries again."""
 
 LONGEST_BATCH_BYTES = 8 << 20
 _ATTEMPTS = 5
 _PAUSE_SECONDS = 0.3
 R = TypeVar("R")
 
+_KIND = leases.Kind(
+    "pmp.import_job",
+    progress="'line ' || line",
+    advice="upload the object again: lines already imported are skipped",
+    startable="object_version IS NOT NULL",
+)
+
 _PASSING_CODES = ("40", "53", "55P03", "57014", "58")
-"""Classes of SQLSTATE that may pass: conflicts, resources, locks, time-outs, the system."""
-
-
-class StoppedError(Exception):
-    """Somebody cancelled the job, or another worker has it."""
+"""SQLSTATEs, or classes of them, that may pass: conflicts, resources, locks, timeouts, the system."""
 
 
 class BehindError(Exception):
-    """The database stands before what it had already confirmed: begin again from its position."""
+    """The database lost batches that it had committed (a failover); resume from its recorded position."""
 
 
 class FailedError(Exception):
-    """The job cannot succeed; the message is for people."""
+    """The job cannot succeed; the text is shown to the client."""
 
 
 def handle_notification(event: dict[str, Any], context: Any) -> None:
-    """An S3 notification: import each object it names. Anything outside of the uploads' folder is left alone.
+    """Import each object that an S3 notification names; objects outside the uploads' folder are ignored.
 
     Raises:
-        Exception: what may pass (S3, the database); the job keeps its position and Lambda calls again.
+        Exception: S3 or the database failed; the job keeps its position, and Lambda tries again.
     """
     for record in event.get("Records", []):
         bucket, item = record["s3"]["bucket"]["name"], record["s3"]["object"]
@@ -53,31 +54,26 @@ def handle_notification(event: dict[str, Any], context: Any) -> None:
         version = item.get("versionId")
         if not version or version == "null":
             version = f"etag:{item['eTag'].strip(chr(34))}"
-        run(jobs.for_object(bucket, key, version, item.get("size")), context)
+        run(jobs.for_object(database.verified(), bucket, key, version, item.get("size")), context)
 
 
 def run(job: str, context: Any) -> None:
-    """Work on an import until it ends, is cancelled, or the invocation's time runs short and another goes on.
+    """Work on an import until it ends, is cancelled, or the invocation's time runs short and another one resumes it.
 
     Raises:
-        Exception: what may pass; see ``handle_notification``.
+        Exception: see ``handle_notification``.
     """
     owner = str(uuid.uuid4())
-    rows = _retried(
-        lambda: database.connect().run(
-            "SELECT pmp.claim_import(:job, :owner, :seconds)", job=job, owner=owner, seconds=LEASE_SECONDS
-        )
-    )
-    row = rows[0][0]
-    if row is None:
+    claimed = _retried(lambda connection: leases.claim(connection, _KIND, job, owner))
+    if claimed is None:
         log("import is not free", job=job)
         return
-    worker = _Worker(row, owner, context)
+    worker = _Worker(*claimed, context)
     try:
         finished = worker.work()
-    except StoppedError:
+    except leases.LostError:
         worker.stop()
-    except (FailedError, storage.ObjectGoneError, text.CorruptError) as reason:
+    except (FailedError, objects.ObjectGoneError, text.CorruptError) as reason:
         worker.finish("failed", str(reason))
     except Exception:
         worker.release()
@@ -91,58 +87,47 @@ def run(job: str, context: Any) -> None:
             tasks.begin({"task": "import", "job": job}, context)
 
 
-def housekeeping(context: Any) -> None:
-    """Restart imports whose worker died, give up those that never get on, and note uploads that never came."""
-    connection = database.connect()
-    given_up = connection.run(
-        "UPDATE pmp.import_job SET state = 'failed', finished_at = clock_timestamp(), error = CASE state"
-        "  WHEN 'waiting' THEN 'nothing was uploaded within a day: ask for a new import and use its address'"
-        "  ELSE 'gave up after ' || attempts || ' attempts behind line ' || line || ': upload the object again,"
-        " lines that are imported already are skipped' END"
-        " WHERE (state = 'waiting' AND object_version IS NULL AND created_at < now() - interval '1 day')"
-        "  OR (state = 'running' AND attempts >= :most AND coalesce(lease_until, '-infinity') < now())"
-        " RETURNING id, error",
-        most=tasks.MOST_INVOCATIONS,
+def housekeeping(connection: Connection, context: Any) -> None:
+    """Fail imports that have used up their invocations or got no upload, and restart those that nobody works on."""
+    never_uploaded = connection.run(
+        "UPDATE pmp.import_job SET state = 'failed', finished_at = clock_timestamp(),"
+        " error = 'nothing was uploaded within a day; request a new import and upload to its URL'"
+        " WHERE state = 'waiting' AND object_version IS NULL AND created_at < now() - interval '1 day'"
+        " RETURNING id, error"
     )
-    for job, error in given_up:
+    for job, error in [*never_uploaded, *leases.give_up(connection, _KIND)]:
         log("import failed", level="error", job=str(job), reason=error)
-    orphans = connection.run(
-        "SELECT id FROM pmp.import_job WHERE coalesce(lease_until, '-infinity') < now() AND ("
-        "  state = 'running' OR (state = 'waiting' AND object_version IS NOT NULL"
-        "   AND created_at < now() - interval '5 minutes'))"
-        " ORDER BY created_at LIMIT 10"
-    )
-    for (job,) in orphans:
-        log("import restarted", level="warning", job=str(job))
-        tasks.begin({"task": "import", "job": str(job)}, context)
+    for job in leases.orphans(connection, _KIND):
+        log("import restarted", level="warning", job=job)
+        tasks.begin({"task": "import", "job": job}, context)
 
 
 class _Worker:
-    """One invocation's hold on one job.
+    """One invocation's work on one job. It outlives its database connections: see ``_retried``.
 
     Args:
+        lease: on the job.
         row: of ``import_job``.
-        owner: name of the lease.
-        context: Lambda's.
+        context: Lambda's context object.
     """
 
-    def __init__(self, row: dict[str, Any], owner: str, context: Any) -> None:
+    def __init__(self, lease: leases.Lease, row: dict[str, Any], context: Any) -> None:
         self.job: str = row["id"]
         self.last_line: int = row["line"]
-        self._row, self._owner, self._context = row, owner, context
+        self._lease, self._row, self._context = lease, row, context
         self._renewed = time.monotonic()
 
     def work(self) -> bool:
-        """Go on from the job's position; True when the object has been dealt with whole."""
+        """Resume from the job's position. True: the whole object is imported; False: it is time to hand over."""
         if self._row["object_version"] is None:
             raise FailedError("nothing was uploaded for this import")
         if self._row["sha256"] is None:
             self._identify()
-        count = text.Count()
+        count = objects.Count()
         source = self._open(count)
         pending: Future[None] | None = None
         with ThreadPoolExecutor(max_workers=1) as sender:
-            # While the database merges one batch the next is read and parsed; no third one waits in memory.
+            # While the database merges a batch, the next one is read and parsed; at most two are in memory.
             for batch in self._batches(source, count):
                 arguments = self._arguments(batch)
                 if pending is not None:
@@ -157,67 +142,55 @@ class _Worker:
     def finish(self, state: str, error: str | None = None) -> None:
         """Move the rejects to S3 and end the job."""
         key = self.publish_rejects()
-        rows = _retried(
-            lambda: database.connect().run(
-                "UPDATE pmp.import_job SET state = :state, error = :error, finished_at = clock_timestamp(),"
-                " rejects_key = :key, lease_owner = NULL, lease_until = NULL"
-                " WHERE id = :job AND state = 'running' AND lease_owner = :owner"
-                " RETURNING accepted, skipped, rejected",
-                state=state,
-                error=error,
-                key=key,
-                job=self.job,
-                owner=self._owner,
-            )
-        )
-        if not rows:
+        row = _retried(lambda connection: self._lease.finish(connection, state, error=error, rejects_key=key))
+        if row is None:
             log("import was taken over before it ended", job=self.job)
             return
-        counts = dict(zip(("accepted", "skipped", "rejected"), rows[0], strict=True))
+        counts = {name: row[name] for name in ("accepted", "skipped", "rejected")}
         if state == "failed":
             log("import failed", level="error", job=self.job, reason=error, **counts)
         else:
             log("import finished", job=self.job, **counts)
-        database.connect().run("DELETE FROM pmp.import_reject WHERE import_id = :job", job=self.job)
+        self._forget_rejects()
 
     def stop(self) -> None:
-        """The job is not ours any more. If it was cancelled, what it had rejected so far is still to be shown."""
-        state = database.connect().run("SELECT state FROM pmp.import_job WHERE id = :job", job=self.job)[0][0]
+        """After the lease was lost: if the job was cancelled, publish what it had rejected until then."""
+        ((state,),) = self._run("SELECT state FROM pmp.import_job WHERE id = :job")
         log("import stopped", job=self.job, state=state)
         if state == "cancelled":
             self.publish_rejects()
-            database.connect().run("DELETE FROM pmp.import_reject WHERE import_id = :job", job=self.job)
+            self._forget_rejects()
 
     def publish_rejects(self) -> str | None:
-        """Write the rejected lines to S3; its key, or None where there are none."""
-        rows = database.connect().run(
-            "SELECT EXISTS (SELECT FROM pmp.import_reject WHERE import_id = :job)", job=self.job
-        )
-        if not rows[0][0]:
+        """Write the rejected lines to S3; the object's key, or None if there are none."""
+        ((some,),) = self._run("SELECT EXISTS (SELECT FROM pmp.import_reject WHERE import_id = :job)")
+        if not some:
             return self._row["rejects_key"]  # type: ignore[no-any-return]
         key = f"rejects/{self.job}.ndjson"
-        storage.write(self._row["bucket"], key, "application/x-ndjson", self._rejects())
-        database.connect().run("UPDATE pmp.import_job SET rejects_key = :key WHERE id = :job", key=key, job=self.job)
+        objects.write(self._row["bucket"], key, "application/x-ndjson", self._rejects())
+        self._run("UPDATE pmp.import_job SET rejects_key = :key WHERE id = :job", key=key)
         return key
 
+    def _forget_rejects(self) -> None:
+        self._run("DELETE FROM pmp.import_reject WHERE import_id = :job")
+
     def release(self) -> None:
-        """Let go of the job, so that whoever is next need not wait for the lease to run out."""
+        """Give the job back, so that the next invocation need not wait until the lease expires."""
         try:
-            database.connect().run(
-                "UPDATE pmp.import_job SET lease_owner = NULL, lease_until = NULL"
-                " WHERE id = :job AND lease_owner = :owner",
-                job=self.job,
-                owner=self._owner,
-            )
-        except Exception as error:  # noqa: BLE001 - the lease runs out by itself
+            connection = database.connect()
+        except Exception as error:  # noqa: BLE001 - the lease expires by itself
             log("lease not released", level="warning", error=error, job=self.job)
+        else:
+            self._lease.release(connection)
+
+    def _run(self, statement: str, **parameters: object) -> Any:
+        return _retried(lambda connection: connection.run(statement, job=self.job, **parameters))
 
     def _rejects(self) -> Iterator[bytes]:
         after = 0
-        while rows := database.connect().run(
+        while rows := self._run(
             "SELECT line, code, pointer, detail FROM pmp.import_reject"
             " WHERE import_id = :job AND line > :after ORDER BY line LIMIT 10000",
-            job=self.job,
             after=after,
         ):
             fields = ("line", "code", "pointer", "detail")
@@ -227,10 +200,10 @@ class _Worker:
             after = rows[-1][0]
 
     def _identify(self) -> None:
-        """Read the object once for its SHA-256: what it is bound to, and where the ids of its lines come from.
+        """Read the object once for its SHA-256, from which the ids of its lines are derived.
 
-        It costs a second read at network speed. In return nothing is written of an object that is not what was
-        promised, and the same bytes give the same events however often they are uploaded.
+        It costs a second read at network speed. In return nothing is imported from an object that is not the announced
+        one, and the same bytes give the same events however often they are uploaded.
         """
         digest, size, facts = hashlib.sha256(), 0, dict[str, Any]()
         for chunk in self._read(0, facts.update):
@@ -240,7 +213,7 @@ class _Worker:
         expected = self._row["expected_sha256"]
         if expected and digest.hexdigest() != expected:
             raise FailedError(
-                f"the object's SHA-256 is {digest.hexdigest()}, not {expected} as announced: nothing was imported; "
+                f"the object's SHA-256 is {digest.hexdigest()}, but {expected} was announced; nothing was imported; "
                 "upload the right file"
             )
         uploaded_at = facts["LastModified"].astimezone(dt.UTC) if "LastModified" in facts else dt.datetime.now(dt.UTC)
@@ -248,20 +221,20 @@ class _Worker:
 
     def _read(self, start: int, describe: Callable[[dict[str, Any]], None] | None = None) -> Iterator[bytes]:
         row = self._row
-        return storage.read(row["bucket"], row["object_key"], row["object_version"], start=start, describe=describe)
+        return objects.read(row["bucket"], row["object_key"], row["object_version"], start=start, describe=describe)
 
-    def _open(self, count: text.Count) -> Iterator[bytes]:
-        """The text from the job's position on."""
+    def _open(self, count: objects.Count) -> Iterator[bytes]:
+        """The uncompressed text, from the job's position on."""
         position = self._row["position"]
         if self._row["compression"] == "none":
             count.bytes_read = position
             if position == self._row["bytes_total"]:
                 return iter(())
-            return text.counted(self._read(position), count)
-        # Nobody can jump into the middle of a gzip member: what was dealt with is uncompressed once more and dropped.
-        return text.skipped(text.gunzip(text.counted(self._read(0), count)), position, self._renew)
+            return objects.counted(self._read(position), count)
+        # gzip cannot be seeked: decompress from the start and discard what was already imported.
+        return objects.skipped(text.gunzip(objects.counted(self._read(0), count)), position, self._renew)
 
-    def _batches(self, source: Iterator[bytes], count: text.Count) -> Iterator[Batch]:
+    def _batches(self, source: Iterator[bytes], count: objects.Count) -> Iterator[Batch]:
         number, position = self._row["line"], self._row["position"]
         parser: Parser | None = None
         batch = Batch(from_position=position)
@@ -290,7 +263,7 @@ class _Worker:
 
     def _parser(self) -> Parser:
         rows = _retried(
-            lambda: database.connect().run(
+            lambda connection: connection.run(
                 "SELECT k.id, v.version, v.version_key FROM pmp.consent AS k JOIN pmp.consent_version AS v"
                 " USING (consent_key) ORDER BY v.version"
             )
@@ -309,14 +282,14 @@ class _Worker:
                 self._row["header"],
             )
         except LineError as error:
-            raise FailedError(f"{error.detail}: nothing was imported") from None
+            raise FailedError(f"{error.detail}; nothing was imported") from None
 
     def _arguments(self, batch: Batch) -> dict[str, object]:
-        """Of the merge; array literals, made at the speed of str.join."""
+        """The parameters of ``_MERGE``."""
         return {
             "job": self.job,
-            "owner": self._owner,
-            "seconds": LEASE_SECONDS,
+            "owner": self._lease.owner,
+            "seconds": leases.SECONDS,
             "start": batch.from_position,
             "line": batch.last_line,
             "position": batch.up_to_position,
@@ -337,48 +310,36 @@ class _Worker:
 
     def _send(self, arguments: dict[str, object], last_line: int) -> None:
         try:
-            # A transaction of its own, without the round trips of BEGIN and COMMIT, in which the database would idle.
-            answer = _retried(lambda: database.connect().run(_MERGE, **arguments)[0][0])
+            # One implicit transaction: without the round trips of BEGIN and COMMIT the database does not wait.
+            ((answer,),) = _retried(lambda connection: connection.run(_MERGE, **arguments))
         except database.DatabaseError as error:
             if database.error_code(error) in {"53100", "53200"}:
                 raise FailedError(
-                    f"the database is out of {'disk space' if database.error_code(error) == '53100' else 'memory'}: "
-                    f"nothing behind line {self.last_line} was imported; upload the object again when there is room, "
-                    "lines that are imported already are skipped"
+                    f"the database is out of {'disk space' if database.error_code(error) == '53100' else 'memory'}; "
+                    f"nothing after line {self.last_line} was imported; upload the object again when there is room: "
+                    "lines already imported are skipped"
                 ) from error
             raise
         if answer["state"] == "behind":
             raise BehindError(
-                f"import {self.job}: the database has lost batches that it had committed; going on from its position"
+                f"import {self.job}: the database has lost committed batches; resuming from its recorded position"
             )
         if answer["state"] != "running":
-            raise StoppedError
+            raise leases.LostError
         self.last_line = last_line
         self._renewed = time.monotonic()
 
     def _renew(self) -> None:
-        if time.monotonic() - self._renewed > LEASE_SECONDS / 3:
+        if time.monotonic() - self._renewed > leases.SECONDS / 3:
             self._update()
 
     def _update(self, **columns: object) -> None:
         """Set columns of the job and renew the lease.
 
         Raises:
-            StoppedError: the job is not ours any more.
+            LostError: the lease is not ours any more.
         """
-        settings = "".join(f", {name} = :{name}" for name in columns)
-        rows = _retried(
-            lambda: database.connect().run(
-                "UPDATE pmp.import_job SET lease_until = clock_timestamp() + :seconds * interval '1 second'"  # noqa: S608
-                f"{settings} WHERE id = :job AND lease_owner = :owner AND state = 'running' RETURNING id",
-                seconds=LEASE_SECONDS,
-                job=self.job,
-                owner=self._owner,
-                **columns,
-            )
-        )
-        if not rows:
-            raise StoppedError
+        _retried(lambda connection: self._lease.renew(connection, **columns))
         self._row.update(columns)
         self._renewed = time.monotonic()
 
@@ -394,7 +355,7 @@ SELECT pmp.import_batch(
 
 
 def _array(elements: Iterable[str]) -> str:
-    """An array literal, made at the speed of str.join; elements are quoted where they need it."""
+    """An array literal, built by str.join for speed; the elements must already be quoted where necessary."""
     return "{" + ",".join(elements) + "}"
 
 
@@ -404,24 +365,24 @@ def _header(line: bytes | None) -> str:
             return line.decode()
     except UnicodeDecodeError:
         pass
-    raise FailedError("the CSV header is not a line of UTF-8 text: nothing was imported")
+    raise FailedError("the CSV header is not a line of UTF-8 text; nothing was imported")
 
 
-def _retried(work: Callable[[], R]) -> R:
-    """Do it again on a fresh connection while the database's trouble is of the passing kind.
+def _retried(work: Callable[[Connection], R]) -> R:
+    """Call ``work`` with the connection, up to five times if its errors may pass; with a new one where it was lost.
 
-    Everything done here may be repeated: claims and updates name the state they expect, and a batch that had been
+    Everything done here may be repeated: claims and updates name the state that they expect, and a batch that was
     committed although its answer was lost is recognised by its position.
     """
     for attempt in range(_ATTEMPTS):
         try:
-            return work()
+            return work(database.connect())
         except Exception as error:
             code = database.error_code(error) if isinstance(error, database.DatabaseError) else ""
             if not (database.is_lost(error) or code.startswith(_PASSING_CODES)) or attempt == _ATTEMPTS - 1:
                 raise
             if database.is_lost(error):
                 database.disconnect()
-            log("database trouble, trying again", level="warning", reason=str(error)[:300])
+            log("database error, trying again", level="warning", reason=str(error)[:300])
             time.sleep(_PAUSE_SECONDS * 2**attempt)
     raise AssertionError("unreachable")

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from pmp.http.messages import cursor
+from pmp.http.pages import cursor
 
 from checks.gateway import Gateway
 from checks.stack import Stack

@@ -33,7 +33,7 @@ def _call(arguments: tuple[str, str, Any, dict[str, str]]) -> tuple[int, Any]:
 def _refresh(_: int) -> bool:
     from pmp import vendors
 
-    return vendors.refresh()
+    return vendors.refresh(database.connect())
 
 
 @pytest.fixture(scope="module")

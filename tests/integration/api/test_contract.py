@@ -141,7 +141,7 @@ def test_more_than_five_minutes_ahead_is_refused(api: Gateway, new_user: Callabl
     assert choose(api, user, {EMAIL: True}, occurred_at=at(290)).status == 201
     refused = choose(api, user, {EMAIL: True}, occurred_at=at(310))
     assert refused.status == 422
-    assert refused.json["errors"] == [{"pointer": "/occurred_at", "detail": "is more than five minutes ahead"}]
+    assert refused.json["errors"] == [{"pointer": "/occurred_at", "detail": "is more than five minutes in the future"}]
     assert len(api.get(f"/v1/users/{user}/events").json["items"]) == 1
 
 

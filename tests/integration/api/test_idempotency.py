@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from pmp import tasks
-from pmp.http.router import document_bytes
+from pmp.http import document
 
 from checks.gateway import Context, Gateway
 from checks.stack import Stack
@@ -24,7 +24,7 @@ def _bodies(user: str) -> dict[str, Any]:
     }
 
 
-POSTS = [path for path, methods in json.loads(document_bytes())["paths"].items() if "post" in methods]
+POSTS = [path for path, methods in json.loads(document.content())["paths"].items() if "post" in methods]
 
 
 @pytest.mark.parametrize("path", POSTS)
@@ -91,7 +91,7 @@ def test_housekeeping_removes_old_keys(
     from pmp.handler import handler
 
     for jobs in (imports, exports):
-        monkeypatch.setattr(jobs, "housekeeping", lambda _context: None)
+        monkeypatch.setattr(jobs, "housekeeping", lambda _connection, _context: None)
     api.post("/v1/events", _bodies(new_user())["/v1/events"], Idempotency_Key=uuid.uuid4().hex)
     stack.cluster.psql("UPDATE pmp.idempotency_key SET expires_at = now() - interval '1 second'")
     handler({"task": "housekeeping"}, Context())

@@ -81,12 +81,12 @@ def test_without_any_copy_a_reader_is_told_when_to_come_back(api: Gateway, third
     [
         ("down", 2, "status 503"),
         ("forbidden", 1, "status 403"),
-        ("malformed", 1, "no JSON"),
+        ("malformed", 1, "not JSON"),
         ("misshapen", 1, "not the shape"),
-        ("regressing", 1, "version 90 is older than ours, 100"),
+        ("regressing", 1, "version 90 is older than the stored version 100"),
         ("swelling", 1, "more than 16777216 bytes when unpacked"),
-        ("mislabelled", 1, "no gzip: Error -3"),
-        ("cut", 1, "no gzip: cut short"),
+        ("mislabelled", 1, "not gzip: Error -3"),
+        ("cut", 1, "gzip is truncated"),
     ],
 )
 def test_a_failure_leaves_the_copy_and_waits_longer_each_time(
@@ -134,7 +134,7 @@ def test_a_third_party_that_trickles_is_given_up(
     started = time.monotonic()
     refresh()
     assert time.monotonic() - started < 2.5  # twice half a second; whole it would take longer by far
-    assert "not read whole within 0.5 s" in cache(stack, "last_error")
+    assert "not read completely within 0.5 s" in cache(stack, "last_error")
 
 
 def test_a_dead_third_party_stops_no_write(api: Gateway, stack: Stack, third_party: Server) -> None:

@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 from pmp import tasks
-from pmp.http.router import document_bytes
+from pmp.http import document
 
 from checks.gateway import Gateway
 from checks.stack import Stack
@@ -13,7 +13,7 @@ from tests.integration.api.test_contract import EMAIL, choose
 
 WRITES = {
     operation["operationId"]
-    for methods in json.loads(document_bytes())["paths"].values()
+    for methods in json.loads(document.content())["paths"].values()
     for method, operation in methods.items()
     if method != "get" and operation["operationId"] != "checkConsents"
 }

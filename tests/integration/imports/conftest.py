@@ -36,20 +36,19 @@ def stack() -> Iterator[stacks.Stack]:
 @pytest.fixture
 def store(stack: stacks.Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
     """An empty S3, with the function's modules pointed at it and at the stack."""
-    from pmp import configuration, database
-    from pmp.imports import storage
+    from pmp import configuration, database, objects
 
     store = ObjectStore()
     for name, value in (stack.environment | {"AWS_ENDPOINT_URL": store.url, "AWS_DEFAULT_REGION": "eu-west-1"}).items():
         monkeypatch.setenv(name, value)
-    for cached in (configuration.configuration, database.tls, storage.client):
+    for cached in (configuration.configuration, database.tls, objects.client):
         cached.cache_clear()
     database.disconnect()
     yield store
     database.disconnect()
     store.shutdown()
     store.server_close()
-    storage.client.cache_clear()
+    objects.client.cache_clear()
 
 
 def event(email: str, *, enabled: bool = True, consent: str = "email_notifications", **fields: Any) -> dict[str, Any]:

@@ -2,17 +2,16 @@
 
 import sys
 
-from pmp import exports, tasks
-from pmp.imports import storage
+from pmp import database, exports, objects, tasks
 
 from checks.bench.imports.function import peak_mib
 from tests.integration.imports.conftest import Context
 
 if __name__ == "__main__":
-    storage.PART_BYTES = int(sys.argv[1])
+    objects.PART_BYTES = int(sys.argv[1])
     tasks.begin = lambda *_: None
-    job = exports.create({}, "tester")["id"]
-    exports.run(job, Context())
-    done = exports.get(job)
+    job = exports.create(database.connect(), {}, "tester")["id"]
+    exports.run(database.connect(), job, Context())
+    done = exports.get(database.connect(), job)
     assert done is not None
     print(done["state"], done["users"], peak_mib())

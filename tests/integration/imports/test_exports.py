@@ -11,6 +11,7 @@ import urllib.request
 from typing import Any
 
 import pytest
+from pmp import database, exports
 
 from checks import stack as stacks
 from checks.stack import Stack
@@ -20,21 +21,17 @@ from tests.integration.imports.object_store import ObjectStore
 
 def exported(store: ObjectStore, **request: Any) -> dict[str, Any]:
     """Run an export in one invocation and return its users by address."""
-    from pmp import exports
-
-    made = exports.create(request, "tester")
+    made = exports.create(database.connect(), request, "tester")
     assert (made["state"], made["download"]) == ("waiting", None)
     task = json.loads(store.invocations.pop())
     assert task == {"task": "export", "job": made["id"]}
-    exports.run(task["job"], Context())
+    exports.run(database.connect(), task["job"], Context())
     return users_of(made["id"])
 
 
 def users_of(job: str) -> dict[str, Any]:
     """The users in a finished export's file, by address."""
-    from pmp import exports
-
-    done = exports.get(job)
+    done = exports.get(database.connect(), job)
     assert done is not None
     assert (done["state"], done["error"]) == ("succeeded", None)
     with urllib.request.urlopen(done["download"]) as answer:
@@ -48,7 +45,7 @@ def users_of(job: str) -> dict[str, Any]:
 def test_an_export_holds_everybody_or_those_of_one_choice_as_of_an_instant(
     stack: Stack, store: ObjectStore, monkeypatch: Any
 ) -> None:
-    from pmp import exports, imports
+    from pmp import imports
 
     monkeypatch.setattr(exports, "PAGE_USERS", 7)
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "pmp")
@@ -76,11 +73,10 @@ PEOPLE = 200
 @pytest.fixture
 def people(stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """A few hundred, in many pages and parts; their addresses."""
-    from pmp import exports
-    from pmp.imports import storage
+    from pmp import objects
 
     monkeypatch.setattr(exports, "PAGE_USERS", 7)
-    monkeypatch.setattr(storage, "PART_BYTES", 1000)
+    monkeypatch.setattr(objects, "PART_BYTES", 1000)
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "pmp")
     addresses = {f"many-{number}@example.com" for number in range(PEOPLE)}
     stack.cluster.psql(
@@ -94,23 +90,19 @@ def people(stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch) ->
 
 def begun() -> str:
     """The job of a new export of everybody, which nobody works on."""
-    from pmp import exports
-
-    job: str = exports.create({}, "tester")["id"]
+    job: str = exports.create(database.connect(), {}, "tester")["id"]
     return job
 
 
 def gone_on_with(store: ObjectStore, job: str, context: Context | None = None) -> int:
     """Let one invocation after the other work on an export; how many it took."""
-    from pmp import exports
-
     store.invocations.clear()
-    exports.run(job, context or Context())
+    exports.run(database.connect(), job, context or Context())
     count = 1
     while store.invocations:
         assert count < PEOPLE, "it does not get on"
         assert json.loads(store.invocations.pop()) == {"task": "export", "job": job}
-        exports.run(job, context or Context())
+        exports.run(database.connect(), job, context or Context())
         count += 1
     return count
 
@@ -135,8 +127,6 @@ def test_an_export_goes_on_in_as_many_invocations_as_it_takes(store: ObjectStore
 def test_an_invocation_that_dies_costs_nothing_but_its_last_part(
     stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, place: int, remaining: float
 ) -> None:
-    from pmp import database, exports
-
     job, real, left = begun(), database.Connection.run, place
 
     def die(connection: database.Connection, statement: str, **parameters: Any) -> Any:
@@ -166,11 +156,9 @@ def test_an_invocation_that_dies_costs_nothing_but_its_last_part(
 def test_an_export_whose_parts_are_gone_begins_again(
     stack: Stack, store: ObjectStore, people: set[str], fault: str
 ) -> None:
-    from pmp import exports
-
     job = begun()
     for _ in range(PEOPLE):
-        exports.run(job, Context(remaining_seconds=5))
+        exports.run(database.connect(), job, Context(remaining_seconds=5))
         if (before := checkpoint(stack, job)).get("etags") and before["tail"]:
             break
     if fault == "upload aborted":
@@ -184,8 +172,6 @@ def test_an_export_whose_parts_are_gone_begins_again(
 
 
 def test_an_invocation_whose_job_was_taken_over_stops(stack: Stack, store: ObjectStore, people: set[str]) -> None:
-    from pmp import exports
-
     job = begun()
 
     class Taken(Context):
@@ -193,12 +179,12 @@ def test_an_invocation_whose_job_was_taken_over_stops(stack: Stack, store: Objec
             stack.cluster.psql(f"UPDATE pmp.export_job SET lease_owner = gen_random_uuid() WHERE id = '{job}'")
             return 900_000
 
-    exports.run(job, Taken())
-    held = exports.get(job)
+    exports.run(database.connect(), job, Taken())
+    held = exports.get(database.connect(), job)
     assert held is not None
     assert held["state"] == "running"
-    exports.run(job, Context())
-    assert exports.get(job) == held
+    exports.run(database.connect(), job, Context())
+    assert exports.get(database.connect(), job) == held
     assert not [key for key in store.versions if key.startswith(f"exports/{job}")]
     stack.cluster.psql(f"UPDATE pmp.export_job SET lease_until = now() - interval '1 second' WHERE id = '{job}'")
     gone_on_with(store, job)
@@ -208,8 +194,6 @@ def test_an_invocation_whose_job_was_taken_over_stops(stack: Stack, store: Objec
 def test_housekeeping_goes_on_with_what_was_left_and_gives_up_what_never_gets_on(
     stack: Stack, store: ObjectStore, people: set[str]
 ) -> None:
-    from pmp import exports
-
     lost, young, died, held, hopeless = (begun() for _ in range(5))
     for job, columns in {
         lost: "created_at = now() - interval '6 minutes'",
@@ -219,14 +203,14 @@ def test_housekeeping_goes_on_with_what_was_left_and_gives_up_what_never_gets_on
     }.items():
         stack.cluster.psql(f"UPDATE pmp.export_job SET {columns} WHERE id = '{job}'")
     store.invocations.clear()
-    exports.housekeeping(Context())
+    exports.housekeeping(database.connect(), Context())
     asked = [json.loads(task)["job"] for task in store.invocations]
     assert set(asked) & {lost, young, died, held, hopeless} == {lost, died}
-    given_up = exports.get(hopeless)
+    given_up = exports.get(database.connect(), hopeless)
     assert given_up is not None
     assert (given_up["state"], given_up["error"]) == (
         "failed",
-        "gave up after 1000 attempts behind 3 users: ask for a new export",
+        "gave up at user 3 after 1000 attempts; request a new export",
     )
 
 

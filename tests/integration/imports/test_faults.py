@@ -115,9 +115,9 @@ def test_a_bad_answer_of_s3_is_read_again_from_where_it_stopped(  # noqa: PLR091
     ranges: bool,
     seed: int,
 ) -> None:
-    from pmp.imports import storage
+    from pmp import objects
 
-    monkeypatch.setattr(storage, "READ_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(objects, "READ_TIMEOUT_SECONDS", 0.5)
     monkeypatch.setattr(store, "honours_ranges", ranges)
     body = ndjson(generated(2000, seed))
     # One in the read that takes the checksum, one in the import's own.
@@ -130,13 +130,12 @@ def test_a_bad_answer_of_s3_is_read_again_from_where_it_stopped(  # noqa: PLR091
 def test_s3_that_stays_down_leaves_the_job_to_the_next_invocation(
     stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    from pmp import imports
-    from pmp.imports import storage
+    from pmp import imports, objects
 
-    monkeypatch.setattr(storage, "_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(objects, "_PAUSE_SECONDS", 0.001)
     notice = store.put(f"imports/down-{seed}", ndjson(generated(100, seed)))
     store.faults = [object_store.truncate(10)] + [object_store.unavailable] * 40
-    with pytest.raises(storage.ObjectUnreadableError):
+    with pytest.raises(objects.ObjectUnreadableError):
         imports.handle_notification(notice, Context())
     assert job_of(stack, f"imports/down-{seed}")["state"] == "running"
     store.faults = []

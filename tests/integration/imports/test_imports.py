@@ -7,6 +7,7 @@ import uuid
 from typing import Any
 
 import pytest
+from pmp import database
 
 from checks.stack import Stack
 from tests.integration.imports.conftest import (
@@ -113,6 +114,8 @@ def test_each_kind_of_bad_line_is_named_and_repeats_nothing_of_it(stack: Stack, 
         (json.dumps({**good, "user": {"id": str(uuid.uuid4())}}).encode(), "unknown_user", "/user/id"),
         (json.dumps({**good, "user": {"email": "secret\0@example.com"}}).encode(), "invalid_email", "/user/email"),
         (json.dumps({**good, "user": {"email": "\ud800secret@example.com"}}).encode(), "invalid_email", "/user/email"),
+        (json.dumps({**good, "user": {"email": "secret" * 11 + "@e.com"}}).encode(), "invalid_email", "/user/email"),
+        (json.dumps({**good, "user": {"email": "é" * 33 + "@e.com"}}).encode(), "invalid_email", "/user/email"),
         (json.dumps({**good, "id": "secret"}).encode(), "invalid_uuid", "/id"),
         (json.dumps({**good, "occurred_at": "2025-02-30T00:00:00Z"}).encode(), "invalid_instant", "/occurred_at"),
         (json.dumps({**good, "occurred_at": "2025-02-20T00:00:00"}).encode(), "invalid_instant", "/occurred_at"),
@@ -144,6 +147,15 @@ def test_each_kind_of_bad_line_is_named_and_repeats_nothing_of_it(stack: Stack, 
     assert stack.cluster.psql(f"SELECT count(*) FROM pmp.import_reject WHERE import_id = '{job['id']}'") == "0"
 
 
+@pytest.mark.parametrize("offset", ["+15:59", "+16:00", "+23:59", "-16:00"])
+def test_an_offset_that_postgresql_refuses_stops_nothing(stack: Stack, store: ObjectStore, offset: str) -> None:
+    far, near = (f"offset{offset[1:3]}{offset[4:]}.{name}@example.com" for name in ("far", "near"))
+    lines = [event(near), event(far, occurred_at=f"2025-12-30T12:00:00{offset}"), event(near, enabled=False)]
+    job = imported(stack, store, f"imports/offset{offset}.ndjson", ndjson(lines))
+    assert (job["state"], counts(job)) == ("succeeded", (3, 3, 0, 0))
+    assert consents(stack, far) == {"email_notifications": True}
+
+
 def test_a_late_line_never_overrides_and_a_tie_denies(stack: Stack, store: ObjectStore) -> None:
     lines = [
         event("order@example.com", enabled=False, occurred_at="2025-05-02T00:00:00Z"),
@@ -171,7 +183,7 @@ def test_through_the_api_with_a_checksum_and_as_a_dry_run(stack: Stack, store: O
     body = ndjson([*generated(100, seed=3), {"user": 1}])
 
     def upload(content: bytes, **request: Any) -> dict[str, Any]:
-        made = imports.create({"format": "ndjson", "compression": "none", **request}, "tester")
+        made = imports.create(database.connect(), {"format": "ndjson", "compression": "none", **request}, "tester")
         assert made["state"] == "waiting"
         path = made["upload"]["url"].split("?")[0].removeprefix(f"{store.url}/{BUCKET}/")
         put = urllib.request.Request(
@@ -182,7 +194,7 @@ def test_through_the_api_with_a_checksum_and_as_a_dry_run(stack: Stack, store: O
         version, _, _ = store.versions[path][-1]
         item = {"key": path, "size": len(content), "versionId": version, "eTag": ""}
         imports.handle_notification({"Records": [{"s3": {"bucket": {"name": BUCKET}, "object": item}}]}, Context())
-        shown = imports.get(made["id"])
+        shown = imports.get(database.connect(), made["id"])
         assert shown is not None
         return shown
 
@@ -195,22 +207,22 @@ def test_through_the_api_with_a_checksum_and_as_a_dry_run(stack: Stack, store: O
         *("rows_per_second", "started_at", "finished_at", "error"),
     }
     assert (done["state"], counts(done)) == ("succeeded", (101, 100, 0, 1))
-    address = imports.rejects_url(done["id"])
+    address = imports.rejects_url(database.connect(), done["id"])
     assert address is not None
     with urllib.request.urlopen(address) as answer:
         assert json.loads(answer.read())["line"] == 101
     with pytest.raises(urllib.error.HTTPError, match="400"):
         upload(b"other bytes", sha256=hashlib.sha256(body).hexdigest())
-    page, following = imports.list_jobs(None, 1)
+    page, following = imports.list_jobs(database.connect(), None, 1)
     assert len(page) == 1
     assert following == page[0]["id"]
-    assert imports.list_jobs(following, 1)[0] != page
+    assert imports.list_jobs(database.connect(), following, 1)[0] != page
 
 
 def test_other_bytes_than_announced_are_refused_before_anything_is_written(stack: Stack, store: ObjectStore) -> None:
     from pmp import imports
 
-    made = imports.create({"format": "ndjson", "compression": "none", "sha256": "0" * 64}, "tester")
+    made = imports.create(database.connect(), {"format": "ndjson", "compression": "none", "sha256": "0" * 64}, "tester")
     key = f"imports/{made['id']}.ndjson"
     job = imported(stack, store, key, ndjson([event("other@example.com")]))
     assert job["state"] == "failed"
@@ -222,7 +234,7 @@ def test_a_cancelled_import_stops_behind_a_whole_batch(
     stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pmp import imports
-    from pmp.imports import lines, worker
+    from pmp.imports import lines
 
     monkeypatch.setattr(lines, "LARGEST_BATCH_LINES", 1000)
     notice = store.put("imports/cancel.ndjson", ndjson([*generated(500, seed=4), {}, *generated(20_000, seed=5)]))
@@ -234,13 +246,12 @@ def test_a_cancelled_import_stops_behind_a_whole_batch(
             )
             return 900_000
 
-    monkeypatch.setattr(worker, "LEASE_SECONDS", 50)
     imports.handle_notification(notice, Cancelling())
     job = job_of(stack, "imports/cancel.ndjson")
     assert job["state"] == "cancelled"
     assert 0 < job["lines"] < 20_501
     assert [r["line"] for r in rejects(store, job)] == [501]
-    assert imports.cancel(job["id"], "test-client") == imports.get(job["id"])
+    assert imports.cancel(database.connect(), job["id"], "test-client") == imports.get(database.connect(), job["id"])
     assert_projection_equals_replay(stack)
 
 
@@ -289,11 +300,11 @@ def test_housekeeping_restarts_what_was_left_and_ends_what_never_came(stack: Sta
 
     notice = store.put("imports/left.ndjson", ndjson([event("left@example.com")]))
     item = notice["Records"][0]["s3"]["object"]  # type: ignore[index]
-    left = jobs.for_object(BUCKET, "imports/left.ndjson", item["versionId"], item["size"])
-    never = imports.create({"format": "csv", "compression": "none"}, "tester")["id"]
+    left = jobs.for_object(database.connect(), BUCKET, "imports/left.ndjson", item["versionId"], item["size"])
+    never = imports.create(database.connect(), {"format": "csv", "compression": "none"}, "tester")["id"]
     stack.cluster.psql("UPDATE pmp.import_job SET created_at = now() - interval '2 days' WHERE state = 'waiting'")
-    imports.housekeeping(Context())
-    shown = imports.get(never)
+    imports.housekeeping(database.connect(), Context())
+    shown = imports.get(database.connect(), never)
     assert shown is not None
     assert shown["state"] == "failed"
     assert "nothing was uploaded" in shown["error"]

@@ -3,7 +3,7 @@
 import json
 import sys
 
-from pmp import imports
+from pmp import imports, leases
 from pmp.imports import lines, text, worker
 
 from tests.integration.imports.conftest import Context
@@ -11,6 +11,6 @@ from tests.integration.imports.conftest import Context
 if __name__ == "__main__":
     lines.LARGEST_BATCH_LINES = int(sys.argv[1])
     text._BLOCK_LINES = int(sys.argv[1])
-    worker.LEASE_SECONDS = int(sys.argv[2])
+    leases.SECONDS = int(sys.argv[2])
     worker.LONGEST_BATCH_BYTES = 1 << 14
     imports.handle_notification(json.load(sys.stdin), Context())

@@ -1,8 +1,10 @@
 """The connection's parts that need no server: the log-in token, the imports put off, what counts as lost."""
 
+import contextlib
 import subprocess
 import sys
 import time
+from typing import Any
 
 import boto3
 import pytest
@@ -74,3 +76,85 @@ def test_an_instant_beyond_pythons_range_is_still_read() -> None:
 )
 def test_what_makes_a_connection_unusable(error: Exception, lost: bool) -> None:
     assert database.is_lost(error) is lost
+
+
+class Recorder(database.Connection):
+    """A connection without a server that records its statements."""
+
+    def __init__(self) -> None:
+        self.statements: list[str] = []
+        self.error: Exception | None = None
+
+    def run(self, sql: str, **_: object) -> None:
+        self.statements.append(sql)
+        if self.error is not None:
+            raise self.error
+
+    def close(self) -> None:
+        self.statements.append("closed")
+
+
+def test_a_transaction_inside_another_is_a_part_of_it() -> None:
+    connection, done = Recorder(), list[str]()
+    with connection.transaction():
+        with connection.transaction():
+            connection.run("SELECT 1")
+            connection.after_commit(lambda: done.append("after"))
+        assert done == []
+    assert connection.statements == ["BEGIN", "SELECT 1", "COMMIT"]
+    assert done == ["after"]
+
+
+def test_what_waits_for_a_commit_is_dropped_by_a_rollback() -> None:
+    connection, done = Recorder(), list[str]()
+    with contextlib.suppress(ZeroDivisionError), connection.transaction():
+        connection.after_commit(lambda: done.append("never"))
+        raise ZeroDivisionError
+    assert connection.statements == ["BEGIN", "ROLLBACK"]
+    connection.after_commit(lambda: done.append("at once"))
+    assert done == ["at once"]
+
+
+def test_a_transaction_belongs_to_its_connection() -> None:
+    one, other = Recorder(), Recorder()
+    done: list[str] = []
+    with one.transaction():
+        other.after_commit(lambda: done.append("other"))
+        assert done == ["other"]
+        with other.transaction():
+            other.run("SELECT 1")
+    assert other.statements == ["BEGIN", "SELECT 1", "COMMIT"]
+
+
+@pytest.mark.parametrize("error", [database.InterfaceError("network error"), KeyboardInterrupt()])
+def test_a_lost_or_interrupted_transaction_abandons_its_connection(error: BaseException) -> None:
+    connection = Recorder()
+    with pytest.raises(type(error)), connection.transaction():
+        raise error
+    connection.abandon()
+    assert connection.is_abandoned
+    assert connection.statements == ["BEGIN", "closed"]
+
+
+def test_an_abandoned_connection_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = Recorder(), Recorder()
+    monkeypatch.setattr(database, "_connection", first)
+    monkeypatch.setattr(database, "Connection", lambda *_, **__: second)
+    assert database.connect() is first
+    first.error = database.InterfaceError("network error")
+    assert database.verified() is second
+    assert first.is_abandoned
+
+
+def test_only_work_that_was_lost_before_its_commit_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "connect", Recorder)
+    for error, calls in ((database.InterfaceError(), 2), (database.LostCommitError(), 1), (ValueError(), 1)):
+        seen: list[database.Connection] = []
+
+        def work(connection: database.Connection, error: Exception = error, seen: list[Any] = seen) -> None:
+            seen.append(connection)
+            raise error
+
+        with pytest.raises(type(error)):
+            database.with_connection(work)
+        assert len(set(map(id, seen))) == calls

@@ -6,22 +6,12 @@ import json
 from typing import Any
 
 import pytest
-from pmp.http.messages import (
-    INTEGER,
-    UUID,
-    Request,
-    Response,
-    conditional,
-    cursor,
-    encode,
-    parse_json,
-    parse_query,
-    position,
-    receive,
-    require_match,
-    send,
-)
+from pmp.http.conditions import conditional, require_match
+from pmp.http.messages import Request, Response, encode, receive, send
+from pmp.http.pages import INTEGER, cursor, position
 from pmp.http.problems import Problem
+from pmp.http.validation import parse_json, parse_query
+from pmp.identifiers import UUID
 
 from checks.gateway import payload
 
@@ -36,21 +26,21 @@ def _request(**headers: str) -> Request:
     [
         (b"", "Expecting value"),
         (b"{", "Expecting property name"),
-        (b'{"a": 1, "a": 2}', "the key 'a' stands twice"),
-        (b'{"b": {"a": 1, "a": 1}}', "the key 'a' stands twice"),
-        (b'{"a": NaN}', "NaN is no JSON"),
-        (b"[Infinity]", "Infinity is no JSON"),
-        (b"\xff\xfe", "it is not UTF-8 at byte 0"),
+        (b'{"a": 1, "a": 2}', "the key 'a' appears more than once"),
+        (b'{"b": {"a": 1, "a": 1}}', "the key 'a' appears more than once"),
+        (b'{"a": NaN}', "NaN is not JSON"),
+        (b"[Infinity]", "Infinity is not JSON"),
+        (b"\xff\xfe", "not UTF-8 at byte 0"),
         (b'\xef\xbb\xbf{"a": 1}', "BOM"),
-        (b"[" * 100_000, "it is nested too deep"),
-        (b'{"a":' * 50_000, "it is nested too deep"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"a":' * 50_000, "nested too deeply"),
         (b"9" * 10_000, "integer string conversion"),
         (b"{} {}", "Extra data"),
         (b"{'a': 1}", "Expecting property name"),
     ],
 )
 def test_what_is_no_json_is_refused_with_a_reason(body: bytes, detail: str) -> None:
-    with pytest.raises(Problem, match="the body is no valid JSON") as caught:
+    with pytest.raises(Problem, match="the body is not valid JSON") as caught:
         parse_json(body)
     assert caught.value.status == 400
     assert detail in caught.value.detail
@@ -111,7 +101,7 @@ def test_a_made_up_cursor_is_refused(text: str) -> None:
     with pytest.raises(Problem) as caught:
         position(text, INTEGER)
     assert caught.value.status == 422
-    assert caught.value.errors == [{"parameter": "cursor", "detail": "is not the `next` of a page of this list"}]
+    assert caught.value.errors == [{"parameter": "cursor", "detail": "is not a `next` value of this list"}]
 
 
 def test_a_client_that_has_it_gets_304() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pmp import database
 from pmp.handler import handler
-from pmp.http import router
+from pmp.http import authorization, router
 
 from checks.gateway import ALL_SCOPES, Context, Gateway, invoke, payload, token
 
@@ -30,7 +30,7 @@ def no_database(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ConnectionRefusedError("no database in unit tests")
 
     monkeypatch.setattr(database, "connect", refuse)
-    router._used.clear()
+    authorization._used.clear()
 
 
 def concrete(path: str) -> str:
@@ -135,8 +135,8 @@ def test_there_is_nothing_elsewhere(path: str) -> None:
         ("limit=%201", "must be an integer"),
         ("limit=", "must be an integer"),
         ("limit=--1", "must be an integer"),
-        ("limit=1&limit=2", "stands twice"),
-        ("page=2", "is unknown"),
+        ("limit=1&limit=2", "appears more than once"),
+        ("page=2", "is not a known parameter"),
         ("enabled=yes&consent=a", "must be true or false"),
         ("consent=a%00", "U+0000"),
         ("cursor=!", "must match"),
@@ -211,6 +211,6 @@ def test_the_document_is_served_as_it_lies_in_the_code() -> None:
 
 
 def test_an_event_of_no_known_kind_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ValueError, match="event of unknown kind, keys \\['what'\\]"):
+    with pytest.raises(ValueError, match="unknown kind of event, keys \\['what'\\]"):
         handler({"what": 1}, Context())
     assert json.loads(capsys.readouterr().out)["level"] == "error"

@@ -9,7 +9,7 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pmp.http.schema import ANNOTATIONS, KEYWORDS, Schemas, instant
+from pmp.http.schema import ANNOTATIONS, KEYWORDS, Schemas
 
 DOCUMENT: dict[str, Any] = json.loads(Path("lambda/pmp/openapi.json").read_text())
 SCHEMAS = Schemas(DOCUMENT)
@@ -115,9 +115,9 @@ def test_the_verdict_is_the_reference_implementations(reference: str, data: st.D
     [
         ({}, "/email", "is missing"),
         ({"email": 1}, "/email", "must be a string"),
-        ({"email": "a@b.c", "a/b~c": 1}, "/a~1b~0c", "is unknown; known are email"),
-        ({"email": "a\x00b"}, "/email", "must not hold the character U+0000"),
-        ({"email": "a\ud800b"}, "/email", "must not hold half of a surrogate pair"),
+        ({"email": "a@b.c", "a/b~c": 1}, "/a~1b~0c", "is not a known property; known properties: email"),
+        ({"email": "a\x00b"}, "/email", "must not contain the character U+0000"),
+        ({"email": "a\ud800b"}, "/email", "must not contain an unpaired surrogate"),
         ({"email": "a" * 255}, "/email", "must have at most 254 characters"),
         ([], "", "must be an object"),
     ],
@@ -143,38 +143,8 @@ def test_a_user_is_named_one_way() -> None:
     assert found[0] == {"pointer": "/checks/0/user", "detail": "must be one of: {id}, {email}"}
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "2026-01-31T12:00:00Z",
-        "2026-01-31t12:00:00z",
-        "1970-01-01T00:00:00+00:00",
-        "2026-01-31T12:00:00.123456789-23:59",
-        "9999-12-31T23:59:59Z",
-    ],
-)
-def test_instants_that_exist(text: str) -> None:
-    assert instant(text).tzinfo is not None
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "2026-01-31",
-        "2026-01-31T12:00:00",
-        "2026-02-30T12:00:00Z",
-        "2026-01-31 12:00:00Z",
-        "2026-01-31T12:00:60Z",
-        "2026-01-31T24:00:00Z",
-        "1969-12-31T23:59:59Z",
-        "12026-01-31T12:00:00Z",
-        "9999-12-31T23:59:59-10:00",
-        "2026-01-31T12:00:00+99:00",
-        "2026-01-31T12:00:00Z\n",
-        "٢٠٢٦-01-31T12:00:00Z",
-    ],
-)
-def test_instants_that_do_not(text: str) -> None:
-    with pytest.raises(ValueError, match="is "):
-        instant(text)
+def test_a_parameter_that_is_not_an_instant_gets_the_reason() -> None:
+    schema = {"type": "string", "format": "date-time"}
+    assert SCHEMAS.errors("2026-01-31T12:00:00+23:59", schema) == []
+    detail = "must be an RFC 3339 date-time with an offset, for example 2026-01-31T12:00:00Z"
+    assert SCHEMAS.errors("2026-01-31", schema) == [{"pointer": "", "detail": detail}]

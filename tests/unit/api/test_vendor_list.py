@@ -111,7 +111,7 @@ def test_what_is_no_vendor_list_is_refused(change: dict[str, Any]) -> None:
 
 
 def test_an_older_list_is_refused() -> None:
-    with pytest.raises(UpstreamError, match="version 100 is older than ours, 101"):
+    with pytest.raises(UpstreamError, match="version 100 is older than the stored version 101"):
         _check(generate(vendors=3), 101)
 
 

@@ -1,9 +1,10 @@
-"""The catalogue: what a person can agree to, in versions."""
+"""The catalogue: the consents that users can give, in versions."""
 
 from typing import Any
 
-from pmp.http.messages import Request, Response, conditional, encode, etag, position, require_match
-from pmp.http.pages import limit, page
+from pmp.http.conditions import conditional, etag, require_match
+from pmp.http.messages import Request, Response, encode
+from pmp.http.pages import limit, page, position
 from pmp.http.problems import Problem, not_found
 
 
@@ -15,17 +16,17 @@ def list_consents(request: Request, connection: Any) -> Response:
 
 
 def get_consent(request: Request, connection: Any) -> Response:
-    """GET /v1/consents/{id}: the present version, or the one asked for."""
+    """GET /v1/consents/{id}: the newest version, or the one asked for."""
     ((consent,),) = connection.run(
         "SELECT pmp.get_consent(:id, :version)", id=request.parameters["id"], version=request.query.get("version")
     )
     if consent is None:
-        raise not_found("such consent, or version of it")
+        raise not_found("such consent or version")
     return conditional(request, Response(200, consent))
 
 
 def put_consent(request: Request, connection: Any) -> Response:
-    """PUT /v1/consents/{id}: a new version, unless nothing differs."""
+    """PUT /v1/consents/{id}: a new version, unless nothing has changed."""
     identifier, body = request.parameters["id"], request.body
     ((before,),) = connection.run("SELECT pmp.get_consent(:id)", id=identifier)
     require_match(request, etag(encode(before)) if before else None)
@@ -38,10 +39,10 @@ def put_consent(request: Request, connection: Any) -> Response:
         client=request.client,
     )
     consent = result["consent"]
-    # The writers of one consent take turns inside put_consent; another's turn may have come between the two statements.
+    # put_consent serializes the writers of a consent; another one may have come between our two statements.
     expected = (before["version"] if before else 0) + (0 if result["outcome"] == "unchanged" else 1)
     if consent["version"] != expected and {"if-match", "if-none-match"} & request.headers.keys():
-        raise Problem(412, "precondition-failed", "the consent was changed in the meantime; read it again")
+        raise Problem(412, "precondition-failed", "the consent has changed; fetch it again")
     headers = {"ETag": etag(encode(consent))}
     if result["outcome"] == "created":
         return Response(201, consent, {**headers, "Location": f"/v1/consents/{identifier}"})

@@ -1,34 +1,34 @@
-"""Events: recorded once, read for ever."""
+"""Events: recorded once and never changed."""
 
 import json
 from typing import Any
 
-from pmp import identifiers
-from pmp.http.messages import INTEGER, Request, Response, conditional, position
-from pmp.http.pages import limit, page
+from pmp import identifiers, instants
+from pmp.http.conditions import conditional
+from pmp.http.messages import Request, Response
+from pmp.http.pages import INTEGER, limit, page, position
 from pmp.http.problems import Problem, gone, invalid, not_found
-from pmp.http.schema import utc
 
 
 def create_event(request: Request, connection: Any) -> Response:
-    """POST /v1/events: one statement without a transaction around it, as a repetition finds what the first one did."""
+    """POST /v1/events: one statement without a transaction around it; a repetition finds the first one's event."""
     body = request.body
     request.identifier = request.identifier or body.get("id") or identifiers.new()
     choices = body["consents"]
     seen: set[str] = set()
     for index, choice in enumerate(choices):
         if choice["id"] in seen:
-            raise invalid([{"pointer": f"/consents/{index}/id", "detail": "stands twice in one event"}])
+            raise invalid([{"pointer": f"/consents/{index}/id", "detail": "appears more than once in the event"}])
         seen.add(choice["id"])
     ((result,),) = connection.run(
         "SELECT pmp.create_event(:id, :user, :choices, :occurred_at, :client)",
         id=request.identifier,
         user=body["user"]["id"],
         choices=json.dumps(choices),
-        occurred_at=utc(body.get("occurred_at")),
+        occurred_at=instants.utc_text(body.get("occurred_at")),
         client=request.client,
     )
-    # Where we chose the id, only we can have recorded it: the answer to our first attempt was lost.
+    # If we chose the id, only we can have recorded it: the response to our first attempt was lost.
     if result["outcome"] == "created" or (result["outcome"] == "repeated" and "id" not in body):
         return Response(201, result["event"], {"Location": f"/v1/events/{result['event']['id']}"})
     if result["outcome"] == "repeated":
@@ -42,10 +42,10 @@ def _refusal(outcome: str, index: int | None) -> Problem:
     if outcome == "conflict":
         return Problem(409, "event-exists", "another event has this id; use a new id for a new event")
     pointer, detail = {
-        "unknown_user": ("/user/id", "is no user's"),
+        "unknown_user": ("/user/id", "no user has this id"),
         "unknown_consent": (f"/consents/{index}/id", "is not in the catalogue; GET /v1/consents lists it"),
-        "unknown_version": (f"/consents/{index}/version", "is no version of this consent"),
-        "in_future": ("/occurred_at", "is more than five minutes ahead"),
+        "unknown_version": (f"/consents/{index}/version", "is not a version of this consent"),
+        "in_future": ("/occurred_at", "is more than five minutes in the future"),
     }[outcome]
     return invalid([{"pointer": pointer, "detail": detail}])
 
@@ -59,7 +59,7 @@ def get_event(request: Request, connection: Any) -> Response:
 
 
 def list_events(request: Request, connection: Any) -> Response:
-    """GET /v1/events: all, in the order of their receipt."""
+    """GET /v1/events: all events, in the order of their receipt."""
     (after,) = position(request.query.get("cursor"), INTEGER)
     ((events,),) = connection.run("SELECT pmp.list_events(:after, :most)", after=after, most=limit(request) + 1)
     return page(request, events, lambda event: (event["sequence"],), hidden="sequence")

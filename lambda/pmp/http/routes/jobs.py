@@ -1,59 +1,59 @@
-"""Imports and exports: what the client sees of them. The work itself is ``pmp.imports`` and ``pmp.exports``."""
+"""Imports and exports as the client sees them; ``pmp.imports`` and ``pmp.exports`` do the work."""
 
 from typing import Any
 
-from pmp.http.messages import UUID, Request, Response, cursor, position
-from pmp.http.pages import limit
+from pmp import identifiers, instants
+from pmp.http.messages import Request, Response
+from pmp.http.pages import cursor, limit, position
 from pmp.http.problems import invalid, not_found
-from pmp.http.schema import utc
 
 
-def create_import(request: Request, _connection: Any) -> Response:
+def create_import(request: Request, connection: Any) -> Response:
     """POST /v1/imports."""
     from pmp import imports
 
-    document = imports.create(request.body, request.client)
+    document = imports.create(connection, request.body, request.client)
     return Response(201, document, {"Location": f"/v1/imports/{document['id']}"})
 
 
-def list_imports(request: Request, _connection: Any) -> Response:
+def list_imports(request: Request, connection: Any) -> Response:
     """GET /v1/imports."""
     from pmp import imports
 
-    after = position(request.query.get("cursor"), UUID)[0]
-    documents, following = imports.list_jobs(after, limit(request))
+    after = position(request.query.get("cursor"), identifiers.UUID)[0]
+    documents, following = imports.list_jobs(connection, after, limit(request))
     opaque = cursor(following) if following else None
     headers = {"Link": f'<{request.path}?cursor={opaque}&limit={limit(request)}>; rel="next"'} if opaque else {}
     return Response(200, {"items": documents, "next": opaque}, headers)
 
 
-def get_import(request: Request, _connection: Any) -> Response:
+def get_import(request: Request, connection: Any) -> Response:
     """GET /v1/imports/{id}."""
     from pmp import imports
 
-    document = imports.get(request.parameters["id"])
+    document = imports.get(connection, request.parameters["id"])
     if document is None:
         raise not_found("import with this id")
     return Response(200, document)
 
 
-def cancel_import(request: Request, _connection: Any) -> Response:
+def cancel_import(request: Request, connection: Any) -> Response:
     """DELETE /v1/imports/{id}."""
     from pmp import imports
 
-    document = imports.cancel(request.parameters["id"], request.client)
+    document = imports.cancel(connection, request.parameters["id"], request.client)
     if document is None:
         raise not_found("import with this id")
     return Response(200, document)
 
 
-def get_import_rejects(request: Request, _connection: Any) -> Response:
+def get_import_rejects(request: Request, connection: Any) -> Response:
     """GET /v1/imports/{id}/rejects."""
     from pmp import imports
 
-    address = imports.rejects_url(request.parameters["id"])
+    address = imports.rejects_url(connection, request.parameters["id"])
     if address is None:
-        raise not_found("file of rejected lines: the import has not ended, or rejected nothing")
+        raise not_found("file of rejected lines: the import has not ended, or rejected no line")
     return Response(302, headers={"Location": address})
 
 
@@ -64,16 +64,16 @@ def create_export(request: Request, connection: Any) -> Response:
     consent = request.body.get("consent")
     if consent is not None and connection.run("SELECT pmp.get_consent(:id)", id=consent) == [[None]]:
         raise invalid([{"pointer": "/consent", "detail": "is not in the catalogue; GET /v1/consents lists it"}])
-    filters = request.body | ({"as_of": utc(request.body["as_of"])} if "as_of" in request.body else {})
-    document = exports.create(filters, request.client)
+    filters = request.body | ({"as_of": instants.utc_text(request.body["as_of"])} if "as_of" in request.body else {})
+    document = exports.create(connection, filters, request.client)
     return Response(201, document, {"Location": f"/v1/exports/{document['id']}"})
 
 
-def get_export(request: Request, _connection: Any) -> Response:
+def get_export(request: Request, connection: Any) -> Response:
     """GET /v1/exports/{id}."""
     from pmp import exports
 
-    document = exports.get(request.parameters["id"])
+    document = exports.get(connection, request.parameters["id"])
     if document is None:
         raise not_found("export with this id")
     return Response(200, document)

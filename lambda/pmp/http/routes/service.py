@@ -1,15 +1,16 @@
-"""About the service itself: health, readiness, the API's document and its page."""
+"""The service itself: health, readiness, the API's document and the page that shows it."""
 
 import os
 
 from pmp.configuration import configuration
-from pmp.http.messages import Request, Response, conditional
+from pmp.http import document
+from pmp.http.conditions import conditional
+from pmp.http.messages import Request, Response
 from pmp.http.problems import not_found
-from pmp.http.router import document_bytes
 
 _MEDIA_TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".png": "image/png"}
 
-# A page that runs scripts from nowhere but here. Swagger UI sets style attributes and draws icons from data: addresses.
+# Only this host's scripts may run. Swagger UI sets style attributes and draws icons from data: URLs.
 _CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -45,48 +46,45 @@ _START = """SwaggerUIBundle({
 
 
 def get_health(_request: Request) -> Response:
-    """Which release runs; asks nobody else."""
+    """GET /v1/health: the release that runs; asks no other service."""
     settings = configuration()
-    document = {
+    state = {
         "status": "ok",
         "environment": settings.environment,
         "release": settings.release,
         "code_sha256": settings.code_sha256,
     }
-    return Response(200, document)
+    return Response(200, state)
 
 
 def get_readiness(_request: Request) -> Response:
-    """Whether the database answers, and how fresh the vendor list is; 503 without a database."""
+    """GET /v1/ready: whether the database answers, and how fresh the vendor list is; 503 without a database."""
     from pmp import database, logging, vendors
 
-    @database.retry_uncommitted
-    def ask() -> str:
-        return vendors.freshness(database.connect())
-
+    # Not a route with a connection: whether there is one is the question.
     try:
-        document = {"status": "ready", "checks": {"database": "ok", "vendor_list": ask()}}
-        return Response(200, document)
+        freshness = database.with_connection(vendors.freshness)
+        return Response(200, {"status": "ready", "checks": {"database": "ok", "vendor_list": freshness}})
     except (database.DatabaseError, database.InterfaceError, OSError) as error:
         logging.log("database unavailable", level="error", error=error)
-        document = {"status": "not_ready", "checks": {"database": "unreachable", "vendor_list": "unknown"}}
-        return Response(503, document, {"Retry-After": "5"})
+        state = {"status": "not_ready", "checks": {"database": "unreachable", "vendor_list": "unknown"}}
+        return Response(503, state, {"Retry-After": "5"})
 
 
 def get_openapi(request: Request) -> Response:
-    """The document that requests are validated by, as it lies in the code."""
+    """GET /v1/openapi.json: the document that requests are validated by."""
     headers = {"Cache-Control": "public, max-age=300", "Content-Type": "application/json"}
-    return conditional(request, Response(200, content=document_bytes(), headers=headers, compress=True))
+    return conditional(request, Response(200, content=document.content(), headers=headers, compress=True))
 
 
 def get_docs(_request: Request) -> Response:
-    """The page that shows the document, and sends requests from the browser."""
+    """GET /docs: a page that shows the document and sends requests from the browser."""
     headers = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": _CONTENT_SECURITY_POLICY}
     return Response(200, content=_PAGE.encode(), headers=headers)
 
 
 def get_docs_file(request: Request) -> Response:
-    """A file of the page: Swagger UI's own, packed by ``lambda/build.py``, or the line that starts it."""
+    """GET /docs/{file}: a file of Swagger UI, packed by ``lambda/build.py``, or the script that starts it."""
     name = request.parameters["file"]
     if name == "start.js":
         content = _START.encode()
@@ -95,7 +93,7 @@ def get_docs_file(request: Request) -> Response:
         try:
             content = bytes(__loader__.get_data(path))  # type: ignore[name-defined]
         except OSError:
-            # Only a zip made by lambda/build.py carries the viewer; the sources do not.
+            # Only a zip built by lambda/build.py contains the viewer; the sources do not.
             raise not_found(f"file {name} in this build") from None
     headers = {"Content-Type": _MEDIA_TYPES[os.path.splitext(name)[1]], "Cache-Control": "public, max-age=3600"}  # noqa: PTH122
     return conditional(request, Response(200, content=content, headers=headers, compress=not name.endswith(".png")))

@@ -1,29 +1,19 @@
-"""Users: registered, read, erased, exported. Each document is the database's own (``db/README.md``)."""
+"""Users: register, read, erase and export them. The database builds the documents (``db/README.md``)."""
 
 from typing import Any
 
-from pmp import email
+from pmp import addresses, identifiers, instants
 from pmp.database import DatabaseError, error_code
-from pmp.http.messages import (
-    INTEGER,
-    UUID,
-    Request,
-    Response,
-    conditional,
-    encode,
-    etag,
-    position,
-    require_match,
-)
-from pmp.http.pages import limit, page
-from pmp.http.problems import Problem, gone, invalid, not_found
-from pmp.http.schema import instant, utc
+from pmp.http.conditions import changed, conditional, etag, require_match
+from pmp.http.messages import Request, Response, encode
+from pmp.http.pages import INTEGER, limit, page, position
+from pmp.http.problems import gone, invalid, not_found
 
 _UNIQUE_VIOLATION = "23505"
 
 
 def _present(document: Any) -> Any:
-    """The document, unless there never was such a user, or there is none any more."""
+    """The document; 404 if there never was such a user, 410 if the user was erased."""
     if document is None:
         raise not_found("user with this id")
     if "erased" in document:
@@ -33,7 +23,10 @@ def _present(document: Any) -> Any:
 
 def create_user(request: Request, connection: Any) -> Response:
     """POST /v1/users."""
-    address = email.normalized(request.body["email"], "/email")
+    try:
+        address = addresses.normalize(request.body["email"])
+    except ValueError as error:
+        raise invalid([{"pointer": "/email", "detail": str(error)}]) from None
     try:
         ((user,),) = connection.run("SELECT pmp.create_user(:address, :client)", address=address, client=request.client)
     except DatabaseError as error:
@@ -44,25 +37,24 @@ def create_user(request: Request, connection: Any) -> Response:
 
 
 def get_user(request: Request, connection: Any) -> Response:
-    """GET /v1/users/{id}: now, or as of an instant."""
-    ((user,),) = connection.run(
-        "SELECT pmp.get_user(:id, :as_of)", id=request.parameters["id"], as_of=utc(request.query.get("as_of"))
-    )
+    """GET /v1/users/{id}: the user's present state, or the state as of an instant."""
+    as_of = instants.utc_text(request.query.get("as_of"))
+    ((user,),) = connection.run("SELECT pmp.get_user(:id, :as_of)", id=request.parameters["id"], as_of=as_of)
     return conditional(request, Response(200, _present(user)))
 
 
 def list_users(request: Request, connection: Any) -> Response:
-    """GET /v1/users: all, the one of an address, or those of one choice."""
+    """GET /v1/users: all users, the one with an address, or those who made a choice."""
     query = request.query
     if ("consent" in query) != ("enabled" in query):
         lacking = "enabled" if "consent" in query else "consent"
-        raise invalid([{"parameter": lacking, "detail": "is missing: consent and enabled go together"}])
-    (after,) = position(query.get("cursor"), UUID)
+        raise invalid([{"parameter": lacking, "detail": "is required: consent and enabled must be given together"}])
+    (after,) = position(query.get("cursor"), identifiers.UUID)
     ((users,),) = connection.run(
         "SELECT pmp.list_users(:after, :most, :address, :consent, :enabled)",
         after=after,
         most=limit(request) + 1,
-        address=email.sought(query["email"]) if "email" in query else None,
+        address=addresses.lookup_form(query["email"]) if "email" in query else None,
         consent=query.get("consent"),
         enabled=query.get("enabled"),
     )
@@ -79,9 +71,9 @@ def erase_user(request: Request, connection: Any) -> Response:
         require_match(request, etag(encode(_present(user))))
     ((done,),) = connection.run("SELECT pmp.erase_user(:id, :client)", id=identifier, client=request.client)
     _present(None if done is None else {} if done else {"erased": True})
-    # The erasure holds the person's row, so nobody adds events now; somebody may have until it did.
+    # The erasure has locked the user's row, so no event is added now; one may have been added before that.
     if conditions and _history(identifier, connection) != before:
-        raise Problem(412, "precondition-failed", "If-Match does not hold: it was changed; read it again")
+        raise changed()
     return Response(204)
 
 
@@ -94,7 +86,7 @@ def _history(identifier: str, connection: Any) -> Any:
 
 
 def list_events(request: Request, connection: Any) -> Response:
-    """GET /v1/users/{id}/events: in the order in which they count."""
+    """GET /v1/users/{id}/events: the user's events, in the order in which they count."""
     microseconds, sequence = position(request.query.get("cursor"), INTEGER, INTEGER)
     ((events,),) = connection.run(
         "SELECT pmp.list_user_events(:id, timestamptz 'epoch' + :moment * interval '1 microsecond', :sequence, :most)",
@@ -107,12 +99,12 @@ def list_events(request: Request, connection: Any) -> Response:
 
 
 def _place(event: dict[str, Any]) -> tuple[int, int]:
-    moment = instant(event["occurred_at"])
+    moment, _ = instants.read(event["occurred_at"])
     # Not timestamp() * 10**6: a float has not enough digits.
     return int(moment.replace(microsecond=0).timestamp()) * 1_000_000 + moment.microsecond, event["sequence"]
 
 
 def export_user(request: Request, connection: Any) -> Response:
-    """GET /v1/users/{id}/export: all that is kept about a person."""
+    """GET /v1/users/{id}/export: all data that is kept about the user."""
     ((export,),) = connection.run("SELECT pmp.export_user(:id)", id=request.parameters["id"])
     return Response(200, _present(export), compress=True)

@@ -1,20 +1,21 @@
-"""Vendors of the IAB's Global Vendor List, from our copy."""
+"""Vendors of the IAB Global Vendor List, from PMP's copy."""
 
 from typing import Any
 
-from pmp import database, vendors
-from pmp.http.messages import INTEGER, Request, Response, conditional, position
-from pmp.http.pages import limit, page
+from pmp import vendors
+from pmp.http.conditions import conditional
+from pmp.http.messages import Request, Response
+from pmp.http.pages import INTEGER, limit, page, position
 from pmp.http.problems import Problem, not_found
 
 
 def _edition(connection: Any) -> tuple[dict[str, Any], int]:
-    """The copy's edition and age. Where there is no copy yet, the first reader fetches it; nobody else waits."""
+    """Edition and age of the copy. If there is none yet, the first reader fetches it; other readers do not wait."""
     found = vendors.edition(connection)
-    if found is None and vendors.refresh():
-        found = vendors.edition(database.connect())
+    if found is None and vendors.refresh(connection):
+        found = vendors.edition(connection)
     if found is None:
-        detail = "the vendor list could not be fetched yet"
+        detail = "the vendor list has not been fetched yet"
         raise Problem(503, "no-vendor-list", detail, headers={"Retry-After": "30"})
     return found
 
@@ -23,17 +24,17 @@ def _answer(request: Request, response: Response, age: int) -> Response:
     response.compress = True
     response.headers["Cache-Control"] = "private, max-age=60"
     response = conditional(request, response)
-    # After the entity tag: the document does not change with its age.
+    # Set after the entity tag, which must not change with the age.
     response.headers["Age"] = str(age)
     return response
 
 
 def list_vendors(request: Request, connection: Any) -> Response:
-    """GET /v1/vendors: all, or those that declare a purpose."""
+    """GET /v1/vendors: all vendors, or those that declare a purpose."""
     edition, age = _edition(connection)
     (after,) = position(request.query.get("cursor"), INTEGER)
     purpose = request.query.get("purpose")
-    rows = database.connect().run(
+    rows = connection.run(
         "SELECT document FROM pmp.vendor WHERE id > :after AND purposes @> (:purposes)::integer[] "
         "ORDER BY id LIMIT :most",
         after=min(after or 0, 2**31 - 1),
@@ -47,7 +48,7 @@ def list_vendors(request: Request, connection: Any) -> Response:
 def get_vendor(request: Request, connection: Any) -> Response:
     """GET /v1/vendors/{id}."""
     edition, age = _edition(connection)
-    rows = database.connect().run("SELECT document FROM pmp.vendor WHERE id = :id", id=request.parameters["id"])
+    rows = connection.run("SELECT document FROM pmp.vendor WHERE id = :id", id=request.parameters["id"])
     if not rows:
         raise not_found("vendor with this id in the list")
     return _answer(request, Response(200, {**rows[0][0], "list": edition}), age)

@@ -1,4 +1,4 @@
-"""Objects in S3: read in a pinned version with faults healed on the way, written in parts of bounded size."""
+"""Objects in S3: read in a pinned version, with failed reads resumed; written in parts of bounded size."""
 
 import http.client
 import os
@@ -9,15 +9,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from pmp.imports import text
-
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
 CHUNK_BYTES = 1 << 20
 PART_BYTES = 8 << 20
-"""Size of a part of an upload; S3 takes 10,000 of at least 5 MiB each."""
+"""Size of a part of an upload; S3 takes up to 10,000 parts of at least 5 MiB each."""
 
 READ_TIMEOUT_SECONDS = 10
 _ATTEMPTS = 6
@@ -30,20 +28,46 @@ class _Address(TypedDict):
 
 
 class ObjectGoneError(Exception):
-    """The object, or this version of it, is not there any more or may not be read: trying again is of no use."""
+    """The object or this version of it does not exist any more or may not be read; trying again does not help."""
 
 
 class ObjectUnreadableError(Exception):
-    """S3 failed again and again: trying again later may help."""
+    """S3 failed repeatedly; trying again later may help."""
 
 
 class UploadGoneError(Exception):
-    """What was sent of an object is not there any more: completed, aborted, left alone for too long, or replaced."""
+    """The upload or a part of it does not exist any more: completed, aborted, expired, or replaced."""
+
+
+@dataclass(slots=True)
+class Count:
+    """Bytes of an object read so far."""
+
+    bytes_read: int = 0
+
+
+def counted(chunks: Iterator[bytes], count: Count) -> Iterator[bytes]:
+    """The same chunks; their bytes are added to the count."""
+    for chunk in chunks:
+        count.bytes_read += len(chunk)
+        yield chunk
+
+
+def skipped(chunks: Iterator[bytes], count: int, beat: Callable[[], None] | None = None) -> Iterator[bytes]:
+    """The bytes after the first ``count``; ``beat`` is called for each whole chunk that is skipped."""
+    for chunk in chunks:
+        if count >= len(chunk):
+            count -= len(chunk)
+            if beat is not None:
+                beat()
+            continue
+        yield chunk[count:] if count else chunk
+        count = 0
 
 
 @lru_cache(maxsize=1)
 def client() -> "S3Client":
-    """The S3 client; made on first use because boto3 takes a third of a second to import."""
+    """The S3 client, created on first use because boto3 takes a third of a second to import."""
     import boto3
     from botocore.config import Config
 
@@ -51,12 +75,12 @@ def client() -> "S3Client":
         "s3",
         config=Config(
             signature_version="s3v4",
-            # A host name for each bucket does not resolve where AWS is emulated.
+            # An emulator has no host name for each bucket.
             s3={"addressing_style": "path" if os.environ.get("AWS_ENDPOINT_URL") else "auto"},
             connect_timeout=3,
             read_timeout=READ_TIMEOUT_SECONDS,
             retries={"mode": "standard", "total_max_attempts": 3},
-            # Checksums of our own choosing only: a presigned upload must not ask its client for one we did not name.
+            # No checksums by default: a presigned upload must not require one that its client was not told of.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         ),
@@ -73,19 +97,19 @@ def read(
 ) -> Iterator[bytes]:
     """The bytes of an object from ``start`` on, in chunks of at most 1 MiB.
 
-    A read that stalls, is reset or ends early goes on where it stopped, with a new request for the same version. What a
-    server sends again because it ignores a request's range (RFC 9110, section 14.2) is passed over.
+    A read that stalls, is reset or ends early is resumed by a new request for the same version. If a server ignores the
+    request's range (RFC 9110, section 14.2), the bytes that it sends again are skipped.
 
     Args:
-        bucket: its bucket.
-        key: its key, not URL-encoded.
+        bucket: the object's bucket.
+        key: the object's key, not URL-encoded.
         version: see ``pinned``.
         start: offset of the first byte.
-        describe: called once with the first answer (``ContentLength`` of the rest, ``LastModified``).
+        describe: called once with the first response (``ContentLength`` of the rest, ``LastModified``).
 
     Raises:
         ObjectGoneError: there is no such version, or reading it is forbidden.
-        ObjectUnreadableError: six attempts in a row brought nothing.
+        ObjectUnreadableError: six attempts in a row brought no byte.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -98,7 +122,7 @@ def read(
                 )
             time.sleep(_PAUSE_SECONDS * 2**failures)
         try:
-            # Without Range where the whole is wanted: S3 answers 416 to a range of an empty object.
+            # No Range for the whole object: S3 answers 416 to a range of an empty one.
             span = {"Range": f"bytes={position}-"} if position else {}
             answer = client().get_object(Bucket=bucket, Key=key, **pinned(version), **span)  # type: ignore[arg-type]
             begins = _begin(answer)
@@ -106,8 +130,8 @@ def read(
                 end = begins + answer["ContentLength"]
                 if describe is not None:
                     describe(dict(answer))
-            # Straight from urllib3: botocore's own iteration adds nothing here but a copy.
-            for chunk in text.skipped(answer["Body"].iter_chunks(CHUNK_BYTES), position - begins):
+            # Directly from urllib3: botocore's own iteration would only add a copy.
+            for chunk in skipped(answer["Body"].iter_chunks(CHUNK_BYTES), position - begins):
                 position += len(chunk)
                 failures = 0
                 yield chunk
@@ -121,7 +145,7 @@ def read(
             if status in {403, 404, 405, 412}:
                 raise ObjectGoneError(
                     f"s3://{bucket}/{key} in version {version} cannot be read ({status} {code}): it was deleted, "
-                    "replaced or closed to this function"
+                    "replaced, or may not be read by this function"
                 ) from error
             failures, reason = failures + 1, f"{status} {code}"
         except (BotoCoreError, OSError, http.client.HTTPException) as error:
@@ -129,17 +153,17 @@ def read(
 
 
 def _begin(answer: Any) -> int:
-    """Offset in the object of the first byte of an answer's body: ``Content-Range: bytes <first>-<last>/<size>``."""
+    """Offset of the first byte of a response's body: ``Content-Range: bytes <first>-<last>/<size>``."""
     span = answer.get("ContentRange")
     return int(span.removeprefix("bytes ").partition("-")[0]) if span else 0
 
 
 @dataclass
 class Upload:
-    """An object written part after part, by one invocation or several; it appears whole or not at all.
+    """An object written in parts, by one or more invocations; it appears as a whole or not at all.
 
-    ``upload_id`` and ``etags`` are what another invocation needs to go on. Every part but the last must have at least
-    5 MiB (https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html).
+    Another invocation needs ``upload_id`` and ``etags`` to continue. Every part but the last must have at least 5 MiB
+    (https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html).
     """
 
     bucket: str
@@ -152,7 +176,7 @@ class Upload:
         """Add a part.
 
         Raises:
-            UploadGoneError: the upload or a part of it is not there any more.
+            UploadGoneError: the upload or a part of it does not exist any more.
         """
         with self._still_there():
             if not self.upload_id:
@@ -163,10 +187,10 @@ class Upload:
         self.etags.append(sent["ETag"])
 
     def finish(self, rest: bytes) -> None:
-        """Add the last bytes and let the object appear.
+        """Add the last bytes and complete the object.
 
         Raises:
-            UploadGoneError: the upload or a part of it is not there any more.
+            UploadGoneError: the upload or a part of it does not exist any more.
         """
         if not self.upload_id:
             client().put_object(**self._address, Body=rest, ContentType=self.content_type)
@@ -182,7 +206,7 @@ class Upload:
             )
 
     def abandon(self) -> None:
-        """Have S3 forget the parts."""
+        """Delete the parts."""
         if self.upload_id:
             client().abort_multipart_upload(**self._address, UploadId=self.upload_id)
 
@@ -203,7 +227,7 @@ class Upload:
 
 
 def write(bucket: str, key: str, content_type: str, chunks: Iterator[bytes]) -> None:
-    """Write an object from chunks, holding no more than one part in memory; it appears whole or not at all."""
+    """Write an object from chunks, with at most one part in memory; it appears as a whole or not at all."""
     upload, part = Upload(bucket, key, content_type), bytearray()
     try:
         for chunk in chunks:
@@ -218,5 +242,5 @@ def write(bucket: str, key: str, content_type: str, chunks: Iterator[bytes]) -> 
 
 
 def download_url(bucket: str, key: str, seconds: int = 900) -> str:
-    """An address under which anybody may read the object for a quarter of an hour."""
+    """A URL by which anyone can read the object; valid for 15 minutes by default."""
     return client().generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=seconds)

@@ -1,0 +1,87 @@
+"""E-mail addresses: which are valid, and the form in which they are stored. No DNS lookup.
+
+The rules are email-validator's, which follows RFC 5321, 5322 and 6531, with limits of 64 octets before the @ and 254 in
+all. The API and imports share them. Addresses that differ only in case are one user: the database decides that.
+"""
+
+import re
+
+LONGEST_LOCAL_PART_OCTETS = 64
+LONGEST_OCTETS = 254
+_CACHED_DOMAINS = 20_000
+_PLAIN_LOCAL_PART = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*").fullmatch
+
+
+class InvalidAddressError(ValueError):
+    """Not a valid address.
+
+    The text may quote characters of the address.
+
+    Attributes:
+        discreet: a shorter reason that quotes nothing, for files that must not repeat personal data.
+    """
+
+    def __init__(self, reason: str, discreet: str) -> None:
+        super().__init__(f"is not a valid e-mail address: {reason}")
+        self.discreet = f"is not a valid e-mail address: {discreet}"
+
+
+def normalize(address: str) -> str:
+    """The address as it is stored: Unicode NFC, the domain in lower case and in its own script.
+
+    Raises:
+        InvalidAddressError: the address breaks a rule.
+    """
+    from email_validator import EmailNotValidError, validate_email
+
+    if len(address) > LONGEST_OCTETS:  # before the library, whose time grows with the square of the length
+        reason = f"it has more than {LONGEST_OCTETS} octets"
+        raise InvalidAddressError(reason, reason)
+    try:
+        found = validate_email(address, check_deliverability=False, strict=True)
+    except (EmailNotValidError, UnicodeError) as error:
+        discreet = "its domain is reserved" if "special-use" in str(error) else "it breaks the rules of RFC 5321"
+        raise InvalidAddressError(str(error), discreet) from None
+    # The library counts characters here; RFC 6531 keeps RFC 5321's octets.
+    if len(found.local_part.encode()) > LONGEST_LOCAL_PART_OCTETS:
+        reason = f"it has more than {LONGEST_LOCAL_PART_OCTETS} octets before the @"
+        raise InvalidAddressError(reason, reason)
+    return str(found.normalized)
+
+
+class Normalizer:
+    """Normalizes many addresses: most have plain names at few domains, and each such domain is validated only once."""
+
+    def __init__(self) -> None:
+        self._domains: dict[str, tuple[str, int]] = {}
+        """By domain as it is written: its normalized form, and the octets of the longer of the two."""
+
+    def normalize(self, address: str) -> str:
+        """As the function ``normalize``.
+
+        Raises:
+            InvalidAddressError: the address breaks a rule.
+        """
+        local, _, domain = address.rpartition("@")
+        is_plain = _PLAIN_LOCAL_PART(local) is not None
+        if is_plain and len(local) <= LONGEST_LOCAL_PART_OCTETS and domain in self._domains:
+            known, octets = self._domains[domain]
+            if len(local) + 1 + octets <= LONGEST_OCTETS:
+                return f"{local}@{known}"
+        normalized = normalize(address)
+        if is_plain and domain.isascii() and len(self._domains) < _CACHED_DOMAINS:
+            known = normalized.rpartition("@")[2]
+            self._domains[domain] = known, max(len(domain), len(known.encode()))
+        return normalized
+
+
+def lookup_form(address: str) -> str:
+    """The address as ``normalize`` would store it, to find its user; an invalid address is returned unchanged."""
+    if address.isascii() and "xn--" not in address.lower():
+        return address  # only the case can differ, and the database ignores it
+    from email_validator import EmailNotValidError, validate_email
+
+    try:
+        return str(validate_email(address, check_deliverability=False).normalized)
+    except EmailNotValidError:
+        return address

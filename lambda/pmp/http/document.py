@@ -1,0 +1,85 @@
+"""``openapi.json``: the document that is served, with the operations and schemas that requests are checked by."""
+
+import json
+import os
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+from pmp.http.problems import Problem
+from pmp.http.schema import Schemas
+
+
+class Operation(NamedTuple):
+    """An operation of the document.
+
+    Attributes:
+        identifier: its ``operationId``.
+        scopes: a token needs one of them; empty for a public operation.
+        parameters: of path, query and header.
+        body: schema of the JSON body; None where there is no body.
+    """
+
+    identifier: str
+    scopes: tuple[str, ...]
+    parameters: list[dict[str, Any]]
+    body: dict[str, Any] | None
+
+
+class _Template(NamedTuple):
+    segments: list[str]
+    operations: dict[str, Operation]
+
+
+def content() -> bytes:
+    """The document's bytes, read from a folder or from the zip."""
+    path = os.path.join(os.path.dirname(os.path.dirname(__file__)), "openapi.json")  # noqa: PTH118, PTH120 - in a zip
+    return bytes(__loader__.get_data(path))  # type: ignore[name-defined]
+
+
+_DOCUMENT: dict[str, Any] = json.loads(content())
+SCHEMAS = Schemas(_DOCUMENT)
+
+
+def _read_operation(operation: dict[str, Any]) -> Operation:
+    body = operation.get("requestBody", {}).get("content", {})
+    security = operation["security"]
+    return Operation(
+        operation["operationId"],
+        tuple(security[0]["oauth2"]) if security else (),
+        [SCHEMAS.resolve(parameter) for parameter in operation.get("parameters", ())],
+        body["application/json"]["schema"] if body else None,
+    )
+
+
+_TEMPLATES = [
+    _Template(
+        path.split("/"),
+        {method.upper(): _read_operation(operation) for method, operation in methods.items()},
+    )
+    for path, methods in _DOCUMENT["paths"].items()
+]
+
+
+def match(method: str, path: str) -> tuple[Operation, dict[str, str]]:
+    """The operation of a request, and its path parameters, decoded but not validated.
+
+    Raises:
+        Problem: 404 for an unknown path, 405 for a method that the path does not have.
+    """
+    parts = path.split("/")
+    for template in _TEMPLATES:
+        if len(parts) != len(template.segments):
+            continue
+        parameters: dict[str, str] = {}
+        for segment, part in zip(template.segments, parts, strict=True):
+            if segment.startswith("{"):
+                parameters[segment[1:-1]] = unquote(part)
+            elif segment != part:
+                break
+        else:
+            if method in template.operations:
+                return template.operations[method], parameters
+            allowed = ", ".join(template.operations)
+            detail = f"{method} is not allowed for {path}; allowed: {allowed}"
+            raise Problem(405, "method-not-allowed", detail, headers={"Allow": allowed})
+    raise Problem(404, "not-found", f"there is no resource at {path[:200]}; /v1/openapi.json lists all paths")

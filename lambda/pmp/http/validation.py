@@ -1,0 +1,132 @@
+"""Validation of a request by the document: path, query, headers and body. Fills in what the routes read."""
+
+import json
+from typing import Any, NoReturn
+from urllib.parse import parse_qsl
+
+from pmp.http.document import SCHEMAS, Operation
+from pmp.http.messages import Request
+from pmp.http.problems import Problem, invalid
+from pmp.http.schema import Errors
+
+
+def validate(operation: Operation, request: Request) -> None:
+    """Check the request; sets its ``query`` and ``body``.
+
+    Raises:
+        Problem: 404 for a path parameter that cannot exist, 400 for a body or query that cannot be read, 415 for a body
+            of another type, 422 with all other errors at once.
+    """
+    _check_path(operation, request)
+    errors = [*_read_query(operation, request), *_header_errors(operation, request)]
+    if operation.body is not None:
+        media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media != "application/json":
+            found = media or "missing"
+            raise Problem(415, "unsupported-media-type", f"Content-Type must be application/json; it is {found[:100]}")
+        request.body = parse_json(request.raw_body)
+        errors.extend(SCHEMAS.errors(request.body, operation.body))
+    if errors:
+        raise invalid(errors)
+
+
+def _check_path(operation: Operation, request: Request) -> None:
+    for parameter in operation.parameters:
+        if parameter["in"] != "path":
+            continue
+        text = request.parameters[parameter["name"]]
+        if SCHEMAS.errors(_convert(text, parameter["schema"]), parameter["schema"]):
+            detail = f"there is no resource at {request.path[:200]}: not a valid {parameter['name']}"
+            raise Problem(404, "not-found", detail)
+
+
+def _read_query(operation: Operation, request: Request) -> Errors:
+    errors: Errors = []
+    known = {parameter["name"]: parameter for parameter in operation.parameters if parameter["in"] == "query"}
+    for name, text in parse_query(request.raw_query):
+        if name not in known:
+            listed = ", ".join(known) or "none"
+            errors.append({"parameter": name[:100], "detail": f"is not a known parameter; known parameters: {listed}"})
+        elif name in request.query:
+            errors.append({"parameter": name, "detail": "appears more than once"})
+        else:
+            value = request.query[name] = _convert(text, known[name]["schema"])
+            found = SCHEMAS.errors(value, known[name]["schema"])
+            errors.extend({"parameter": name, "detail": error["detail"]} for error in found)
+    return errors
+
+
+def _header_errors(operation: Operation, request: Request) -> Errors:
+    errors: Errors = []
+    for parameter in operation.parameters:
+        if parameter["in"] == "header" and (value := request.headers.get(parameter["name"].lower())) is not None:
+            found = SCHEMAS.errors(value, parameter["schema"])
+            errors.extend({"header": parameter["name"], "detail": error["detail"]} for error in found)
+    return errors
+
+
+def _convert(text: str, schema: dict[str, Any]) -> Any:
+    kind = SCHEMAS.resolve(schema).get("type")
+    if kind == "integer":
+        try:
+            # Python also reads 1_000, spaces and the digits of other scripts.
+            return int(text) if len(text) < 20 and text.isascii() and text.lstrip("-").isdigit() else text
+        except ValueError:
+            return text
+    if kind == "boolean":
+        return {"true": True, "false": False}.get(text, text)
+    return text
+
+
+def parse_query(raw: str) -> list[tuple[str, str]]:
+    """The parameters of the query in their order.
+
+    Raises:
+        Problem: 400 if it is not percent-encoded UTF-8.
+    """
+    try:
+        return parse_qsl(raw, keep_blank_values=True, encoding="utf-8", errors="strict", max_num_fields=50)
+    except ValueError:
+        detail = "the query must be percent-encoded UTF-8 and have at most 50 fields"
+        raise Problem(400, "malformed", detail) from None
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        names = [name for name, _ in pairs]
+        duplicate = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {duplicate[:100]!r} appears more than once in an object")
+    return document
+
+
+def _number(text: str) -> float | int:
+    value = float(text)
+    # JSON does not distinguish 1 from 1.0.
+    return int(value) if value.is_integer() and abs(value) < 2**53 else value
+
+
+def parse_json(content: bytes) -> Any:
+    """Strict JSON: UTF-8, no duplicate keys, no NaN.
+
+    Raises:
+        Problem: 400.
+    """
+    try:
+        return json.loads(
+            content.decode("utf-8"),
+            object_pairs_hook=_refuse_duplicates,
+            parse_constant=_refuse_constant,
+            parse_float=_number,
+        )
+    except UnicodeDecodeError as error:
+        detail = f"not UTF-8 at byte {error.start}"
+    except RecursionError:
+        detail = "nested too deeply"
+    except ValueError as error:
+        detail = str(error)
+    raise Problem(400, "malformed", f"the body is not valid JSON: {detail}")

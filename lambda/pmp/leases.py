@@ -1,0 +1,171 @@
+"""Leases on jobs: one invocation at a time works on a job, and another takes over when it has gone silent.
+
+A job is a row of ``import_job`` or ``export_job``; the two tables share the columns used here.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pmp import tasks
+from pmp.database import Connection
+from pmp.logging import log
+
+SECONDS = 50
+"""How long a lease lasts without being renewed: less than the minute after which Lambda tries again."""
+
+_MOST_ORPHANS = 10
+
+
+class LostError(Exception):
+    """The job was cancelled, has ended, or another invocation has taken it over."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of job.
+
+    Attributes:
+        table: the jobs' table.
+        progress: SQL expression: where a job stands, for the error of one that is given up.
+        advice: what its client can do then.
+        startable: SQL condition: whether a waiting job can be started.
+        transient: columns to be cleared when a job ends.
+    """
+
+    table: str
+    progress: str
+    advice: str
+    startable: str = "true"
+    transient: tuple[str, ...] = ()
+
+    @property
+    def cleared(self) -> str:
+        """SQL: the assignments that end a lease together with its job."""
+        return "".join(f", {name} = NULL" for name in ("lease_owner", "lease_until", *self.transient))
+
+
+@dataclass(frozen=True)
+class Lease:
+    """An invocation's right to work on a job.
+
+    Attributes:
+        kind: the job's kind.
+        job: the job's id.
+        owner: a UUID that names this lease.
+    """
+
+    kind: Kind
+    job: str
+    owner: str
+
+    def renew(self, connection: Connection, **columns: object) -> None:
+        """Extend the lease, and set columns of the job in the same statement.
+
+        Raises:
+            LostError: the lease is not ours any more; nothing was set.
+        """
+        settings = "".join(f"{name} = :{name}, " for name in columns)
+        rows = connection.run(
+            f"UPDATE {self.kind.table} SET {settings}"  # noqa: S608 - names of the code's own
+            "lease_until = clock_timestamp() + :lease_seconds * interval '1 second'"
+            " WHERE id = :job AND lease_owner = :owner AND state = 'running' RETURNING id",
+            lease_seconds=SECONDS,
+            job=self.job,
+            owner=self.owner,
+            **columns,
+        )
+        if not rows:
+            raise LostError
+
+    def finish(
+        self, connection: Connection, state: str, *, error: str | None = None, **columns: object
+    ) -> dict[str, Any] | None:
+        """End the job.
+
+        Args:
+            connection: to the database.
+            state: ``succeeded`` or ``failed``.
+            error: why it failed, for people.
+            columns: to be set as well.
+
+        Returns:
+            The job's row; None if the lease was not ours any more and nothing was done.
+        """
+        settings = "".join(f", {name} = :{name}" for name in columns)
+        rows = connection.run(
+            f"UPDATE {self.kind.table} AS j SET state = :state, error = :error, finished_at = clock_timestamp()"  # noqa: S608
+            f"{settings}{self.kind.cleared}"
+            " WHERE id = :job AND lease_owner = :owner AND state = 'running' RETURNING to_jsonb(j)",
+            state=state,
+            error=error,
+            job=self.job,
+            owner=self.owner,
+            **columns,
+        )
+        return rows[0][0] if rows else None
+
+    def release(self, connection: Connection) -> None:
+        """Give the job back, so that the next invocation need not wait until the lease expires; never raises."""
+        try:
+            connection.run(
+                f"UPDATE {self.kind.table} SET lease_owner = NULL, lease_until = NULL"  # noqa: S608
+                " WHERE id = :job AND lease_owner = :owner",
+                job=self.job,
+                owner=self.owner,
+            )
+        except Exception as error:  # noqa: BLE001 - the lease expires by itself
+            log("lease not released", level="warning", error=error, job=self.job)
+
+
+def claim(connection: Connection, kind: Kind, job: str, owner: str) -> tuple[Lease, dict[str, Any]] | None:
+    """Take the lease of a job that waits, or whose invocation has gone silent.
+
+    Args:
+        connection: to the database.
+        kind: the job's kind.
+        job: the job's id.
+        owner: a new UUID, the name of the lease.
+
+    Returns:
+        The lease and the job's row; None if another invocation has the lease, the job has ended, or there is no such
+        job.
+    """
+    rows = connection.run(
+        f"UPDATE {kind.table} AS j SET state = 'running', started_at = coalesce(started_at, clock_timestamp()),"  # noqa: S608
+        " attempts = attempts + 1, lease_owner = :owner,"
+        " lease_until = clock_timestamp() + :lease_seconds * interval '1 second'"
+        " WHERE id = :job AND state IN ('waiting', 'running')"
+        " AND coalesce(lease_until, '-infinity') < clock_timestamp() RETURNING to_jsonb(j)",
+        job=job,
+        owner=owner,
+        lease_seconds=SECONDS,
+    )
+    return (Lease(kind, job, owner), rows[0][0]) if rows else None
+
+
+def give_up(connection: Connection, kind: Kind) -> list[tuple[str, str]]:
+    """Fail the jobs that have used up their invocations.
+
+    Returns:
+        Id and error of each.
+    """
+    rows = connection.run(
+        f"UPDATE {kind.table} SET state = 'failed', finished_at = clock_timestamp(),"  # noqa: S608
+        f" error = 'gave up at ' || {kind.progress} || ' after ' || attempts || ' attempts; {kind.advice}'"
+        f"{kind.cleared}"
+        " WHERE state = 'running' AND attempts >= :most AND coalesce(lease_until, '-infinity') < now()"
+        " RETURNING id, error",
+        most=tasks.MOST_INVOCATIONS,
+    )
+    return [(str(job), error) for job, error in rows]
+
+
+def orphans(connection: Connection, kind: Kind) -> list[str]:
+    """Ids of the oldest jobs that nobody works on: their invocation has gone silent, or never came."""
+    rows = connection.run(
+        f"SELECT id FROM {kind.table} WHERE coalesce(lease_until, '-infinity') < now() AND (state = 'running'"  # noqa: S608
+        f" OR (state = 'waiting' AND {kind.startable} AND created_at < now() - interval '5 minutes'))"
+        " ORDER BY created_at LIMIT :most",
+        most=_MOST_ORPHANS,
+    )
+    return [str(job) for (job,) in rows]

@@ -1,0 +1,74 @@
+"""E-mail addresses: one rule for the API and for imports."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pmp import addresses
+
+
+def outcome(normalizer: addresses.Normalizer | None, address: str) -> str:
+    """The stored form, or the reason why there is none."""
+    try:
+        return normalizer.normalize(address) if normalizer else addresses.normalize(address)
+    except ValueError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("a" * 65 + "@example.com", "too long"),
+        ("é" * 33 + "@example.com", "it has more than 64 octets before the @"),
+        ("a" * 250 + "@example.com", "it has more than 254 octets"),
+        ("a@localhost", "should have a period"),
+        ("a b@example.com", "before the @-sign"),
+        ("\ud800@example.com", "U+D800"),
+    ],
+)
+def test_an_invalid_address_is_a_value_error_that_says_why(address: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=r"^is not a valid e-mail address: ") as caught:
+        addresses.normalize(address)
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["secret;@example.com", "secret@example.test", "secret" * 11 + "@example.com"])
+def test_the_discreet_reason_quotes_nothing(address: str) -> None:
+    with pytest.raises(addresses.InvalidAddressError) as caught:
+        addresses.normalize(address)
+    assert caught.value.discreet.startswith("is not a valid e-mail address: ")
+    assert not [part for part in ("secret", ";", "test") if part in caught.value.discreet]
+
+
+domains = st.sampled_from(
+    [
+        "example.com",
+        "EXAMPLE.com",
+        "xn--bcher-kva.example.com",
+        "bücher.example.com",
+        "b" * 63 + ".com",
+        "localhost",
+        "x",
+    ]
+) | st.integers(180, 200).map(lambda size: ".".join(["xn--bcher-kva", "b" * 60, "c" * 60, "d" * (size - 140), "com"]))
+
+
+@settings(deadline=None)  # the first call imports the library
+@given(st.text(min_size=1, max_size=70) | st.integers(1, 70).map(lambda size: "a" * size), domains)
+def test_a_known_domain_changes_no_verdict(local: str, domain: str) -> None:
+    normalizer = addresses.Normalizer()
+    outcome(normalizer, f"known@{domain}")
+    address = f"{local}@{domain}"
+    assert outcome(normalizer, address) == outcome(None, address)
+
+
+@pytest.mark.parametrize(
+    ("address", "form"),
+    [
+        ("Ada@EXAMPLE.com", "Ada@EXAMPLE.com"),
+        ("a@xn--bcher-kva.example.com", "a@bücher.example.com"),
+        ("e\u0301@x.example.com", "\u00e9@x.example.com"),
+        ("' OR 1=1 --", "' OR 1=1 --"),
+    ],
+)
+def test_the_lookup_form_is_the_stored_one(address: str, form: str) -> None:
+    assert addresses.lookup_form(address) == form
