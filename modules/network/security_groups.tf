@@ -2,10 +2,10 @@
 # once. Amazon's DNS and time servers are beyond security groups.
 locals {
   groups = {
-    function  = "The API's Lambda function"
+    function  = "Lambda function of the API"
     proxy     = "RDS Proxy"
     database  = "PostgreSQL"
-    runner    = "The GitLab runner of database migrations"
+    runner    = "GitLab runner of the database migrations"
     endpoints = "Interface endpoints of AWS services"
   }
 

@@ -1,0 +1,1 @@
+"""Programs that judge: what they find fails a build."""
