@@ -48,6 +48,8 @@ resource "aws_cloudwatch_log_group" "proxy" {
   kms_key_id        = var.kms_key_arn
 }
 
+# Trusted without a condition: RDS Proxy sends no global condition keys, so any of them would refuse it.
+# https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-proxy.html, "Quotas and limitations"
 resource "aws_iam_role" "proxy" {
   name                 = "${var.name}-database-proxy"
   path                 = "/pmp/"
@@ -60,7 +62,6 @@ resource "aws_iam_role" "proxy" {
       Effect    = "Allow"
       Principal = { Service = "rds.amazonaws.com" }
       Action    = "sts:AssumeRole"
-      Condition = { StringEquals = { "aws:SourceAccount" = local.account_id } }
     }]
   })
 }

@@ -179,6 +179,18 @@ def test_a_second_run_changes_nothing(job: Job) -> None:
     assert migrate.Migration("dev").version()[1] == "add_column"
 
 
+def test_the_proxys_own_role_may_connect(job: Job) -> None:
+    """PUBLIC may not connect to the database, and RDS Proxy's role has no other right to."""
+    question = "SELECT has_database_privilege('rdsproxyadmin', 'pmp', 'CONNECT')"
+    job.stack.cluster.psql("CREATE ROLE rdsproxyadmin LOGIN")
+    try:
+        assert job.stack.cluster.psql(question).strip() == "f"
+        job.run()
+        assert job.stack.cluster.psql(question).strip() == "t"
+    finally:
+        job.stack.cluster.psql("REVOKE CONNECT ON DATABASE pmp FROM rdsproxyadmin; DROP ROLE rdsproxyadmin")
+
+
 def test_an_edited_change_that_was_deployed_is_refused(job: Job) -> None:
     script = job.directory / "deploy" / "create_schema.sql"
     script.write_text(script.read_text() + "-- edited\n")

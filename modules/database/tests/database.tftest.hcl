@@ -89,6 +89,18 @@ run "roles_are_bounded" {
   }
 }
 
+# RDS Proxy sends no global condition keys; with a condition on one it could read no secret, and no login would succeed.
+run "proxy_role_is_trusted_without_condition" {
+  assert {
+    condition = jsondecode(aws_iam_role.proxy.assume_role_policy).Statement == [{
+      Effect    = "Allow"
+      Principal = { Service = "rds.amazonaws.com" }
+      Action    = "sts:AssumeRole"
+    }]
+    error_message = "the proxy's role must trust rds.amazonaws.com without a condition"
+  }
+}
+
 run "secrets_can_be_restored_where_protected" {
   assert {
     condition     = alltrue([for secret in aws_secretsmanager_secret.this : secret.recovery_window_in_days == 30])
