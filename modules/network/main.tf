@@ -109,19 +109,31 @@ resource "aws_iam_role" "flow_log" {
   })
 }
 
+# All five are what AWS asks for at least; without them the flow log reads ACTIVE and delivers nothing.
+# https://docs.aws.amazon.com/vpc/latest/userguide/flow-logs-iam-role.html
 resource "aws_iam_role_policy" "flow_log" {
   name = "write-flow-log"
   role = aws_iam_role.flow_log.id
 
   policy = jsonencode({
     Version = "2012-10-17"
-    Statement = [{
-      Effect = "Allow"
-      Action = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
-      Resource = [
-        "arn:aws:logs:${data.aws_region.this.name}:${local.account_id}:log-group:/pmp/${var.name}/flow-log",
-        "arn:aws:logs:${data.aws_region.this.name}:${local.account_id}:log-group:/pmp/${var.name}/flow-log:*",
-      ]
-    }]
+    Statement = [
+      {
+        Sid    = "WriteFlowLog"
+        Effect = "Allow"
+        Action = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
+        Resource = [
+          "arn:aws:logs:${data.aws_region.this.name}:${local.account_id}:log-group:/pmp/${var.name}/flow-log",
+          "arn:aws:logs:${data.aws_region.this.name}:${local.account_id}:log-group:/pmp/${var.name}/flow-log:*",
+        ]
+      },
+      {
+        # Looks through all groups of the account for its own.
+        Sid      = "FindLogGroups"
+        Effect   = "Allow"
+        Action   = ["logs:DescribeLogGroups"]
+        Resource = "arn:aws:logs:${data.aws_region.this.name}:${local.account_id}:log-group:*"
+      },
+    ]
   })
 }

@@ -97,6 +97,41 @@ run "endpoint_policies_name_the_account_and_own_buckets" {
   }
 }
 
+# https://docs.aws.amazon.com/vpc/latest/userguide/flow-logs-iam-role.html: "must include at least"
+run "flow_log_role_is_complete" {
+  assert {
+    condition = toset(flatten([for statement in jsondecode(aws_iam_role_policy.flow_log.policy).Statement : statement.Action])) == toset([
+      "logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogGroups", "logs:DescribeLogStreams", "logs:PutLogEvents",
+    ])
+    error_message = "the flow log's role has ${aws_iam_role_policy.flow_log.policy}"
+  }
+}
+
+run "security_groups_are_described_as_ec2_allows" {
+  assert {
+    condition = alltrue([
+      for text in concat(
+        [for group in aws_security_group.this : group.description],
+        [for rule in aws_vpc_security_group_egress_rule.inside : rule.description],
+        [for rule in aws_vpc_security_group_egress_rule.s3 : rule.description],
+        [for rule in aws_vpc_security_group_egress_rule.internet : rule.description],
+      ) : can(regex("^[-a-zA-Z0-9 ._:/()#,@+=;{}!$*\\[\\]]{1,255}$", text))
+    ])
+    error_message = "EC2 refuses a description with other signs than a-z, A-Z, 0-9, spaces and ._-:/()#,@[]+=;{}!$*"
+  }
+}
+
+run "dns_firewall_trusts_redirections" {
+  variables {
+    dns_allow_list = ["gitlab.com"]
+  }
+
+  assert {
+    condition     = alltrue([for key, rule in aws_route53_resolver_firewall_rule.this : rule.firewall_domain_redirection_action == (key == "allow" ? "TRUST_REDIRECTION_DOMAIN" : null)])
+    error_message = "an allowed domain must resolve although its name leads to a CDN's"
+  }
+}
+
 run "flow_log_role_is_bounded" {
   assert {
     condition     = aws_iam_role.flow_log.path == "/pmp/" && aws_iam_role.flow_log.permissions_boundary == var.permissions_boundary_arn
