@@ -58,6 +58,14 @@ run "proxy_takes_tls_and_iam_only" {
   }
 }
 
+# Enhanced Monitoring writes its samples; it reads none, and the boundary would not let it.
+run "monitoring_only_writes" {
+  assert {
+    condition     = !strcontains(aws_iam_role_policy.monitoring.policy, "logs:Get")
+    error_message = "the monitoring role must not read logs"
+  }
+}
+
 # A request that waits for a connection gives up before the function's socket does (10 s), that before the function
 # (28 s), and that before the HTTP API (30 s): so each layer's error is said by the layer that knows it.
 run "timeouts_nest" {
@@ -124,10 +132,50 @@ run "secrets_go_at_once_where_not" {
   }
 }
 
-run "logs_show_no_statement_and_no_parameter" {
+# A parameter at its family's default, and a static one that is applied immediately, differ in every plan on AWS.
+run "parameters_differ_from_the_family" {
+  command = plan
+
   assert {
-    condition     = local.parameters.log_statement == "none" && local.parameters.log_parameter_max_length == "0" && local.parameters["rds.force_ssl"] == "1"
-    error_message = "statements carry passwords, parameters carry e-mail addresses"
+    condition     = length(setsubtract(keys(local.parameters), keys(yamldecode(file("tests/postgres16.yml"))))) == 0
+    error_message = "tests/postgres16.yml must hold each parameter's default and apply type"
+  }
+
+  assert {
+    condition     = [for name, value in local.parameters : name if yamldecode(file("tests/postgres16.yml"))[name].default == value] == []
+    error_message = "these are the family's defaults, leave them out: ${join(", ", [for name, value in local.parameters : name if yamldecode(file("tests/postgres16.yml"))[name].default == value])}"
+  }
+
+  assert {
+    condition     = alltrue([for name in keys(local.parameters) : yamldecode(file("tests/postgres16.yml"))[name].apply_type == "dynamic"])
+    error_message = "a static parameter needs apply_method pending-reboot"
+  }
+}
+
+# What PMP relies on but does not set, as it is the family's default.
+run "defaults_keep_tls_and_secrets" {
+  command = plan
+
+  assert {
+    condition = {
+      for name in ["rds.force_ssl", "log_statement", "log_parameter_max_length_on_error"] :
+      name => lookup(local.parameters, name, yamldecode(file("tests/postgres16.yml"))[name].default)
+    } == { "rds.force_ssl" = "1", log_statement = "none", log_parameter_max_length_on_error = "0" }
+    error_message = "TLS is required, and neither statements nor their parameters are logged"
+  }
+}
+
+run "logs_show_no_personal_data" {
+  command = plan
+
+  assert {
+    condition     = local.parameters.log_parameter_max_length == "0"
+    error_message = "parameters of statements carry e-mail addresses"
+  }
+
+  assert {
+    condition     = local.parameters.log_error_verbosity == "terse"
+    error_message = "the DETAIL of an error carries e-mail addresses: Key (email_key)=(…) already exists"
   }
 }
 
