@@ -25,9 +25,14 @@ Layer = Annotated[str, typer.Argument(help="account, foundation or service")]
 
 
 @application.command()
-def bootstrap() -> None:
+def bootstrap(
+    administrator_arn: Annotated[
+        list[str] | None,
+        typer.Option(help="a role or user that applies the account layer, repeatable; the first time: yourself"),
+    ] = None,
+) -> None:
     """Deploy the state's key and bucket by CloudFormation (as administrator, once per account)."""
-    deploy_bootstrap()
+    deploy_bootstrap(administrator_arn or ())
 
 
 @application.command()
