@@ -67,9 +67,14 @@ def destroy(layer: Layer, environment: Environment = None) -> None:
 
 
 @application.command()
-def migrate(environment: Environment = None) -> None:
+def migrate(
+    environment: Environment = None,
+    rotate_passwords: Annotated[
+        bool, typer.Option("--rotate-passwords", help="give pmp_app and pmp_migrator new passwords")
+    ] = False,
+) -> None:
     """Define the database's roles and deploy the schema with Sqitch."""
-    deploy_schema(require_environment(environment))
+    deploy_schema(require_environment(environment), rotate=rotate_passwords)
 
 
 @application.command()
