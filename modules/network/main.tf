@@ -76,10 +76,12 @@ module "vpc" {
   create_database_subnet_group       = true
   create_database_subnet_route_table = true
 
-  # The default group is emptied by the module; the default network ACL and route table are used by no subnet's traffic
-  # rules of ours, so they stay AWS's.
-  manage_default_network_acl = false
-  manage_default_route_table = false
+  # The VPC's default group, network ACL and route table stay as AWS makes them: nothing of PMP uses the group or the table.
+  # To empty the group, Terraform would have to tag a group that it did not make, and an identity that may do so could take
+  # over any group of the account.
+  manage_default_network_acl    = false
+  manage_default_route_table    = false
+  manage_default_security_group = false
 
   enable_flow_log                                 = true
   create_flow_log_cloudwatch_log_group            = true
