@@ -172,7 +172,9 @@ def test_a_stale_lock_names_its_holder_and_is_released(platform: Platform, tmp_p
         ServerSideEncryption="aws:kms",
         SSEKMSKeyId=platform.account.parameter("/pmp/bootstrap/kms_key_arn"),
     )
-    held = ci(platform, "dev", "plan", "foundation", "--out", str(tmp_path))
+    # A plan takes no lock, and so is held up by none.
+    assert ci(platform, "dev", "plan", "foundation", "--out", str(tmp_path)).returncode == 0
+    held = ci(platform, "dev", "apply", "foundation", "--plan", str(tmp_path))
     assert held.returncode == 1
     assert "Error acquiring the state lock" in last_line(held)
     assert "python -m ci unlock foundation" in last_line(held)
