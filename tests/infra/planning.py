@@ -20,6 +20,7 @@ from tests.support.stack import free_port
 from tests.tree import copied_tree, registry
 
 LAYERS = ("foundation", "service")
+_PLATFORM = "{s3_use_path_style=true}"
 ENVIRONMENTS = ("dev", "staging", "prod", "local")
 
 _START_SECONDS = 60
@@ -172,7 +173,7 @@ class Planner:
             self._plans[layer, environment] = Plan(layer, environment, *self._resources(layer, environment, ()))
         return self._plans[layer, environment]
 
-    def refusal(self, layer: str, environment: str, changes: dict[str, str]) -> str:
+    def refusal(self, layer: str, environment: str, changes: dict[str, str], platform: str = _PLATFORM) -> str:
         """What Terraform says against ``layer`` with the texts of ``changes`` replaced in the environment's var file.
 
         Raises:
@@ -185,18 +186,18 @@ class Planner:
         changed = self._tree / "changed.tfvars"
         changed.write_text(text)
         try:
-            self._resources(layer, environment, (f"-var-file={changed}",))
+            self._resources(layer, environment, (f"-var-file={changed}",), platform)
         except TerraformError as error:
             # One line, without the frame that Terraform draws and breaks lines in.
             return " ".join(str(error).replace("│", " ").split())
         raise AssertionError(f"envs/{layer} was planned with {changes}")
 
     def _resources(
-        self, layer: str, environment: str, more: tuple[str, ...]
+        self, layer: str, environment: str, more: tuple[str, ...], platform: str = _PLATFORM
     ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
         self._initialize(layer)
         self._terraform(layer, "workspace", "select", "-or-create", environment)
-        variables = [f"-var-file=../{environment}.tfvars", *more, "-var=platform={s3_use_path_style=true}"]
+        variables = [f"-var-file=../{environment}.tfvars", *more, f"-var=platform={platform}"]
         if layer == "service":
             variables += [f"-var=release={'0' * 40}", f"-var=code_sha256={'0' * 64}"]
         self._terraform(layer, "plan", "-input=false", "-no-color", "-lock=false", "-out=plan", *variables)
