@@ -9,7 +9,7 @@ variable "name" {
 }
 
 variable "environment" {
-  description = "Environment, as it stands in the names of the secrets: `pmp/<environment>/database/<role>`."
+  description = "Environment, part of the secrets' names: `pmp/<environment>/database/<role>`."
   type        = string
 
   validation {

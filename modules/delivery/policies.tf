@@ -20,7 +20,7 @@ locals {
     "elastic-ip", "internet-gateway", "natgateway", "route-table", "security-group", "security-group-rule", "subnet",
     "vpc", "vpc-endpoint", "vpc-flow-log",
   ]
-  # A tag is no bound where the same identity may put it on anything: only creation tags freely, see TagNew* and TagRunner.
+  # The tags bound the identity only because it cannot set them on what it did not make: see TagNew* and TagRunner.
   own = { StringEquals = {
     "aws:ResourceTag/Project"     = "pmp"
     "aws:ResourceTag/Environment" = sort(var.environments)
@@ -99,7 +99,7 @@ locals {
 
     network = [
       {
-        # Reads of the network know no resource types, nor does the list of log groups.
+        # These reads have no resource types.
         Sid    = "ReadNetwork"
         Effect = "Allow"
         Action = [
@@ -226,7 +226,8 @@ locals {
         Resource = [for kind in ["db", "db-proxy", "target-group"] : "${local.arn.prefix.rds}:${kind}:*"]
       },
       {
-        # RDS has no condition on the call that tags; a proxy of another product that has this tag stays out of reach.
+        # RDS has no condition key for the call that tags, so a proxy without a Project tag can be taken over; one of another
+        # product that has the tag cannot.
         Sid      = "TagNewProxies"
         Effect   = "Allow"
         Action   = ["rds:AddTagsToResource"]
@@ -256,7 +257,7 @@ locals {
         ]
       },
       {
-        # These know no resource types.
+        # These actions have no resource types.
         Sid       = "MakeProxiesAndKeys"
         Effect    = "Allow"
         Action    = ["kms:CreateKey", "rds:CreateDBProxy"]
@@ -264,7 +265,7 @@ locals {
         Condition = { StringEquals = { "aws:RequestTag/Project" = "pmp" } }
       },
       {
-        # Knows no resource types.
+        # This action has no resource types.
         Sid      = "ListKeyNames"
         Effect   = "Allow"
         Action   = ["kms:ListAliases"]
@@ -318,7 +319,7 @@ locals {
         Resource = "${local.arn.prefix.kms}:alias/pmp-*"
       },
       {
-        # RDS, Lambda and others take what they need of the key for themselves; nobody else may be given anything.
+        # RDS, Lambda and others take a grant of the key for themselves; the identity cannot grant it to anybody else.
         Sid       = "LetServicesUseOwnKeys"
         Effect    = "Allow"
         Action    = ["kms:CreateGrant"]
@@ -364,7 +365,7 @@ locals {
         Resource = [for kind in local.dns_firewall_types : "${local.arn.prefix.route53resolver}:${kind}/*"]
       },
       {
-        # Knows no resource types.
+        # This action has no resource types.
         Sid      = "FindDnsFirewalls"
         Effect   = "Allow"
         Action   = ["route53resolver:ListFirewallConfigs"]
@@ -374,7 +375,7 @@ locals {
 
     runner = [
       {
-        # Reads of Auto Scaling and of launch templates know no resource types.
+        # These reads have no resource types.
         Sid    = "ReadRunner"
         Effect = "Allow"
         Action = [
@@ -427,7 +428,8 @@ locals {
         Condition = { ArnLike = { "ec2:LaunchTemplate" = "${local.arn.prefix.ec2}:launch-template/*" } }
       },
       {
-        # The launch template tags instance and volume. CreateTags knows no ec2:LaunchTemplate, so it cannot stand above.
+        # The launch template tags instance and volume. CreateTags has no condition key
+        # ec2:LaunchTemplate, so it cannot be part of the statement above.
         # https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-launch-template-permissions.html
         Sid       = "TagRunner"
         Effect    = "Allow"
@@ -436,7 +438,7 @@ locals {
         Condition = { StringEquals = { "ec2:CreateAction" = "RunInstances" } }
       },
       {
-        # The runner's image is a public parameter, which whoever uses the launch template must be allowed to read.
+        # The launch template names its image by a public parameter, which its user must be allowed to read.
         # https://docs.aws.amazon.com/autoscaling/ec2/userguide/using-systems-manager-parameters.html
         Sid      = "FindImage"
         Effect   = "Allow"
@@ -470,7 +472,7 @@ locals {
         Resource = "${local.arn.prefix.sns}:pmp-*"
       },
       {
-        # These know no resource types.
+        # These actions have no resource types.
         Sid       = "MakeUserPools"
         Effect    = "Allow"
         Action    = ["cognito-idp:CreateUserPool"]
@@ -530,7 +532,7 @@ locals {
         Resource = [for path in ["domainnames", "domainnames/*"] : "arn:aws:apigateway:${var.region}::/${path}"]
       },
       {
-        # Knows no resource types.
+        # This action has no resource types.
         Sid       = "MakeCertificates"
         Effect    = "Allow"
         Action    = ["acm:RequestCertificate"]

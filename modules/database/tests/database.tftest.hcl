@@ -115,7 +115,7 @@ run "secrets_can_be_restored_where_protected" {
   }
 }
 
-# A version would have to be refreshed by whoever plans, and so be read.
+# Terraform refreshes a version by reading it, and the identity that plans must not read passwords.
 run "secrets_are_made_empty" {
   assert {
     condition     = length(aws_secretsmanager_secret.this) == 2 && length([for file in fileset(".", "*.tf") : file if strcontains(file(file), "aws_secretsmanager_secret_version\"")]) == 0

@@ -34,7 +34,7 @@ variables {
   permissions_boundary_arn = "arn:aws:iam::123456789012:policy/pmp/pmp-boundary"
 }
 
-run "ways_between_security_groups" {
+run "connections_between_security_groups" {
   assert {
     condition = { for key, rule in aws_vpc_security_group_egress_rule.inside : key => rule.from_port } == {
       function_to_proxy     = 5432
@@ -43,7 +43,7 @@ run "ways_between_security_groups" {
       function_to_endpoints = 443
       runner_to_endpoints   = 443
     }
-    error_message = "the ways are ${jsonencode(keys(aws_vpc_security_group_egress_rule.inside))}"
+    error_message = "the connections are ${jsonencode(keys(aws_vpc_security_group_egress_rule.inside))}"
   }
 
   assert {
@@ -146,7 +146,7 @@ run "without_nat_nothing_reaches_the_internet" {
 
   assert {
     condition     = length(aws_vpc_security_group_egress_rule.internet) == 0 && length(output.nat_public_ips) == 0
-    error_message = "there is a way out: ${jsonencode(keys(aws_vpc_security_group_egress_rule.internet))}"
+    error_message = "there is a route to the internet: ${jsonencode(keys(aws_vpc_security_group_egress_rule.internet))}"
   }
 }
 
