@@ -88,6 +88,11 @@ REQUESTS: dict[str, tuple[str, str, Callable[[Values], Values]]] = {
         "CreateDBParameterGroup",
         _members(DBParameterGroupFamily="family", Description="description"),
     ),
+    "aws_db_subnet_group": (
+        "rds",
+        "CreateDBSubnetGroup",
+        _members(DBSubnetGroupName="name", DBSubnetGroupDescription="description"),
+    ),
     "aws_db_proxy": ("rds", "CreateDBProxy", _members(DBProxyName="name", EngineFamily="engine_family")),
     "aws_cognito_user_pool": (
         "cognito-idp",
