@@ -22,6 +22,7 @@ from checks.tree import copied_tree, registry
 from ops.settings import ENVIRONMENTS
 
 LAYERS = ("foundation", "service")
+_PLATFORM = "{s3_use_path_style=true}"
 
 _START_SECONDS = 60
 _KEY = "arn:aws:kms:eu-west-1:000000000000:key/00000000-0000-4000-8000-000000000000"
@@ -179,13 +180,14 @@ class Planner:
             self._plans[layer, environment] = Plan(layer, environment, *self._resources(layer, environment, ()))
         return self._plans[layer, environment]
 
-    def refusal(self, layer: str, environment: str, changes: dict[str, str]) -> str:
+    def refusal(self, layer: str, environment: str, changes: dict[str, str], platform: str = _PLATFORM) -> str:
         """Plan ``layer`` with a changed var file of the environment, which must fail; return the error on one line.
 
         Args:
             layer: as in ``LAYERS``.
             environment: as in ``ENVIRONMENTS``.
             changes: new text by old text in the environment's var file.
+            platform: value of the variable ``platform``, in HCL.
 
         Raises:
             AssertionError: Terraform planned it without an error, or the var file does not contain an old text.
@@ -197,18 +199,18 @@ class Planner:
         changed = self._tree / "changed.tfvars"
         changed.write_text(text)
         try:
-            self._resources(layer, environment, (f"-var-file={changed}",))
+            self._resources(layer, environment, (f"-var-file={changed}",), platform)
         except TerraformError as error:
             # Without the frame that Terraform draws around an error, and the line breaks in it.
             return " ".join(str(error).replace("│", " ").split())
         raise AssertionError(f"envs/{layer} was planned with {changes}")
 
     def _resources(
-        self, layer: str, environment: str, more: tuple[str, ...]
+        self, layer: str, environment: str, more: tuple[str, ...], platform: str = _PLATFORM
     ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
         self._initialize(layer)
         self._terraform(layer, "workspace", "select", "-or-create", environment)
-        variables = [f"-var-file=../{environment}.tfvars", *more, "-var=platform={s3_use_path_style=true}"]
+        variables = [f"-var-file=../{environment}.tfvars", *more, f"-var=platform={platform}"]
         if layer == "service":
             variables += [f"-var=release={'0' * 40}", f"-var=code_sha256={'0' * 64}"]
         self._terraform(layer, "plan", "-input=false", "-no-color", "-lock=false", "-out=plan", *variables)

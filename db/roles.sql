@@ -45,6 +45,12 @@ SELECT current_database() AS database
 REVOKE ALL ON DATABASE :"database" FROM PUBLIC;
 GRANT CONNECT, CREATE, TEMPORARY ON DATABASE :"database" TO pmp_migrator;
 GRANT CONNECT ON DATABASE :"database" TO pmp_app, pmp_readonly;
+-- RDS Proxy's own role, which RDS creates. AWS warns that a change of its permissions can make the proxy unavailable, so it
+-- keeps what PUBLIC had. https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-proxy.html
+SELECT format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), rolname)
+FROM pg_roles
+WHERE rolname = 'rdsproxyadmin'
+\gexec
 -- PMP does not use the schema public, in which PostgreSQL 14 let every role create objects. Its owner differs between
 -- RDS and Debian; if the master user lacks the privilege, nothing is lost.
 DO $$

@@ -1,4 +1,4 @@
-# Small and cheap; may be destroyed and made anew.
+# Small and cheap; may be destroyed and made again.
 environment = "dev"
 
 foundation = {

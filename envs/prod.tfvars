@@ -24,6 +24,8 @@ foundation = {
 
   runner = { enable = true }
 
+  # Who is woken has to be named before the first deployment; until then a plan is refused.
+  # alarms = { email_addresses_by_severity = { critical = ["on-call@…"], warning = ["team@…"] } }
   alarms = {}
 
   log_retention_days = 365

@@ -41,9 +41,14 @@ _LAYERS, _RELEASE, _ACCESS, _REPORTS = "Layers", "Release", "Access", "Reports"
 
 
 @application.command("bootstrap", rich_help_panel=_LAYERS)
-def bootstrap_command() -> None:
+def bootstrap_command(
+    administrator_arn: Annotated[
+        list[str] | None,
+        typer.Option(help="a role or user that applies the account layer, repeatable; the first time: yourself"),
+    ] = None,
+) -> None:
     """Deploy the state's key and bucket by CloudFormation (as administrator, once per account)."""
-    bootstrap.bootstrap()
+    bootstrap.bootstrap(administrator_arn or ())
 
 
 @application.command(rich_help_panel=_LAYERS)
@@ -112,9 +117,14 @@ def publish() -> None:
 
 
 @application.command("migrate", rich_help_panel=_RELEASE)
-def migrate_command(environment: Environment = None) -> None:
+def migrate_command(
+    environment: Environment = None,
+    rotate_passwords: Annotated[
+        bool, typer.Option("--rotate-passwords", help="give pmp_app and pmp_migrator new passwords")
+    ] = False,
+) -> None:
     """Define the database's roles and deploy the schema with Sqitch."""
-    migrate.migrate(require_environment(environment))
+    migrate.migrate(require_environment(environment), rotate=rotate_passwords)
 
 
 @application.command("migrations", rich_help_panel=_RELEASE)

@@ -1,5 +1,11 @@
-"""Deploy the two CloudFormation stacks that everything else needs: the state's key, then the state's bucket."""
+"""Deploy the two CloudFormation stacks under everything else: the state's key, then the state's bucket.
 
+Nobody decrypts by administering the key. Those who apply the account layer, and so read its state, are a parameter of
+the key's stack: by default the role or user that runs this for the first time.
+"""
+
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,32 +21,106 @@ _POLL = {"Delay": 5, "MaxAttempts": 120}
 _POLL_EMULATED = {"Delay": 1, "MaxAttempts": 60}
 
 
-def bootstrap() -> None:
-    """Create or update both stacks; an unchanged stack is left alone.
+def bootstrap(administrator_arns: Sequence[str] = ()) -> None:
+    """Create or update both stacks; changes nothing where nothing changed.
+
+    Args:
+        administrator_arns: principals that apply the account layer, wildcards allowed. Without any, those of the stack
+            are kept, or the caller is taken where there is no stack yet.
 
     Raises:
-        UserError: a stack failed; the message quotes CloudFormation's first reason.
+        UserError: a principal does not exist, or a stack failed; the message holds CloudFormation's first reason.
     """
-    deploy_stack("pmp-kms-key", _DIRECTORY / "kms-key.yml", {})
+    name = "pmp-kms-key"
+    for arn in administrator_arns:
+        _require_principal(arn)
+    administrators = list(administrator_arns)
+    if not administrators and _status(aws.client("cloudformation"), name) is None:
+        administrators = [own_principal_arn()]
+    parameters = {"AdministratorArns": ",".join(administrators)} if administrators else {}
+    deploy_stack(name, _DIRECTORY / "kms-key.yml", parameters, kept=("AdministratorArns", "AliasName"))
     key = aws.parameter("/pmp/bootstrap/kms_key_arn")
     deploy_stack("pmp-terraform-state", _DIRECTORY / "terraform-state.yml", {"KmsKeyArn": key})
     say(f"bootstrap: state bucket {aws.parameter('/pmp/bootstrap/state_bucket_name')} under {key}")
 
 
-def deploy_stack(name: str, template: Path, parameters: dict[str, str]) -> None:
+def own_principal_arn() -> str:
+    """Return the ARN of the caller's role or user as key policies compare it: with its path, without a session.
+
+    Raises:
+        UserError: the caller is neither, or its role cannot be looked up.
+    """
+    arn = str(aws.client("sts").get_caller_identity()["Arn"])
+    session = re.fullmatch(r"arn:[^:]+:sts::\d{12}:assumed-role/([^/]+)/[^/]+", arn)
+    if session:
+        found = _role_arn(session[1])
+        if found is None:
+            raise UserError(
+                f"your session's role {session[1]} is not found by iam:GetRole, which tells its path: name it by "
+                "--administrator-arn arn:aws:iam::<account>:role/<path>/<name>"
+            )
+        return found
+    if re.fullmatch(r"arn:[^:]+:iam::\d{12}:(root|user/.+)", arn):
+        return arn
+    raise UserError(
+        f"{arn} is neither a role nor a user: name those who apply the account layer by --administrator-arn"
+    )
+
+
+def _require_principal(arn: str) -> None:
+    """Refuse an administrator that no caller will ever be.
+
+    Raises:
+        UserError: it is not the ARN of a role, a user or the root, or there is no such role.
+    """
+    match = re.fullmatch(r"arn:[^:]+:iam::(?:\d{12}|\*):(root|(?:role|user)/\S+)", arn)
+    if not match:
+        raise UserError(
+            f"--administrator-arn {arn} is not the ARN of an IAM role, a user or the root: a session's role is written "
+            "arn:aws:iam::<account>:role/<path>/<name>"
+        )
+    if match[1].startswith("role/") and not set("*?") & set(arn):
+        found = _role_arn(match[1].rpartition("/")[2])
+        if found != arn:
+            known = f"; the role of that name is {found}" if found else ""
+            raise UserError(f"--administrator-arn {arn} does not exist{known}")
+
+
+def _role_arn(name: str) -> str | None:
+    """Return the ARN of a role, path included; None where there is none or it may not be read."""
+    try:
+        return str(aws.client("iam").get_role(RoleName=name)["Role"]["Arn"])
+    except ClientError as error:
+        if aws.error_code(error) in {"NoSuchEntity", "AccessDenied"}:
+            return None
+        raise
+
+
+def deploy_stack(name: str, template: Path, parameters: dict[str, str], *, kept: Sequence[str] = ()) -> None:
     """Create ``name`` from ``template``, or update it.
+
+    Args:
+        name: of the stack.
+        template: its file.
+        parameters: values by the template's parameters.
+        kept: parameters that an update leaves as they are where ``parameters`` has none: without a word
+            CloudFormation would set them back to their defaults.
 
     Raises:
         UserError: the deployment failed, or the stack's status allows no update.
     """
     cloudformation = aws.client("cloudformation")
-    request = {
+    request: dict[str, Any] = {
         "StackName": name,
         "TemplateBody": template.read_text(),
         "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
         "Capabilities": ["CAPABILITY_NAMED_IAM"],
     }
     status = _status(cloudformation, name)
+    if status is not None:
+        request["Parameters"] += [
+            {"ParameterKey": key, "UsePreviousValue": True} for key in kept if key not in parameters
+        ]
     if status in {"ROLLBACK_COMPLETE", "REVIEW_IN_PROGRESS"}:
         raise UserError(f"stack {name} is in {status}, so its creation failed: delete it and run again")
     with step(f"stack {name} from bootstrap/{template.name}"):

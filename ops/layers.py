@@ -50,17 +50,17 @@ def plan(
     version: Version | None = None,
     refuse_changes: bool = False,
     destroy: bool = False,
-    lock: bool = True,
 ) -> bool:
-    """Plan a layer into ``directory``.
+    """Plan a layer into ``directory``, without the state's lock: whoever plans need not be able to write it.
+
+    What was planned on a state that changed meanwhile is refused when it is applied.
 
     Args:
-        target: layer and environment to plan.
-        directory: where the plan and its descriptions are written; earlier ones are replaced.
-        version: only for the service layer; by default this commit and its zip.
-        refuse_changes: fail if anything would change, except for known gaps of an emulated platform.
-        destroy: plan to destroy the layer.
-        lock: hold the state lock while planning.
+        target: what to plan.
+        directory: where the plan and what is said about it go; what was there is replaced.
+        version: for the layer service; this commit and its zip by default.
+        refuse_changes: fail when anything would change, but for known gaps of an emulated platform.
+        destroy: plan the end of the layer.
 
     Returns:
         Whether applying the plan would change anything.
@@ -78,8 +78,8 @@ def plan(
         clients.ensure_for_smoke(target.environment)
     terraform.init()
     saved = directory / plans.PLAN
-    has_changes = terraform.plan(saved, variables, destroy=destroy, lock=lock)
-    # The plan holds every value in plain text: no other user of this machine may read it.
+    has_changes = terraform.plan(saved, variables, destroy=destroy)
+    # The plan holds every value in clear: no other user of this machine may read it.
     saved.chmod(0o600)
     document = terraform.show_json(saved)
     found = plans.changes(document)
@@ -163,7 +163,7 @@ def drift(targets: Sequence[Target]) -> None:
         version = Version.deployed(target.environment) if target.layer == "service" else None
         directory = target.plan_directory.with_name(f"{target.name}-drift")
         try:
-            plan(target, directory, version=version, refuse_changes=True, lock=False)
+            plan(target, directory, version=version, refuse_changes=True)
         except UserError as error:
             differences.append(str(error))
     if differences:

@@ -1,9 +1,16 @@
-"""Bring an environment's database to the schema of this commit, from inside the network that reaches it."""
+"""Bring an environment's database to the schema of this commit, from inside the network that reaches it.
+
+The passwords of the database's roles are made here: Terraform makes empty secrets, so that no plan has to read them. A
+new password is first written as pending, then given to the role, then made the current one. A run that was killed in
+between left a pending password, which the next run gives to the role again.
+"""
 
 import json
 import os
 import re
+import secrets
 import shutil
+import string
 from pathlib import Path
 
 from ops import aws
@@ -15,6 +22,8 @@ from ops.settings import ROOT, build_directory
 
 _DATABASE = ROOT / "db"
 _MASTER, _MIGRATOR = "master", "migrator"
+# Stages of a secret's versions: https://docs.aws.amazon.com/secretsmanager/latest/userguide/whats-in-a-secret.html
+_CURRENT, _PENDING = "AWSCURRENT", "AWSPENDING"
 # RDS signs its servers' certificates with authorities of its own: the runner carries their bundle.
 _RDS_AUTHORITIES = Path("/etc/pmp/rds-ca.pem")
 
@@ -33,8 +42,12 @@ _UNKNOWN = (
 class Migration:
     """The migration of one environment. Secrets are read now and kept in memory alone."""
 
-    def __init__(self, environment: str) -> None:
-        """Read where the database is, and who may change it.
+    def __init__(self, environment: str, *, rotate: bool = False) -> None:
+        """Read where the database is, and who may change it; make the passwords that are missing.
+
+        Args:
+            environment: name, such as ``dev``.
+            rotate: make new passwords for the roles that have one.
 
         Raises:
             UserError: the foundation is not deployed, or no authority file is there.
@@ -50,12 +63,16 @@ class Migration:
             "PGCONNECT_TIMEOUT": "10",
             "PGAPPNAME": "pmp-migration",
         }
-        secrets = {
-            _MASTER: f"{prefix}/database_master_secret_arn",
-            _MIGRATOR: f"{prefix}/database_migrator_secret_arn",
-            "app": f"{prefix}/database_app_secret_arn",
+        self._passwords = {
+            name: RolePassword(aws.parameter(f"{prefix}/database_{name}_secret_arn"), f"pmp_{name}")
+            for name in ("app", _MIGRATOR)
         }
-        self._secrets = {name: aws.secret(aws.parameter(path)) for name, path in secrets.items()}
+        for password in self._passwords.values():
+            password.prepare(rotate=rotate)
+        self._secrets = {
+            _MASTER: aws.secret(aws.parameter(f"{prefix}/database_master_secret_arn")),
+            **{name: password.login() for name, password in self._passwords.items()},
+        }
 
     def define_roles(self) -> None:
         """Create the roles and give them their passwords, as the master user; changes nothing the second time.
@@ -72,6 +89,11 @@ class Migration:
                 _MASTER,
                 stdin=f"{script}\\i roles.sql\n",
             )
+
+    def keep_passwords(self) -> None:
+        """Make the passwords that the roles have now the current ones."""
+        for password in self._passwords.values():
+            password.keep()
 
     def check(self) -> None:
         """Refuse scripts that differ from what was deployed: a deployed change must not be edited.
@@ -179,8 +201,66 @@ def _advice_on_edit(change: str) -> str:
     return "; a deployed change must not be edited: revert the edit, and make it in a new change"
 
 
-def migrate(environment: str) -> None:
+class RolePassword:
+    """The password of a database role in its secret, which Terraform made empty."""
+
+    _LENGTH = 40
+    # Other signs mean something in PgBouncer's files, connection URLs and shells.
+    _SIGNS = string.ascii_letters + string.digits
+
+    def __init__(self, secret_arn: str, role: str) -> None:
+        """Name the secret's ARN and the role, such as ``pmp_app``."""
+        self._arn = secret_arn
+        self._role = role
+
+    def prepare(self, *, rotate: bool = False) -> None:
+        """Write a pending password where there is none at all, or where a new one is wanted and none is pending."""
+        stages = self._stages()
+        if _PENDING in stages or (_CURRENT in stages and not rotate):
+            return
+        password = "".join(secrets.choice(self._SIGNS) for _ in range(self._LENGTH))
+        aws.client("secretsmanager").put_secret_value(
+            SecretId=self._arn,
+            SecretString=json.dumps({"username": self._role, "password": password}),
+            # The first version of a secret is current at once, whatever is asked for.
+            VersionStages=[_PENDING] if _CURRENT in stages else [_CURRENT, _PENDING],
+        )
+
+    def login(self) -> dict[str, str]:
+        """Return user name and password that the role is to have: the pending one, else the current one."""
+        stage = _PENDING if _PENDING in self._stages() else _CURRENT
+        found = aws.client("secretsmanager").get_secret_value(SecretId=self._arn, VersionStage=stage)
+        login: dict[str, str] = json.loads(found["SecretString"])
+        return login
+
+    def keep(self) -> bool:
+        """Make a pending password the current one; whether there was one."""
+        stages = self._stages()
+        pending, current = stages.get(_PENDING), stages.get(_CURRENT)
+        if pending is None:
+            return False
+        client = aws.client("secretsmanager")
+        if pending != current:
+            old = {"RemoveFromVersionId": current} if current else {}
+            client.update_secret_version_stage(
+                SecretId=self._arn, VersionStage=_CURRENT, MoveToVersionId=pending, **old
+            )
+        if self._stages().get(_PENDING) == pending:
+            client.update_secret_version_stage(SecretId=self._arn, VersionStage=_PENDING, RemoveFromVersionId=pending)
+        return True
+
+    def _stages(self) -> dict[str, str]:
+        """Return version ids by their stage."""
+        found = aws.client("secretsmanager").describe_secret(SecretId=self._arn).get("VersionIdsToStages") or {}
+        return {stage: version for version, stages in found.items() for stage in stages}
+
+
+def migrate(environment: str, *, rotate: bool = False) -> None:
     """Define the roles, deploy the schema, say where it stands now.
+
+    Args:
+        environment: name, such as ``dev``.
+        rotate: give the roles that log in new passwords.
 
     Raises:
         UserError: any part failed; the message is about the first one.
@@ -188,8 +268,9 @@ def migrate(environment: str) -> None:
     for program in ("psql", "sqitch"):
         if not shutil.which(program):
             raise UserError(f"{program} is not on PATH: install the Debian packages postgresql-client and sqitch")
-    migration = Migration(environment)
+    migration = Migration(environment, rotate=rotate)
     migration.define_roles()
+    migration.keep_passwords()
     migration.check()
     migration.deploy()
     tag, change = migration.version()

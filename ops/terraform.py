@@ -84,16 +84,15 @@ class Terraform:
                 raise UserError(f"{shown(file)} is missing: it holds the variables of {self.target}")
         return [f"-var-file={file}" for file in files]
 
-    def plan(self, out: Path, variables: dict[str, str], *, destroy: bool = False, lock: bool = True) -> bool:
-        """Write a plan to ``out``, and return whether it changes anything.
+    def plan(self, out: Path, variables: dict[str, str], *, destroy: bool = False) -> bool:
+        """Write a plan to ``out``, without taking the state's lock; whether it changes anything.
 
         Raises:
             UserError: Terraform's own first error.
         """
-        options = ["-detailed-exitcode", f"-out={out}", *self.variable_files()]
+        options = ["-detailed-exitcode", "-lock=false", f"-out={out}", *self.variable_files()]
         options += [f"-var={name}={value}" for name, value in variables.items()]
         options += ["-destroy"] if destroy else []
-        options += [_LOCK_WAIT] if lock else ["-lock=false"]
         with step(f"terraform plan {self.target}"):
             return self._run("plan", options, accepted=(0, CHANGES_PRESENT), quiet=True) == CHANGES_PRESENT
 

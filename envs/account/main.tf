@@ -20,14 +20,16 @@ resource "aws_route53_zone" "this" {
 module "delivery" {
   source = "../../modules/delivery"
 
-  account_id        = data.aws_caller_identity.this.account_id
-  region            = data.aws_region.this.name
-  environments      = coalesce(var.environments, toset(jsondecode(file("${path.module}/../environments.json")).promoted))
-  state_bucket_name = nonsensitive(data.aws_ssm_parameter.state_bucket_name.value)
-  kms_key_arn       = nonsensitive(data.aws_ssm_parameter.kms_key_arn.value)
-  hosted_zone_id    = aws_route53_zone.this.zone_id
-  gitlab_oidc       = var.gitlab_oidc
-  enable_group      = var.enable_group
+  account_id            = data.aws_caller_identity.this.account_id
+  region                = data.aws_region.this.name
+  environments          = coalesce(var.environments, toset(jsondecode(file("${path.module}/../environments.json")).promoted))
+  state_bucket_name     = nonsensitive(data.aws_ssm_parameter.state_bucket_name.value)
+  kms_key_arn           = nonsensitive(data.aws_ssm_parameter.kms_key_arn.value)
+  hosted_zone_id        = aws_route53_zone.this.zone_id
+  hosted_zone_role_arns = var.hosted_zone_role_arns
+  truststore_arns       = var.truststore_arns
+  gitlab_oidc           = var.gitlab_oidc
+  enable_group          = var.enable_group
 }
 
 resource "aws_ssm_parameter" "this" {

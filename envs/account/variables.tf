@@ -14,6 +14,18 @@ variable "environments" {
   default     = null
 }
 
+variable "hosted_zone_role_arns" {
+  description = "Roles of other accounts that deployments assume to change DNS records there; each environment's service.api.hosted_zone_role_arn names one. See modules/delivery."
+  type        = set(string)
+  default     = []
+}
+
+variable "truststore_arns" {
+  description = "S3 objects that hold the authorities of mutual TLS; each environment's service.api.truststore names one. See modules/delivery."
+  type        = set(string)
+  default     = []
+}
+
 variable "gitlab_oidc" {
   description = "GitLab as OpenID Connect provider; null for the IAM users' access keys only. See modules/delivery."
   type = object({

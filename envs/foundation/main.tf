@@ -57,15 +57,6 @@ module "sizing" {
   reserved_concurrency = var.service.function.reserved_concurrency
 }
 
-# New in each run and stored nowhere; modules/database writes them to their secrets when password_version changes. Stands
-# here because Terraform's mock providers, which test the modules, know no ephemeral resources.
-ephemeral "aws_secretsmanager_random_password" "this" {
-  for_each = toset(["pmp_app", "pmp_migrator"])
-
-  password_length     = 40
-  exclude_punctuation = true
-}
-
 module "database" {
   source = "../../modules/database"
 
@@ -78,8 +69,6 @@ module "database" {
   backup_retention_days       = var.foundation.database.backup_retention_days
   insights_mode               = var.foundation.database.insights_mode
   monitoring_interval_seconds = var.foundation.database.monitoring_interval_seconds
-  password_by_role            = { for role, password in ephemeral.aws_secretsmanager_random_password.this : role => password.random_password }
-  password_version            = var.foundation.database.password_version
   log_retention_days          = var.foundation.log_retention_days
   proxy                       = { max_connections_percent = module.sizing.max_connections_percent }
   database_subnet_group_name  = module.network.database_subnet_group_name

@@ -27,6 +27,20 @@ resource "aws_sns_topic_policy" "this" {
   })
 }
 
+resource "aws_sns_topic_subscription" "https" {
+  for_each = merge([
+    for severity, endpoints in var.foundation.alarms.https_endpoints_by_severity : {
+      for endpoint in endpoints : "${severity} ${endpoint}" => { severity = severity, endpoint = endpoint }
+    }
+  ]...)
+
+  topic_arn = aws_sns_topic.this[each.value.severity].arn
+  protocol  = "https"
+  endpoint  = each.value.endpoint
+  # On-call services answer SNS's confirmation by themselves.
+  endpoint_auto_confirms = true
+}
+
 resource "aws_sns_topic_subscription" "email" {
   for_each = merge([
     for severity, addresses in var.foundation.alarms.email_addresses_by_severity : {

@@ -33,7 +33,6 @@ variable "foundation" {
       backup_retention_days       = number
       insights_mode               = string
       monitoring_interval_seconds = optional(number, 60)
-      password_version            = optional(number, 1)
     })
     runner = object({
       enable        = bool
@@ -42,6 +41,7 @@ variable "foundation" {
     })
     alarms = object({
       email_addresses_by_severity = optional(map(set(string)), {})
+      https_endpoints_by_severity = optional(map(set(string)), {})
       runbook_url                 = optional(string)
     })
     log_retention_days = number
@@ -58,8 +58,22 @@ variable "foundation" {
   }
 
   validation {
-    condition     = length(setsubtract(keys(var.foundation.alarms.email_addresses_by_severity), ["critical", "warning"])) == 0
-    error_message = "foundation.alarms.email_addresses_by_severity knows the severities critical and warning."
+    condition     = length(setsubtract(keys(merge(var.foundation.alarms.email_addresses_by_severity, var.foundation.alarms.https_endpoints_by_severity)), ["critical", "warning"])) == 0
+    error_message = "foundation.alarms.email_addresses_by_severity knows the severities critical and warning, and so does https_endpoints_by_severity."
+  }
+
+  validation {
+    condition     = alltrue([for endpoint in flatten([for endpoints in values(var.foundation.alarms.https_endpoints_by_severity) : tolist(endpoints)]) : startswith(endpoint, "https://")])
+    error_message = "foundation.alarms.https_endpoints_by_severity must hold https addresses, such as an on-call service gives for SNS."
+  }
+
+  # An emulated platform wakes nobody.
+  validation {
+    condition = var.environment != "prod" || var.platform != null || length(concat(
+      tolist(lookup(var.foundation.alarms.email_addresses_by_severity, "critical", [])),
+      tolist(lookup(var.foundation.alarms.https_endpoints_by_severity, "critical", [])),
+    )) > 0
+    error_message = "foundation.alarms must name who is woken in prod: set email_addresses_by_severity.critical or https_endpoints_by_severity.critical in envs/prod.tfvars."
   }
 }
 

@@ -23,10 +23,7 @@ module "alarms" {
     reserved_concurrency     = module.sizing.reserved_concurrency
     failed_events_queue_name = module.function.failed_events_queue_name
   }
-  api = {
-    id              = module.api.api_id
-    rate_per_second = try(var.service.api.throttling.rate_per_second, module.sizing.throttling.rate_limit)
-  }
+  api = { id = module.api.api_id }
 }
 
 module "dashboard" {

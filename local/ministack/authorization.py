@@ -16,7 +16,7 @@ from importlib import resources
 from typing import Any
 
 from ministack.core import iam_actions
-from ministack.services import ec2, iam, kms
+from ministack.services import ec2, iam, kms, rds
 
 Parameters = Mapping[str, Any]
 
@@ -179,6 +179,14 @@ def ec2_keys(parameters: Parameters) -> dict[str, str]:
     return {f"aws:ResourceTag/{tag['Key']}": tag["Value"] for tag in tags or []}
 
 
+def rds_keys(parameters: Parameters) -> dict[str, str]:
+    """``aws:ResourceTag/…`` of the proxy that an RDS request names, by its name or its ARN."""
+    named = rds._db_proxies.get(_value(parameters, "DBProxyName")) or {}
+    arn = named.get("DBProxyArn") or _value(parameters, "ResourceName")
+    tags = rds._tags.get(arn) if ":db-proxy:" in str(arn) else None
+    return {f"aws:ResourceTag/{tag['Key']}": tag["Value"] for tag in tags or []}
+
+
 def kms_keys(body: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the condition key ``kms:ResourceAliases`` for the key that a KMS request names."""
     key_id = str(body.get("KeyId") or body.get("TargetKeyId") or "").rpartition("/")[2]
@@ -237,6 +245,8 @@ def install() -> None:
             keys.update(iam_keys(parameters, get_account_id()))
         elif service == "ec2":
             keys.update(ec2_keys(parameters))
+        elif service == "rds":
+            keys.update(rds_keys(parameters))
         elif service == "kms":
             keys.update(kms_keys(_json(body)))
         elif service == "cognito-idp" and isinstance(tags := _json(body).get("UserPoolTags"), dict):

@@ -1,5 +1,5 @@
 locals {
-  api = coalesce(var.api, { id = "", stage_name = "", rate_per_second = 1 })
+  api = coalesce(var.api, { id = "", stage_name = "" })
 
   # https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-metrics.html
   api_alarms = { for key, alarm in {
@@ -10,10 +10,11 @@ locals {
       period    = 60
       of        = 3
       out_of    = 5
-      # A thousandth of what the stage lets through in a minute, but no less than one a minute says anything.
-      above   = max(1, floor(local.api.rate_per_second * 60 * 0.001))
-      meaning = "Clients get answers 5xx in three of five minutes: the function fails, is throttled, or cannot reach the database."
-      first   = "see whether function-throttles, function-errors or a database alarm fires too; else the access log names integration errors."
+      # A share of the requests, so that it rings at any traffic; a single failed request is not an incident.
+      share_of = { metric = "Count", least = 2 }
+      above    = 1
+      meaning  = "More than 1 % of the requests, and at least two a minute, were answered by 5xx in three of five minutes: the function fails, is throttled, or cannot reach the database."
+      first    = "see whether function-throttles, function-errors or a database alarm fires too; else the access log names integration errors."
     }
     api-latency = {
       severity  = "warning"

@@ -50,7 +50,7 @@ locals {
       period    = 60
       of        = 15
       above     = 1
-      meaning   = "The load stood above the number of vCPUs for a quarter of an hour."
+      meaning   = "The load was above the number of vCPUs for a quarter of an hour."
       first     = "compare its two parts, DBLoadCPU and DBLoadNonCPU."
     }
     database-connections = {
@@ -110,7 +110,7 @@ locals {
       period    = 300
       of        = 3
       below     = floor(local.database.largest_credit_balance * 0.1)
-      meaning   = "Less than a tenth of a day's CPU credits is left: the load stands above the class's baseline. A new instance begins with none."
+      meaning   = "Less than a tenth of a day's CPU credits is left: the load is above the class's baseline. A new instance begins with none."
       first     = "if the instance is older than three hours, look at DBLoadCPU over the last day."
     }
     database-surplus-credits = {
@@ -138,9 +138,10 @@ locals {
   # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-proxy.monitoring.html
   proxy_alarms = { for key, alarm in {
     proxy-pinned-sessions = {
-      severity  = "warning"
-      metric    = "DatabaseConnectionsCurrentlySessionPinned"
-      statistic = "Average"
+      severity = "warning"
+      metric   = "DatabaseConnectionsCurrentlySessionPinned"
+      # Published by each of the instances that serve the proxy; only their sum is comparable with the pool's size.
+      statistic = "Sum"
       period    = 60
       of        = 5
       above     = max(2, floor(local.database.pool_size * 0.1))

@@ -56,7 +56,7 @@ locals {
       of         = 1
       above      = 0
       meaning    = "An import, export or task failed in all its attempts; its event waits in the queue."
-      first      = "read the message, mend the cause, upload the file or invoke the function again, delete the message."
+      first      = "read the message, fix the cause, upload the file or invoke the function again, delete the message."
     }
   } : key => merge({ namespace = "AWS/Lambda", dimensions = { FunctionName = local.function.name } }, alarm) if var.function != null }
 }

@@ -42,7 +42,7 @@ locals {
       of        = 1
       above     = 0
       meaning   = "An import ended as failed: what it had accepted until then is kept, the rest is not."
-      first     = "GET /v1/imports/{id} says why; mend the file and upload it again, lines already accepted are skipped."
+      first     = "GET /v1/imports/{id} says why; fix the file and upload it again, lines already accepted are skipped."
     }
     vendor-list-stale = {
       severity  = "warning"

@@ -88,16 +88,10 @@ variable "function" {
 }
 
 variable "api" {
-  description = "HTTP API to watch: id, stage, and the requests per second that the stage lets through. Null for none."
+  description = "HTTP API to watch: id and stage. Null for none."
   type = object({
-    id              = string
-    stage_name      = optional(string, "$default")
-    rate_per_second = number
+    id         = string
+    stage_name = optional(string, "$default")
   })
   default = null
-
-  validation {
-    condition     = var.api == null ? true : var.api.rate_per_second > 0
-    error_message = "api.rate_per_second must be above 0."
-  }
 }

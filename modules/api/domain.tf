@@ -26,6 +26,11 @@ resource "aws_route53_record" "validation" {
 resource "aws_acm_certificate_validation" "this" {
   certificate_arn         = aws_acm_certificate.this.arn
   validation_record_fqdns = [aws_route53_record.validation.fqdn]
+
+  # The default of 75 minutes outlives the job, which would be killed and leave the state locked.
+  timeouts {
+    create = "30m"
+  }
 }
 
 resource "aws_route53_record" "api" {

@@ -13,6 +13,32 @@ locals {
     }
   ]...)
 
+  routes = merge(
+    {
+      for route_key, operation in local.operations : route_key => {
+        operation_name         = operation.id
+        authorization_type     = operation.scopes == null ? "NONE" : "JWT"
+        authorization_scopes   = operation.scopes == null ? [] : operation.scopes
+        authorizer_key         = operation.scopes == null ? null : "jwt"
+        throttling_rate_limit  = try(var.throttling.by_route[route_key].rate_per_second, null)
+        throttling_burst_limit = try(var.throttling.by_route[route_key].burst, null)
+        integration            = local.integration
+      }
+    },
+    {
+      # Requests that match no operation: the function answers with a problem document (404, 405) and gets no claims.
+      "$default" = {
+        operation_name         = null
+        authorization_type     = "NONE"
+        authorization_scopes   = []
+        authorizer_key         = null
+        throttling_rate_limit  = var.throttling.unmatched.rate_per_second
+        throttling_burst_limit = var.throttling.unmatched.burst
+        integration            = local.integration
+      }
+    },
+  )
+
   integration = {
     uri                    = var.function_arn
     payload_format_version = "2.0"
@@ -64,31 +90,7 @@ module "api" {
     }
   }
 
-  routes = merge(
-    {
-      for route_key, operation in local.operations : route_key => {
-        operation_name         = operation.id
-        authorization_type     = operation.scopes == null ? "NONE" : "JWT"
-        authorization_scopes   = operation.scopes == null ? [] : operation.scopes
-        authorizer_key         = operation.scopes == null ? null : "jwt"
-        throttling_rate_limit  = try(var.throttling.by_route[route_key].rate_per_second, null)
-        throttling_burst_limit = try(var.throttling.by_route[route_key].burst, null)
-        integration            = local.integration
-      }
-    },
-    {
-      # What no operation matches: the function answers with a problem document (404, 405), and knows no claims there.
-      "$default" = {
-        operation_name         = null
-        authorization_type     = "NONE"
-        authorization_scopes   = []
-        authorizer_key         = null
-        throttling_rate_limit  = null
-        throttling_burst_limit = null
-        integration            = local.integration
-      }
-    },
-  )
+  routes = local.routes
 
   stage_default_route_settings = {
     detailed_metrics_enabled = true

@@ -50,9 +50,10 @@ locals {
         unit  = "connections"
         limit = { label = "pool", value = var.database.pool_size }
         metrics = [
-          { of = local.proxy, name = "DatabaseConnections", stat = "Maximum", label = "open" },
-          { of = local.proxy, name = "DatabaseConnectionsCurrentlyBorrowed", stat = "Maximum", label = "borrowed" },
-          { of = local.proxy, name = "DatabaseConnectionsCurrentlySessionPinned", stat = "Maximum", label = "pinned" },
+          # Published by each of the instances that serve the proxy: only the sum compares with the pool's size.
+          { of = local.proxy, name = "DatabaseConnections", stat = "Sum", label = "open" },
+          { of = local.proxy, name = "DatabaseConnectionsCurrentlyBorrowed", stat = "Sum", label = "borrowed" },
+          { of = local.proxy, name = "DatabaseConnectionsCurrentlySessionPinned", stat = "Sum", label = "pinned" },
         ]
       },
       {

@@ -29,7 +29,7 @@ output "master_secret_arn" {
 }
 
 output "secret_arn_by_role" {
-  description = "ARNs of the secrets of `pmp_app` and `pmp_migrator`, JSON with username and password."
+  description = "ARNs of the secrets of `pmp_app` and `pmp_migrator`, JSON with `username` and `password` that the migration job writes."
   value       = { for role, secret in aws_secretsmanager_secret.this : role => secret.arn }
 }
 

@@ -17,12 +17,9 @@ resource "aws_db_proxy" "this" {
     secret_arn  = aws_secretsmanager_secret.this["pmp_app"].arn
   }
 
-  # Without them the proxy cannot read the secret, and says so only in its log.
-  depends_on = [
-    aws_cloudwatch_log_group.proxy,
-    aws_iam_role_policy.proxy,
-    aws_secretsmanager_secret_version.this,
-  ]
+  # Without the policy the proxy cannot read the secret, and says so only in its log. The secret is empty until the first
+  # migration; until then the proxy exists and refuses every login.
+  depends_on = [aws_cloudwatch_log_group.proxy, aws_iam_role_policy.proxy]
 }
 
 resource "aws_db_proxy_default_target_group" "this" {
@@ -48,6 +45,8 @@ resource "aws_cloudwatch_log_group" "proxy" {
   kms_key_id        = var.kms_key_arn
 }
 
+# Trusted without a condition: RDS Proxy sends no global condition keys, so any of them would refuse it.
+# https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-proxy.html, "Quotas and limitations"
 resource "aws_iam_role" "proxy" {
   name                 = "${var.name}-database-proxy"
   path                 = "/pmp/"
@@ -60,7 +59,6 @@ resource "aws_iam_role" "proxy" {
       Effect    = "Allow"
       Principal = { Service = "rds.amazonaws.com" }
       Action    = "sts:AssumeRole"
-      Condition = { StringEquals = { "aws:SourceAccount" = local.account_id } }
     }]
   })
 }

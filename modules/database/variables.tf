@@ -9,7 +9,7 @@ variable "name" {
 }
 
 variable "environment" {
-  description = "Environment, as it stands in the names of the secrets: `pmp/<environment>/database/<role>`."
+  description = "Environment, part of the secrets' names: `pmp/<environment>/database/<role>`."
   type        = string
 
   validation {
@@ -136,33 +136,6 @@ variable "proxy" {
   validation {
     condition     = var.proxy.idle_client_timeout_seconds >= 120 && var.proxy.idle_client_timeout_seconds <= 300
     error_message = "proxy.idle_client_timeout_seconds must be from 120 to 300: a frozen function keeps its connection that long."
-  }
-}
-
-variable "password_by_role" {
-  description = "New passwords of `pmp_app` and `pmp_migrator`, from an ephemeral resource; taken when `password_version` changes."
-  type = object({
-    pmp_app      = string
-    pmp_migrator = string
-  })
-  ephemeral = true
-  sensitive = true
-
-  validation {
-    # Other signs mean something in PgBouncer's files, connection URLs and shells.
-    condition     = alltrue([for password in values(var.password_by_role) : can(regex("^[A-Za-z0-9]{32,}$", password))])
-    error_message = "password_by_role must hold passwords of at least 32 letters and digits."
-  }
-}
-
-variable "password_version" {
-  description = "Raise it to give pmp_app and pmp_migrator new passwords; the next migration job sets them in the database."
-  type        = number
-  default     = 1
-
-  validation {
-    condition     = var.password_version >= 1 && floor(var.password_version) == var.password_version
-    error_message = "password_version must be a whole number from 1 up."
   }
 }
 

@@ -1,4 +1,4 @@
-# The most that any role made by the delivery identity can ever do, whatever its own policies say.
+# Permissions boundary of every role that the delivery identity makes: no policy of such a role grants more than this.
 resource "aws_iam_policy" "boundary" {
   name        = "pmp-boundary"
   path        = local.iam_path
@@ -19,7 +19,7 @@ resource "aws_iam_policy" "boundary" {
         Resource = "*"
       },
       {
-        Sid    = "LiveInTheNetwork"
+        Sid    = "AttachToVpc"
         Effect = "Allow"
         Action = [
           "ec2:AssignPrivateIpAddresses", "ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface", "ec2:DescribeNetworkInterfaces",
@@ -28,7 +28,7 @@ resource "aws_iam_policy" "boundary" {
         Resource = "*"
       },
       {
-        Sid      = "ReachImports"
+        Sid      = "UseImportsBuckets"
         Effect   = "Allow"
         Action   = ["s3:AbortMultipartUpload", "s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket", "s3:PutObject"]
         Resource = flatten([for environment in var.environments : ["arn:aws:s3:::pmp-${environment}-imports-${var.account_id}-${var.region}", "arn:aws:s3:::pmp-${environment}-imports-${var.account_id}-${var.region}/*"]])
@@ -46,7 +46,7 @@ resource "aws_iam_policy" "boundary" {
         Resource = [for environment in var.environments : "${local.arn.prefix.lambda}:function:pmp-${environment}*"]
       },
       {
-        Sid      = "KeepFailedEvents"
+        Sid      = "SendFailedEvents"
         Effect   = "Allow"
         Action   = ["sqs:SendMessage"]
         Resource = "${local.arn.prefix.sqs}:pmp-*"
@@ -71,7 +71,7 @@ resource "aws_iam_policy" "boundary" {
         Condition = { StringLike = { "kms:ViaService" = ["lambda.${var.region}.amazonaws.com", "s3.${var.region}.amazonaws.com", "secretsmanager.${var.region}.amazonaws.com", "sns.${var.region}.amazonaws.com", "sqs.${var.region}.amazonaws.com", "ssm.${var.region}.amazonaws.com"] } }
       },
       {
-        Sid    = "BeManagedBySessionManager"
+        Sid    = "UseSessionManager"
         Effect = "Allow"
         Action = [
           "ec2messages:AcknowledgeMessage", "ec2messages:DeleteMessage", "ec2messages:FailMessage", "ec2messages:GetEndpoint",
@@ -81,7 +81,7 @@ resource "aws_iam_policy" "boundary" {
         Resource = "*"
       },
       {
-        Sid      = "NeverReadStates"
+        Sid      = "DenyStates"
         Effect   = "Deny"
         Action   = ["s3:*"]
         Resource = [local.arn.state, "${local.arn.state}/*"]

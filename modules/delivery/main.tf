@@ -26,7 +26,7 @@ resource "aws_iam_user_policy_attachment" "gitlab" {
   policy_arn = each.value.arn
 }
 
-# Plans merge requests: reads, and takes the state's lock.
+# Plans merge requests: reads metadata, changes nothing.
 resource "aws_iam_user" "plan" {
   # checkov:skip=CKV_AWS_273: as for the user gitlab
   name = "gitlab-plan"

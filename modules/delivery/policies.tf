@@ -20,8 +20,14 @@ locals {
     "elastic-ip", "internet-gateway", "natgateway", "route-table", "security-group", "security-group-rule", "subnet",
     "vpc", "vpc-endpoint", "vpc-flow-log",
   ]
-  imports_buckets = "pmp-*-imports-${var.account_id}-${var.region}"
-  roles           = [for environment in var.environments : "${local.arn.iam}:role${local.iam_path}pmp-${environment}-*"]
+  # The tags bound the identity only because it cannot set them on what it did not make: see TagNew* and TagRunner.
+  own = { StringEquals = {
+    "aws:ResourceTag/Project"     = "pmp"
+    "aws:ResourceTag/Environment" = sort(var.environments)
+  } }
+  dns_firewall_types = ["firewall-config", "firewall-domain-list", "firewall-rule-group", "firewall-rule-group-association"]
+  imports_buckets    = "pmp-*-imports-${var.account_id}-${var.region}"
+  roles              = [for environment in var.environments : "${local.arn.iam}:role${local.iam_path}pmp-${environment}-*"]
 
   delivery_statements = {
     state = [
@@ -93,7 +99,7 @@ locals {
 
     network = [
       {
-        # Reads of the network know no resource types, nor does the list of log groups.
+        # These reads have no resource types.
         Sid    = "ReadNetwork"
         Effect = "Allow"
         Action = [
@@ -113,30 +119,69 @@ locals {
         Resource = "${local.arn.prefix.ec2}:vpc/*"
       },
       {
-        Sid    = "BuildNetwork"
-        Effect = "Allow"
-        Action = [
-          "ec2:AllocateAddress", "ec2:AssociateRouteTable", "ec2:AttachInternetGateway",
-          "ec2:AuthorizeSecurityGroupEgress", "ec2:AuthorizeSecurityGroupIngress", "ec2:CreateFlowLogs",
-          "ec2:CreateInternetGateway", "ec2:CreateNatGateway", "ec2:CreateRoute", "ec2:CreateRouteTable",
-          "ec2:CreateSecurityGroup", "ec2:CreateSubnet", "ec2:CreateTags", "ec2:CreateVpc", "ec2:CreateVpcEndpoint",
-          "ec2:ModifySubnetAttribute", "ec2:ModifyVpcAttribute", "ec2:RevokeSecurityGroupEgress",
-          "ec2:RevokeSecurityGroupIngress",
-        ]
-        Resource = [for kind in local.network_types : "${local.arn.prefix.ec2}:${kind}/*"]
+        # AWS checks each resource of a request. What is new has no tag yet; a VPC, table, group or subnet that it is made in
+        # has to be PMP's (ChangeOwnNetwork). So no statement here names an action's new and existing resources together.
+        Sid      = "MakeNetworks"
+        Effect   = "Allow"
+        Action   = ["ec2:AllocateAddress", "ec2:CreateInternetGateway", "ec2:CreateVpc"]
+        Resource = [for kind in ["elastic-ip", "internet-gateway", "vpc"] : "${local.arn.prefix.ec2}:${kind}/*"]
       },
       {
-        # Only what carries PMP's tag: other networks of the account are out of reach.
+        Sid      = "MakeNetworkParts"
+        Effect   = "Allow"
+        Action   = ["ec2:CreateRouteTable", "ec2:CreateSecurityGroup", "ec2:CreateSubnet"]
+        Resource = [for kind in ["route-table", "security-group", "subnet"] : "${local.arn.prefix.ec2}:${kind}/*"]
+      },
+      {
+        Sid    = "MakeConnections"
+        Effect = "Allow"
+        Action = [
+          "ec2:AuthorizeSecurityGroupEgress", "ec2:AuthorizeSecurityGroupIngress", "ec2:CreateNatGateway",
+          "ec2:CreateVpcEndpoint",
+        ]
+        Resource = [for kind in ["natgateway", "security-group-rule", "vpc-endpoint"] : "${local.arn.prefix.ec2}:${kind}/*"]
+      },
+      {
+        Sid      = "MakeFlowLogs"
+        Effect   = "Allow"
+        Action   = ["ec2:CreateFlowLogs"]
+        Resource = "${local.arn.prefix.ec2}:vpc-flow-log/*"
+      },
+      {
+        # Only within the call that makes the resource.
+        Sid      = "TagNewNetwork"
+        Effect   = "Allow"
+        Action   = ["ec2:CreateTags"]
+        Resource = [for kind in local.network_types : "${local.arn.prefix.ec2}:${kind}/*"]
+        Condition = { StringEquals = { "ec2:CreateAction" = [
+          "AllocateAddress", "AuthorizeSecurityGroupEgress", "AuthorizeSecurityGroupIngress", "CreateFlowLogs",
+          "CreateInternetGateway", "CreateNatGateway", "CreateRouteTable", "CreateSecurityGroup", "CreateSubnet",
+          "CreateVpc", "CreateVpcEndpoint",
+        ] } }
+      },
+      {
         Sid    = "ChangeOwnNetwork"
         Effect = "Allow"
         Action = [
-          "ec2:DeleteFlowLogs", "ec2:DeleteInternetGateway", "ec2:DeleteNatGateway", "ec2:DeleteRoute",
-          "ec2:DeleteRouteTable", "ec2:DeleteSecurityGroup", "ec2:DeleteSubnet", "ec2:DeleteTags", "ec2:DeleteVpc",
-          "ec2:DeleteVpcEndpoints", "ec2:DetachInternetGateway", "ec2:DisassociateAddress",
-          "ec2:DisassociateRouteTable", "ec2:ModifySecurityGroupRules", "ec2:ModifyVpcEndpoint", "ec2:ReleaseAddress",
+          "ec2:AssociateRouteTable", "ec2:AttachInternetGateway", "ec2:AuthorizeSecurityGroupEgress",
+          "ec2:AuthorizeSecurityGroupIngress", "ec2:CreateFlowLogs", "ec2:CreateNatGateway", "ec2:CreateRoute",
+          "ec2:CreateRouteTable", "ec2:CreateSecurityGroup", "ec2:CreateSubnet", "ec2:CreateTags",
+          "ec2:CreateVpcEndpoint", "ec2:DeleteFlowLogs", "ec2:DeleteInternetGateway", "ec2:DeleteNatGateway",
+          "ec2:DeleteRoute", "ec2:DeleteRouteTable", "ec2:DeleteSecurityGroup", "ec2:DeleteSubnet", "ec2:DeleteTags",
+          "ec2:DeleteVpc", "ec2:DeleteVpcEndpoints", "ec2:DetachInternetGateway", "ec2:DisassociateAddress",
+          "ec2:DisassociateRouteTable", "ec2:ModifySecurityGroupRules", "ec2:ModifySubnetAttribute",
+          "ec2:ModifyVpcAttribute", "ec2:ModifyVpcEndpoint", "ec2:ReleaseAddress", "ec2:ReplaceRoute",
+          "ec2:ReplaceRouteTableAssociation", "ec2:RevokeSecurityGroupEgress", "ec2:RevokeSecurityGroupIngress",
         ]
         Resource  = [for kind in local.network_types : "${local.arn.prefix.ec2}:${kind}/*"]
-        Condition = { StringEquals = { "aws:ResourceTag/Project" = "pmp" } }
+        Condition = local.own
+      },
+      {
+        # An interface endpoint's private DNS names are a hosted zone of AWS's, which has no id before it is made.
+        Sid      = "EnablePrivateDns"
+        Effect   = "Allow"
+        Action   = ["route53:AssociateVPCWithHostedZone"]
+        Resource = "arn:aws:route53:::hostedzone/*"
       },
       {
         Sid    = "KeepLogGroups"
@@ -162,27 +207,57 @@ locals {
           "rds:CreateDBSubnetGroup", "rds:DeleteDBInstance", "rds:DeleteDBParameterGroup", "rds:DeleteDBSubnetGroup",
           "rds:DescribeDBParameters", "rds:DescribeDBSubnetGroups", "rds:DescribeDBParameterGroups",
           "rds:ListTagsForResource", "rds:ModifyDBInstance", "rds:ModifyDBParameterGroup", "rds:ModifyDBSubnetGroup",
-          "rds:RemoveTagsFromResource",
+          "rds:RemoveTagsFromResource", "rds:ResetDBParameterGroup",
         ]
         Resource = concat(
           [for kind in ["db", "pg", "snapshot", "subgrp"] : "${local.arn.prefix.rds}:${kind}:pmp-*"],
-          ["${local.arn.prefix.rds}:og:default*"],
+          # A protected instance leaves a last snapshot, final-pmp-<environment>-<random>.
+          ["${local.arn.prefix.rds}:og:default*", "${local.arn.prefix.rds}:snapshot:final-pmp-*"],
         )
       },
       {
-        # A proxy is named by an id that AWS makes up, and a list of instances by all of them.
-        Sid    = "KeepProxies"
+        # A list of instances is checked against all of them, and a proxy is named by an id that AWS makes up.
+        Sid    = "ReadDatabasesAndProxies"
         Effect = "Allow"
         Action = [
-          "rds:AddTagsToResource", "rds:DeleteDBProxy", "rds:DeregisterDBProxyTargets", "rds:DescribeDBInstances",
-          "rds:DescribeDBProxies", "rds:DescribeDBProxyTargetGroups", "rds:DescribeDBProxyTargets",
-          "rds:ListTagsForResource", "rds:ModifyDBProxy", "rds:ModifyDBProxyTargetGroup",
-          "rds:RegisterDBProxyTargets", "rds:RemoveTagsFromResource",
+          "rds:DescribeDBInstances", "rds:DescribeDBProxies", "rds:DescribeDBProxyTargetGroups",
+          "rds:DescribeDBProxyTargets", "rds:ListTagsForResource",
         ]
         Resource = [for kind in ["db", "db-proxy", "target-group"] : "${local.arn.prefix.rds}:${kind}:*"]
       },
       {
-        # These know no resource types.
+        # RDS has no condition key for the call that tags, so a proxy without a Project tag can be taken over; one of another
+        # product that has the tag cannot.
+        Sid      = "TagNewProxies"
+        Effect   = "Allow"
+        Action   = ["rds:AddTagsToResource"]
+        Resource = "${local.arn.prefix.rds}:db-proxy:*"
+        Condition = {
+          StringEquals = { "aws:RequestTag/Project" = "pmp" }
+          Null         = { "aws:ResourceTag/Project" = "true" }
+        }
+      },
+      {
+        Sid    = "ChangeOwnProxies"
+        Effect = "Allow"
+        Action = [
+          "rds:AddTagsToResource", "rds:DeleteDBProxy", "rds:DeregisterDBProxyTargets", "rds:ModifyDBProxy",
+          "rds:RemoveTagsFromResource",
+        ]
+        Resource  = "${local.arn.prefix.rds}:db-proxy:*"
+        Condition = local.own
+      },
+      {
+        # A proxy's default target group is made with it, and carries no tags.
+        Sid    = "KeepProxyTargets"
+        Effect = "Allow"
+        Action = ["rds:DeregisterDBProxyTargets", "rds:ModifyDBProxyTargetGroup", "rds:RegisterDBProxyTargets"]
+        Resource = [
+          "${local.arn.prefix.rds}:cluster:pmp-*", "${local.arn.prefix.rds}:db:pmp-*", "${local.arn.prefix.rds}:target-group:*",
+        ]
+      },
+      {
+        # These actions have no resource types.
         Sid       = "MakeProxiesAndKeys"
         Effect    = "Allow"
         Action    = ["kms:CreateKey", "rds:CreateDBProxy"]
@@ -190,18 +265,21 @@ locals {
         Condition = { StringEquals = { "aws:RequestTag/Project" = "pmp" } }
       },
       {
-        Sid      = "MakePasswords"
+        # This action has no resource types.
+        Sid      = "ListKeyNames"
         Effect   = "Allow"
-        Action   = ["kms:ListAliases", "secretsmanager:GetRandomPassword"]
+        Action   = ["kms:ListAliases"]
         Resource = "*"
       },
       {
+        # The migration job writes the passwords, `python -m ops client` the OAuth clients' secrets.
         Sid    = "KeepSecrets"
         Effect = "Allow"
         Action = [
           "secretsmanager:CreateSecret", "secretsmanager:DeleteSecret", "secretsmanager:DescribeSecret",
           "secretsmanager:GetResourcePolicy", "secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue",
           "secretsmanager:TagResource", "secretsmanager:UntagResource", "secretsmanager:UpdateSecret",
+          "secretsmanager:UpdateSecretVersionStage",
         ]
         Resource = local.secrets
       },
@@ -232,7 +310,7 @@ locals {
           "kms:TagResource", "kms:UntagResource", "kms:UpdateAlias", "kms:UpdateKeyDescription",
         ]
         Resource  = "${local.arn.prefix.kms}:key/*"
-        Condition = { StringEquals = { "aws:ResourceTag/Project" = "pmp" } }
+        Condition = local.own
       },
       {
         Sid      = "NameOwnKeys"
@@ -241,30 +319,68 @@ locals {
         Resource = "${local.arn.prefix.kms}:alias/pmp-*"
       },
       {
-        # RDS, Lambda and others take what they need of the key for themselves; nobody else may be given anything.
+        # RDS, Lambda and others take a grant of the key for themselves; the identity cannot grant it to anybody else.
         Sid       = "LetServicesUseOwnKeys"
         Effect    = "Allow"
         Action    = ["kms:CreateGrant"]
         Resource  = "${local.arn.prefix.kms}:key/*"
-        Condition = { Bool = { "kms:GrantIsForAWSResource" = "true" }, StringEquals = { "aws:ResourceTag/Project" = "pmp" } }
+        Condition = merge(local.own, { Bool = { "kms:GrantIsForAWSResource" = "true" } })
       },
       {
         Sid       = "ReadSecretsUnderOwnKeys"
         Effect    = "Allow"
         Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
         Resource  = "${local.arn.prefix.kms}:key/*"
-        Condition = { StringEquals = { "aws:ResourceTag/Project" = "pmp", "kms:ViaService" = "secretsmanager.${var.region}.amazonaws.com" } }
+        Condition = { StringEquals = merge(local.own.StringEquals, { "kms:ViaService" = "secretsmanager.${var.region}.amazonaws.com" }) }
+      },
+    ]
+
+    dns = [
+      {
+        # New ones have no tag yet; none of these takes anything away.
+        Sid    = "MakeDnsFirewall"
+        Effect = "Allow"
+        Action = [
+          "route53resolver:AssociateFirewallRuleGroup", "route53resolver:CreateFirewallDomainList",
+          "route53resolver:CreateFirewallRuleGroup",
+        ]
+        Resource  = [for kind in local.dns_firewall_types : "${local.arn.prefix.route53resolver}:${kind}/*"]
+        Condition = { StringEquals = { "aws:RequestTag/Project" = "pmp" } }
+      },
+      {
+        # Named by ids that AWS makes up. A tag cannot bound a VPC's configuration, and no action tags at creation alone.
+        Sid    = "KeepDnsFirewall"
+        Effect = "Allow"
+        Action = [
+          "route53resolver:CreateFirewallRule", "route53resolver:DeleteFirewallDomainList",
+          "route53resolver:DeleteFirewallRule", "route53resolver:DeleteFirewallRuleGroup",
+          "route53resolver:DisassociateFirewallRuleGroup", "route53resolver:GetFirewallConfig",
+          "route53resolver:GetFirewallDomainList", "route53resolver:GetFirewallRuleGroup",
+          "route53resolver:GetFirewallRuleGroupAssociation", "route53resolver:ListFirewallDomains",
+          "route53resolver:ListFirewallRules", "route53resolver:ListTagsForResource", "route53resolver:TagResource",
+          "route53resolver:UntagResource", "route53resolver:UpdateFirewallConfig",
+          "route53resolver:UpdateFirewallDomains", "route53resolver:UpdateFirewallRule",
+          "route53resolver:UpdateFirewallRuleGroupAssociation",
+        ]
+        Resource = [for kind in local.dns_firewall_types : "${local.arn.prefix.route53resolver}:${kind}/*"]
+      },
+      {
+        # This action has no resource types.
+        Sid      = "FindDnsFirewalls"
+        Effect   = "Allow"
+        Action   = ["route53resolver:ListFirewallConfigs"]
+        Resource = "*"
       },
     ]
 
     runner = [
       {
-        # Reads of Auto Scaling and of launch templates know no resource types.
+        # These reads have no resource types.
         Sid    = "ReadRunner"
         Effect = "Allow"
         Action = [
-          "autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeScalingActivities", "ec2:DescribeLaunchTemplateVersions",
-          "ec2:DescribeLaunchTemplates",
+          "autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeInstanceRefreshes", "autoscaling:DescribeScalingActivities",
+          "ec2:DescribeLaunchTemplateVersions", "ec2:DescribeLaunchTemplates",
         ]
         Resource = "*"
       },
@@ -272,29 +388,39 @@ locals {
         Sid    = "KeepRunner"
         Effect = "Allow"
         Action = [
-          "autoscaling:CreateAutoScalingGroup", "autoscaling:CreateOrUpdateTags", "autoscaling:DeleteAutoScalingGroup",
-          "autoscaling:DeleteTags", "autoscaling:StartInstanceRefresh", "autoscaling:UpdateAutoScalingGroup",
+          "autoscaling:CancelInstanceRefresh", "autoscaling:CreateAutoScalingGroup", "autoscaling:CreateOrUpdateTags",
+          "autoscaling:DeleteAutoScalingGroup", "autoscaling:DeleteTags", "autoscaling:StartInstanceRefresh",
+          "autoscaling:UpdateAutoScalingGroup",
         ]
         Resource = "${local.arn.prefix.autoscaling}:autoScalingGroup:*:autoScalingGroupName/pmp-*"
       },
       {
         Sid      = "MakeLaunchTemplates"
         Effect   = "Allow"
-        Action   = ["ec2:CreateLaunchTemplate", "ec2:CreateTags"]
+        Action   = ["ec2:CreateLaunchTemplate"]
         Resource = "${local.arn.prefix.ec2}:launch-template/*"
       },
       {
-        Sid       = "ChangeOwnLaunchTemplates"
+        Sid       = "TagNewLaunchTemplates"
         Effect    = "Allow"
-        Action    = ["ec2:CreateLaunchTemplateVersion", "ec2:DeleteLaunchTemplate", "ec2:ModifyLaunchTemplate"]
+        Action    = ["ec2:CreateTags"]
         Resource  = "${local.arn.prefix.ec2}:launch-template/*"
-        Condition = { StringEquals = { "aws:ResourceTag/Project" = "pmp" } }
+        Condition = { StringEquals = { "ec2:CreateAction" = "CreateLaunchTemplate" } }
+      },
+      {
+        Sid    = "ChangeOwnLaunchTemplates"
+        Effect = "Allow"
+        Action = [
+          "ec2:CreateLaunchTemplateVersion", "ec2:CreateTags", "ec2:DeleteLaunchTemplate", "ec2:DeleteTags", "ec2:ModifyLaunchTemplate",
+        ]
+        Resource  = "${local.arn.prefix.ec2}:launch-template/*"
+        Condition = local.own
       },
       {
         # A group whose launch template names no version of its own is checked as if its caller ran the instance.
         Sid    = "RunRunner"
         Effect = "Allow"
-        Action = ["ec2:CreateTags", "ec2:RunInstances"]
+        Action = ["ec2:RunInstances"]
         Resource = concat(
           [for kind in ["instance", "launch-template", "network-interface", "security-group", "subnet", "volume"] : "${local.arn.prefix.ec2}:${kind}/*"],
           ["arn:aws:ec2:${var.region}::image/*"],
@@ -302,7 +428,17 @@ locals {
         Condition = { ArnLike = { "ec2:LaunchTemplate" = "${local.arn.prefix.ec2}:launch-template/*" } }
       },
       {
-        # The runner's image is a public parameter, which whoever uses the launch template must be allowed to read.
+        # The launch template tags instance and volume. CreateTags has no condition key
+        # ec2:LaunchTemplate, so it cannot be part of the statement above.
+        # https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-launch-template-permissions.html
+        Sid       = "TagRunner"
+        Effect    = "Allow"
+        Action    = ["ec2:CreateTags"]
+        Resource  = [for kind in ["instance", "volume"] : "${local.arn.prefix.ec2}:${kind}/*"]
+        Condition = { StringEquals = { "ec2:CreateAction" = "RunInstances" } }
+      },
+      {
+        # The launch template names its image by a public parameter, which its user must be allowed to read.
         # https://docs.aws.amazon.com/autoscaling/ec2/userguide/using-systems-manager-parameters.html
         Sid      = "FindImage"
         Effect   = "Allow"
@@ -336,7 +472,7 @@ locals {
         Resource = "${local.arn.prefix.sns}:pmp-*"
       },
       {
-        # These know no resource types.
+        # These actions have no resource types.
         Sid       = "MakeUserPools"
         Effect    = "Allow"
         Action    = ["cognito-idp:CreateUserPool"]
@@ -365,7 +501,7 @@ locals {
       },
     ]
 
-    service = [
+    service = concat([
       {
         Sid    = "KeepFunctions"
         Effect = "Allow"
@@ -389,7 +525,14 @@ locals {
         ]
       },
       {
-        # Knows no resource types.
+        # A domain with mutual TLS (service.api.truststore).
+        Sid      = "SetClientCertificates"
+        Effect   = "Allow"
+        Action   = ["apigateway:AddCertificateToDomain", "apigateway:RemoveCertificateFromDomain"]
+        Resource = [for path in ["domainnames", "domainnames/*"] : "arn:aws:apigateway:${var.region}::/${path}"]
+      },
+      {
+        # This action has no resource types.
         Sid       = "MakeCertificates"
         Effect    = "Allow"
         Action    = ["acm:RequestCertificate"]
@@ -457,7 +600,20 @@ locals {
         ]
         Resource = "*"
       },
-    ]
+      ],
+      # API Gateway reads a truststore in the caller's name.
+      [for arns in [var.truststore_arns] : {
+        Sid      = "ReadTruststores"
+        Effect   = "Allow"
+        Action   = ["s3:GetObject", "s3:GetObjectVersion"]
+        Resource = sort(arns)
+      } if length(arns) > 0],
+      [for arns in [var.hosted_zone_role_arns] : {
+        Sid      = "ChangeRecordsOfAnotherAccount"
+        Effect   = "Allow"
+        Action   = ["sts:AssumeRole"]
+        Resource = sort(arns)
+    } if length(arns) > 0])
 
     iam = concat([
       {

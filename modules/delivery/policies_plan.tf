@@ -1,13 +1,23 @@
-# What planning needs: to read, and to take and release the state's lock.
+# What planning needs: to read metadata. It takes no lock (plans run with -lock=false), and reads no secret: the code that
+# a merge request plans with is the merge request's own.
 
 locals {
-  # Reads that hand out what a plan has no use for.
-  not_for_plans = ["s3:GetObject", "s3:ListBucketVersions", "ssm:GetParameters"]
+  # Reads that hand out what a plan has no use for: secrets (an OAuth client's description holds its secret), objects.
+  not_for_plans = [
+    "cognito-idp:DescribeUserPoolClient", "s3:GetObject", "s3:GetObjectVersion", "s3:ListBucketVersions",
+    "secretsmanager:GetSecretValue", "ssm:GetParameters",
+  ]
 
   plan_statements = {
     state = concat(
-      [for statement in local.delivery_statements.state : statement if contains(["FindStates", "ReadStates", "LockStates", "UseStateKeyThroughS3", "ReadAccountLayer", "ListParameters"], statement.Sid)],
+      [for statement in local.delivery_statements.state : statement if contains(["FindStates", "ReadStates", "ReadAccountLayer", "ListParameters"], statement.Sid)],
       [{
+        Sid       = "ReadUnderStateKeyThroughS3"
+        Effect    = "Allow"
+        Action    = ["kms:Decrypt"]
+        Resource  = var.kms_key_arn
+        Condition = { StringEquals = { "kms:ViaService" = "s3.${var.region}.amazonaws.com" } }
+        }, {
         Sid      = "ReadHandOver"
         Effect   = "Allow"
         Action   = ["ssm:GetParameter", "ssm:GetParametersByPath", "ssm:ListTagsForResource"]
@@ -15,12 +25,8 @@ locals {
       }],
     )
     # The same reads, on the same resources, as the delivery identity has.
-    read-foundation = concat(
-      flatten([for concern in ["network", "database", "runner"] : local.plan_reads[concern]]),
-      # The provider refreshes a secret's version by reading it.
-      [for statement in local.delivery_statements.database : merge(statement, { Action = ["kms:Decrypt"] }) if statement.Sid == "ReadSecretsUnderOwnKeys"],
-    )
-    read-service = flatten([for concern in ["monitoring", "service", "iam"] : local.plan_reads[concern]])
+    read-foundation = flatten([for concern in ["network", "database", "dns", "runner"] : local.plan_reads[concern]])
+    read-service    = flatten([for concern in ["monitoring", "service", "iam"] : local.plan_reads[concern]])
     # Whether somebody changed by hand what an administrator applied: this module, and the hosted zone.
     read-account = [
       {
@@ -76,6 +82,6 @@ locals {
           for action in try(statement.Action, []) : action
           if statement.Effect == "Allow" && can(regex(":(Describe|Get|List|GET$)", action)) && !contains(local.not_for_plans, action)
       ]) > 0
-    ] if contains(["network", "database", "runner", "monitoring", "service", "iam"], concern)
+    ] if contains(["network", "database", "dns", "runner", "monitoring", "service", "iam"], concern)
   }
 }

@@ -48,6 +48,28 @@ variable "hosted_zone_id" {
   type        = string
 }
 
+variable "hosted_zone_role_arns" {
+  description = "Roles of other accounts that the delivery identity may assume to change DNS records there (`service.api.hosted_zone_role_arn`)."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for arn in var.hosted_zone_role_arns : can(regex("^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]+$", arn))])
+    error_message = "hosted_zone_role_arns must be full ARNs of roles, without wildcards."
+  }
+}
+
+variable "truststore_arns" {
+  description = "S3 objects that hold the authorities of mutual TLS (`service.api.truststore`), as ARNs such as `arn:aws:s3:::certificates/pmp/truststore.pem`."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for arn in var.truststore_arns : can(regex("^arn:aws[a-z-]*:s3:::[a-z0-9.-]{3,63}/[^*?]+$", arn))])
+    error_message = "truststore_arns must be ARNs of S3 objects, without wildcards."
+  }
+}
+
 variable "gitlab_oidc" {
   description = "GitLab as OpenID Connect provider: its `url`, the audience (`aud`) of the jobs' id_tokens, and the subjects (`sub`, wildcards allowed) that may deploy or only plan. Null makes no provider and no roles."
   type = object({

@@ -28,7 +28,9 @@ module "function" {
   s3_existing_package = { bucket = var.code.bucket_name, key = "lambda/${var.code.sha256}.zip" }
 
   create_role = false
-  lambda_role = aws_iam_role.function.arn
+  # Named by way of its policy, so that the policy is there before the function runs. A depends_on of the whole module would
+  # do the same, and every change of the policy would plan a change of the function.
+  lambda_role = "arn:aws:iam::${data.aws_caller_identity.this.account_id}:role${aws_iam_role.function.path}${aws_iam_role_policy.function.role}"
 
   reserved_concurrent_executions = var.reserved_concurrency
   vpc_subnet_ids                 = var.network.subnet_ids
@@ -60,8 +62,6 @@ module "function" {
   cloudwatch_logs_retention_in_days = var.log_retention_days
   cloudwatch_logs_kms_key_id        = var.kms_key_arn
   include_default_tag               = false
-
-  depends_on = [aws_iam_role_policy.function]
 }
 
 resource "aws_sqs_queue" "failed_events" {

@@ -26,15 +26,15 @@ resource "aws_iam_role_policy" "function" {
         Resource = "arn:aws:logs:${local.arn_suffix}:log-group:/aws/lambda/${var.name}:*"
       },
       {
-        # These actions know no resource types.
+        # These actions have no resource types.
         Sid      = "WriteTraces"
         Effect   = "Allow"
         Action   = ["xray:PutTelemetryRecords", "xray:PutTraceSegments"]
         Resource = "*"
       },
       {
-        # Lambda makes its interfaces in the private subnets as this role; most of these know no resource types.
-        Sid    = "LiveInTheNetwork"
+        # Lambda makes its interfaces in the private subnets as this role; most of these actions have no resource types.
+        Sid    = "AttachToVpc"
         Effect = "Allow"
         Action = [
           "ec2:AssignPrivateIpAddresses", "ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface",
@@ -44,7 +44,7 @@ resource "aws_iam_role_policy" "function" {
         Resource = "*"
       },
       {
-        Sid      = "ConnectToTheDatabase"
+        Sid      = "ConnectToDatabase"
         Effect   = "Allow"
         Action   = ["rds-db:connect"]
         Resource = "arn:aws:rds-db:${local.arn_suffix}:dbuser:${var.database.proxy_resource_id}/${var.database.user}"
@@ -76,13 +76,13 @@ resource "aws_iam_role_policy" "function" {
         Condition = { StringEquals = { "kms:ViaService" = "s3.${data.aws_region.this.name}.amazonaws.com" } }
       },
       {
-        Sid      = "HandOverToItself"
+        Sid      = "InvokeItself"
         Effect   = "Allow"
         Action   = ["lambda:InvokeFunction"]
         Resource = "arn:aws:lambda:${local.arn_suffix}:function:${var.name}"
       },
       {
-        Sid      = "KeepFailedEvents"
+        Sid      = "SendFailedEvents"
         Effect   = "Allow"
         Action   = ["sqs:SendMessage"]
         Resource = aws_sqs_queue.failed_events.arn

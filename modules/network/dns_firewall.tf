@@ -29,6 +29,8 @@ resource "aws_route53_resolver_firewall_rule" "this" {
   priority                = each.value.priority
   action                  = each.value.action
   block_response          = each.value.action == "BLOCK" ? "NXDOMAIN" : null
+  # Most hosts are an alias of a CDN's name, which is not on the list and changes.
+  firewall_domain_redirection_action = each.value.action == "ALLOW" ? "TRUST_REDIRECTION_DOMAIN" : null
 }
 
 resource "aws_route53_resolver_firewall_rule_group_association" "this" {

@@ -1,7 +1,7 @@
 locals {
   bucket_arns = [for name in var.bucket_names : "arn:aws:s3:::${name}"]
 
-  # No credentials of another account work through an endpoint, so nobody carries data out with them.
+  # Credentials of another account do not work through an endpoint, so data cannot be carried out with them.
   own_principals = { StringEquals = { "aws:PrincipalAccount" = local.account_id } }
   # Systems Manager's own documents are AWS's, so its endpoints cannot ask for resources of this account.
   own_principals_and_resources = { StringEquals = {

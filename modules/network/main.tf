@@ -76,10 +76,12 @@ module "vpc" {
   create_database_subnet_group       = true
   create_database_subnet_route_table = true
 
-  # The default group is emptied by the module; the default network ACL and route table are used by no subnet's traffic
-  # rules of ours, so they stay AWS's.
-  manage_default_network_acl = false
-  manage_default_route_table = false
+  # The VPC's default group, network ACL and route table stay as AWS makes them: nothing of PMP uses the group or the table.
+  # To empty the group, Terraform would have to tag a group that it did not make, and an identity that may do so could take
+  # over any group of the account.
+  manage_default_network_acl    = false
+  manage_default_route_table    = false
+  manage_default_security_group = false
 
   enable_flow_log                                 = true
   create_flow_log_cloudwatch_log_group            = true
@@ -109,19 +111,31 @@ resource "aws_iam_role" "flow_log" {
   })
 }
 
+# All five are what AWS asks for at least; without them the flow log reads ACTIVE and delivers nothing.
+# https://docs.aws.amazon.com/vpc/latest/userguide/flow-logs-iam-role.html
 resource "aws_iam_role_policy" "flow_log" {
   name = "write-flow-log"
   role = aws_iam_role.flow_log.id
 
   policy = jsonencode({
     Version = "2012-10-17"
-    Statement = [{
-      Effect = "Allow"
-      Action = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
-      Resource = [
-        "arn:aws:logs:${data.aws_region.this.name}:${local.account_id}:log-group:/pmp/${var.name}/flow-log",
-        "arn:aws:logs:${data.aws_region.this.name}:${local.account_id}:log-group:/pmp/${var.name}/flow-log:*",
-      ]
-    }]
+    Statement = [
+      {
+        Sid    = "WriteFlowLog"
+        Effect = "Allow"
+        Action = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
+        Resource = [
+          "arn:aws:logs:${data.aws_region.this.name}:${local.account_id}:log-group:/pmp/${var.name}/flow-log",
+          "arn:aws:logs:${data.aws_region.this.name}:${local.account_id}:log-group:/pmp/${var.name}/flow-log:*",
+        ]
+      },
+      {
+        # Looks through all groups of the account for its own.
+        Sid      = "FindLogGroups"
+        Effect   = "Allow"
+        Action   = ["logs:DescribeLogGroups"]
+        Resource = "arn:aws:logs:${data.aws_region.this.name}:${local.account_id}:log-group:*"
+      },
+    ]
   })
 }

@@ -17,7 +17,7 @@ output "security_group_id_by_role" {
   description = "Ids of the security groups by what they are for: `function`, `proxy`, `database`, `runner`, `endpoints`."
   value       = { for role, group in aws_security_group.this : role => group.id }
 
-  # Whoever uses a group expects its ways to be open.
+  # A user of a group can rely on its rules.
   depends_on = [
     aws_vpc_security_group_egress_rule.inside,
     aws_vpc_security_group_ingress_rule.inside,

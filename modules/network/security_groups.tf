@@ -1,16 +1,16 @@
-# All groups stand here, although other modules use them: they name each other, and a reader sees every allowed way at
-# once. Amazon's DNS and time servers are beyond security groups.
+# All groups are defined here, although other modules use them: they refer to each other, and a reader sees every allowed
+# connection at once. Security groups do not apply to Amazon's DNS and time servers.
 locals {
   groups = {
-    function  = "The API's Lambda function"
+    function  = "Lambda function of the API"
     proxy     = "RDS Proxy"
     database  = "PostgreSQL"
-    runner    = "The GitLab runner of database migrations"
+    runner    = "GitLab runner of the database migrations"
     endpoints = "Interface endpoints of AWS services"
   }
 
-  # One entry per allowed way inside the VPC: it becomes an egress rule of `from` and an ingress rule of `to`.
-  ways = {
+  # One entry per allowed connection inside the VPC: it becomes an egress rule of `from` and an ingress rule of `to`.
+  connections = {
     function_to_proxy     = { from = "function", to = "proxy", port = 5432 }
     proxy_to_database     = { from = "proxy", to = "database", port = 5432 }
     runner_to_database    = { from = "runner", to = "database", port = 5432 }
@@ -36,7 +36,7 @@ resource "aws_security_group" "this" {
 }
 
 resource "aws_vpc_security_group_egress_rule" "inside" {
-  for_each = local.ways
+  for_each = local.connections
 
   security_group_id            = aws_security_group.this[each.value.from].id
   description                  = replace(each.key, "_", " ")
@@ -47,7 +47,7 @@ resource "aws_vpc_security_group_egress_rule" "inside" {
 }
 
 resource "aws_vpc_security_group_ingress_rule" "inside" {
-  for_each = local.ways
+  for_each = local.connections
 
   security_group_id            = aws_security_group.this[each.value.to].id
   description                  = replace(each.key, "_", " ")

@@ -74,7 +74,7 @@ variable "bucket_names" {
 
   validation {
     condition     = length(var.bucket_names) > 0
-    error_message = "bucket_names must name at least one bucket: an S3 endpoint that allows none is of no use."
+    error_message = "bucket_names must name at least one bucket: an S3 endpoint that allows none is useless."
   }
 }
 

@@ -1,5 +1,5 @@
-# Jobs deploy with credentials of their own and cannot reach this role (setup.sh closes the metadata service to them).
-# It is Systems Manager's, and reads the runner's token at boot.
+# Systems Manager uses this role, and it reads the runner's token at boot. Jobs deploy with their own credentials and
+# cannot reach it: setup.sh closes the metadata service to them.
 resource "aws_iam_role" "this" {
   name                 = "${var.name}-runner"
   path                 = "/pmp/"

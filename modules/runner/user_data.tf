@@ -1,4 +1,4 @@
-# cloud-init writes four files and runs the setup. Nothing secret is in it: whoever may describe the instance reads it.
+# cloud-init writes four files and runs the setup. It holds no secret: anybody who may describe the instance can read it.
 locals {
   token_parameter_name = "/pmp/${var.environment}/runner/token"
   tags                 = ["pmp-${var.environment}", "pmp-migration"]

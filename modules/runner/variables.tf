@@ -61,7 +61,7 @@ variable "subnet_ids" {
 }
 
 variable "security_group_id" {
-  description = "Id of the runner's security group: no way in; out to the endpoints, the database and GitLab (`modules/network`)."
+  description = "Id of the runner's security group: no ingress; egress to the endpoints, the database and GitLab (`modules/network`)."
   type        = string
 }
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,16 +34,55 @@ def stack() -> Iterator[Stack]:
         yield running
 
 
+class Secrets:
+    """Secrets Manager as far as the job uses it: versions and their stages, by secret."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, dict[str, str]] = {}
+        self.stages: dict[str, dict[str, str]] = {}
+
+    def put_secret_value(self, **request: Any) -> None:
+        secret = request["SecretId"]
+        version = f"v{len(self.texts.setdefault(secret, {}))}"
+        self.texts[secret][version] = request["SecretString"]
+        self.stages.setdefault(secret, {}).update(dict.fromkeys(request["VersionStages"], version))
+
+    def get_secret_value(self, **request: Any) -> dict[str, str]:
+        secret = request["SecretId"]
+        version = self.stages[secret][request.get("VersionStage", "AWSCURRENT")]
+        return {"SecretString": self.texts[secret][version]}
+
+    def describe_secret(self, **request: Any) -> dict[str, Any]:
+        found: dict[str, list[str]] = {}
+        for stage, version in self.stages.get(request["SecretId"], {}).items():
+            found.setdefault(version, []).append(stage)
+        # AWS leaves the member out where there is no version.
+        return {"VersionIdsToStages": found} if found else {}
+
+    def update_secret_version_stage(self, **request: Any) -> None:
+        stages, stage = self.stages[request["SecretId"]], request["VersionStage"]
+        assert stages.get(stage) == request.get("RemoveFromVersionId"), "AWS wants to know where the stage is now"
+        if "MoveToVersionId" in request:
+            stages[stage] = request["MoveToVersionId"]
+        else:
+            del stages[stage]
+
+    def password(self, name: str) -> str:
+        return str(json.loads(self.get_secret_value(SecretId=name)["SecretString"])["password"])
+
+
 @dataclass
 class Job:
     """The migration job on a deployed database, with a copy of the schema's folder."""
 
     stack: Stack
     directory: Path
+    secrets: Secrets
 
-    def run(self) -> None:
-        migration = migrate.Migration("dev")
+    def run(self, *, rotate: bool = False) -> None:
+        migration = migrate.Migration("dev", rotate=rotate)
         migration.define_roles()
+        migration.keep_passwords()
         migration.check()
         migration.deploy()
 
@@ -76,11 +116,18 @@ def job(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     shutil.copytree(ROOT / "db", directory)
     monkeypatch.setattr(migrate, "_DATABASE", directory)
     monkeypatch.setattr("ops.aws.parameter", parameter)
-    monkeypatch.setattr("ops.aws.secret", lambda name: {"username": users[name], "password": PASSWORDS[name]})
+    secrets = Secrets()
+    for name, user in users.items():
+        login = json.dumps({"username": user, "password": PASSWORDS[name]})
+        secrets.put_secret_value(SecretId=name, SecretString=login, VersionStages=["AWSCURRENT"])
+    monkeypatch.setattr("ops.aws.client", lambda service: {"secretsmanager": secrets}[service])
+    monkeypatch.setattr(
+        "ops.aws.secret", lambda name: json.loads(secrets.get_secret_value(SecretId=name)["SecretString"])
+    )
     monkeypatch.setenv("PMP_DATABASE_CA_FILE", str(stack.authority.bundle_path))
     stack.cluster.set_password("pmp_admin", PASSWORDS["master"])
     stack.bouncer.set_password(PASSWORDS["app"])
-    found = Job(stack, directory)
+    found = Job(stack, directory, secrets)
     found.run()
     yield found
     stack.cluster.psql(
@@ -178,6 +225,71 @@ def test_second_migration_changes_nothing(job: Job) -> None:
     job.run()
     assert job.schema() == after
     assert migrate.Migration("dev").version()[1] == "add_column"
+
+
+def _can_log_in(job: Job, role: str, password: str) -> bool:
+    environment = os.environ | {
+        "PGHOST": "localhost",
+        "PGPORT": str(job.stack.cluster.port),
+        "PGDATABASE": "pmp",
+        "PGUSER": role,
+        "PGPASSWORD": password,
+        "PGSSLMODE": "verify-full",
+        "PGSSLROOTCERT": str(job.stack.authority.bundle_path),
+    }
+    return not subprocess.run(["psql", "-c", "SELECT 1"], env=environment, check=False, capture_output=True).returncode
+
+
+def test_an_empty_secret_gets_a_password_that_the_role_has(job: Job) -> None:
+    """Terraform makes the secret without a value."""
+    job.secrets.stages["app"].clear()
+    job.run()
+    password = job.secrets.password("app")
+    assert re.fullmatch("[A-Za-z0-9]{40}", password)
+    assert _can_log_in(job, "pmp_app", password)
+    assert not _can_log_in(job, "pmp_app", PASSWORDS["app"])
+    assert set(job.secrets.stages["app"]) == {"AWSCURRENT"}
+
+
+def test_a_second_run_keeps_the_passwords(job: Job) -> None:
+    job.run()
+    assert {name: job.secrets.password(name) for name in PASSWORDS} == PASSWORDS
+
+
+def test_passwords_are_rotated_on_demand(job: Job) -> None:
+    job.run(rotate=True)
+    for name in ("app", "migrator"):
+        assert job.secrets.password(name) != PASSWORDS[name]
+        assert _can_log_in(job, f"pmp_{name}", job.secrets.password(name))
+        assert set(job.secrets.stages[name]) == {"AWSCURRENT"}
+
+
+@pytest.mark.parametrize("cut", ["after the secret", "after the role", "between the stages"])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_killed_run_heals(job: Job, cut: str, is_first: bool) -> None:
+    if is_first:
+        job.secrets.stages["app"].clear()
+    migration = migrate.Migration("dev", rotate=True)
+    if cut != "after the secret":
+        migration.define_roles()
+    if cut == "between the stages":
+        job.secrets.stages["app"]["AWSCURRENT"] = job.secrets.stages["app"]["AWSPENDING"]
+    job.run()
+    for name in ("app", "migrator"):
+        assert _can_log_in(job, f"pmp_{name}", job.secrets.password(name))
+        assert set(job.secrets.stages[name]) == {"AWSCURRENT"}
+
+
+def test_the_proxys_own_role_may_connect(job: Job) -> None:
+    """PUBLIC may not connect to the database, and RDS Proxy's role has no other right to."""
+    question = "SELECT has_database_privilege('rdsproxyadmin', 'pmp', 'CONNECT')"
+    job.stack.cluster.psql("CREATE ROLE rdsproxyadmin LOGIN")
+    try:
+        assert job.stack.cluster.psql(question).strip() == "f"
+        job.run()
+        assert job.stack.cluster.psql(question).strip() == "t"
+    finally:
+        job.stack.cluster.psql("REVOKE CONNECT ON DATABASE pmp FROM rdsproxyadmin; DROP ROLE rdsproxyadmin")
 
 
 def test_edit_of_a_deployed_change_is_refused(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -173,7 +173,9 @@ def test_stale_lock_names_its_holder_and_can_be_released(platform: Platform, tmp
         ServerSideEncryption="aws:kms",
         SSEKMSKeyId=platform.account.parameter("/pmp/bootstrap/kms_key_arn"),
     )
-    held = ci(platform, "dev", "plan", "foundation", "--out", str(tmp_path))
+    # A plan takes no lock, and so is held up by none.
+    assert ci(platform, "dev", "plan", "foundation", "--out", str(tmp_path)).returncode == 0
+    held = ci(platform, "dev", "apply", "foundation", "--plan", str(tmp_path))
     assert held.returncode == 1
     assert "Error acquiring the state lock" in last_line(held)
     assert "python -m ops unlock foundation" in last_line(held)

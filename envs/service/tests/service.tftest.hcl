@@ -1,5 +1,5 @@
-# What is no setting of an environment, and so in none of the var files that tests/infra changes. A test has the workspace
-# `default`, which is no environment: that is refused each time, too.
+# Variables that are not settings of an environment, and so are in none of the var files that tests/infra changes. A test
+# runs in the workspace `default`, which is not an environment: that is refused each time, too.
 mock_provider "aws" {}
 
 mock_provider "aws" {

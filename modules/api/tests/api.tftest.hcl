@@ -100,6 +100,25 @@ run "browsers_may_read_the_response_headers_of_the_document" {
   }
 }
 
+# They need no token, so they must not take from what the stage lets through to clients.
+run "unmatched_requests_have_a_limit_of_their_own" {
+  command = plan
+
+  assert {
+    condition     = coalesce(local.routes["$default"].throttling_rate_limit, 400) == 10 && coalesce(local.routes["$default"].throttling_burst_limit, 20) == 20
+    error_message = "$default shares the stage's limit of ${var.throttling.rate_per_second} requests per second"
+  }
+}
+
+run "validation_ends_before_the_job" {
+  command = plan
+
+  assert {
+    condition     = aws_acm_certificate_validation.this.timeouts.create == "30m"
+    error_message = "a job of an hour must see the validation's own error"
+  }
+}
+
 # Limits nest: the database socket (10 s) within the function's own request limit, within this, within HTTP APIs' 30 s.
 run "the_gateway_waits_just_under_its_own_limit" {
   command = plan

@@ -49,6 +49,12 @@ run "widgets_fill_the_grid" {
     condition     = [for widget in jsondecode(output.dashboard_body).widgets : widget.properties.annotations.horizontal[0] if widget.properties.title == "The proxy's pool"][0] == { label = "pool", value = 336 }
     error_message = "the pool's size is not drawn"
   }
+
+  # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-proxy.monitoring.html
+  assert {
+    condition     = alltrue([for metric in [for widget in jsondecode(output.dashboard_body).widgets : widget.properties.metrics if widget.properties.title == "The proxy's pool"][0] : metric[4].stat == "Sum"])
+    error_message = "counts of a proxy are published by each of its instances and have to be summed"
+  }
 }
 
 run "class_of_fixed_speed_has_no_credits" {

@@ -162,3 +162,41 @@ run "a_region_that_is_none" {
 
   expect_failures = [var.region]
 }
+
+run "any_role_of_another_account" {
+  command = plan
+
+  variables {
+    hosted_zone_role_arns = ["arn:aws:iam::111111111111:role/*"]
+  }
+
+  expect_failures = [var.hosted_zone_role_arns]
+}
+
+run "any_object_of_a_bucket" {
+  command = plan
+
+  variables {
+    truststore_arns = ["arn:aws:s3:::certificates/*"]
+  }
+
+  expect_failures = [var.truststore_arns]
+}
+
+run "options_grant_what_they_need_and_nothing_without_them" {
+  assert {
+    condition     = !strcontains(aws_iam_policy.delivery["service"].policy, "sts:AssumeRole") && !strcontains(aws_iam_policy.delivery["service"].policy, "s3:GetObjectVersion")
+    error_message = "nobody asked for another account's zone or a truststore"
+  }
+}
+
+run "a_zone_of_another_account" {
+  variables {
+    hosted_zone_role_arns = ["arn:aws:iam::111111111111:role/dns/pmp-records"]
+  }
+
+  assert {
+    condition     = [for statement in jsondecode(aws_iam_policy.delivery["service"].policy).Statement : statement.Resource if statement.Action == ["sts:AssumeRole"]] == [["arn:aws:iam::111111111111:role/dns/pmp-records"]]
+    error_message = "the identity must assume the named role and no other"
+  }
+}

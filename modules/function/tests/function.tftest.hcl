@@ -61,8 +61,18 @@ run "roles_are_bounded_and_under_the_one_path" {
   }
 
   assert {
-    condition     = one([for statement in jsondecode(aws_iam_role_policy.function.policy).Statement : statement.Resource if statement.Sid == "ConnectToTheDatabase"]) == "arn:aws:rds-db:eu-west-1:123456789012:dbuser:prx-0123456789abcdef0/pmp_app"
+    condition     = one([for statement in jsondecode(aws_iam_role_policy.function.policy).Statement : statement.Resource if statement.Sid == "ConnectToDatabase"]) == "arn:aws:rds-db:eu-west-1:123456789012:dbuser:prx-0123456789abcdef0/pmp_app"
     error_message = "the function may connect as pmp_app to its own proxy only"
+  }
+}
+
+# A depends_on of the module makes each change of the policy plan a new function, with the registry's module.
+run "the_function_follows_its_policy_by_value" {
+  command = plan
+
+  assert {
+    condition     = aws_iam_role.function.path == "/pmp/" && !strcontains(file("main.tf"), "depends_on = [aws_iam_role_policy.function]") && strcontains(file("main.tf"), "aws_iam_role_policy.function.role")
+    error_message = "the module must wait for the policy by way of an argument"
   }
 }
 

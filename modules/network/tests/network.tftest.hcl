@@ -34,7 +34,7 @@ variables {
   permissions_boundary_arn = "arn:aws:iam::123456789012:policy/pmp/pmp-boundary"
 }
 
-run "ways_between_security_groups" {
+run "connections_between_security_groups" {
   assert {
     condition = { for key, rule in aws_vpc_security_group_egress_rule.inside : key => rule.from_port } == {
       function_to_proxy     = 5432
@@ -43,7 +43,7 @@ run "ways_between_security_groups" {
       function_to_endpoints = 443
       runner_to_endpoints   = 443
     }
-    error_message = "the ways are ${jsonencode(keys(aws_vpc_security_group_egress_rule.inside))}"
+    error_message = "the connections are ${jsonencode(keys(aws_vpc_security_group_egress_rule.inside))}"
   }
 
   assert {
@@ -97,6 +97,41 @@ run "endpoint_policies_name_the_account_and_own_buckets" {
   }
 }
 
+# https://docs.aws.amazon.com/vpc/latest/userguide/flow-logs-iam-role.html: "must include at least"
+run "flow_log_role_is_complete" {
+  assert {
+    condition = toset(flatten([for statement in jsondecode(aws_iam_role_policy.flow_log.policy).Statement : statement.Action])) == toset([
+      "logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogGroups", "logs:DescribeLogStreams", "logs:PutLogEvents",
+    ])
+    error_message = "the flow log's role has ${aws_iam_role_policy.flow_log.policy}"
+  }
+}
+
+run "security_groups_are_described_as_ec2_allows" {
+  assert {
+    condition = alltrue([
+      for text in concat(
+        [for group in aws_security_group.this : group.description],
+        [for rule in aws_vpc_security_group_egress_rule.inside : rule.description],
+        [for rule in aws_vpc_security_group_egress_rule.s3 : rule.description],
+        [for rule in aws_vpc_security_group_egress_rule.internet : rule.description],
+      ) : can(regex("^[-a-zA-Z0-9 ._:/()#,@+=;{}!$*\\[\\]]{1,255}$", text))
+    ])
+    error_message = "EC2 refuses a description with other signs than a-z, A-Z, 0-9, spaces and ._-:/()#,@[]+=;{}!$*"
+  }
+}
+
+run "dns_firewall_trusts_redirections" {
+  variables {
+    dns_allow_list = ["gitlab.com"]
+  }
+
+  assert {
+    condition     = alltrue([for key, rule in aws_route53_resolver_firewall_rule.this : rule.firewall_domain_redirection_action == (key == "allow" ? "TRUST_REDIRECTION_DOMAIN" : null)])
+    error_message = "an allowed domain must resolve although its name leads to a CDN's"
+  }
+}
+
 run "flow_log_role_is_bounded" {
   assert {
     condition     = aws_iam_role.flow_log.path == "/pmp/" && aws_iam_role.flow_log.permissions_boundary == var.permissions_boundary_arn
@@ -111,7 +146,7 @@ run "without_nat_nothing_reaches_the_internet" {
 
   assert {
     condition     = length(aws_vpc_security_group_egress_rule.internet) == 0 && length(output.nat_public_ips) == 0
-    error_message = "there is a way out: ${jsonencode(keys(aws_vpc_security_group_egress_rule.internet))}"
+    error_message = "there is a route to the internet: ${jsonencode(keys(aws_vpc_security_group_egress_rule.internet))}"
   }
 }
 

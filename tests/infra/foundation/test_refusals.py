@@ -50,7 +50,34 @@ pytestmark = pytest.mark.slow
             {"alarms = {": "alarms = {\n email_addresses_by_severity = { urgent = [] }"},
             "email_addresses_by_severity knows the severities critical and warning",
         ),
+        (
+            "dev",
+            {"alarms = {": 'alarms = {\n https_endpoints_by_severity = { critical = ["http://events.example.com"] }'},
+            "https_endpoints_by_severity must hold https addresses",
+        ),
     ],
 )
 def test_refused(plans: Planner, environment: str, changes: dict[str, str], sentence: str) -> None:
     assert sentence in plans.refusal("foundation", environment, changes)
+
+
+@pytest.mark.parametrize(
+    "alarms",
+    ["", 'email_addresses_by_severity = { warning = ["team@example.com"] }', "https_endpoints_by_severity = {}"],
+)
+def test_prod_that_wakes_nobody_is_refused(plans: Planner, alarms: str) -> None:
+    """On AWS; an emulated platform, by which the other tests plan, wakes nobody."""
+    refusal = plans.refusal("foundation", "prod", {"  alarms = {}": f"  alarms = {{ {alarms} }}"}, platform="null")
+    assert "foundation.alarms must name who is woken in prod" in refusal
+
+
+@pytest.mark.parametrize(
+    "alarms",
+    [
+        'email_addresses_by_severity = { critical = ["on-call@example.com"] }',
+        'https_endpoints_by_severity = { critical = ["https://events.example.com/integration/0"] }',
+    ],
+)
+def test_prod_that_wakes_somebody_is_planned(plans: Planner, alarms: str) -> None:
+    with pytest.raises(AssertionError, match="was planned"):
+        plans.refusal("foundation", "prod", {"  alarms = {}": f"  alarms = {{ {alarms} }}"}, platform="null")

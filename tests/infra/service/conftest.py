@@ -22,6 +22,7 @@ ACCOUNT_ID = "000000000000"
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT_ID}:key/11111111-2222-3333-4444-555555555555"
 STATE_BUCKET = f"pmp-terraform-state-{ACCOUNT_ID}-{REGION}"
 DEPLOYMENT_BUCKET = f"pmp-deployments-{ACCOUNT_ID}-{REGION}"
+ZONE_ROLE = "arn:aws:iam::111111111111:role/dns/pmp-records"
 
 ROOT = f"""
 module "delivery" {{
@@ -33,6 +34,10 @@ module "delivery" {{
   state_bucket_name = "{STATE_BUCKET}"
   kms_key_arn       = "{KEY}"
   hosted_zone_id    = "Z0123456789ABCDEFGHIJ"
+
+  # Every option, so that its statements are judged too.
+  hosted_zone_role_arns = ["{ZONE_ROLE}"]
+  truststore_arns       = ["arn:aws:s3:::certificates/pmp/truststore.pem"]
 }}
 
 provider "aws" {{

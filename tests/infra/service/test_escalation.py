@@ -1,6 +1,9 @@
 """What GitLab's identity must never be able to do, tried as that identity on an account that enforces its policies."""
 
+import contextlib
 import json
+import re
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -34,6 +37,9 @@ PUBLIC = json.dumps(
     }
 )
 
+# What Terraform's default tags make of every resource.
+OWN_TAGS = [{"Key": "Project", "Value": "pmp"}, {"Key": "Environment", "Value": "dev"}]
+
 Attempt = Callable[[Enforced], Any]
 
 
@@ -60,9 +66,120 @@ def _decrypt_foreign(account: Enforced) -> Any:
     return account.client("gitlab", "kms").decrypt(KeyId=account.foreign_key_id, CiphertextBlob=blob)
 
 
+def _ec2(operation: str, what: str, tags: list[dict[str, str]] | None = None, **arguments: Any) -> Attempt:
+    """Try ``operation`` on something that the administrator made in a VPC of its own, which all carry ``tags``.
+
+    Args:
+        operation: as boto3 names it; the arguments may name the resources in braces, as ``{vpc}``.
+        what: kind of the VPC's resources, part of ``_network``'s names.
+        tags: whose network it is; none for nobody's.
+        arguments: of the operation.
+    """
+
+    def attempt(account: Enforced) -> Any:
+        found = _network(account, tags or [], what)
+        filled = json.loads(re.sub(r"\{(\w+)\}", lambda match: found[match[1]], json.dumps(arguments)))
+        return getattr(account.client("gitlab", "ec2"), operation)(**filled)
+
+    return attempt
+
+
+def _network(account: Enforced, tags: list[dict[str, str]], what: str) -> dict[str, str]:
+    """Make a VPC, a subnet, a route table, a group or a launch template in it as administrator: ids by name."""
+    admin = account.client("admin", "ec2")
+    vpc = admin.create_vpc(CidrBlock="10.99.0.0/16")["Vpc"]["VpcId"]
+    found = {"vpc": vpc}
+    if what == "subnet":
+        found["subnet"] = admin.create_subnet(VpcId=vpc, CidrBlock="10.99.0.0/24")["Subnet"]["SubnetId"]
+    elif what == "table":
+        found["table"] = admin.create_route_table(VpcId=vpc)["RouteTable"]["RouteTableId"]
+        found["gateway"] = admin.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+        admin.attach_internet_gateway(InternetGatewayId=found["gateway"], VpcId=vpc)
+    elif what == "group":
+        found["group"] = admin.create_security_group(GroupName="other", Description="other", VpcId=vpc)["GroupId"]
+    elif what == "template":
+        made = admin.create_launch_template(
+            LaunchTemplateName=f"other-{uuid.uuid4().hex[:6]}", LaunchTemplateData={"InstanceType": "t4g.small"}
+        )
+        found["template"] = made["LaunchTemplate"]["LaunchTemplateId"]
+    if tags:
+        admin.create_tags(Resources=list(found.values()), Tags=tags)
+    return found
+
+
+def _proxy(operation: str, tags: list[dict[str, str]], **arguments: Any) -> Attempt:
+    """Try ``operation`` on an RDS Proxy that the administrator made with ``tags``."""
+
+    def attempt(account: Enforced) -> Any:
+        ec2, rds = account.client("admin", "ec2"), account.client("admin", "rds")
+        vpc = ec2.create_vpc(CidrBlock="10.96.0.0/16")["Vpc"]["VpcId"]
+        subnets = [
+            ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.96.{number}.0/24", AvailabilityZone=f"{REGION}{zone}")
+            for number, zone in enumerate("ab")
+        ]
+        name = f"other-{uuid.uuid4().hex[:6]}"
+        made = rds.create_db_proxy(
+            DBProxyName=name,
+            EngineFamily="POSTGRESQL",
+            Auth=[{"AuthScheme": "SECRETS", "SecretArn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT_ID}:secret:other"}],
+            RoleArn=f"arn:aws:iam::{ACCOUNT_ID}:role/outside-admin",
+            VpcSubnetIds=[subnet["Subnet"]["SubnetId"] for subnet in subnets],
+            Tags=tags,
+        )
+        named = {"name": name, "arn": made["DBProxy"]["DBProxyArn"]}
+        filled = {key: value.format(**named) if isinstance(value, str) else value for key, value in arguments.items()}
+        return getattr(account.client("gitlab", "rds"), operation)(**filled)
+
+    return attempt
+
+
 def _create_role(name: str, path: str = "/pmp/", **arguments: Any) -> Attempt:
     return _iam("create_role", RoleName=name, Path=path, AssumeRolePolicyDocument=TRUST, **arguments)
 
+
+# Changes of a network that exists, by what is changed: operation, kind and arguments.
+WORLD = [{"IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5432, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]
+NETWORK_CHANGES: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "delete a VPC": ("delete_vpc", "vpc", {"VpcId": "{vpc}"}),
+    "tag a VPC": ("create_tags", "vpc", {"Resources": ["{vpc}"], "Tags": OWN_TAGS}),
+    "turn off the DNS of a VPC": (
+        "modify_vpc_attribute",
+        "vpc",
+        {"VpcId": "{vpc}", "EnableDnsSupport": {"Value": False}},
+    ),
+    "make a subnet in a VPC": ("create_subnet", "vpc", {"VpcId": "{vpc}", "CidrBlock": "10.99.9.0/24"}),
+    "make a group in a VPC": ("create_security_group", "vpc", {"VpcId": "{vpc}", "GroupName": "x", "Description": "x"}),
+    "delete a subnet": ("delete_subnet", "subnet", {"SubnetId": "{subnet}"}),
+    "tag a subnet": ("create_tags", "subnet", {"Resources": ["{subnet}"], "Tags": OWN_TAGS}),
+    "open a security group": (
+        "authorize_security_group_ingress",
+        "group",
+        {"GroupId": "{group}", "IpPermissions": WORLD},
+    ),
+    "tag a security group": ("create_tags", "group", {"Resources": ["{group}"], "Tags": OWN_TAGS}),
+    "add a route": (
+        "create_route",
+        "table",
+        {"RouteTableId": "{table}", "DestinationCidrBlock": "0.0.0.0/0", "GatewayId": "{gateway}"},
+    ),
+    "tag a route table": ("create_tags", "table", {"Resources": ["{table}"], "Tags": OWN_TAGS}),
+    "change a launch template": (
+        "create_launch_template_version",
+        "template",
+        {"LaunchTemplateId": "{template}", "LaunchTemplateData": {"InstanceType": "m7g.large"}},
+    ),
+    "tag a launch template": ("create_tags", "template", {"Resources": ["{template}"], "Tags": OWN_TAGS}),
+}
+
+PROXY_CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
+    "delete a proxy": ("delete_db_proxy", {"DBProxyName": "{name}"}),
+    "log the statements of a proxy": ("modify_db_proxy", {"DBProxyName": "{name}", "DebugLogging": True}),
+    "tag a proxy": ("add_tags_to_resource", {"ResourceName": "{arn}", "Tags": OWN_TAGS}),
+}
+OTHER_OWNERS: dict[str, list[dict[str, str]]] = {
+    "another product": [{"Key": "Project", "Value": "other"}, {"Key": "Environment", "Value": "dev"}],
+    "another environment": [{"Key": "Project", "Value": "pmp"}, {"Key": "Environment", "Value": "prod"}],
+}
 
 ESCALATIONS: dict[str, Attempt] = {
     "create an administrator": _iam("create_user", UserName="root2"),
@@ -146,9 +263,16 @@ ESCALATIONS: dict[str, Attempt] = {
     "change another product's function": lambda account: account.client(
         "gitlab", "lambda"
     ).update_function_configuration(FunctionName="other", Timeout=3),
-    "delete an untagged network": lambda account: account.client("gitlab", "ec2").delete_vpc(
-        VpcId=account.client("admin", "ec2").create_vpc(CidrBlock="10.99.0.0/16")["Vpc"]["VpcId"]
-    ),
+    **{
+        f"{verb} of {owner}": _ec2(operation, what, tags, **arguments)
+        for owner, tags in {"nobody": None, **OTHER_OWNERS}.items()
+        for verb, (operation, what, arguments) in NETWORK_CHANGES.items()
+    },
+    **{
+        f"{verb} of {owner}": _proxy(operation, tags, **arguments)
+        for owner, tags in OTHER_OWNERS.items()
+        for verb, (operation, arguments) in PROXY_CHANGES.items()
+    },
     "delete another product's database": lambda account: account.client("gitlab", "rds").delete_db_instance(
         DBInstanceIdentifier="other", SkipFinalSnapshot=True
     ),
@@ -170,7 +294,31 @@ PERMITTED: dict[str, Attempt] = {
         "put_role_policy", RoleName="pmp-dev-function", PolicyName="function", PolicyDocument=EVERYTHING
     ),
     "make a network": lambda account: account.client("gitlab", "ec2").create_vpc(CidrBlock="10.98.0.0/16"),
+    **{
+        f"{verb} of its own": _proxy(operation, OWN_TAGS, **arguments)
+        for verb, (operation, arguments) in PROXY_CHANGES.items()
+    },
+    **{
+        f"{verb} of its own": _ec2(operation, what, OWN_TAGS, **arguments)
+        for verb, (operation, what, arguments) in NETWORK_CHANGES.items()
+    },
 }
+
+
+def _secret(account: Enforced, name: str) -> str:
+    """Name of a secret that exists: what is refused is not merely missing."""
+    admin = account.client("admin", "secretsmanager")
+    with contextlib.suppress(admin.exceptions.ResourceExistsException):
+        admin.create_secret(Name=name, SecretString="{}")
+    return name
+
+
+def _describe_client(account: Enforced) -> Any:
+    admin = account.client("admin", "cognito-idp")
+    pool = admin.create_user_pool(PoolName="pmp-dev")["UserPool"]["Id"]
+    client = admin.create_user_pool_client(UserPoolId=pool, ClientName="x", GenerateSecret=True)["UserPoolClient"]
+    return account.client("plan", "cognito-idp").describe_user_pool_client(UserPoolId=pool, ClientId=client["ClientId"])
+
 
 PLAN_REFUSED: dict[str, Attempt] = {
     "write a state": lambda account: account.client("plan", "s3").put_object(
@@ -195,6 +343,32 @@ PLAN_REFUSED: dict[str, Attempt] = {
     ),
     "make a password": lambda account: account.client("plan", "secretsmanager").create_secret(
         Name="pmp/dev/x", SecretString="x"
+    ),
+    "read a password": lambda account: account.client("plan", "secretsmanager").get_secret_value(
+        SecretId=_secret(account, "pmp/dev/database/pmp_app")
+    ),
+    "read an OAuth client's secret": lambda account: account.client("plan", "secretsmanager").get_secret_value(
+        SecretId=_secret(account, "pmp/dev/clients/smoke")
+    ),
+    "describe an OAuth client": _describe_client,
+    "read a runner's token": lambda account: account.client("plan", "ssm").get_parameters(
+        Names=["/pmp/dev/runner/token"], WithDecryption=True
+    ),
+    "read deployed code": lambda account: account.client("plan", "s3").get_object(
+        Bucket=DEPLOYMENT_BUCKET, Key=f"lambda/{'0' * 64}.zip"
+    ),
+    "take a state's lock": lambda account: account.client("plan", "s3").put_object(
+        Bucket=STATE_BUCKET, Key="service/dev/service.tfstate.tflock", Body=b"{}"
+    ),
+    "release a state's lock": lambda account: account.client("plan", "s3").delete_object(
+        Bucket=STATE_BUCKET, Key="service/dev/service.tfstate.tflock"
+    ),
+    "read another environment's state": lambda account: account.client("plan", "s3").get_object(
+        Bucket=STATE_BUCKET, Key="service/prod/service.tfstate"
+    ),
+    "decrypt with the state key directly": lambda account: account.client("plan", "kms").decrypt(
+        KeyId=account.key_arn,
+        CiphertextBlob=account.client("admin", "kms").encrypt(KeyId=account.key_arn, Plaintext=b"x")["CiphertextBlob"],
     ),
 }
 

@@ -88,6 +88,23 @@ def test_error_names_the_signal_that_killed_terraform(monkeypatch: pytest.Monkey
         Terraform(Target("foundation", "dev")).apply(Path("plan"))
 
 
+def test_a_plan_takes_no_lock_and_an_apply_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The identity that plans merge requests cannot write a state's lock."""
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    given = dict[str, list[str]]()
+
+    def command(_: Terraform, subcommand: str, options: list[str]) -> list[str]:
+        given[subcommand] = list(options)
+        return ["true"]
+
+    monkeypatch.setattr(Terraform, "_command", command)
+    runner = Terraform(Target("foundation", "dev"))
+    runner.plan(Path("plan"), {})
+    runner.apply(Path("plan"))
+    assert "-lock=false" in given["plan"]
+    assert not [option for option in given["apply"] if option.startswith("-lock=")]
+
+
 def test_held_lock_error_gives_advice() -> None:
     advice = Terraform(Target("service", "dev"))._advice(["│ Error: Error acquiring the state lock"])
     assert "python -m ops unlock service" in advice

@@ -13,10 +13,6 @@ mock_provider "aws" {
   }
 }
 
-variables {
-  password_by_role = { pmp_app = "0123456789012345678901234567890123456789", pmp_migrator = "9876543210987654321098765432109876543210" }
-}
-
 run "example_applies" {
   assert {
     condition     = output.proxy_host == "proxy.example"

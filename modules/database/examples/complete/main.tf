@@ -1,4 +1,4 @@
-# A small instance with its proxy. envs/foundation takes the passwords from an ephemeral resource.
+# A small instance with its proxy.
 module "database" {
   source = "../../"
 
@@ -10,7 +10,6 @@ module "database" {
   enable_protection          = false
   backup_retention_days      = 3
   proxy                      = { max_connections_percent = 90 }
-  password_by_role           = var.password_by_role
   database_subnet_group_name = "pmp-dev"
   proxy_subnet_ids           = ["subnet-11111111111111111", "subnet-22222222222222222"]
   security_group_id_by_role  = { database = "sg-11111111111111111", proxy = "sg-22222222222222222" }

@@ -15,15 +15,6 @@ resource "aws_vpc" "this" {
   tags = { Name = var.name }
 }
 
-# Without rules, so that a resource that names no security group has no traffic in or out.
-resource "aws_default_security_group" "this" {
-  vpc_id  = aws_vpc.this.id
-  ingress = []
-  egress  = []
-
-  tags = { Name = "${var.name}-default" }
-}
-
 resource "aws_internet_gateway" "this" {
   count = length(var.public_subnets) > 0 ? 1 : 0
 

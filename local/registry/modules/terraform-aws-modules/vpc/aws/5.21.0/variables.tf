@@ -79,6 +79,19 @@ variable "manage_default_network_acl" {
 
 # Only its validation uses it.
 # tflint-ignore: terraform_unused_declarations
+variable "manage_default_security_group" {
+  description = "Only `false` is implemented here."
+  type        = bool
+  default     = true
+
+  validation {
+    condition     = !var.manage_default_security_group
+    error_message = "This stand-in does not manage the default security group: set manage_default_security_group = false."
+  }
+}
+
+# Its validation is its use.
+# tflint-ignore: terraform_unused_declarations
 variable "manage_default_route_table" {
   description = "Only `false` is implemented here."
   type        = bool

@@ -1,0 +1,77 @@
+"""An environment's key lets its deploying identity through: IAM grants use by tag, and a tag takes minutes to count."""
+
+import fnmatch
+import json
+from typing import Any
+
+import pytest
+
+from checks.planning import Planner
+
+pytestmark = pytest.mark.slow
+
+ACCOUNT = "000000000000"
+# What Terraform and the services that it calls ask of a key within seconds of its creation.
+SETTING_UP = {
+    "kms:CreateAlias",
+    "kms:DescribeKey",
+    "kms:EnableKeyRotation",
+    "kms:GetKeyPolicy",
+    "kms:GetKeyRotationStatus",
+    "kms:ListResourceTags",
+}
+THROUGH_SERVICES = {"kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey"}
+
+
+def _statements(plans: Planner) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(plans.plan("foundation", "dev").resources["aws_kms_key.this"]["policy"])[
+        "Statement"
+    ]
+    return found
+
+
+def _met(statement: dict[str, Any], request: dict[str, str]) -> bool:
+    """Whether a request meets a statement's conditions."""
+    for operator, wanted in statement.get("Condition", {}).items():
+        for key, values in wanted.items():
+            patterns = [values] if isinstance(values, str) else values
+            matches = fnmatch.fnmatchcase if operator in {"ArnLike", "StringLike"} else str.__eq__
+            if not any(matches(request.get(key, ""), pattern) for pattern in patterns):
+                return False
+    return True
+
+
+def allowed(statements: list[dict[str, Any]], **request: str) -> set[str]:
+    """Actions that the key's policy itself allows, without any IAM policy."""
+    context = {"kms:CallerAccount": ACCOUNT, **{key.replace("__", ":"): value for key, value in request.items()}}
+    return {
+        action
+        for statement in statements
+        if statement["Principal"] == {"AWS": "*"} and _met(statement, context)
+        for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
+    }
+
+
+@pytest.mark.parametrize("name", ["user/pmp/gitlab", "user/pmp/gitlab-dev", "role/pmp/gitlab-delivery"])
+def test_the_deploying_identity_depends_on_no_tag(plans: Planner, name: str) -> None:
+    who = {"aws__PrincipalArn": f"arn:aws:iam::{ACCOUNT}:{name}"}
+    assert allowed(_statements(plans), **who) >= SETTING_UP
+    for service in ("rds", "secretsmanager"):
+        through = allowed(_statements(plans), **who, kms__ViaService=f"{service}.eu-west-1.amazonaws.com")
+        assert through >= THROUGH_SERVICES
+    assert "kms:CreateGrant" in allowed(_statements(plans), **who, kms__GrantIsForAWSResource="true")
+
+
+@pytest.mark.parametrize(
+    "name", ["user/pmp/gitlab-plan", "user/pmp/gitlab-prod", "role/pmp/pmp-dev-function", "user/gitlab", "role/other"]
+)
+def test_nobody_else_gets_anything_by_the_key_alone(plans: Planner, name: str) -> None:
+    """But for the disks of instances, which AWS's own role makes."""
+    who = {"aws__PrincipalArn": f"arn:aws:iam::{ACCOUNT}:{name}", "kms__GrantIsForAWSResource": "true"}
+    for service in ("rds", "secretsmanager", "s3"):
+        assert not allowed(_statements(plans), **who, kms__ViaService=f"{service}.eu-west-1.amazonaws.com")
+
+
+def test_the_deploying_identity_decrypts_nothing_directly(plans: Planner) -> None:
+    who = {"aws__PrincipalArn": f"arn:aws:iam::{ACCOUNT}:user/pmp/gitlab"}
+    assert not allowed(_statements(plans), **who) & {"kms:Decrypt", "kms:GenerateDataKey", "kms:CreateGrant"}
