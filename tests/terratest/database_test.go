@@ -15,7 +15,7 @@ import (
 
 func TestDatabase(t *testing.T) {
 	t.Parallel()
-	options, name := apply(t, "database", nil)
+	options, _ := apply(t, "database", nil)
 	ctx, configuration := account(t)
 	client := rds.NewFromConfig(configuration)
 

@@ -229,10 +229,10 @@ def test_erasure_forgets_the_person_and_keeps_the_proof(api: Gateway, stack: Sta
         "(SELECT count(*) FROM pmp.idempotency_key AS i WHERE i::text ILIKE '%" + address + "%')"
     )
     assert dump.strip() == "0"
-    anew = api.post("/v1/users", {"email": address.upper()})
-    assert anew.status == 201
-    assert anew.json["id"] != user
-    assert anew.json["consents"] == []
+    again = api.post("/v1/users", {"email": address.upper()})
+    assert again.status == 201
+    assert again.json["id"] != user
+    assert again.json["consents"] == []
 
 
 def test_nobody_is_404(api: Gateway) -> None:

@@ -21,7 +21,7 @@ def test_lines_do_not_depend_on_the_pieces(content: str, size: int) -> None:
     if expected[-1] == b"":
         expected.pop()
     found = [line for block in blocks for line in block.lines]
-    # A last line that was nothing but the mark is no line at all; both readings are the same to the parser.
+    # A last line that was nothing but the mark is not a line at all; both readings are the same to the parser.
     assert [line for line in found if line] == [
         line.removesuffix(b"\r") for line in expected if line.removesuffix(b"\r")
     ]
