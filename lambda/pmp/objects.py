@@ -75,8 +75,10 @@ def client() -> "S3Client":
         "s3",
         config=Config(
             signature_version="s3v4",
-            # An emulator has no host name for each bucket.
-            s3={"addressing_style": "path" if os.environ.get("AWS_ENDPOINT_URL") else "auto"},
+            # An emulator has no host name for each bucket. "auto" would presign URLs of the global endpoint, which
+            # redirects requests for new buckets and fails in newer Regions; "virtual" presigns regional ones.
+            # https://docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html
+            s3={"addressing_style": "path" if os.environ.get("AWS_ENDPOINT_URL") else "virtual"},
             connect_timeout=3,
             read_timeout=READ_TIMEOUT_SECONDS,
             retries={"mode": "standard", "total_max_attempts": 3},
