@@ -33,6 +33,8 @@ class Request:
     """The OAuth client's id, from the verified token."""
     identifier: str = ""
     """Id of the event that the request creates, chosen before the first attempt."""
+    idempotency_key: str | None = None
+    """The ``Idempotency-Key``, if the operation takes one."""
     attempts: int = 0
     """Attempts so far to run its transaction; above 1 after a lost connection."""
 

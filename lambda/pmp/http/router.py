@@ -57,7 +57,7 @@ Route = Callable[..., Response]
 def _write(route: Route, request: Request, connection: Any) -> Response:
     """Run the operation in one transaction, together with its idempotency key if there is one."""
     request.attempts += 1
-    key = request.headers.get("idempotency-key") if request.method == "POST" else None
+    key = request.idempotency_key
     with connection.transaction(pipelined=True):
         if key is None:
             return route(request, connection)
@@ -74,7 +74,7 @@ def _perform(request: Request) -> Response:
     from pmp import database
 
     try:
-        if use == _REPEATABLE and not (request.method == "POST" and "idempotency-key" in request.headers):
+        if use == _REPEATABLE and request.idempotency_key is None:
             return database.with_connection(lambda connection: route(request, connection))
         return database.with_connection(lambda connection: _write(route, request, connection))
     except Exception as error:

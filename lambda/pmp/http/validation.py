@@ -11,7 +11,7 @@ from pmp.http.schema import Errors
 
 
 def validate(operation: Operation, request: Request) -> None:
-    """Check the request; sets its ``query`` and ``body``.
+    """Check the request; sets its ``query``, ``body`` and ``idempotency_key``.
 
     Raises:
         Problem: 404 for a path parameter that cannot exist, 400 for a body or query that cannot be read, 415 for a body
@@ -60,6 +60,8 @@ def _header_errors(operation: Operation, request: Request) -> Errors:
     errors: Errors = []
     for parameter in operation.parameters:
         if parameter["in"] == "header" and (value := request.headers.get(parameter["name"].lower())) is not None:
+            if parameter["name"] == "Idempotency-Key":
+                request.idempotency_key = value
             found = SCHEMAS.errors(value, parameter["schema"])
             errors.extend({"header": parameter["name"], "detail": error["detail"]} for error in found)
     return errors
