@@ -72,7 +72,7 @@ def match(method: str, path: str) -> tuple[Operation, dict[str, str]]:
             continue
         parameters: dict[str, str] = {}
         for segment, part in zip(template.segments, parts, strict=True):
-            if segment.startswith("{"):
+            if segment.startswith("{") and part:
                 parameters[segment[1:-1]] = unquote(part)
             elif segment != part:
                 break

@@ -125,6 +125,12 @@ def test_there_is_nothing_elsewhere(path: str) -> None:
     assert answer.json["status"] == 404
 
 
+@pytest.mark.parametrize("path", [path for _, path in OPERATIONS if not path.endswith("}")])
+def test_a_trailing_slash_is_not_found_and_asks_for_no_token(path: str) -> None:
+    # The gateway sends unknown paths without claims: 401 would make a client fetch tokens forever.
+    assert invoke("GET", f"{concrete(path)}/", {}, None).status == 404
+
+
 @pytest.mark.parametrize(
     ("query", "detail"),
     [
