@@ -100,8 +100,11 @@ def _refuse_constant(text: str) -> NoReturn:
 def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) != len(pairs):
-        names = [name for name, _ in pairs]
-        duplicate = next(name for name in names if names.count(name) > 1)
+        seen: set[str] = set()
+        for duplicate, _ in pairs:
+            if duplicate in seen:
+                break
+            seen.add(duplicate)
         raise ValueError(f"the key {duplicate[:100]!r} appears more than once in an object")
     return document
 

@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import time
 from typing import Any
 
 import pytest
@@ -44,6 +45,17 @@ def test_what_is_no_json_is_refused_with_a_reason(body: bytes, detail: str) -> N
         parse_json(body)
     assert caught.value.status == 400
     assert detail in caught.value.detail
+
+
+@pytest.mark.parametrize("doubled", [1, 40_000])
+def test_a_mebibyte_of_doubled_keys_is_refused_within_a_second(doubled: int) -> None:
+    names = list(range(95_000 - doubled))
+    body = "{" + ",".join(f'"{name:06}":0' for name in [*names, *names[-doubled:]]) + "}"
+    assert 0.99 * 2**20 < len(body) <= 2**20
+    started = time.process_time()
+    with pytest.raises(Problem, match=f"the key '{names[-doubled]:06}' appears more than once"):
+        parse_json(body.encode())
+    assert time.process_time() - started < 1
 
 
 def test_a_whole_number_is_an_integer_however_it_is_written() -> None:
