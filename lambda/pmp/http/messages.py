@@ -10,6 +10,7 @@ from pmp.http.problems import Problem
 
 LARGEST_BODY_BYTES = 1024 * 1024
 _COMPRESSED_FROM_BYTES = 8 * 1024
+_SINGLE_HEADERS = {"content-type", "idempotency-key"}
 
 
 @dataclass(slots=True)
@@ -62,6 +63,14 @@ def encode(document: Any) -> bytes:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
+def _single(name: str, value: str) -> str:
+    """The value of a header that may be sent once only: the gateway joins repeated headers with commas."""
+    if name not in _SINGLE_HEADERS or "," not in value:
+        return value
+    first, *others = (part.strip() for part in value.split(","))
+    return first if all(other == first for other in others) else value
+
+
 def receive(event: dict[str, Any], request_id: str) -> Request:
     """Read the gateway's payload.
 
@@ -80,7 +89,7 @@ def receive(event: dict[str, Any], request_id: str) -> Request:
     request = Request(
         method=http["method"],
         path=path,
-        headers={name.lower(): value for name, value in event.get("headers", {}).items()},
+        headers={name.lower(): _single(name.lower(), value) for name, value in event.get("headers", {}).items()},
         raw_query=event.get("rawQueryString") or "",
         raw_body=b"",
         request_id=event["requestContext"].get("requestId") or request_id,

@@ -85,6 +85,19 @@ def test_ten_megabytes_are_refused_unread() -> None:
     assert caught.value.status == 413
 
 
+@pytest.mark.parametrize(
+    ("name", "sent", "read"),
+    [
+        ("Idempotency-Key", "k1, k1", "k1"),
+        ("Idempotency-Key", "k1, k2", "k1, k2"),
+        ("If-Match", '"a", "a"', '"a", "a"'),  # a list of its own
+        ("Content-Type", 'application/json; x="a,a"', 'application/json; x="a,a"'),
+    ],
+)
+def test_only_a_repeated_equal_header_counts_once(name: str, sent: str, read: str) -> None:
+    assert receive(payload("GET", "/", {name: sent}, None), "id").headers[name.lower()] == read
+
+
 def test_a_named_stage_is_no_part_of_the_path() -> None:
     event = payload("GET", "/live/v1/health", {}, None)
     event["requestContext"]["stage"] = "live"

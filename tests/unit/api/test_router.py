@@ -159,6 +159,12 @@ def test_other_content_types_are_refused(media: str) -> None:
     assert Gateway().request("POST", "/v1/users", b"{}", Content_Type=media).status == 415
 
 
+@pytest.mark.parametrize("media", ["application/json, application/json", "application/json,application/json"])
+def test_a_repeated_equal_content_type_counts_once(media: str) -> None:
+    assert Gateway().request("POST", "/v1/users", b"{}", Content_Type=media).status == 422
+    assert Gateway().request("POST", "/v1/users", b"{}", Content_Type=f"{media}, text/plain").status == 415
+
+
 def test_a_charset_is_no_other_content_type() -> None:
     answer = Gateway().request("POST", "/v1/users", b"{}", Content_Type="Application/JSON; charset=utf-8")
     assert answer.status == 422
