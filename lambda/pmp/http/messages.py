@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ from pmp.http.problems import Problem
 
 LARGEST_BODY_BYTES = 1024 * 1024
 _COMPRESSED_FROM_BYTES = 8 * 1024
+_WEIGHT = re.compile(r"q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)", re.ASCII).fullmatch
 _SINGLE_HEADERS = {"content-type", "idempotency-key"}
 
 
@@ -104,6 +106,17 @@ def receive(event: dict[str, Any], request_id: str) -> Request:
     )
 
 
+def accepts_gzip(request: Request) -> bool:
+    """Whether gzip suits the client, and at least as well as no coding (RFC 9110, section 12.5.3)."""
+    weights: dict[str, float] = {}
+    for part in request.headers.get("accept-encoding", "").lower().split(","):
+        coding, *parameters = (text.strip() for text in part.split(";"))
+        weight = _WEIGHT("".join(parameters) or "q=1")
+        weights["gzip" if coding == "x-gzip" else coding] = float(weight[1]) if weight else 0
+    gzip_weight = weights.get("gzip", weights.get("*", 0))
+    return gzip_weight > 0 and gzip_weight >= weights.get("identity", 0)
+
+
 def send(response: Response, request: Request | None) -> dict[str, Any]:
     """The gateway's form of a response."""
     headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", **response.headers}
@@ -112,10 +125,9 @@ def send(response: Response, request: Request | None) -> dict[str, Any]:
     if content is None:
         return payload
     headers.setdefault("Content-Type", "application/json")
-    accepted = request.headers.get("accept-encoding", "") if request else ""
     if response.compress:
         headers["Vary"] = "Accept-Encoding"
-        if len(content) >= _COMPRESSED_FROM_BYTES and "gzip" in accepted:
+        if len(content) >= _COMPRESSED_FROM_BYTES and request and accepts_gzip(request):
             content = gzip.compress(content, compresslevel=6, mtime=0)
             headers["Content-Encoding"] = "gzip"
     textual = "Content-Encoding" not in headers and not headers["Content-Type"].startswith("image/")

@@ -15,19 +15,27 @@ def validate(operation: Operation, request: Request) -> None:
 
     Raises:
         Problem: 404 for a path parameter that cannot exist, 400 for a body or query that cannot be read, 415 for a body
-            of another type, 422 with all other errors at once.
+            of another type or coding, 422 with all other errors at once.
     """
     _check_path(operation, request)
     errors = [*_read_query(operation, request), *_header_errors(operation, request)]
     if operation.body is not None:
-        media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media != "application/json":
-            found = media or "missing"
-            raise Problem(415, "unsupported-media-type", f"Content-Type must be application/json; it is {found[:100]}")
+        _check_media(request)
         request.body = parse_json(request.raw_body)
         errors.extend(SCHEMAS.errors(request.body, operation.body))
     if errors:
         raise invalid(errors)
+
+
+def _check_media(request: Request) -> None:
+    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media != "application/json":
+        found = media or "missing"
+        raise Problem(415, "unsupported-media-type", f"Content-Type must be application/json; it is {found[:100]}")
+    coding = request.headers.get("content-encoding", "").strip().lower()
+    if coding not in {"", "identity"}:
+        detail = f"Content-Encoding {coding[:100]} is not supported; send the body without a coding"
+        raise Problem(415, "unsupported-media-type", detail, headers={"Accept-Encoding": "identity"})
 
 
 def _check_path(operation: Operation, request: Request) -> None:

@@ -172,6 +172,33 @@ def test_large_answers_are_compressed_for_who_can_read_it() -> None:
     assert "Content-Encoding" not in plain["headers"]
 
 
+@pytest.mark.parametrize(
+    ("header", "accepts"),
+    [
+        ("gzip", True),
+        ("GZIP", True),
+        ("x-gzip", True),
+        ("*", True),
+        ("br, gzip;q=0.5", True),
+        ("gzip ; q=0.001", True),
+        ("identity;q=0.5, gzip", True),
+        ("", False),
+        ("br", False),
+        ("supergzip", False),
+        ("gzip;q=0", False),
+        ("gzip;q=0.000, *", False),
+        ("*;q=0", False),
+        ("gzip;Q=0", False),
+        ("gzip;q=x", False),
+        ("identity, gzip;q=0.5", False),
+    ],
+)
+def test_gzip_is_sent_only_where_it_is_accepted(header: str, accepts: bool) -> None:
+    sent = send(Response(200, {"a": "b" * 20_000}, compress=True), _request(accept_encoding=header))
+    assert ("Content-Encoding" in sent["headers"]) == accepts
+    assert sent["headers"]["Vary"] == "Accept-Encoding"
+
+
 def test_an_echo_of_half_a_surrogate_pair_can_be_sent() -> None:
     assert encode({"detail": "\ud800"}) == b'{"detail":"?"}'
 

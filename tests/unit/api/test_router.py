@@ -165,6 +165,13 @@ def test_a_repeated_equal_content_type_counts_once(media: str) -> None:
     assert Gateway().request("POST", "/v1/users", b"{}", Content_Type=f"{media}, text/plain").status == 415
 
 
+@pytest.mark.parametrize("coding", ["gzip", "GZIP", "br, gzip"])
+def test_a_coded_body_is_refused(coding: str) -> None:
+    answer = Gateway().request("POST", "/v1/users", b"{}", Content_Encoding=coding)
+    assert (answer.status, answer.headers["Accept-Encoding"]) == (415, "identity")
+    assert Gateway().request("POST", "/v1/users", b"{}", Content_Encoding="Identity").status == 422
+
+
 def test_a_charset_is_no_other_content_type() -> None:
     answer = Gateway().request("POST", "/v1/users", b"{}", Content_Type="Application/JSON; charset=utf-8")
     assert answer.status == 422
