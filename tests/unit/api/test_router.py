@@ -78,7 +78,32 @@ def test_a_scope_is_a_whole_word(prefix: str) -> None:
     assert invoke("GET", "/v1/users", {"Authorization": f"Bearer {token(prefix)}"}, None).status == 403
 
 
-@pytest.mark.parametrize("claims", [{}, {"client_id": ""}, {"client_id": "x", "exp": "soon"}, {"client_id": "x"}])
+@pytest.mark.parametrize(
+    ("claims", "status"),
+    [
+        ({"scp": "pmp/read"}, 422),
+        ({"scp": "[pmp/write pmp/read]"}, 422),
+        ({"scp": ["pmp/write", "pmp/read"]}, 422),
+        ({"scope": ["pmp/read"]}, 422),
+        ({"scope": "[pmp/read]"}, 422),
+        ({"scope": "pmp/write", "scp": "pmp/read"}, 422),
+        ({"scope": None, "scp": None}, 403),
+        ({"scp": "[pmp/write]"}, 403),
+        ({"scp": ["pmp/write pmp/read"]}, 403),
+        ({"scp": {"pmp/read": True}}, 403),
+    ],
+)
+def test_scopes_come_from_either_claim_as_text_or_list(claims: dict[str, Any], status: int) -> None:
+    event = payload("GET", "/v1/users?limit=0", {}, None)
+    common = {"client_id": "x", "exp": str(int(time.time()) + 60)}
+    event["requestContext"]["authorizer"] = {"jwt": {"claims": common | claims, "scopes": None}}
+    answer = handler(event, Context())
+    assert answer is not None
+    assert answer["statusCode"] == status
+
+
+@pytest.mark.parametrize("claims", [{}, {"client_id": ""}, {"client_id": "x", "exp": "soon"}, {"client_id": "x"},
+                                    {"client_id": "x", "exp": None}])  # fmt: skip
 def test_half_a_token_is_none(claims: dict[str, str]) -> None:
     event = payload("GET", "/v1/users", {}, None)
     event["requestContext"]["authorizer"] = {"jwt": {"claims": claims, "scopes": None}}
