@@ -32,6 +32,7 @@ BODIES = [
     b'{"email": "a@example.com", "email": "b@example.com"}',
     b'{"email": "a\\u0000@example.com"}',
     b'{"email": "\\ud800@example.com"}',
+    b'{"email": "caf\xe9@example.com"}',
     b'{"email": "a@example.com", "__proto__": {}}',
     b"9" * 5000,
     b'{"user": {"id": "1 OR 1=1"}, "consents": [{"id": "email_notifications", "enabled": true}]}',
