@@ -9,6 +9,9 @@ from pmp.http.messages import Request
 from pmp.http.problems import Problem, invalid
 from pmp.http.schema import Errors
 
+_MOST_DIGITS = 1000
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
 
 def validate(operation: Operation, request: Request) -> None:
     """Check the request; sets its ``query``, ``body`` and ``idempotency_key``.
@@ -60,7 +63,8 @@ def _read_query(operation: Operation, request: Request) -> Errors:
         else:
             value = request.query[name] = _convert(text, known[name]["schema"])
             found = SCHEMAS.errors(value, known[name]["schema"])
-            errors.extend({"parameter": name, "detail": error["detail"]} for error in found)
+            hint = "; a '+' in a query means a space: encode it as %2B" if " " in text else ""
+            errors.extend({"parameter": name, "detail": error["detail"] + hint} for error in found)
     return errors
 
 
@@ -117,6 +121,12 @@ def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return document
 
 
+def _integer(text: str) -> int:
+    if len(text) > _MOST_DIGITS:
+        raise ValueError(f"a number has more than {_MOST_DIGITS} digits")
+    return int(text)
+
+
 def _number(text: str) -> float | int:
     value = float(text)
     # JSON does not distinguish 1 from 1.0.
@@ -129,12 +139,16 @@ def parse_json(content: bytes) -> Any:
     Raises:
         Problem: 400.
     """
+    if content.startswith(_BYTE_ORDER_MARK):
+        detail = "it starts with a byte order mark (BOM); send UTF-8 without one"
+        raise Problem(400, "malformed", f"the body is not valid JSON: {detail}")
     try:
         return json.loads(
             content.decode("utf-8"),
             object_pairs_hook=_refuse_duplicates,
             parse_constant=_refuse_constant,
             parse_float=_number,
+            parse_int=_integer,
         )
     except UnicodeDecodeError as error:
         detail = f"not UTF-8 at byte {error.start}"

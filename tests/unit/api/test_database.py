@@ -170,13 +170,13 @@ def test_only_work_that_was_lost_before_its_commit_is_repeated(monkeypatch: pyte
 def test_a_server_that_refuses_writes_or_log_ins_is_503_and_its_connection_is_dropped(
     monkeypatch: pytest.MonkeyPatch, code: str, body: Any
 ) -> None:
-    connections: list[ReadOnly] = []
+    connections: list[database.Connection] = []
 
     class ReadOnly(database.Connection):
         def __init__(self) -> None:
             connections.append(self)
 
-        def run(self, sql: str, **_: object) -> None:
+        def run(self, *_: object, **__: object) -> None:
             raise database.DatabaseError({"C": code})
 
         def close(self) -> None:

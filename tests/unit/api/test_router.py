@@ -171,12 +171,20 @@ def test_a_trailing_slash_is_not_found_and_asks_for_no_token(path: str) -> None:
         ("enabled=yes&consent=a", "must be true or false"),
         ("consent=a%00", "U+0000"),
         ("cursor=!", "must match"),
+        ("email=a+tag@example.com", "must not contain a space; a '+' in a query means a space: encode it as %2B"),
+        ("email=a%20b@example.com", "must not contain a space; a '+' in a query means a space: encode it as %2B"),
     ],
 )
 def test_parameters_that_cannot_be_used(query: str, detail: str) -> None:
     answer = Gateway().get(f"/v1/users?{query}")
     assert answer.status == 422
     assert any(detail in error["detail"] and "parameter" in error for error in answer.json["errors"])
+
+
+def test_an_offset_that_lost_its_plus_is_explained() -> None:
+    answer = Gateway().get(f"/v1/users/{UUID}?as_of=2026-01-31T12:00:00+02:00")
+    assert answer.status == 422
+    assert answer.json["errors"][0]["detail"].endswith("; a '+' in a query means a space: encode it as %2B")
 
 
 @pytest.mark.parametrize("media", ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", ""])
