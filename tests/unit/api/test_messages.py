@@ -139,6 +139,17 @@ def test_a_client_that_has_it_gets_304() -> None:
     assert conditional(_request(if_none_match=tag), Response(200, {"a": 2})).status == 200
 
 
+def test_a_read_of_another_state_is_412() -> None:
+    tag = conditional(_request(), Response(200, {"a": 1})).headers["ETag"]
+    for match in (tag, "*", f'"other", {tag}'):
+        assert conditional(_request(if_match=match), Response(200, {"a": 1})).status == 200
+    assert conditional(_request(if_match=tag, if_none_match=tag), Response(200, {"a": 1})).status == 304
+    for match in ('"other"', f"W/{tag}"):
+        with pytest.raises(Problem) as caught:
+            conditional(_request(if_match=match, if_none_match=tag), Response(200, {"a": 1}))
+        assert caught.value.status == 412
+
+
 @pytest.mark.parametrize(
     ("headers", "tag", "refused"),
     [

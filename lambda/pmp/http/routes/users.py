@@ -64,7 +64,7 @@ def list_users(request: Request, connection: Any) -> Response:
 def erase_user(request: Request, connection: Any) -> Response:
     """DELETE /v1/users/{id}."""
     identifier = request.parameters["id"]
-    conditions = "if-match" in request.headers
+    conditions = bool({"if-match", "if-none-match"} & request.headers.keys())
     if conditions:
         before = _history(identifier, connection)
         ((user,),) = connection.run("SELECT pmp.get_user(:id)", id=identifier)
