@@ -101,9 +101,9 @@ def _answer(event: dict[str, Any], request: Request) -> Response:
     return response
 
 
-def _problem(problem: Problem, path: str, request_id: str) -> Response:
+def _problem(problem: Problem, request_id: str) -> Response:
     headers = {"Content-Type": "application/problem+json", **problem.headers}
-    return Response(problem.status, problem.document(path, request_id), headers)
+    return Response(problem.status, problem.document(request_id), headers)
 
 
 def answer(event: dict[str, Any], invocation_id: str) -> dict[str, Any]:
@@ -126,11 +126,11 @@ def answer(event: dict[str, Any], invocation_id: str) -> dict[str, Any]:
         path = request.path
         response = _answer(event, request)
     except Problem as problem:
-        response = _problem(problem, path, request_id)
+        response = _problem(problem, request_id)
     except Exception as error:  # noqa: BLE001 - last resort: the client gets a problem document, the log gets the error
         logging.log("request failed", level="error", error=error)
         detail = "an internal error occurred; report it with the request_id, which identifies it in our logs"
-        response = _problem(Problem(500, "internal", detail), path, request_id)
+        response = _problem(Problem(500, "internal", detail), request_id)
     payload = send(response, request)
     logging.log(
         "request",

@@ -262,6 +262,20 @@ def test_the_document_is_served_as_it_lies_in_the_code() -> None:
     assert invoke("GET", "/v1/openapi.json", {"If-None-Match": answer.headers["ETag"]}, None).status == 304
 
 
+def test_a_problem_is_identified_by_its_request() -> None:
+    event = payload("GET", "/v1/%00 nowhere", {}, None)
+    event["requestContext"]["requestId"] = UUID.upper()
+    answer = handler(event, Context())
+    assert answer is not None
+    assert json.loads(answer["body"])["instance"] == f"urn:uuid:{UUID}"
+    event["requestContext"]["requestId"] = "JKJaXmPLvHcESHA="  # as the gateway makes them
+    answer = handler(event, Context())
+    assert answer is not None
+    problem = json.loads(answer["body"])
+    assert problem["request_id"] == "JKJaXmPLvHcESHA="
+    assert "instance" not in problem
+
+
 def test_an_event_of_no_known_kind_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ValueError, match="unknown kind of event, keys \\['what'\\]"):
         handler({"what": 1}, Context())
