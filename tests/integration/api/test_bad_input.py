@@ -1,5 +1,6 @@
 """What must never be stored, run, or answered with a 5xx."""
 
+import base64
 import json
 import uuid
 from collections.abc import Callable
@@ -148,3 +149,20 @@ def test_a_consent_given_over_http_needs_its_scope(new_user: Callable[[], str]) 
     assert writer.put(f"/v1/consents/{EMAIL}", {"description": "x", "channel": "email"}).status == 403
     assert writer.get(f"/v1/users/{user}").status == 403
     assert reader.get(f"/v1/users/{user}").json["consents"] == []
+
+
+def test_a_consent_outside_the_catalogue_finds_nobody_and_says_so(api: Gateway) -> None:
+    answer = api.get("/v1/users?consent=emial_notifications&enabled=false")
+    assert (answer.status, answer.json["errors"][0]["parameter"]) == (422, "consent")
+    assert api.get(f"/v1/users?consent={EMAIL}&enabled=false").status == 200
+
+
+def test_a_cursor_that_names_nothing_is_422(api: Gateway, new_user: Callable[[], str]) -> None:
+    for path in ("/v1/users", "/v1/imports"):
+        answer = api.get(f"{path}?cursor={cursor(str(uuid.uuid4()))}")
+        assert (answer.status, answer.json["errors"][0]["parameter"]) == (422, "cursor")
+        made_up = base64.urlsafe_b64encode(json.dumps({str(uuid.uuid4()): 1}).encode()).decode().rstrip("=")
+        assert api.get(f"{path}?cursor={made_up}").status == 422
+    user = new_user()
+    api.delete(f"/v1/users/{user}")
+    assert api.get(f"/v1/users?cursor={cursor(user)}").status == 200  # erased after the page was read
