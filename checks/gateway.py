@@ -188,7 +188,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)
-        if answer.status not in {204, 304}:
+        if answer.status not in {204, 304} and "Content-Length" not in answer.headers:
             self.send_header("Content-Length", str(len(answer.content)))
         # Otherwise all requests of one client would go to the same worker.
         self.send_header("Connection", "close")

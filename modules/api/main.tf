@@ -13,6 +13,15 @@ locals {
     }
   ]...)
 
+  # HTTP APIs match methods exactly: without a route of its own HEAD would fall to $default, which has no authorizer.
+  routes = merge(
+    {
+      for route_key, operation in local.operations : replace(route_key, "/^GET /", "HEAD ") => merge(operation, { limit = route_key })
+      if startswith(route_key, "GET ")
+    },
+    { for route_key, operation in local.operations : route_key => merge(operation, { limit = route_key }) },
+  )
+
   integration = {
     uri                    = var.function_arn
     payload_format_version = "2.0"
@@ -66,13 +75,13 @@ module "api" {
 
   routes = merge(
     {
-      for route_key, operation in local.operations : route_key => {
+      for route_key, operation in local.routes : route_key => {
         operation_name         = operation.id
         authorization_type     = operation.scopes == null ? "NONE" : "JWT"
         authorization_scopes   = operation.scopes == null ? [] : operation.scopes
         authorizer_key         = operation.scopes == null ? null : "jwt"
-        throttling_rate_limit  = try(var.throttling.by_route[route_key].rate_per_second, null)
-        throttling_burst_limit = try(var.throttling.by_route[route_key].burst, null)
+        throttling_rate_limit  = try(var.throttling.by_route[operation.limit].rate_per_second, null)
+        throttling_burst_limit = try(var.throttling.by_route[operation.limit].burst, null)
         integration            = local.integration
       }
     },

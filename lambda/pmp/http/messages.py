@@ -130,6 +130,9 @@ def send(response: Response, request: Request | None) -> dict[str, Any]:
         if len(content) >= _COMPRESSED_FROM_BYTES and request and accepts_gzip(request):
             content = gzip.compress(content, compresslevel=6, mtime=0)
             headers["Content-Encoding"] = "gzip"
+    if request and request.method == "HEAD":
+        headers["Content-Length"] = str(len(content))
+        return payload
     textual = "Content-Encoding" not in headers and not headers["Content-Type"].startswith("image/")
     payload["body"] = content.decode() if textual else base64.b64encode(content).decode()
     payload["isBase64Encoded"] = not textual

@@ -117,7 +117,7 @@ def test_half_a_token_is_none(claims: dict[str, str]) -> None:
 def test_events_are_never_changed(method: str, path: str) -> None:
     answer = Gateway().request(method, path, {})
     assert answer.status == 405
-    assert answer.headers["Allow"] == ("GET, POST" if path == "/v1/events" else "GET")
+    assert answer.headers["Allow"] == ("GET, HEAD, POST" if path == "/v1/events" else "GET, HEAD")
 
 
 @pytest.mark.parametrize(
@@ -274,6 +274,22 @@ def test_a_problem_is_identified_by_its_request() -> None:
     problem = json.loads(answer["body"])
     assert problem["request_id"] == "JKJaXmPLvHcESHA="
     assert "instance" not in problem
+
+
+@pytest.mark.parametrize("path", ["/v1/health", "/v1/openapi.json", "/docs", "/docs/start.js", "/v1/ready",
+                                  "/v1/users?limit=0", "/v1/users/x", "/v1/users"])  # fmt: skip
+@pytest.mark.parametrize("coding", ["gzip", "identity"])
+def test_head_answers_as_get_without_a_body(path: str, coding: str) -> None:
+    read = Gateway().get(path, Accept_Encoding=coding)
+    authorization._used.clear()
+    head = Gateway().request("HEAD", path, Accept_Encoding=coding)
+    assert (head.status, head.content) == (read.status, b"")
+    assert head.headers == {**read.headers, "Content-Length": str(len(read.content))}
+
+
+def test_head_is_only_where_get_is() -> None:
+    answer = Gateway().request("HEAD", "/v1/check")
+    assert (answer.status, answer.headers["Allow"]) == (405, "POST")
 
 
 def test_an_event_of_no_known_kind_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
