@@ -61,7 +61,7 @@ def payload(method: str, target: str, headers: dict[str, str], body: bytes | Non
         method: such as ``GET``.
         target: path and query as in the request line.
         headers: in any case; the event has them in lower case.
-        body: base64 in the event unless it is UTF-8.
+        body: base64 in the event unless it is JSON or UTF-8; bytes of JSON that are not UTF-8 are replaced by U+FFFD.
     """
     parts = urlsplit(target)
     lowered = {name.lower(): value for name, value in headers.items()}
@@ -97,7 +97,10 @@ def payload(method: str, target: str, headers: dict[str, str], body: bytes | Non
         try:
             event["body"] = body.decode()
         except UnicodeDecodeError:
-            event["body"], event["isBase64Encoded"] = base64.b64encode(body).decode(), True
+            if lowered.get("content-type", "").startswith("application/json"):  # always text, however damaged
+                event["body"] = body.decode("utf-8", "replace")
+            else:
+                event["body"], event["isBase64Encoded"] = base64.b64encode(body).decode(), True
     return event
 
 
@@ -185,7 +188,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)
-        if answer.status not in {204, 304}:
+        if answer.status not in {204, 304} and "Content-Length" not in answer.headers:
             self.send_header("Content-Length", str(len(answer.content)))
         # Otherwise all requests of one client would go to the same worker.
         self.send_header("Connection", "close")

@@ -34,6 +34,9 @@ def normalize(address: str) -> str:
     """
     from email_validator import EmailNotValidError, validate_email
 
+    if "\ufffd" in address:  # stands for bytes that were not UTF-8; the library accepts it
+        reason = "it contains U+FFFD, the replacement for a character that could not be read; send UTF-8"
+        raise InvalidAddressError(reason, reason)
     if len(address) > LONGEST_OCTETS:  # before the library, whose time grows with the square of the length
         reason = f"it has more than {LONGEST_OCTETS} octets"
         raise InvalidAddressError(reason, reason)

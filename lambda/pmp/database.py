@@ -29,6 +29,8 @@ SOCKET_TIMEOUT_SECONDS = 10
 _TOKEN_LIFETIME_SECONDS = 900
 _LOST_STATEMENT = {"26000", "42P05"}
 _SERVER_GONE = {"57P01", "57P02", "57P03"}
+_READ_ONLY = "25006"
+"""After a failover a kept connection may lead to a server that is now a replica."""
 
 R = TypeVar("R")
 
@@ -318,15 +320,22 @@ def with_connection(work: Callable[[Connection], R]) -> R:
     except Exception as error:
         if not is_lost(error) or isinstance(error, LostCommitError):
             raise
-        disconnect()
+    disconnect()
+    try:
         return work(connect())
+    except Exception as error:
+        if is_lost(error):
+            disconnect()
+        raise
 
 
 def is_lost(error: BaseException) -> bool:
     """Whether the connection cannot be used after this error: the network's, the pooler's, or a lost statement."""
     if isinstance(error, DatabaseError):
         code = error_code(error)
-        return code in _LOST_STATEMENT or code in _SERVER_GONE or code.startswith("08")
+        if code in _LOST_STATEMENT or code in _SERVER_GONE or code == _READ_ONLY:
+            return True
+        return code.startswith(("08", "28"))  # connection exception; refused log-in, such as an expired token
     return isinstance(error, (InterfaceError, OSError, struct.error))
 
 

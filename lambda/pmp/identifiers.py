@@ -5,7 +5,12 @@ import re
 import time
 
 UUID = r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
-_is_uuid = re.compile(UUID).fullmatch
+_matches = re.compile(UUID).fullmatch
+
+
+def is_uuid(text: str) -> bool:
+    """Whether the text is a UUID in the form of RFC 9562, section 4."""
+    return _matches(text) is not None
 
 
 def parse(text: str) -> str:
@@ -14,7 +19,7 @@ def parse(text: str) -> str:
     Raises:
         ValueError: not a UUID in the form of RFC 9562, section 4.
     """
-    if not _is_uuid(text):
+    if not is_uuid(text):
         raise ValueError("must be a UUID")
     return text.lower()
 

@@ -21,6 +21,8 @@ def read(text: str) -> tuple[datetime, str]:
     """
     if not _RFC_3339(text):
         raise ValueError("must be an RFC 3339 date-time with an offset, for example 2026-01-31T12:00:00Z")
+    if text[17:19] == "60":
+        raise ValueError("is a leap second, which is not supported; use second 59")
     try:
         moment = datetime.fromisoformat(text.upper())
         if moment.tzinfo is not UTC:

@@ -7,6 +7,8 @@ answer 403 with XML instead of 404, and to truncate documents. So only a complet
 replaces the copy, and after each failure the next attempt waits longer, up to six hours.
 """
 
+import gzip
+import io
 import json
 import random
 import time
@@ -136,18 +138,22 @@ def _read(response: Any, deadline: float) -> bytes:
             raise UpstreamError(f"more than {_LARGEST_BYTES} bytes")
         if time.monotonic() > deadline:
             raise UpstreamError(f"not read completely within {TOTAL_SECONDS} s", again=True)
-    if response.headers.get("Content-Encoding") != "gzip":
-        return bytes(body)
-    decoder = zlib.decompressobj(wbits=31)
+    coding = response.headers.get("Content-Encoding", "").strip().lower()
+    return _unpack(bytes(body)) if coding in {"gzip", "x-gzip"} else bytes(body)
+
+
+def _unpack(body: bytes) -> bytes:
+    """Decompress gzip, which may have several members (RFC 1952, section 2.2), and zeros at its end."""
     try:
-        decoded = decoder.decompress(body, _LARGEST_BYTES)
-    except zlib.error as error:
+        with gzip.GzipFile(fileobj=io.BytesIO(body)) as file:
+            unpacked = file.read(_LARGEST_BYTES + 1)
+    except EOFError as error:
+        raise UpstreamError("gzip is truncated") from error
+    except (gzip.BadGzipFile, zlib.error) as error:
         raise UpstreamError(f"not gzip: {error}") from error
-    if decoder.unconsumed_tail:
+    if len(unpacked) > _LARGEST_BYTES:
         raise UpstreamError(f"more than {_LARGEST_BYTES} bytes when unpacked")
-    if not decoder.eof:
-        raise UpstreamError("gzip is truncated")
-    return decoded
+    return unpacked
 
 
 def _max_age(header: str) -> int:

@@ -13,15 +13,24 @@ locals {
     }
   ]...)
 
+  # HTTP APIs match methods exactly: without a route of its own HEAD would fall to $default, which has no authorizer.
+  served = merge(
+    {
+      for route_key, operation in local.operations : replace(route_key, "/^GET /", "HEAD ") => merge(operation, { limit = route_key })
+      if startswith(route_key, "GET ")
+    },
+    { for route_key, operation in local.operations : route_key => merge(operation, { limit = route_key }) },
+  )
+
   routes = merge(
     {
-      for route_key, operation in local.operations : route_key => {
+      for route_key, operation in local.served : route_key => {
         operation_name         = operation.id
         authorization_type     = operation.scopes == null ? "NONE" : "JWT"
         authorization_scopes   = operation.scopes == null ? [] : operation.scopes
         authorizer_key         = operation.scopes == null ? null : "jwt"
-        throttling_rate_limit  = try(var.throttling.by_route[route_key].rate_per_second, null)
-        throttling_burst_limit = try(var.throttling.by_route[route_key].burst, null)
+        throttling_rate_limit  = try(var.throttling.by_route[operation.limit].rate_per_second, null)
+        throttling_burst_limit = try(var.throttling.by_route[operation.limit].burst, null)
         integration            = local.integration
       }
     },

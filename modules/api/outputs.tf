@@ -16,5 +16,5 @@ output "access_log_group_name" {
 
 output "scopes_by_route" {
   description = "Scopes that each route asks for; an empty list is a public route."
-  value       = { for route_key, operation in local.operations : route_key => operation.scopes == null ? [] : operation.scopes }
+  value       = { for route_key, operation in local.served : route_key => operation.scopes == null ? [] : operation.scopes }
 }

@@ -22,7 +22,7 @@ variable "hosted_zone" {
 }
 
 variable "openapi" {
-  description = "OpenAPI document (JSON). Its paths become routes, and the scopes of each operation's first security requirement what a token must carry; `security: []` makes a route public. Browsers may read the headers in `components.headers` (CORS)."
+  description = "OpenAPI document (JSON). Its paths become routes, GET also as HEAD, and the scopes of each operation's first security requirement what a token must carry; `security: []` makes a route public. Browsers may read the headers in `components.headers` (CORS)."
   type        = string
 
   validation {

@@ -39,16 +39,29 @@ def _authorize(scopes: tuple[str, ...], event: dict[str, Any]) -> str:
         raise Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": challenge})
     try:
         expired = float(claims.get("exp", 0)) <= time.time()
-    except ValueError:
+    except (TypeError, ValueError):
         expired = True
     if expired:
         challenge += ', error="invalid_token"'
         raise Problem(401, "token-expired", "the access token has expired", headers={"WWW-Authenticate": challenge})
-    if not set(scopes) & set(str(claims.get("scope", "")).split()):
+    if not set(scopes) & _granted(claims):
         challenge += ', error="insufficient_scope"'
         detail = f"the access token lacks the scope {' or '.join(scopes)}"
         raise Problem(403, "scope-missing", detail, headers={"WWW-Authenticate": challenge})
     return str(client)
+
+
+def _granted(claims: dict[str, Any]) -> set[str]:
+    """The token's scopes, from ``scope`` or ``scp``: the gateway reads both.
+
+    Cognito sends ``scope``, Entra ``scp``, Okta ``scp`` as a list. A list arrives as a list or as the text ``[a b]``.
+    """
+    granted: set[str] = set()
+    for name in ("scope", "scp"):
+        value = claims.get(name) or ""
+        words = value if isinstance(value, list) else str(value).removeprefix("[").removesuffix("]").split()
+        granted.update(map(str, words))
+    return granted
 
 
 def _count(client: str) -> dict[str, str]:

@@ -24,7 +24,7 @@ def not_modified(request: Request, tag: str) -> bool:
 
 
 def changed() -> Problem:
-    """412 for a write whose ``If-Match`` names an older state."""
+    """412 for a request whose ``If-Match`` names another state."""
     return Problem(412, "precondition-failed", "If-Match failed: the resource has changed; fetch it again")
 
 
@@ -46,10 +46,17 @@ def require_match(request: Request, tag: str | None) -> None:
 
 
 def conditional(request: Request, response: Response) -> Response:
-    """The response with its ETag, or 304 if the client's copy is current."""
+    """The response with its ETag, or 304 if the client's copy is current.
+
+    Raises:
+        Problem: 412 if ``If-Match`` fails.
+    """
     content = response.body() or b""
     tag = etag(content, weak=response.compress)
     response.headers["ETag"] = tag
+    match = request.headers.get("if-match")
+    if match is not None and match.strip() != "*" and tag not in _tags(match):
+        raise changed()
     if not_modified(request, tag):
         kept = {name: value for name, value in response.headers.items() if name in {"ETag", "Age", "Cache-Control"}}
         return Response(304, headers=kept)

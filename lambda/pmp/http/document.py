@@ -72,14 +72,16 @@ def match(method: str, path: str) -> tuple[Operation, dict[str, str]]:
             continue
         parameters: dict[str, str] = {}
         for segment, part in zip(template.segments, parts, strict=True):
-            if segment.startswith("{"):
+            if segment.startswith("{") and part:
                 parameters[segment[1:-1]] = unquote(part)
             elif segment != part:
                 break
         else:
-            if method in template.operations:
-                return template.operations[method], parameters
-            allowed = ", ".join(template.operations)
+            # Whatever can be read with GET can be asked with HEAD (RFC 9110, section 9.1).
+            operation = template.operations.get("GET" if method == "HEAD" else method)
+            if operation is not None:
+                return operation, parameters
+            allowed = ", ".join(template.operations).replace("GET", "GET, HEAD")
             detail = f"{method} is not allowed for {path}; allowed: {allowed}"
             raise Problem(405, "method-not-allowed", detail, headers={"Allow": allowed})
     raise Problem(404, "not-found", f"there is no resource at {path[:200]}; /v1/openapi.json lists all paths")

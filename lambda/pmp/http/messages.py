@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,8 @@ from pmp.http.problems import Problem
 
 LARGEST_BODY_BYTES = 1024 * 1024
 _COMPRESSED_FROM_BYTES = 8 * 1024
+_WEIGHT = re.compile(r"q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)", re.ASCII).fullmatch
+_SINGLE_HEADERS = {"content-type", "idempotency-key"}
 
 
 @dataclass(slots=True)
@@ -33,6 +36,8 @@ class Request:
     """The OAuth client's id, from the verified token."""
     identifier: str = ""
     """Id of the event that the request creates, chosen before the first attempt."""
+    idempotency_key: str | None = None
+    """The ``Idempotency-Key``, if the operation takes one."""
     attempts: int = 0
     """Attempts so far to run its transaction; above 1 after a lost connection."""
 
@@ -60,6 +65,14 @@ def encode(document: Any) -> bytes:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
+def _single(name: str, value: str) -> str:
+    """The value of a header that may be sent once only: the gateway joins repeated headers with commas."""
+    if name not in _SINGLE_HEADERS or "," not in value:
+        return value
+    first, *others = (part.strip() for part in value.split(","))
+    return first if all(other == first for other in others) else value
+
+
 def receive(event: dict[str, Any], request_id: str) -> Request:
     """Read the gateway's payload.
 
@@ -78,7 +91,7 @@ def receive(event: dict[str, Any], request_id: str) -> Request:
     request = Request(
         method=http["method"],
         path=path,
-        headers={name.lower(): value for name, value in event.get("headers", {}).items()},
+        headers={name.lower(): _single(name.lower(), value) for name, value in event.get("headers", {}).items()},
         raw_query=event.get("rawQueryString") or "",
         raw_body=b"",
         request_id=event["requestContext"].get("requestId") or request_id,
@@ -93,6 +106,17 @@ def receive(event: dict[str, Any], request_id: str) -> Request:
     )
 
 
+def accepts_gzip(request: Request) -> bool:
+    """Whether gzip suits the client, and at least as well as no coding (RFC 9110, section 12.5.3)."""
+    weights: dict[str, float] = {}
+    for part in request.headers.get("accept-encoding", "").lower().split(","):
+        coding, *parameters = (text.strip() for text in part.split(";"))
+        weight = _WEIGHT("".join(parameters) or "q=1")
+        weights["gzip" if coding == "x-gzip" else coding] = float(weight[1]) if weight else 0
+    gzip_weight = weights.get("gzip", weights.get("*", 0))
+    return gzip_weight > 0 and gzip_weight >= weights.get("identity", 0)
+
+
 def send(response: Response, request: Request | None) -> dict[str, Any]:
     """The gateway's form of a response."""
     headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", **response.headers}
@@ -101,12 +125,14 @@ def send(response: Response, request: Request | None) -> dict[str, Any]:
     if content is None:
         return payload
     headers.setdefault("Content-Type", "application/json")
-    accepted = request.headers.get("accept-encoding", "") if request else ""
     if response.compress:
         headers["Vary"] = "Accept-Encoding"
-        if len(content) >= _COMPRESSED_FROM_BYTES and "gzip" in accepted:
+        if len(content) >= _COMPRESSED_FROM_BYTES and request and accepts_gzip(request):
             content = gzip.compress(content, compresslevel=6, mtime=0)
             headers["Content-Encoding"] = "gzip"
+    if request and request.method == "HEAD":
+        headers["Content-Length"] = str(len(content))
+        return payload
     textual = "Content-Encoding" not in headers and not headers["Content-Type"].startswith("image/")
     payload["body"] = content.decode() if textual else base64.b64encode(content).decode()
     payload["isBase64Encoded"] = not textual

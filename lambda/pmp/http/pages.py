@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from pmp.http.messages import Request, Response, encode
-from pmp.http.problems import invalid
+from pmp.http.problems import Problem, invalid
 
 DEFAULT_LIMIT = 50
 INTEGER = ""
@@ -33,11 +33,16 @@ def position(text: str | None, *kinds: str) -> tuple[Any, ...]:
         return (None,) * len(kinds)
     try:
         values = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        if len(values) == len(kinds) and all(map(_is_of, values, kinds)):
+        if isinstance(values, list) and len(values) == len(kinds) and all(map(_is_of, values, kinds)):
             return tuple(values)
     except (ValueError, TypeError, RecursionError):
         pass
-    raise invalid([{"parameter": "cursor", "detail": "is not a `next` value of this list"}])
+    raise foreign()
+
+
+def foreign() -> Problem:
+    """422 for a cursor that this list did not give."""
+    return invalid([{"parameter": "cursor", "detail": "is not a `next` value of this list"}])
 
 
 def _is_of(value: Any, kind: str) -> bool:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from pmp.identifiers import is_uuid
+
 TITLES = {
     400: "Malformed request",
     401: "Unauthorized",
@@ -48,21 +50,21 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word
         self.errors = errors
         self.headers = headers or {}
 
-    def document(self, instance: str, request_id: str) -> dict[str, Any]:
+    def document(self, request_id: str) -> dict[str, Any]:
         """The problem document.
 
         Args:
-            instance: the requested path.
-            request_id: identifies the request in the logs.
+            request_id: identifies the request in the logs; if it is a UUID, ``instance`` is its URN.
         """
         document: dict[str, Any] = {
             "type": f"urn:pmp:problem:{self.code}",
             "title": TITLES[self.status],
             "status": self.status,
             "detail": self.detail,
-            "instance": instance,
             "request_id": request_id,
         }
+        if is_uuid(request_id):
+            document["instance"] = f"urn:uuid:{request_id.lower()}"
         if self.errors:
             document["errors"] = self.errors
         return document

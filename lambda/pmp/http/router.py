@@ -57,7 +57,7 @@ Route = Callable[..., Response]
 def _write(route: Route, request: Request, connection: Any) -> Response:
     """Run the operation in one transaction, together with its idempotency key if there is one."""
     request.attempts += 1
-    key = request.headers.get("idempotency-key") if request.method == "POST" else None
+    key = request.idempotency_key
     with connection.transaction(pipelined=True):
         if key is None:
             return route(request, connection)
@@ -74,7 +74,7 @@ def _perform(request: Request) -> Response:
     from pmp import database
 
     try:
-        if use == _REPEATABLE and not (request.method == "POST" and "idempotency-key" in request.headers):
+        if use == _REPEATABLE and request.idempotency_key is None:
             return database.with_connection(lambda connection: route(request, connection))
         return database.with_connection(lambda connection: _write(route, request, connection))
     except Exception as error:
@@ -101,9 +101,9 @@ def _answer(event: dict[str, Any], request: Request) -> Response:
     return response
 
 
-def _problem(problem: Problem, path: str, request_id: str) -> Response:
+def _problem(problem: Problem, request_id: str) -> Response:
     headers = {"Content-Type": "application/problem+json", **problem.headers}
-    return Response(problem.status, problem.document(path, request_id), headers)
+    return Response(problem.status, problem.document(request_id), headers)
 
 
 def answer(event: dict[str, Any], invocation_id: str) -> dict[str, Any]:
@@ -126,11 +126,11 @@ def answer(event: dict[str, Any], invocation_id: str) -> dict[str, Any]:
         path = request.path
         response = _answer(event, request)
     except Problem as problem:
-        response = _problem(problem, path, request_id)
+        response = _problem(problem, request_id)
     except Exception as error:  # noqa: BLE001 - last resort: the client gets a problem document, the log gets the error
         logging.log("request failed", level="error", error=error)
         detail = "an internal error occurred; report it with the request_id, which identifies it in our logs"
-        response = _problem(Problem(500, "internal", detail), path, request_id)
+        response = _problem(Problem(500, "internal", detail), request_id)
     payload = send(response, request)
     logging.log(
         "request",

@@ -23,6 +23,12 @@ _NAMES = {
     "boolean": "true or false",
     "null": "null",
 }
+_MEANINGS = {
+    r"^[^ ]+$": "must not contain a space",
+    r"^[\s\S]*\S[\s\S]*$": "must not be blank",
+    r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$": "must be a UUID",
+}
+"""By pattern, what it asks for."""
 _MOST_ERRORS = 50
 """A body with a thousand invalid items gets a short response with the first of them."""
 
@@ -111,7 +117,7 @@ class Schemas:
         elif len(value) > schema.get("maxLength", len(value)):
             wrong(f"must have at most {schema['maxLength']} characters")
         elif "pattern" in schema and not _pattern(schema["pattern"]).search(value):
-            wrong(f"must match {schema['pattern']}")
+            wrong(_MEANINGS.get(schema["pattern"]) or f"must match {schema['pattern']}")
         elif schema.get("format") == "date-time":
             try:
                 instants.read(value)

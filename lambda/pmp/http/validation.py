@@ -9,25 +9,36 @@ from pmp.http.messages import Request
 from pmp.http.problems import Problem, invalid
 from pmp.http.schema import Errors
 
+_MOST_DIGITS = 1000
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
 
 def validate(operation: Operation, request: Request) -> None:
-    """Check the request; sets its ``query`` and ``body``.
+    """Check the request; sets its ``query``, ``body`` and ``idempotency_key``.
 
     Raises:
         Problem: 404 for a path parameter that cannot exist, 400 for a body or query that cannot be read, 415 for a body
-            of another type, 422 with all other errors at once.
+            of another type or coding, 422 with all other errors at once.
     """
     _check_path(operation, request)
     errors = [*_read_query(operation, request), *_header_errors(operation, request)]
     if operation.body is not None:
-        media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media != "application/json":
-            found = media or "missing"
-            raise Problem(415, "unsupported-media-type", f"Content-Type must be application/json; it is {found[:100]}")
+        _check_media(request)
         request.body = parse_json(request.raw_body)
         errors.extend(SCHEMAS.errors(request.body, operation.body))
     if errors:
         raise invalid(errors)
+
+
+def _check_media(request: Request) -> None:
+    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media != "application/json":
+        found = media or "missing"
+        raise Problem(415, "unsupported-media-type", f"Content-Type must be application/json; it is {found[:100]}")
+    coding = request.headers.get("content-encoding", "").strip().lower()
+    if coding not in {"", "identity"}:
+        detail = f"Content-Encoding {coding[:100]} is not supported; send the body without a coding"
+        raise Problem(415, "unsupported-media-type", detail, headers={"Accept-Encoding": "identity"})
 
 
 def _check_path(operation: Operation, request: Request) -> None:
@@ -52,7 +63,8 @@ def _read_query(operation: Operation, request: Request) -> Errors:
         else:
             value = request.query[name] = _convert(text, known[name]["schema"])
             found = SCHEMAS.errors(value, known[name]["schema"])
-            errors.extend({"parameter": name, "detail": error["detail"]} for error in found)
+            hint = "; a '+' in a query means a space: encode it as %2B" if " " in text else ""
+            errors.extend({"parameter": name, "detail": error["detail"] + hint} for error in found)
     return errors
 
 
@@ -60,6 +72,8 @@ def _header_errors(operation: Operation, request: Request) -> Errors:
     errors: Errors = []
     for parameter in operation.parameters:
         if parameter["in"] == "header" and (value := request.headers.get(parameter["name"].lower())) is not None:
+            if parameter["name"] == "Idempotency-Key":
+                request.idempotency_key = value
             found = SCHEMAS.errors(value, parameter["schema"])
             errors.extend({"header": parameter["name"], "detail": error["detail"]} for error in found)
     return errors
@@ -98,10 +112,19 @@ def _refuse_constant(text: str) -> NoReturn:
 def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) != len(pairs):
-        names = [name for name, _ in pairs]
-        duplicate = next(name for name in names if names.count(name) > 1)
+        seen: set[str] = set()
+        for duplicate, _ in pairs:
+            if duplicate in seen:
+                break
+            seen.add(duplicate)
         raise ValueError(f"the key {duplicate[:100]!r} appears more than once in an object")
     return document
+
+
+def _integer(text: str) -> int:
+    if len(text) > _MOST_DIGITS:
+        raise ValueError(f"a number has more than {_MOST_DIGITS} digits")
+    return int(text)
 
 
 def _number(text: str) -> float | int:
@@ -116,12 +139,16 @@ def parse_json(content: bytes) -> Any:
     Raises:
         Problem: 400.
     """
+    if content.startswith(_BYTE_ORDER_MARK):
+        detail = "it starts with a byte order mark (BOM); send UTF-8 without one"
+        raise Problem(400, "malformed", f"the body is not valid JSON: {detail}")
     try:
         return json.loads(
             content.decode("utf-8"),
             object_pairs_hook=_refuse_duplicates,
             parse_constant=_refuse_constant,
             parse_float=_number,
+            parse_int=_integer,
         )
     except UnicodeDecodeError as error:
         detail = f"not UTF-8 at byte {error.start}"

@@ -69,9 +69,11 @@ run "routes_and_scopes_come_from_the_document" {
 
   assert {
     condition = jsonencode(output.scopes_by_route) == jsonencode({
-      "GET /v1/users"  = ["pmp/read"]
-      "POST /v1/users" = ["pmp/write"]
-      "GET /v1/health" = []
+      "GET /v1/users"   = ["pmp/read"]
+      "HEAD /v1/users"  = ["pmp/read"]
+      "POST /v1/users"  = ["pmp/write"]
+      "GET /v1/health"  = []
+      "HEAD /v1/health" = []
     })
     error_message = "scopes by route are ${jsonencode(output.scopes_by_route)}"
   }

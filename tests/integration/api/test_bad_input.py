@@ -1,5 +1,6 @@
 """What must never be stored, run, or answered with a 5xx."""
 
+import base64
 import json
 import uuid
 from collections.abc import Callable
@@ -32,6 +33,7 @@ BODIES = [
     b'{"email": "a@example.com", "email": "b@example.com"}',
     b'{"email": "a\\u0000@example.com"}',
     b'{"email": "\\ud800@example.com"}',
+    b'{"email": "caf\xe9@example.com"}',
     b'{"email": "a@example.com", "__proto__": {}}',
     b"9" * 5000,
     b'{"user": {"id": "1 OR 1=1"}, "consents": [{"id": "email_notifications", "enabled": true}]}',
@@ -89,14 +91,16 @@ INJECTIONS = [
 def test_what_is_text_stays_text(api: Gateway, stack: Stack, text: str) -> None:
     before = stack.cluster.psql(COUNTS)
     written = quote(text)
-    assert api.get(f"/v1/users?email={written}").status == 200
-    assert api.get(f"/v1/users?email={written}").json["items"] == []
+    found = api.get(f"/v1/users?email={written}")
+    assert found.status == (422 if " " in text else 200)
+    assert found.json.get("items", []) == []
     assert api.get(f"/v1/users/{written}").status == 404
     assert api.get(f"/v1/users?cursor={written}").status == 422
     assert api.get(f"/v1/users?consent={written}&enabled=true").status == 422
-    description = {"description": text, "channel": "email"}
+    wording = f"Wording {text}"
+    description = {"description": wording, "channel": "email"}
     kept = api.put(f"/v1/consents/c{uuid.uuid4().hex[:8]}", description)
-    assert (kept.status, kept.json["description"]) == (201, text)
+    assert (kept.status, kept.json["description"]) == (201, wording)
     check = {"checks": [{"user": {"email": text}, "consent": text}]}
     assert api.post("/v1/check", check).status in {200, 422}
     assert stack.cluster.psql(COUNTS).split("|")[:2] == before.split("|")[:2]
@@ -145,3 +149,20 @@ def test_a_consent_given_over_http_needs_its_scope(new_user: Callable[[], str]) 
     assert writer.put(f"/v1/consents/{EMAIL}", {"description": "x", "channel": "email"}).status == 403
     assert writer.get(f"/v1/users/{user}").status == 403
     assert reader.get(f"/v1/users/{user}").json["consents"] == []
+
+
+def test_a_consent_outside_the_catalogue_finds_nobody_and_says_so(api: Gateway) -> None:
+    answer = api.get("/v1/users?consent=emial_notifications&enabled=false")
+    assert (answer.status, answer.json["errors"][0]["parameter"]) == (422, "consent")
+    assert api.get(f"/v1/users?consent={EMAIL}&enabled=false").status == 200
+
+
+def test_a_cursor_that_names_nothing_is_422(api: Gateway, new_user: Callable[[], str]) -> None:
+    for path in ("/v1/users", "/v1/imports"):
+        answer = api.get(f"{path}?cursor={cursor(str(uuid.uuid4()))}")
+        assert (answer.status, answer.json["errors"][0]["parameter"]) == (422, "cursor")
+        made_up = base64.urlsafe_b64encode(json.dumps({str(uuid.uuid4()): 1}).encode()).decode().rstrip("=")
+        assert api.get(f"{path}?cursor={made_up}").status == 422
+    user = new_user()
+    api.delete(f"/v1/users/{user}")
+    assert api.get(f"/v1/users?cursor={cursor(user)}").status == 200  # erased after the page was read

@@ -49,6 +49,7 @@ def test_two_editors_do_not_overwrite_each_other(api: Gateway, consent: str) -> 
     [
         {},
         {"description": "", "channel": "push"},
+        {"description": " \n", "channel": "push"},
         {"description": "x", "channel": "pigeon"},
         {"description": "x", "channel": "push", "expires_after_days": 0},
         {"description": "x" * 2001, "channel": "push"},

@@ -331,3 +331,15 @@ def test_users_of_one_choice_are_found_by_an_index(api: Gateway, stack: Stack) -
     assert "Index" in plan
     assert "Seq Scan" not in plan
     assert "Sort" not in plan
+
+
+@pytest.mark.parametrize("header", ["*", "the present state's"])
+def test_an_erasure_whose_condition_fails_erases_nothing(
+    api: Gateway, new_user: Callable[[], str], header: str
+) -> None:
+    user = f"/v1/users/{new_user()}"
+    tag = api.get(user).headers["ETag"]
+    assert api.delete(user, If_None_Match="*" if header == "*" else tag).status == 412
+    assert api.get(user, If_Match=tag).status == 200
+    assert api.get(user, If_Match='"other"').status == 412
+    assert api.delete(user, If_None_Match='"other"').status == 204

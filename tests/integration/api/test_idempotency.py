@@ -1,4 +1,4 @@
-"""``Idempotency-Key`` on every POST: the same again is answered the same, and done once."""
+"""``Idempotency-Key`` on every POST that writes: the same again is answered the same, and done once."""
 
 import json
 import uuid
@@ -18,16 +18,19 @@ def _bodies(user: str) -> dict[str, Any]:
     return {
         "/v1/users": {"email": f"{uuid.uuid4().hex}@example.com"},
         "/v1/events": {"user": {"id": user}, "consents": [{"id": EMAIL, "enabled": True}]},
-        "/v1/check": {"checks": [{"user": {"id": user}, "consent": EMAIL}]},
         "/v1/imports": {"format": "csv", "compression": "none"},
         "/v1/exports": {"as_of": "2026-01-01T00:00:00Z"},
     }
 
 
-POSTS = [path for path, methods in json.loads(document.content())["paths"].items() if "post" in methods]
+WRITES = [
+    path
+    for path, methods in json.loads(document.content())["paths"].items()
+    if "post" in methods and path != "/v1/check"
+]
 
 
-@pytest.mark.parametrize("path", POSTS)
+@pytest.mark.parametrize("path", WRITES)
 def test_the_same_again_is_answered_the_same(
     api: Gateway, new_user: Callable[[], str], monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
@@ -54,7 +57,20 @@ def test_another_request_with_the_same_key_is_422(api: Gateway, new_user: Callab
     assert api.post("/v1/events", bodies["/v1/events"], Idempotency_Key=key).status == 201
     other = api.post("/v1/events", {**bodies["/v1/events"], "id": str(uuid.uuid4())}, Idempotency_Key=key)
     assert (other.status, other.json["errors"][0]["header"]) == (422, "Idempotency-Key")
-    assert api.post("/v1/check", bodies["/v1/check"], Idempotency_Key=key).status == 422
+    assert api.post("/v1/imports", bodies["/v1/imports"], Idempotency_Key=key).status == 422
+
+
+def test_a_check_ignores_the_key_and_answers_now(api: Gateway, new_user: Callable[[], str]) -> None:
+    user, key = new_user(), uuid.uuid4().hex
+    body = {"checks": [{"user": {"id": user}, "consent": EMAIL}]}
+    reasons = []
+    for change in (lambda: choose(api, user, {EMAIL: True}), lambda: choose(api, user, {EMAIL: False}),
+                   lambda: api.delete(f"/v1/users/{user}")):  # fmt: skip
+        change()
+        answer = api.post("/v1/check", body, Idempotency_Key=key)
+        assert "Idempotency-Replayed" not in answer.headers
+        reasons.append(answer.json["results"][0]["reason"])
+    assert reasons == ["given", "denied", "erased"]
 
 
 def test_a_key_belongs_to_its_client(new_user: Callable[[], str]) -> None:

@@ -85,7 +85,7 @@ def test_without_any_copy_a_reader_is_told_when_to_come_back(api: Gateway, third
         ("misshapen", 1, "not the shape"),
         ("regressing", 1, "version 90 is older than the stored version 100"),
         ("swelling", 1, "more than 16777216 bytes when unpacked"),
-        ("mislabelled", 1, "not gzip: Error -3"),
+        ("mislabelled", 1, "not gzip: Not a gzipped file"),
         ("cut", 1, "gzip is truncated"),
     ],
 )

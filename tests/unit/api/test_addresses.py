@@ -23,6 +23,8 @@ def outcome(normalizer: addresses.Normalizer | None, address: str) -> str:
         ("a@localhost", "should have a period"),
         ("a b@example.com", "before the @-sign"),
         ("\ud800@example.com", "U+D800"),
+        ("caf\ufffd@example.com", "it contains U+FFFD"),
+        ("ada@caf\ufffd.com", "it contains U+FFFD"),
     ],
 )
 def test_an_invalid_address_is_a_value_error_that_says_why(address: str, reason: str) -> None:

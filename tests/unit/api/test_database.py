@@ -10,6 +10,8 @@ import boto3
 import pytest
 from pmp import database
 
+from checks.gateway import Gateway
+
 
 @pytest.mark.parametrize("session_token", [None, "session/token+with=signs"])
 @pytest.mark.parametrize("user", ["pmp_app", "odd user+name"])
@@ -69,6 +71,9 @@ def test_an_instant_beyond_pythons_range_is_still_read() -> None:
         (database.DatabaseError({"C": "42P05"}), True),
         (database.DatabaseError({"C": "08P01"}), True),
         (database.DatabaseError({"C": "57P01"}), True),
+        (database.DatabaseError({"C": "25006"}), True),
+        (database.DatabaseError({"C": "28000"}), True),
+        (database.DatabaseError({"C": "28P01"}), True),
         (database.DatabaseError({"C": "23505"}), False),
         (database.DatabaseError("text"), False),
         (ValueError(), False),
@@ -158,3 +163,28 @@ def test_only_work_that_was_lost_before_its_commit_is_repeated(monkeypatch: pyte
         with pytest.raises(type(error)):
             database.with_connection(work)
         assert len(set(map(id, seen))) == calls
+
+
+@pytest.mark.parametrize("code", ["25006", "28000", "28P01"])
+@pytest.mark.parametrize("body", [None, {"email": "ada@example.com"}])
+def test_a_server_that_refuses_writes_or_log_ins_is_503_and_its_connection_is_dropped(
+    monkeypatch: pytest.MonkeyPatch, code: str, body: Any
+) -> None:
+    connections: list[database.Connection] = []
+
+    class ReadOnly(database.Connection):
+        def __init__(self) -> None:
+            connections.append(self)
+
+        def run(self, *_: object, **__: object) -> None:
+            raise database.DatabaseError({"C": code})
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(database, "Connection", lambda *_, **__: ReadOnly())
+    monkeypatch.setattr(database, "_connection", None)
+    answer = Gateway().request("POST" if body else "GET", "/v1/users", body)
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "2")
+    assert [connection.is_abandoned for connection in connections] == [True, True]
+    database.disconnect()

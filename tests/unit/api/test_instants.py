@@ -43,6 +43,11 @@ def test_invalid_instants(text: str) -> None:
         instants.read(text)
 
 
+def test_a_leap_second_is_called_one() -> None:
+    with pytest.raises(ValueError, match="is a leap second, which is not supported; use second 59"):
+        instants.read("2016-12-31T23:59:60Z")
+
+
 @pytest.mark.parametrize(
     ("text", "utc"),
     [

@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import time
 from typing import Any
 
 import pytest
@@ -31,10 +32,10 @@ def _request(**headers: str) -> Request:
         (b'{"a": NaN}', "NaN is not JSON"),
         (b"[Infinity]", "Infinity is not JSON"),
         (b"\xff\xfe", "not UTF-8 at byte 0"),
-        (b'\xef\xbb\xbf{"a": 1}', "BOM"),
+        (b'\xef\xbb\xbf{"a": 1}', "it starts with a byte order mark (BOM); send UTF-8 without one"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"a":' * 50_000, "nested too deeply"),
-        (b"9" * 10_000, "integer string conversion"),
+        (b"9" * 10_000, "a number has more than 1000 digits"),
         (b"{} {}", "Extra data"),
         (b"{'a': 1}", "Expecting property name"),
     ],
@@ -44,6 +45,18 @@ def test_what_is_no_json_is_refused_with_a_reason(body: bytes, detail: str) -> N
         parse_json(body)
     assert caught.value.status == 400
     assert detail in caught.value.detail
+    assert not [word for word in ("sys.", "utf-8-sig", "decode") if word in caught.value.detail]
+
+
+@pytest.mark.parametrize("doubled", [1, 40_000])
+def test_a_mebibyte_of_doubled_keys_is_refused_within_a_second(doubled: int) -> None:
+    names = list(range(95_000 - doubled))
+    body = "{" + ",".join(f'"{name:06}":0' for name in [*names, *names[-doubled:]]) + "}"
+    assert 0.99 * 2**20 < len(body) <= 2**20
+    started = time.process_time()
+    with pytest.raises(Problem, match=f"the key '{names[-doubled]:06}' appears more than once"):
+        parse_json(body.encode())
+    assert time.process_time() - started < 1
 
 
 def test_a_whole_number_is_an_integer_however_it_is_written() -> None:
@@ -71,6 +84,19 @@ def test_ten_megabytes_are_refused_unread() -> None:
     with pytest.raises(Problem) as caught:
         receive(event, "id")
     assert caught.value.status == 413
+
+
+@pytest.mark.parametrize(
+    ("name", "sent", "read"),
+    [
+        ("Idempotency-Key", "k1, k1", "k1"),
+        ("Idempotency-Key", "k1, k2", "k1, k2"),
+        ("If-Match", '"a", "a"', '"a", "a"'),  # a list of its own
+        ("Content-Type", 'application/json; x="a,a"', 'application/json; x="a,a"'),
+    ],
+)
+def test_only_a_repeated_equal_header_counts_once(name: str, sent: str, read: str) -> None:
+    assert receive(payload("GET", "/", {name: sent}, None), "id").headers[name.lower()] == read
 
 
 def test_a_named_stage_is_no_part_of_the_path() -> None:
@@ -113,6 +139,17 @@ def test_a_client_that_has_it_gets_304() -> None:
     assert conditional(_request(if_none_match=tag), Response(200, {"a": 2})).status == 200
 
 
+def test_a_read_of_another_state_is_412() -> None:
+    tag = conditional(_request(), Response(200, {"a": 1})).headers["ETag"]
+    for match in (tag, "*", f'"other", {tag}'):
+        assert conditional(_request(if_match=match), Response(200, {"a": 1})).status == 200
+    assert conditional(_request(if_match=tag, if_none_match=tag), Response(200, {"a": 1})).status == 304
+    for match in ('"other"', f"W/{tag}"):
+        with pytest.raises(Problem) as caught:
+            conditional(_request(if_match=match, if_none_match=tag), Response(200, {"a": 1}))
+        assert caught.value.status == 412
+
+
 @pytest.mark.parametrize(
     ("headers", "tag", "refused"),
     [
@@ -145,6 +182,33 @@ def test_large_answers_are_compressed_for_who_can_read_it() -> None:
     plain = send(Response(200, document, compress=True), _request())
     assert json.loads(plain["body"]) == document
     assert "Content-Encoding" not in plain["headers"]
+
+
+@pytest.mark.parametrize(
+    ("header", "accepts"),
+    [
+        ("gzip", True),
+        ("GZIP", True),
+        ("x-gzip", True),
+        ("*", True),
+        ("br, gzip;q=0.5", True),
+        ("gzip ; q=0.001", True),
+        ("identity;q=0.5, gzip", True),
+        ("", False),
+        ("br", False),
+        ("supergzip", False),
+        ("gzip;q=0", False),
+        ("gzip;q=0.000, *", False),
+        ("*;q=0", False),
+        ("gzip;Q=0", False),
+        ("gzip;q=x", False),
+        ("identity, gzip;q=0.5", False),
+    ],
+)
+def test_gzip_is_sent_only_where_it_is_accepted(header: str, accepts: bool) -> None:
+    sent = send(Response(200, {"a": "b" * 20_000}, compress=True), _request(accept_encoding=header))
+    assert ("Content-Encoding" in sent["headers"]) == accepts
+    assert sent["headers"]["Vary"] == "Accept-Encoding"
 
 
 def test_an_echo_of_half_a_surrogate_pair_can_be_sent() -> None:

@@ -78,7 +78,32 @@ def test_a_scope_is_a_whole_word(prefix: str) -> None:
     assert invoke("GET", "/v1/users", {"Authorization": f"Bearer {token(prefix)}"}, None).status == 403
 
 
-@pytest.mark.parametrize("claims", [{}, {"client_id": ""}, {"client_id": "x", "exp": "soon"}, {"client_id": "x"}])
+@pytest.mark.parametrize(
+    ("claims", "status"),
+    [
+        ({"scp": "pmp/read"}, 422),
+        ({"scp": "[pmp/write pmp/read]"}, 422),
+        ({"scp": ["pmp/write", "pmp/read"]}, 422),
+        ({"scope": ["pmp/read"]}, 422),
+        ({"scope": "[pmp/read]"}, 422),
+        ({"scope": "pmp/write", "scp": "pmp/read"}, 422),
+        ({"scope": None, "scp": None}, 403),
+        ({"scp": "[pmp/write]"}, 403),
+        ({"scp": ["pmp/write pmp/read"]}, 403),
+        ({"scp": {"pmp/read": True}}, 403),
+    ],
+)
+def test_scopes_come_from_either_claim_as_text_or_list(claims: dict[str, Any], status: int) -> None:
+    event = payload("GET", "/v1/users?limit=0", {}, None)
+    common = {"client_id": "x", "exp": str(int(time.time()) + 60)}
+    event["requestContext"]["authorizer"] = {"jwt": {"claims": common | claims, "scopes": None}}
+    answer = handler(event, Context())
+    assert answer is not None
+    assert answer["statusCode"] == status
+
+
+@pytest.mark.parametrize("claims", [{}, {"client_id": ""}, {"client_id": "x", "exp": "soon"}, {"client_id": "x"},
+                                    {"client_id": "x", "exp": None}])  # fmt: skip
 def test_half_a_token_is_none(claims: dict[str, str]) -> None:
     event = payload("GET", "/v1/users", {}, None)
     event["requestContext"]["authorizer"] = {"jwt": {"claims": claims, "scopes": None}}
@@ -92,7 +117,7 @@ def test_half_a_token_is_none(claims: dict[str, str]) -> None:
 def test_events_are_never_changed(method: str, path: str) -> None:
     answer = Gateway().request(method, path, {})
     assert answer.status == 405
-    assert answer.headers["Allow"] == ("GET, POST" if path == "/v1/events" else "GET")
+    assert answer.headers["Allow"] == ("GET, HEAD, POST" if path == "/v1/events" else "GET, HEAD")
 
 
 @pytest.mark.parametrize(
@@ -125,6 +150,12 @@ def test_there_is_nothing_elsewhere(path: str) -> None:
     assert answer.json["status"] == 404
 
 
+@pytest.mark.parametrize("path", [path for _, path in OPERATIONS if not path.endswith("}")])
+def test_a_trailing_slash_is_not_found_and_asks_for_no_token(path: str) -> None:
+    # The gateway sends unknown paths without claims: 401 would make a client fetch tokens forever.
+    assert invoke("GET", f"{concrete(path)}/", {}, None).status == 404
+
+
 @pytest.mark.parametrize(
     ("query", "detail"),
     [
@@ -140,6 +171,8 @@ def test_there_is_nothing_elsewhere(path: str) -> None:
         ("enabled=yes&consent=a", "must be true or false"),
         ("consent=a%00", "U+0000"),
         ("cursor=!", "must match"),
+        ("email=a+tag@example.com", "must not contain a space; a '+' in a query means a space: encode it as %2B"),
+        ("email=a%20b@example.com", "must not contain a space; a '+' in a query means a space: encode it as %2B"),
     ],
 )
 def test_parameters_that_cannot_be_used(query: str, detail: str) -> None:
@@ -148,9 +181,28 @@ def test_parameters_that_cannot_be_used(query: str, detail: str) -> None:
     assert any(detail in error["detail"] and "parameter" in error for error in answer.json["errors"])
 
 
+def test_an_offset_that_lost_its_plus_is_explained() -> None:
+    answer = Gateway().get(f"/v1/users/{UUID}?as_of=2026-01-31T12:00:00+02:00")
+    assert answer.status == 422
+    assert answer.json["errors"][0]["detail"].endswith("; a '+' in a query means a space: encode it as %2B")
+
+
 @pytest.mark.parametrize("media", ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", ""])
 def test_other_content_types_are_refused(media: str) -> None:
     assert Gateway().request("POST", "/v1/users", b"{}", Content_Type=media).status == 415
+
+
+@pytest.mark.parametrize("media", ["application/json, application/json", "application/json,application/json"])
+def test_a_repeated_equal_content_type_counts_once(media: str) -> None:
+    assert Gateway().request("POST", "/v1/users", b"{}", Content_Type=media).status == 422
+    assert Gateway().request("POST", "/v1/users", b"{}", Content_Type=f"{media}, text/plain").status == 415
+
+
+@pytest.mark.parametrize("coding", ["gzip", "GZIP", "br, gzip"])
+def test_a_coded_body_is_refused(coding: str) -> None:
+    answer = Gateway().request("POST", "/v1/users", b"{}", Content_Encoding=coding)
+    assert (answer.status, answer.headers["Accept-Encoding"]) == (415, "identity")
+    assert Gateway().request("POST", "/v1/users", b"{}", Content_Encoding="Identity").status == 422
 
 
 def test_a_charset_is_no_other_content_type() -> None:
@@ -208,6 +260,36 @@ def test_the_document_is_served_as_it_lies_in_the_code() -> None:
     answer = invoke("GET", "/v1/openapi.json", {}, None)
     assert answer.json == DOCUMENT
     assert invoke("GET", "/v1/openapi.json", {"If-None-Match": answer.headers["ETag"]}, None).status == 304
+
+
+def test_a_problem_is_identified_by_its_request() -> None:
+    event = payload("GET", "/v1/%00 nowhere", {}, None)
+    event["requestContext"]["requestId"] = UUID.upper()
+    answer = handler(event, Context())
+    assert answer is not None
+    assert json.loads(answer["body"])["instance"] == f"urn:uuid:{UUID}"
+    event["requestContext"]["requestId"] = "JKJaXmPLvHcESHA="  # as the gateway makes them
+    answer = handler(event, Context())
+    assert answer is not None
+    problem = json.loads(answer["body"])
+    assert problem["request_id"] == "JKJaXmPLvHcESHA="
+    assert "instance" not in problem
+
+
+@pytest.mark.parametrize("path", ["/v1/health", "/v1/openapi.json", "/docs", "/docs/start.js", "/v1/ready",
+                                  "/v1/users?limit=0", "/v1/users/x", "/v1/users"])  # fmt: skip
+@pytest.mark.parametrize("coding", ["gzip", "identity"])
+def test_head_answers_as_get_without_a_body(path: str, coding: str) -> None:
+    read = Gateway().get(path, Accept_Encoding=coding)
+    authorization._used.clear()
+    head = Gateway().request("HEAD", path, Accept_Encoding=coding)
+    assert (head.status, head.content) == (read.status, b"")
+    assert head.headers == {**read.headers, "Content-Length": str(len(read.content))}
+
+
+def test_head_is_only_where_get_is() -> None:
+    answer = Gateway().request("HEAD", "/v1/check")
+    assert (answer.status, answer.headers["Allow"]) == (405, "POST")
 
 
 def test_an_event_of_no_known_kind_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

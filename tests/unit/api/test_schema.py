@@ -126,6 +126,23 @@ def test_an_error_points_at_what_is_wrong(document: Any, pointer: str, detail: s
     assert {"pointer": pointer, "detail": detail} in SCHEMAS.errors(document, {"$ref": "#/components/schemas/NewUser"})
 
 
+@pytest.mark.parametrize(
+    ("document", "schema", "pointer", "detail"),
+    [
+        ({"description": " \n\t", "channel": "web"}, "NewConsent", "/description", "must not be blank"),
+        ({"user": {"id": "x"}, "consents": [{"id": "a", "enabled": True}]}, "NewEvent", "/user/id", "must be a UUID"),
+    ],
+)
+def test_a_pattern_is_explained_in_words(document: Any, schema: str, pointer: str, detail: str) -> None:
+    found = SCHEMAS.errors(document, {"$ref": f"#/components/schemas/{schema}"})
+    assert found == [{"pointer": pointer, "detail": detail}]
+
+
+def test_a_wording_may_have_blank_lines() -> None:
+    document = {"description": "\n one\n\n two ", "channel": "web"}
+    assert SCHEMAS.errors(document, {"$ref": "#/components/schemas/NewConsent"}) == []
+
+
 def test_all_errors_are_told_at_once() -> None:
     event = {"user": {"id": "x"}, "consents": [{"id": "email_notifications", "enabled": "yes"}, {"id": "A"}], "more": 1}
     pointers = {error["pointer"] for error in SCHEMAS.errors(event, {"$ref": "#/components/schemas/NewEvent"})}

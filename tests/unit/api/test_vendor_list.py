@@ -3,13 +3,14 @@
 import gzip
 import json
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from pmp.vendors import UpstreamError, _check, _max_age
+from pmp.vendors import UpstreamError, _check, _max_age, _read
 
 from local.vendor_list.generator import generate
 from local.vendor_list.server import MODES, PATH, Server
@@ -123,3 +124,45 @@ def test_the_lifetime_is_the_responses(header: str) -> None:
 @pytest.mark.parametrize("header", ["", "no-store", "max-age=-1", "max-age=x", "max-age=99999999999999"])
 def test_without_a_lifetime_a_copy_lives_for_a_day(header: str) -> None:
     assert _max_age(header) == 86400
+
+
+class Reply:
+    """A response of the host, with its body in one piece."""
+
+    def __init__(self, body: bytes, coding: str | None) -> None:
+        self.headers = {} if coding is None else {"Content-Encoding": coding}
+        self._pieces = [body, b""]
+
+    def read1(self, _size: int, *, decode_content: bool) -> bytes:
+        assert not decode_content
+        return self._pieces.pop(0)
+
+
+def _unpacked(body: bytes, coding: str | None) -> bytes:
+    return _read(Reply(body, coding), time.monotonic() + 60)
+
+
+@pytest.mark.parametrize("coding", ["gzip", "GZIP", "x-gzip", " X-Gzip "])
+def test_gzip_is_known_by_all_its_names(coding: str) -> None:
+    assert _unpacked(gzip.compress(b"{}"), coding) == b"{}"
+    assert _unpacked(b"{}", None) == b"{}"
+
+
+def test_gzip_may_have_several_members() -> None:
+    members = gzip.compress(b'{"a"') + gzip.compress(b"") + gzip.compress(b": 1}")
+    assert _unpacked(members, "gzip") == b'{"a": 1}'
+    assert _unpacked(members + b"\0" * 100, "gzip") == b'{"a": 1}'
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (gzip.compress(b"{}") + gzip.compress(b"{}" * 100)[:-9], "gzip is truncated"),
+        (gzip.compress(b"{}") + b"rubbish", "not gzip"),
+        (gzip.compress(bytes(9 * 2**20)) * 2, "more than 16777216 bytes when unpacked"),
+        (gzip.compress(bytes(16 * 2**20)) + gzip.compress(b"1"), "more than 16777216 bytes when unpacked"),
+    ],
+)
+def test_a_later_member_is_checked_like_the_first(body: bytes, reason: str) -> None:
+    with pytest.raises(UpstreamError, match=reason):
+        _unpacked(body, "gzip")

@@ -4,7 +4,7 @@ from typing import Any
 
 from pmp import identifiers, instants
 from pmp.http.messages import Request, Response
-from pmp.http.pages import cursor, limit, position
+from pmp.http.pages import cursor, foreign, limit, position
 from pmp.http.problems import invalid, not_found
 
 
@@ -21,6 +21,8 @@ def list_imports(request: Request, connection: Any) -> Response:
     from pmp import imports
 
     after = position(request.query.get("cursor"), identifiers.UUID)[0]
+    if after is not None and imports.get(connection, after) is None:
+        raise foreign()
     documents, following = imports.list_jobs(connection, after, limit(request))
     opaque = cursor(following) if following else None
     headers = {"Link": f'<{request.path}?cursor={opaque}&limit={limit(request)}>; rel="next"'} if opaque else {}

@@ -6,7 +6,7 @@ from pmp import addresses, identifiers, instants
 from pmp.database import DatabaseError, error_code
 from pmp.http.conditions import changed, conditional, etag, require_match
 from pmp.http.messages import Request, Response, encode
-from pmp.http.pages import INTEGER, limit, page, position
+from pmp.http.pages import INTEGER, foreign, limit, page, position
 from pmp.http.problems import gone, invalid, not_found
 
 _UNIQUE_VIOLATION = "23505"
@@ -50,6 +50,10 @@ def list_users(request: Request, connection: Any) -> Response:
         lacking = "enabled" if "consent" in query else "consent"
         raise invalid([{"parameter": lacking, "detail": "is required: consent and enabled must be given together"}])
     (after,) = position(query.get("cursor"), identifiers.UUID)
+    if after is not None and connection.run("SELECT pmp.get_user(:id)", id=after) == [[None]]:
+        raise foreign()
+    if "consent" in query and connection.run("SELECT pmp.get_consent(:id)", id=query["consent"]) == [[None]]:
+        raise invalid([{"parameter": "consent", "detail": "is not in the catalogue; GET /v1/consents lists it"}])
     ((users,),) = connection.run(
         "SELECT pmp.list_users(:after, :most, :address, :consent, :enabled)",
         after=after,
@@ -64,7 +68,7 @@ def list_users(request: Request, connection: Any) -> Response:
 def erase_user(request: Request, connection: Any) -> Response:
     """DELETE /v1/users/{id}."""
     identifier = request.parameters["id"]
-    conditions = "if-match" in request.headers
+    conditions = bool({"if-match", "if-none-match"} & request.headers.keys())
     if conditions:
         before = _history(identifier, connection)
         ((user,),) = connection.run("SELECT pmp.get_user(:id)", id=identifier)
