@@ -20,7 +20,7 @@ CREATE TABLE pmp.consent_version (
 );
 COMMENT ON TABLE pmp.consent_version IS
   'The wording that a user answered. Never changed, because events refer to it as proof.';
-COMMENT ON COLUMN pmp.consent_version.expires_after_days IS 'Days until a choice expires; NULL: never.';
+COMMENT ON COLUMN pmp.consent_version.expires_after_days IS 'Days until a grant expires; NULL: never. A denial never expires.';
 
 CREATE TRIGGER refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE ON pmp.consent_version
 FOR EACH STATEMENT EXECUTE FUNCTION pmp.refuse_change();

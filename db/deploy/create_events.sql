@@ -11,6 +11,7 @@ CREATE TABLE pmp.event (
   received_at timestamptz NOT NULL,
   source_key  integer NOT NULL,
   has_instant boolean NOT NULL,
+  has_fraction boolean NOT NULL,
   versions    integer[] NOT NULL,
   enabled     boolean[] NOT NULL,
   CONSTRAINT event_pairs_choices CHECK (cardinality(versions) = cardinality(enabled) AND cardinality(versions) > 0)
@@ -18,12 +19,27 @@ CREATE TABLE pmp.event (
 COMMENT ON TABLE pmp.event IS 'Choices of users as they were received. Append-only.';
 COMMENT ON COLUMN pmp.event.id IS 'Chosen by the client, or generated. The same id is the same event.';
 COMMENT ON COLUMN pmp.event.sequence IS 'Order of arrival; breaks ties between events of the same instant.';
-COMMENT ON COLUMN pmp.event.occurred_at IS 'When the user made the choice.';
+COMMENT ON COLUMN pmp.event.occurred_at IS 'When the user made the choice, as the client sent it; otherwise received_at.';
 COMMENT ON COLUMN pmp.event.received_at IS 'When the event was received.';
 COMMENT ON COLUMN pmp.event.has_instant IS 'Whether the client sent occurred_at; compared when an event is repeated.';
+COMMENT ON COLUMN pmp.event.has_fraction IS 'Whether occurred_at has a fraction of a second; if not, it covers its second.';
 COMMENT ON COLUMN pmp.event.versions IS 'consent_version.version_key of each choice, in the order sent.';
 COMMENT ON COLUMN pmp.event.enabled IS 'The choice at the same position in versions.';
-CREATE INDEX event_history ON pmp.event (subject_key, occurred_at, sequence);
+-- An expression instead of a column: eight bytes a row less. No choice of an event counts before it.
+CREATE INDEX event_history ON pmp.event (subject_key, (least(occurred_at, received_at)), sequence);
+
+CREATE FUNCTION pmp.counts_at(
+  occurred_at timestamptz, received_at timestamptz, has_fraction boolean, enabled boolean
+) RETURNS timestamptz
+-- Adding an interval is STABLE. Declared as more than that, the function would not be inlined.
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT least(
+    CASE WHEN has_fraction OR enabled THEN occurred_at ELSE occurred_at + interval '999999 microseconds' END, received_at
+  )
+$$;
+COMMENT ON FUNCTION pmp.counts_at IS
+  'The instant at which a choice counts: when it was made, but never after its receipt. An instant without a fraction '
+  'of a second covers its second, in which a denial counts at the end and a grant at the start.';
 
 CREATE TRIGGER refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE ON pmp.event
 FOR EACH STATEMENT EXECUTE FUNCTION pmp.refuse_change();
@@ -32,7 +48,7 @@ CREATE TABLE pmp.current_choice (
   subject_key bigint NOT NULL,
   consent_key integer NOT NULL,
   version_key integer NOT NULL,
-  occurred_at timestamptz NOT NULL,
+  counts_at   timestamptz NOT NULL,
   sequence    bigint NOT NULL,
   enabled     boolean NOT NULL,
   -- Consent first: one index finds both a user's choices (one probe per consent in the catalogue) and the users of a
@@ -40,9 +56,10 @@ CREATE TABLE pmp.current_choice (
   PRIMARY KEY (consent_key, subject_key)
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE pmp.current_choice IS
-  'The fold of each user''s events, updated by every write. The later occurred_at wins; at the same instant a denial '
+  'The fold of each user''s events, updated by every write. The later counts_at wins; at the same instant a denial '
   'wins, then the event that arrived last. This order is total, so the order of arrival does not matter, and the table '
   'always equals a replay.';
 
 GRANT SELECT ON pmp.event, pmp.current_choice TO pmp_app, pmp_readonly;
+GRANT EXECUTE ON FUNCTION pmp.counts_at TO pmp_app, pmp_readonly;
 COMMIT;

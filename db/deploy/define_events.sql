@@ -1,7 +1,7 @@
 -- Deploy pmp:define_events to pg
 BEGIN;
 CREATE FUNCTION pmp.create_event(
-  event_id uuid, user_id uuid, choices jsonb, happened_at timestamptz, client text
+  event_id uuid, user_id uuid, choices jsonb, happened_at timestamptz, client text, has_fraction boolean DEFAULT true
 ) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp AS $$
 DECLARE
@@ -10,11 +10,11 @@ DECLARE
   keys integer[];
   answers boolean[];
   place integer;
-  told timestamptz;
+  received timestamptz;
   is_same boolean;
 BEGIN
-  -- Writers of the same user take turns: an event without an instant is placed after all others, and an erasure either
-  -- sees this event or is seen by it.
+  -- Writers of the same user take turns: what waits here is received later than what it waits for, and an erasure
+  -- either sees this event or is seen by it.
   SELECT * INTO person FROM subject AS s WHERE s.id = user_id FOR NO KEY UPDATE;
   IF person.subject_key IS NULL THEN
     RETURN '{"outcome": "unknown_user"}';
@@ -41,22 +41,22 @@ BEGIN
     END);
   END IF;
 
-  told := clock_timestamp();
-  IF happened_at > told + interval '5 minutes' THEN
+  received := clock_timestamp();
+  IF happened_at > received + interval '5 minutes' THEN
     RETURN '{"outcome": "in_future"}';
   END IF;
+  -- A clock that was set back, or that of a server that took over, must not put a new choice before a known one.
+  received := greatest(received, (
+    SELECT max(c.counts_at) + interval '1 microsecond'
+    FROM consent AS k JOIN current_choice AS c USING (consent_key)
+    WHERE c.subject_key = person.subject_key
+  ));
 
-  INSERT INTO event (id, subject_key, occurred_at, received_at, source_key, has_instant, versions, enabled)
-  VALUES (
-    event_id, person.subject_key,
-    -- Without an instant: now, but after every choice known for this user, even if another client's clock was ahead.
-    -- A choice made just now must not lose to a wrong clock.
-    coalesce(happened_at, greatest(told, (
-      SELECT max(c.occurred_at) + interval '1 microsecond'
-      FROM consent AS k JOIN current_choice AS c USING (consent_key)
-      WHERE c.subject_key = person.subject_key
-    ))),
-    told, source_key(client), happened_at IS NOT NULL, keys, answers
+  INSERT INTO event (
+    id, subject_key, occurred_at, received_at, source_key, has_instant, has_fraction, versions, enabled
+  ) VALUES (
+    event_id, person.subject_key, coalesce(happened_at, received), received, source_key(client),
+    happened_at IS NOT NULL, happened_at IS NULL OR has_fraction, keys, answers
   )
   ON CONFLICT (id) DO NOTHING
   RETURNING * INTO known;
@@ -83,21 +83,24 @@ BEGIN
     END;
   END IF;
 
-  INSERT INTO current_choice AS c (subject_key, consent_key, version_key, occurred_at, sequence, enabled)
-  SELECT known.subject_key, v.consent_key, v.version_key, known.occurred_at, known.sequence, choice.enabled
+  INSERT INTO current_choice AS c (subject_key, consent_key, version_key, counts_at, sequence, enabled)
+  SELECT
+    known.subject_key, v.consent_key, v.version_key,
+    counts_at(known.occurred_at, known.received_at, known.has_fraction, choice.enabled), known.sequence, choice.enabled
   FROM unnest(keys, answers) AS choice (version_key, enabled)
   JOIN consent_version AS v USING (version_key)
   ORDER BY v.consent_key
   ON CONFLICT (consent_key, subject_key) DO UPDATE
-  SET version_key = excluded.version_key, occurred_at = excluded.occurred_at,
+  SET version_key = excluded.version_key, counts_at = excluded.counts_at,
       sequence = excluded.sequence, enabled = excluded.enabled
-  WHERE (excluded.occurred_at, NOT excluded.enabled, excluded.sequence) > (c.occurred_at, NOT c.enabled, c.sequence);
+  WHERE (excluded.counts_at, NOT excluded.enabled, excluded.sequence) > (c.counts_at, NOT c.enabled, c.sequence);
 
   RETURN jsonb_build_object('outcome', 'created', 'event', get_event(event_id));
 END
 $$;
 COMMENT ON FUNCTION pmp.create_event IS
-  'Record an event; choices: [{"id", "enabled", "version"?}], each consent once; happened_at NULL: now. '
+  'Record an event; choices: [{"id", "enabled", "version"?}], each consent once; happened_at NULL: now; has_fraction: '
+  'whether happened_at was told with a fraction of a second. '
   '{"outcome": "created", "event"}; {"outcome": "repeated", "event"}: same id and content, returns the stored event; '
   '{"outcome": "conflict"}: same id, other content; unknown_user; erased; in_future (more than five minutes ahead); '
   '{"outcome": "unknown_consent" | "unknown_version", "index"}: zero-based position in choices.';

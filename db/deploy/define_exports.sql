@@ -12,7 +12,7 @@ BEGIN
     ), described AS (
       SELECT p.subject_key, jsonb_build_object('id', p.id, 'email', p.email, 'consents', (
         SELECT coalesce(jsonb_agg(
-          describe_choice(k.id, c.enabled, expiry(c.occurred_at, v.expires_after_days), at) ORDER BY c.consent_key
+          describe_choice(k.id, c.enabled, expiry(c.enabled, c.counts_at, v.expires_after_days), at) ORDER BY c.consent_key
         ), '[]')
         FROM replay(p.subject_key, at) AS c
         JOIN consent_version AS v USING (version_key)
@@ -26,7 +26,7 @@ BEGIN
     FROM described AS d
     WHERE consent_id IS NULL
       OR d.document -> 'consents' @> jsonb_build_array(jsonb_build_object('id', consent_id, 'enabled', choice))
-        -- An expired choice counts as not given: neither granted nor denied.
+        -- An expired grant counts as not given: neither granted nor denied.
         AND NOT d.document -> 'consents' @> jsonb_build_array(jsonb_build_object('id', consent_id, 'reason', 'expired'));
 END
 $$;

@@ -18,7 +18,7 @@ COMMENT ON FUNCTION pmp.claim_import IS
 
 CREATE FUNCTION pmp.merge_lines(
   source integer, line_numbers bigint[], event_ids uuid[], user_ids uuid[], emails text[], instants timestamptz[],
-  versions text[], choices text[], looks_first boolean, has_repeats boolean
+  fractions boolean[], versions text[], choices text[], looks_first boolean, has_repeats boolean
 ) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp SET work_mem = '64MB' AS $$
 DECLARE
@@ -45,40 +45,47 @@ BEGIN
     WITH resolved AS MATERIALIZED (
       SELECT l.*, %s
       FROM (
-        SELECT * FROM unnest($2, $3, $4, $5, $6, $7, $8)
-          AS l (line, event_id, user_id, email, occurred_at, versions, enabled)
+        SELECT * FROM unnest($2, $3, $4, $5, $6, $7, $8, $9)
+          AS l (line, event_id, user_id, email, occurred_at, has_fraction, versions, enabled)
         %s
       ) AS l
       %s
     ), inserted AS (
-      INSERT INTO event (id, subject_key, occurred_at, received_at, source_key, has_instant, versions, enabled)
+      INSERT INTO event (
+        id, subject_key, occurred_at, received_at, source_key, has_instant, has_fraction, versions, enabled
+      )
       SELECT
-        r.event_id, r.subject_key, r.occurred_at, statement_timestamp(), $1, true,
+        r.event_id, r.subject_key, r.occurred_at, $10, $1, true, r.has_fraction,
         r.versions::integer[], r.enabled::boolean[]
       FROM resolved AS r
       WHERE r.subject_key IS NOT NULL AND r.erased_at IS NULL %s
       -- Insert in index order, and a user's events in the order of their lines.
       ORDER BY r.subject_key, r.line
       %s
-      RETURNING subject_key, occurred_at, sequence, versions, enabled
+      RETURNING subject_key, occurred_at, has_fraction, sequence, versions, enabled
     ), folded AS (
       SELECT DISTINCT ON (v.consent_key, e.subject_key)
-        e.subject_key, v.consent_key, v.version_key, e.occurred_at, e.sequence, e.enabled
+        e.subject_key, v.consent_key, v.version_key, e.counts_at, e.sequence, e.enabled
       FROM (
-        SELECT i.subject_key, i.occurred_at, i.sequence, unnest(i.versions) AS version_key, unnest(i.enabled) AS enabled
-        FROM inserted AS i
+        SELECT c.*, counts_at(c.occurred_at, $10, c.has_fraction, c.enabled) AS counts_at
+        FROM (
+          SELECT
+            i.subject_key, i.occurred_at, i.has_fraction, i.sequence,
+            unnest(i.versions) AS version_key, unnest(i.enabled) AS enabled
+          FROM inserted AS i
+        ) AS c
       ) AS e
       JOIN consent_version AS v USING (version_key)
       -- The order also prevents deadlocks between two writers.
-      ORDER BY v.consent_key, e.subject_key, e.occurred_at DESC, e.enabled, e.sequence DESC
+      ORDER BY v.consent_key, e.subject_key, e.counts_at DESC, e.enabled, e.sequence DESC
     ), projected AS (
-      INSERT INTO current_choice AS c (subject_key, consent_key, version_key, occurred_at, sequence, enabled)
-      SELECT f.subject_key, f.consent_key, f.version_key, f.occurred_at, f.sequence, f.enabled FROM folded AS f
+      INSERT INTO current_choice AS c (subject_key, consent_key, version_key, counts_at, sequence, enabled)
+      SELECT f.subject_key, f.consent_key, f.version_key, f.counts_at, f.sequence, f.enabled FROM folded AS f
       ON CONFLICT (consent_key, subject_key) DO UPDATE
-      SET version_key = excluded.version_key, occurred_at = excluded.occurred_at,
+      SET version_key = excluded.version_key, counts_at = excluded.counts_at,
           sequence = excluded.sequence, enabled = excluded.enabled
-      WHERE (excluded.occurred_at, NOT excluded.enabled, excluded.sequence)
-        > (c.occurred_at, NOT c.enabled, c.sequence)
+      WHERE (excluded.counts_at, NOT excluded.enabled, excluded.sequence)
+        > (c.counts_at, NOT c.enabled, c.sequence)
     )
     SELECT jsonb_build_object(
       'accepted', (SELECT count(*) FROM inserted),
@@ -105,7 +112,8 @@ BEGIN
     CASE WHEN looks_first THEN 'AND NOT EXISTS (SELECT FROM event AS e WHERE e.id = r.event_id)' ELSE '' END,
     CASE WHEN has_repeats THEN 'ON CONFLICT (id) DO NOTHING' ELSE '' END
   ) INTO answer
-  USING source, line_numbers, event_ids, user_ids, emails, instants, versions, choices;
+  -- Received now, not when the statement began: it may have waited for another batch or for an erasure.
+  USING source, line_numbers, event_ids, user_ids, emails, instants, fractions, versions, choices, clock_timestamp();
   RETURN answer;
 END
 $$;
@@ -116,7 +124,7 @@ COMMENT ON FUNCTION pmp.merge_lines IS
 CREATE FUNCTION pmp.import_batch(
   job_id uuid, owner uuid, seconds integer, from_position bigint, up_to_line bigint, up_to_position bigint, up_to_byte bigint,
   line_numbers bigint[], event_ids uuid[], user_ids uuid[], emails text[], instants timestamptz[],
-  versions text[], choices text[], has_repeats boolean,
+  fractions boolean[], versions text[], choices text[], has_repeats boolean,
   bad_lines bigint[], bad_codes text[], bad_pointers text[], bad_details text[]
 ) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp AS $$
@@ -148,7 +156,7 @@ BEGIN
     LOOP
       BEGIN
         merged := merge_lines(
-          source_key(NULL, job_id), line_numbers, event_ids, user_ids, emails, instants, versions, choices,
+          source_key(NULL, job_id), line_numbers, event_ids, user_ids, emails, instants, fractions, versions, choices,
           looks_first, may_repeat
         );
         IF job.dry_run THEN
@@ -192,8 +200,8 @@ END
 $$;
 COMMENT ON FUNCTION pmp.import_batch IS
   'Merge one batch of an import and record its progress, in one transaction. In user_ids and emails, one of the two is '
-  'NULL at each position. versions and choices: array literals, since PostgreSQL has no arrays of arrays of different '
-  'lengths. {"state": "running", "lines"}; any other state (cancelled, taken, …): nothing was done, stop.';
+  'NULL at each position. fractions: whether the instant has a fraction of a second. versions and choices: array '
+  'literals, since PostgreSQL has no arrays of arrays of different lengths. {"state": "running", "lines"}; any other state (cancelled, taken, …): nothing was done, stop.';
 
 GRANT EXECUTE ON FUNCTION pmp.claim_import, pmp.import_batch TO pmp_app;
 COMMIT;

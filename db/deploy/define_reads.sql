@@ -3,28 +3,32 @@
 -- The API's reads: one statement and one JSON document per operation. Functions that are called directly are PL/pgSQL
 -- rather than SQL, because its plans are cached for the life of the pooled session.
 BEGIN;
-CREATE FUNCTION pmp.expiry(occurred_at timestamptz, expires_after_days integer) RETURNS timestamptz
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+CREATE FUNCTION pmp.expiry(enabled boolean, counts_at timestamptz, expires_after_days integer) RETURNS timestamptz
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
   -- Hours, because the length of a day depends on the session time zone.
-  SELECT occurred_at + expires_after_days * interval '24 hours'
+  SELECT CASE WHEN enabled THEN counts_at + expires_after_days * interval '24 hours' END
 $$;
-COMMENT ON FUNCTION pmp.expiry IS 'When a choice expires; NULL: never.';
+COMMENT ON FUNCTION pmp.expiry IS 'When a choice expires; NULL: never. A denial never expires.';
 
 CREATE FUNCTION pmp.replay(subject_key bigint, until timestamptz DEFAULT 'infinity') RETURNS SETOF pmp.current_choice
 LANGUAGE sql STABLE SET search_path = pmp, pg_temp AS $$
   SELECT DISTINCT ON (v.consent_key)
-    e.subject_key, v.consent_key, v.version_key, e.occurred_at, e.sequence, choice.enabled
+    e.subject_key, v.consent_key, v.version_key, place.counts_at, e.sequence, choice.enabled
   FROM event AS e
   CROSS JOIN LATERAL unnest(e.versions, e.enabled) AS choice (version_key, enabled)
+  CROSS JOIN LATERAL (
+    SELECT counts_at(e.occurred_at, e.received_at, e.has_fraction, choice.enabled) AS counts_at
+  ) AS place
   JOIN consent_version AS v USING (version_key)
-  WHERE e.subject_key = $1 AND e.occurred_at <= $2
-  ORDER BY v.consent_key, e.occurred_at DESC, choice.enabled, e.sequence DESC
+  -- The first limit is for the index.
+  WHERE e.subject_key = $1 AND least(e.occurred_at, e.received_at) <= $2 AND place.counts_at <= $2
+  ORDER BY v.consent_key, place.counts_at DESC, choice.enabled, e.sequence DESC
 $$;
 COMMENT ON FUNCTION pmp.replay IS 'The fold of a user''s events up to an instant, computed from the events themselves.';
 
 CREATE FUNCTION pmp.describe_choice(consent_id text, enabled boolean, expires_at timestamptz, at timestamptz)
 RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  -- An expired choice counts as not given.
+  -- An expired grant counts as not given.
   SELECT CASE
     WHEN expires_at <= at THEN jsonb_build_object('id', consent_id, 'enabled', false, 'reason', 'expired')
     ELSE jsonb_build_object('id', consent_id, 'enabled', enabled)
@@ -36,7 +40,7 @@ LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
 BEGIN
   RETURN jsonb_build_object('id', s.id, 'email', s.email, 'consents', (
     SELECT coalesce(jsonb_agg(
-      describe_choice(k.id, c.enabled, expiry(c.occurred_at, v.expires_after_days), now()) ORDER BY c.consent_key
+      describe_choice(k.id, c.enabled, expiry(c.enabled, c.counts_at, v.expires_after_days), now()) ORDER BY c.consent_key
     ), '[]')
     FROM consent AS k
     JOIN current_choice AS c USING (consent_key)
@@ -62,7 +66,7 @@ BEGIN
   END IF;
   RETURN jsonb_build_object('id', person.id, 'email', person.email, 'consents', (
     SELECT coalesce(jsonb_agg(
-      describe_choice(k.id, c.enabled, expiry(c.occurred_at, v.expires_after_days), as_of) ORDER BY c.consent_key
+      describe_choice(k.id, c.enabled, expiry(c.enabled, c.counts_at, v.expires_after_days), as_of) ORDER BY c.consent_key
     ), '[]')
     FROM replay(person.subject_key, as_of) AS c
     JOIN consent_version AS v USING (version_key)
@@ -89,7 +93,7 @@ BEGIN
           SELECT FROM current_choice AS c JOIN consent AS k USING (consent_key)
           JOIN consent_version AS v USING (version_key)
           WHERE c.subject_key = s.subject_key AND k.id = consent_id AND c.enabled = choice
-            AND coalesce(expiry(c.occurred_at, v.expires_after_days) > now(), true)
+            AND coalesce(expiry(c.enabled, c.counts_at, v.expires_after_days) > now(), true)
         ))
     );
   ELSIF consent_id IS NOT NULL THEN
@@ -99,7 +103,7 @@ BEGIN
         SELECT c.subject_key FROM current_choice AS c JOIN consent_version AS v USING (version_key)
         WHERE c.consent_key = (SELECT k.consent_key FROM consent AS k WHERE k.id = consent_id)
           AND c.enabled = choice AND c.subject_key > after_key
-          AND coalesce(expiry(c.occurred_at, v.expires_after_days) > now(), true)
+          AND coalesce(expiry(c.enabled, c.counts_at, v.expires_after_days) > now(), true)
         ORDER BY c.subject_key LIMIT row_limit
       ) AS page JOIN subject AS s USING (subject_key)
     );
@@ -119,7 +123,8 @@ COMMENT ON FUNCTION pmp.list_users IS
 
 CREATE VIEW pmp.event_record AS
 SELECT
-  e.id, s.id AS user_id, e.subject_key, e.sequence, e.occurred_at, e.received_at, pmp.source_name(e.source_key) AS source,
+  e.id, s.id AS user_id, e.subject_key, e.sequence, e.occurred_at, e.has_fraction, e.received_at,
+  pmp.source_name(e.source_key) AS source,
   (
     SELECT jsonb_agg(jsonb_build_object('id', k.id, 'enabled', choice.enabled, 'version', v.version) ORDER BY choice.place)
     FROM unnest(e.versions, e.enabled) WITH ORDINALITY AS choice (version_key, enabled, place)
@@ -135,10 +140,14 @@ CREATE FUNCTION pmp.describe_event(e pmp.event_record) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT jsonb_build_object(
     'id', e.id, 'user', jsonb_build_object('id', e.user_id), 'consents', e.consents,
-    'occurred_at', pmp.instant(e.occurred_at), 'received_at', pmp.instant(e.received_at), 'source', e.source
+    'occurred_at', CASE
+      WHEN e.has_fraction THEN pmp.instant(e.occurred_at)
+      ELSE to_char(e.occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+    END,
+    'received_at', pmp.instant(e.received_at), 'source', e.source
   )
 $$;
-COMMENT ON FUNCTION pmp.describe_event IS 'An event as the API returns it.';
+COMMENT ON FUNCTION pmp.describe_event IS 'An event as the API returns it; an instant told without a fraction has none.';
 
 CREATE FUNCTION pmp.get_event(event_id uuid) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
@@ -164,7 +173,7 @@ COMMENT ON FUNCTION pmp.list_events IS
   'A page of all events in order of arrival, each as get_event plus "sequence"; after_sequence NULL: from the start.';
 
 CREATE FUNCTION pmp.list_user_events(
-  user_id uuid, after_occurred_at timestamptz, after_sequence bigint, row_limit integer
+  user_id uuid, after_instant timestamptz, after_sequence bigint, row_limit integer
 ) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
 DECLARE
@@ -178,20 +187,22 @@ BEGIN
   END IF;
   RETURN (
     SELECT coalesce(jsonb_agg(
-      describe_event(e) || jsonb_build_object('sequence', e.sequence) ORDER BY e.occurred_at, e.sequence
+      describe_event(e) || jsonb_build_object('sequence', e.sequence)
+      ORDER BY least(e.occurred_at, e.received_at), e.sequence
     ), '[]')
     FROM (
       SELECT * FROM event_record AS e
       WHERE e.subject_key = person.subject_key
-        AND (e.occurred_at, e.sequence) > (coalesce(after_occurred_at, '-infinity'), coalesce(after_sequence, 0))
-      ORDER BY e.occurred_at, e.sequence LIMIT row_limit
+        AND (least(e.occurred_at, e.received_at), e.sequence)
+          > (coalesce(after_instant, '-infinity'), coalesce(after_sequence, 0))
+      ORDER BY least(e.occurred_at, e.received_at), e.sequence LIMIT row_limit
     ) AS e
   );
 END
 $$;
 COMMENT ON FUNCTION pmp.list_user_events IS
-  'A page of a user''s events by (occurred_at, sequence), each as get_event plus "sequence", after '
-  '(after_occurred_at, after_sequence), NULL: from the start. Returns NULL for an unknown user, or {"erased": true}.';
+  'A page of a user''s events by (least(occurred_at, received_at), sequence), each as get_event plus "sequence", after '
+  '(after_instant, after_sequence), NULL: from the start. Returns NULL for an unknown user, or {"erased": true}.';
 
 CREATE FUNCTION pmp.export_user(user_id uuid) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
@@ -204,7 +215,7 @@ BEGIN
   RETURN (
     SELECT jsonb_build_object(
       'user', person, 'created_at', instant(s.created_at), 'exported_at', instant(now()), 'events', (
-        SELECT coalesce(jsonb_agg(describe_event(e) ORDER BY e.occurred_at, e.sequence), '[]')
+        SELECT coalesce(jsonb_agg(describe_event(e) ORDER BY least(e.occurred_at, e.received_at), e.sequence), '[]')
         FROM event_record AS e WHERE e.subject_key = s.subject_key
       )
     )
@@ -231,7 +242,7 @@ BEGIN
         WHEN c.enabled THEN 'given'
         ELSE 'denied'
       END,
-      'since', instant(c.occurred_at)
+      'since', instant(c.counts_at)
     ) ORDER BY asked.place), '[]')
     FROM jsonb_array_elements(checks) WITH ORDINALITY AS asked (item, place)
     LEFT JOIN subject AS by_id ON by_id.id = (asked.item #>> '{user,id}')::uuid
@@ -241,7 +252,7 @@ BEGIN
     LEFT JOIN current_choice AS c ON c.subject_key = s.subject_key AND c.consent_key = k.consent_key
     LEFT JOIN consent_version AS v ON v.version_key = c.version_key
     CROSS JOIN LATERAL (
-      SELECT coalesce(expiry(c.occurred_at, v.expires_after_days) <= now(), false) AS yes
+      SELECT coalesce(expiry(c.enabled, c.counts_at, v.expires_after_days) <= now(), false) AS yes
     ) AS expired
   );
 END

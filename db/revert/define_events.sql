@@ -1,4 +1,4 @@
 -- Revert pmp:define_events from pg
 BEGIN;
-DROP FUNCTION pmp.create_event(uuid, uuid, jsonb, timestamptz, text);
+DROP FUNCTION pmp.create_event(uuid, uuid, jsonb, timestamptz, text, boolean);
 COMMIT;

@@ -1,11 +1,11 @@
 -- Revert pmp:define_imports from pg
 BEGIN;
 DROP FUNCTION pmp.import_batch(
-  uuid, uuid, integer, bigint, bigint, bigint, bigint, bigint[], uuid[], uuid[], text[], timestamptz[], text[], text[], boolean,
-  bigint[], text[], text[], text[]
+  uuid, uuid, integer, bigint, bigint, bigint, bigint, bigint[], uuid[], uuid[], text[], timestamptz[], boolean[], text[], text[],
+  boolean, bigint[], text[], text[], text[]
 );
 DROP FUNCTION pmp.merge_lines(
-  integer, bigint[], uuid[], uuid[], text[], timestamptz[], text[], text[], boolean, boolean
+  integer, bigint[], uuid[], uuid[], text[], timestamptz[], boolean[], text[], text[], boolean, boolean
 );
 DROP FUNCTION pmp.claim_import(uuid, uuid, integer);
 COMMIT;

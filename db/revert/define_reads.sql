@@ -12,5 +12,5 @@ DROP FUNCTION pmp.get_user(uuid, timestamptz);
 DROP FUNCTION pmp.describe_user(pmp.subject);
 DROP FUNCTION pmp.describe_choice(text, boolean, timestamptz, timestamptz);
 DROP FUNCTION pmp.replay(bigint, timestamptz);
-DROP FUNCTION pmp.expiry(timestamptz, integer);
+DROP FUNCTION pmp.expiry(boolean, timestamptz, integer);
 COMMIT;

@@ -21,4 +21,15 @@ WHERE has_table_privilege(role, relation, 'INSERT, UPDATE, DELETE, TRUNCATE')
    OR NOT has_table_privilege(role, relation, 'SELECT');
 -- A user's events are read by index.
 SELECT 1 / (count(*) = 1)::int FROM pg_indexes WHERE schemaname = 'pmp' AND indexname = 'event_history';
+-- A choice counts when it was made, at the latest when it was received; without a fraction, an instant covers its second.
+SELECT 1 / bool_and(
+  pmp.counts_at(occurred_at::timestamptz, '2026-01-01 10:00:05.5Z', has_fraction, enabled) = expected::timestamptz
+)::int
+FROM (VALUES
+  ('2026-01-01 10:00:00Z', true, false, '2026-01-01 10:00:00Z'),
+  ('2026-01-01 10:00:00Z', false, false, '2026-01-01 10:00:00.999999Z'),
+  ('2026-01-01 10:00:00Z', false, true, '2026-01-01 10:00:00Z'),
+  ('2026-01-01 10:00:05Z', false, false, '2026-01-01 10:00:05.5Z'),
+  ('2026-01-01 10:04:00Z', false, true, '2026-01-01 10:00:05.5Z')
+) AS told (occurred_at, has_fraction, enabled, expected);
 ROLLBACK;

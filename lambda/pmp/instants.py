@@ -14,7 +14,7 @@ def read(text: str) -> tuple[datetime, str]:
 
     Returns:
         The instant in UTC, and as text in UTC for PostgreSQL, which refuses the offsets of 16 hours and more that RFC
-        3339 allows, and rounds digits below the microsecond.
+        3339 allows, and rounds digits below the microsecond. The text has a fraction of a second if ``text`` has one.
 
     Raises:
         ValueError: another form, no such date or time, or a year outside 1970 to 9999 (in UTC).
@@ -33,7 +33,12 @@ def read(text: str) -> tuple[datetime, str]:
         raise ValueError("must not be before 1970")
     if text.endswith(("Z", "z")) and len(text) <= _LONGEST_KEPT:
         return moment, text
-    return moment, moment.isoformat()
+    return moment, moment.isoformat(timespec="microseconds" if has_fraction(text) else "seconds")
+
+
+def has_fraction(text: str | None) -> bool:
+    """Whether a valid date-time names a fraction of a second; without one it covers its whole second."""
+    return text is not None and "." in text
 
 
 def utc_text(text: str | None) -> str | None:

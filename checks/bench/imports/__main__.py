@@ -48,7 +48,7 @@ _GOAL = 0.8
 """Goal for the import's events per second, as a fraction of the floor's."""
 
 _CONSENTS = ("email_notifications", "sms_notifications")
-_FLOOR_COLUMNS = "id, subject_key, occurred_at, received_at, source_key, has_instant, versions, enabled"
+_FLOOR_COLUMNS = "id, subject_key, occurred_at, received_at, source_key, has_instant, has_fraction, versions, enabled"
 
 
 def generate(directory: Path, name: str, seed: int, users: list[str]) -> None:
@@ -70,7 +70,7 @@ def generate(directory: Path, name: str, seed: int, users: list[str]) -> None:
             lines.write(json.dumps(event, separators=(",", ":")).encode() + b"\n")
             versions = ",".join(str(c + 1) for c, _ in answers)
             enabled = ",".join("t" if yes else "f" for _, yes in answers)
-            rows.write(f"{event_id}\t{key + 1}\t{at}\t{at}\t1\tt\t{{{versions}}}\t{{{enabled}}}\n")
+            rows.write(f"{event_id}\t{key + 1}\t{at}\t{at}\t1\tt\tt\t{{{versions}}}\t{{{enabled}}}\n")
 
 
 def server_seconds(running: Stack) -> float:

@@ -14,8 +14,10 @@ from typing import Any
 
 MERGE = """
 WITH inserted AS (
-  INSERT INTO pmp.event (id, subject_key, occurred_at, received_at, source_key, has_instant, versions, enabled)
-  SELECT l.id, s.subject_key, l.occurred_at, now(), 1, true, l.versions, l.enabled
+  INSERT INTO pmp.event (
+    id, subject_key, occurred_at, received_at, source_key, has_instant, has_fraction, versions, enabled
+  )
+  SELECT l.id, s.subject_key, l.occurred_at, now(), 1, true, true, l.versions, l.enabled
   FROM (SELECT * FROM pmp_peer_line ORDER BY user_id) AS l
   CROSS JOIN LATERAL (SELECT s.subject_key FROM pmp.subject AS s WHERE s.id = l.user_id OFFSET 0) AS s
   ORDER BY s.subject_key
@@ -30,12 +32,12 @@ WITH inserted AS (
   JOIN pmp.consent_version AS v USING (version_key)
   ORDER BY v.consent_key, e.subject_key, e.occurred_at DESC, e.enabled, e.sequence DESC
 )
-INSERT INTO pmp.current_choice AS c (subject_key, consent_key, version_key, occurred_at, sequence, enabled)
+INSERT INTO pmp.current_choice AS c (subject_key, consent_key, version_key, counts_at, sequence, enabled)
 SELECT subject_key, consent_key, version_key, occurred_at, sequence, enabled FROM folded
 ON CONFLICT (consent_key, subject_key) DO UPDATE
-SET version_key = excluded.version_key, occurred_at = excluded.occurred_at, sequence = excluded.sequence,
+SET version_key = excluded.version_key, counts_at = excluded.counts_at, sequence = excluded.sequence,
     enabled = excluded.enabled
-WHERE (excluded.occurred_at, NOT excluded.enabled, excluded.sequence) > (c.occurred_at, NOT c.enabled, c.sequence)
+WHERE (excluded.counts_at, NOT excluded.enabled, excluded.sequence) > (c.counts_at, NOT c.enabled, c.sequence)
 """
 VERSIONS = {"email_notifications": 1, "sms_notifications": 2}
 
@@ -80,11 +82,12 @@ def with_sqlalchemy(url: str, path: str) -> int:
         "event", meta, sa.Column("sequence", sa.BigInteger, primary_key=True), sa.Column("id", UUID(as_uuid=False)),
         sa.Column("subject_key", sa.BigInteger), sa.Column("occurred_at", instant), sa.Column("received_at", instant),
         sa.Column("source_key", sa.Integer), sa.Column("has_instant", sa.Boolean),
+        sa.Column("has_fraction", sa.Boolean),
         sa.Column("versions", ARRAY(sa.Integer)), sa.Column("enabled", ARRAY(sa.Boolean)),
     )  # fmt: skip
     choice = sa.Table(
         "current_choice", meta, sa.Column("subject_key", sa.BigInteger), sa.Column("consent_key", sa.Integer),
-        sa.Column("version_key", sa.Integer), sa.Column("occurred_at", instant),
+        sa.Column("version_key", sa.Integer), sa.Column("counts_at", instant),
         sa.Column("sequence", sa.BigInteger), sa.Column("enabled", sa.Boolean),
     )  # fmt: skip
     count = 0
@@ -96,7 +99,7 @@ def with_sqlalchemy(url: str, path: str) -> int:
             rows = [
                 {
                     "id": e["id"], "subject_key": keys[e["user"]["id"]], "occurred_at": e["occurred_at"],
-                    "received_at": sa.func.now(), "source_key": 1, "has_instant": True,
+                    "received_at": sa.func.now(), "source_key": 1, "has_instant": True, "has_fraction": True,
                     "versions": [VERSIONS[c["id"]] for c in e["consents"]],
                     "enabled": [c["enabled"] for c in e["consents"]],
                 }
@@ -109,11 +112,11 @@ def with_sqlalchemy(url: str, path: str) -> int:
             newest: dict[tuple[int, int], dict[str, Any]] = {}
             for key, at, sequence, versions, enabled in added:
                 for version, yes in zip(versions, enabled, strict=True):
-                    row = {"subject_key": key, "consent_key": version, "version_key": version, "occurred_at": at,
+                    row = {"subject_key": key, "consent_key": version, "version_key": version, "counts_at": at,
                            "sequence": sequence, "enabled": yes}  # fmt: skip
                     old = newest.get((key, version))
                     if old is None or (at, not yes, sequence) > (
-                        old["occurred_at"],
+                        old["counts_at"],
                         not old["enabled"],
                         old["sequence"],
                     ):
@@ -122,8 +125,8 @@ def with_sqlalchemy(url: str, path: str) -> int:
                 new = insert(choice).values(list(newest.values()))
                 connection.execute(new.on_conflict_do_update(
                     index_elements=["consent_key", "subject_key"],
-                    set_={n: new.excluded[n] for n in ("version_key", "occurred_at", "sequence", "enabled")},
-                    where=new.excluded.occurred_at > choice.c.occurred_at,
+                    set_={n: new.excluded[n] for n in ("version_key", "counts_at", "sequence", "enabled")},
+                    where=new.excluded.counts_at > choice.c.counts_at,
                 ))  # fmt: skip
             connection.commit()
             count += len(batch)

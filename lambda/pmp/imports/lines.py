@@ -58,6 +58,7 @@ class Batch:
     user_ids: list[str] = field(default_factory=list)
     emails: list[str] = field(default_factory=list)
     instants: list[str] = field(default_factory=list)
+    fractions: list[str] = field(default_factory=list)
     versions: list[str] = field(default_factory=list)
     choices: list[str] = field(default_factory=list)
     bad: list[tuple[int, LineError]] = field(default_factory=list)
@@ -135,9 +136,9 @@ class Parser:
         batch.event_ids.append(event_id or f"{self._id_prefix}{number:012x}")
         batch.user_ids.append(user_id or "NULL")
         batch.emails.append(email or "NULL")
-        batch.instants.append(
-            instant or (self._uploaded_at + dt.timedelta(microseconds=number)).isoformat(timespec="microseconds")
-        )
+        instant = instant or (self._uploaded_at + dt.timedelta(microseconds=number)).isoformat(timespec="microseconds")
+        batch.instants.append(instant)
+        batch.fractions.append("t" if instants.has_fraction(instant) else "f")
         batch.versions.append(pair[0])
         batch.choices.append(pair[1])
 

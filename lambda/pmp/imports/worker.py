@@ -299,6 +299,7 @@ class _Worker:
             "users": _array(batch.user_ids),
             "emails": _array(batch.emails),
             "instants": _array(batch.instants),
+            "fractions": _array(batch.fractions),
             "versions": _array(f'"{pair}"' for pair in batch.versions),
             "choices": _array(f'"{pair}"' for pair in batch.choices),
             "repeats": batch.has_repeats,
@@ -348,7 +349,8 @@ _MERGE = """
 SELECT pmp.import_batch(
   :job, :owner, :seconds, :start, :line, :position, :byte,
   CAST(:lines AS bigint[]), CAST(:ids AS uuid[]), CAST(:users AS uuid[]), CAST(:emails AS text[]),
-  CAST(:instants AS timestamptz[]), CAST(:versions AS text[]), CAST(:choices AS text[]), :repeats,
+  CAST(:instants AS timestamptz[]), CAST(:fractions AS boolean[]), CAST(:versions AS text[]), CAST(:choices AS text[]),
+  :repeats,
   CAST(:bad AS bigint[]), CAST(:codes AS text[]), CAST(:pointers AS text[]), CAST(:details AS text[])
 )
 """

@@ -136,6 +136,55 @@ def test_a_choice_made_now_wins_over_a_clock_that_runs_ahead(api: Gateway, new_u
     assert consents(api, user) == {EMAIL: False}
 
 
+def now_as_of(api: Gateway, user: str) -> dict[str, bool]:
+    return consents(api, user, f"?as_of={quote(at(0))}")
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_denial_wins_over_every_grant_received_before_it(
+    api: Gateway, new_user: Callable[[], str], *, told: bool
+) -> None:
+    user = new_user()
+    ahead = at(290)
+    grant = choose(api, user, {EMAIL: True}, occurred_at=ahead).json
+    assert grant["occurred_at"] == ahead.replace("+00:00", "Z")
+    denial = choose(api, user, {EMAIL: False}, **({"occurred_at": at(0)} if told else {})).json
+    assert denial["occurred_at"] <= denial["received_at"]
+    assert consents(api, user) == now_as_of(api, user) == {EMAIL: False}
+    events = api.get(f"/v1/users/{user}/events").json["items"]
+    assert [event["id"] for event in events] == [grant["id"], denial["id"]]
+
+
+def test_nothing_counts_in_the_future(api: Gateway, new_user: Callable[[], str]) -> None:
+    user = new_user()
+    choose(api, user, {EMAIL: True}, occurred_at=at(-86400))
+    denial = choose(api, user, {EMAIL: False}, occurred_at=at(120)).json
+    assert consents(api, user) == now_as_of(api, user) == {EMAIL: False}
+    (result,) = api.post("/v1/check", {"checks": [{"user": {"id": user}, "consent": EMAIL}]}).json["results"]
+    assert result == {"allowed": False, "reason": "denied", "since": denial["received_at"]}
+
+
+def test_a_denial_told_to_the_second_wins_within_its_second(api: Gateway, new_user: Callable[[], str]) -> None:
+    user = new_user()
+    choose(api, user, {EMAIL: True, SMS: False}, occurred_at="2026-01-01T10:00:00.5Z")
+    told = choose(api, user, {EMAIL: False, SMS: True}, occurred_at="2026-01-01T12:00:00+02:00").json
+    assert told["occurred_at"] == "2026-01-01T10:00:00Z"
+    assert consents(api, user) == {EMAIL: False, SMS: False}
+
+
+def test_a_denial_does_not_expire(api: Gateway, new_user: Callable[[], str]) -> None:
+    consent, granted, denied = f"c{uuid.uuid4().hex[:12]}", new_user(), new_user()
+    body = {"description": "x", "channel": "web", "expires_after_days": 1}
+    assert api.put(f"/v1/consents/{consent}", body).status == 201
+    for user in (granted, denied):
+        choose(api, user, {consent: user == granted}, occurred_at=at(-90_000))
+    asked = {"checks": [{"user": {"id": user}, "consent": consent} for user in (granted, denied)]}
+    assert [result["reason"] for result in api.post("/v1/check", asked).json["results"]] == ["expired", "denied"]
+    assert api.get(f"/v1/users/{denied}").json["consents"] == [{"id": consent, "enabled": False}]
+    listed = api.get(f"/v1/users?consent={consent}&enabled=false").json["items"]
+    assert [user["id"] for user in listed] == [denied]
+
+
 def test_more_than_five_minutes_ahead_is_refused(api: Gateway, new_user: Callable[[], str]) -> None:
     user = new_user()
     assert choose(api, user, {EMAIL: True}, occurred_at=at(290)).status == 201
@@ -208,7 +257,9 @@ def test_as_of_is_the_fold_until_then(api: Gateway, new_user: Callable[[], str])
     assert consents(api, user, "?as_of=2025-12-31T23:59:59.999999Z") == {}
     assert consents(api, user, "?as_of=2026-01-01T00:00:00Z") == {EMAIL: True}
     assert consents(api, user, "?as_of=2026-01-31T23:59:59.999999Z") == {EMAIL: True}
-    assert consents(api, user, "?as_of=2026-02-01T01:00:00%2B01:00") == {EMAIL: False, SMS: True}
+    # Told without a fraction of a second, the denial counts at the end of the second and the grant at its start.
+    assert consents(api, user, "?as_of=2026-02-01T01:00:00%2B01:00") == {EMAIL: True, SMS: True}
+    assert consents(api, user, "?as_of=2026-02-01T01:00:00.999999%2B01:00") == {EMAIL: False, SMS: True}
     assert consents(api, user, "?as_of=2026-02-01T23:58:00%2B23:59") == {EMAIL: True}  # PostgreSQL stops at 15:59
     assert api.get(f"/v1/users/{user}?as_of=yesterday").status == 422
 

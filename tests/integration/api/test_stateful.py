@@ -96,11 +96,11 @@ class Machine(RuleBasedStateMachine):
     def fold(self, user: str, until: datetime) -> dict[str, bool]:
         state: dict[str, tuple[datetime, bool]] = {}
         for moment, chosen in self.model[user]:
-            for name, enabled in chosen.items() if moment <= until else ():
-                last, was = state.get(name, (moment, True))
-                # Later wins; at the same instant a denial does.
-                if moment > last or (moment == last and (not enabled or was)):
-                    state[name] = (moment, enabled)
+            for name, enabled in chosen.items():
+                # Told without a fraction of a second: a denial counts at the end of the second.
+                counts = moment + timedelta(microseconds=0 if enabled else 999_999)
+                if counts <= until and (name not in state or counts >= state[name][0]):
+                    state[name] = (counts, enabled)
         return {name: enabled for name, (_, enabled) in state.items()}
 
     @invariant()

@@ -1,5 +1,6 @@
 """An import from S3 to the projection, in every form a file may have."""
 
+import datetime as dt
 import hashlib
 import json
 import urllib.request
@@ -168,6 +169,21 @@ def test_a_late_line_never_overrides_and_a_tie_denies(stack: Stack, store: Objec
     lines = [event("flow@example.com", enabled=choice) for choice in (False, True, False, True)]
     imported(stack, store, "imports/flow.ndjson", ndjson(lines))
     assert consents(stack, "flow@example.com") == {"email_notifications": True}
+    assert_projection_equals_replay(stack)
+
+
+def test_a_line_counts_by_the_same_rule_as_an_event_of_the_api(stack: Stack, store: ObjectStore) -> None:
+    second, ahead = "2025-06-01T10:00:00", dt.datetime.now(dt.UTC) + dt.timedelta(minutes=4)
+    lines = [
+        event("second@example.com", enabled=True, occurred_at=f"{second}.5Z"),
+        event("second@example.com", enabled=False, occurred_at=f"{second}Z"),
+        event("ahead@example.com", enabled=True, occurred_at=ahead.isoformat()),
+    ]
+    assert counts(imported(stack, store, "imports/rule.ndjson", ndjson(lines)))[1] == 3
+    assert consents(stack, "second@example.com") == {"email_notifications": False}
+    denial = event("ahead@example.com", enabled=False, occurred_at=dt.datetime.now(dt.UTC).isoformat())
+    imported(stack, store, "imports/rule-2.ndjson", ndjson([denial]))
+    assert consents(stack, "ahead@example.com") == {"email_notifications": False}
     assert_projection_equals_replay(stack)
 
 

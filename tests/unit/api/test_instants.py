@@ -55,8 +55,10 @@ def test_a_leap_second_is_called_one() -> None:
         ("2026-01-01T00:00:00-23:59", "2026-01-01T23:59:00+00:00"),
         ("2026-01-31t12:00:00.123456999z", "2026-01-31T12:00:00.123456+00:00"),
         ("2026-01-31t12:00:00.123456z", "2026-01-31t12:00:00.123456z"),
+        ("2026-01-31T12:00:00.000+02:00", "2026-01-31T10:00:00.000000+00:00"),
         (None, None),
     ],
 )
 def test_utc_text_has_an_offset_that_postgresql_accepts(text: str | None, utc: str | None) -> None:
     assert instants.utc_text(text) == utc
+    assert instants.has_fraction(text) == instants.has_fraction(utc)

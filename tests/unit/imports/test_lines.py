@@ -35,6 +35,7 @@ def test_a_line_becomes_columns() -> None:
     assert batch.emails == ['"Ada@example.com"'] * 2
     assert batch.user_ids == ["NULL"] * 2
     assert (batch.versions, batch.choices) == (["{2,1}"] * 2, ["{t,f}"] * 2)
+    assert batch.fractions == ["t", "t"]
     assert batch.instants == ["2026-01-01T00:00:00.000001+00:00", "2026-01-01T00:00:00.000002+00:00"]
 
 
@@ -91,7 +92,9 @@ def test_a_local_part_of_more_than_64_octets_is_rejected(address: str) -> None:
 def test_an_instant_is_handed_on_in_utc(occurred_at: str, utc: str) -> None:
     """PostgreSQL refuses offsets of 16 hours and more, and with them the whole batch."""
     line = {"user": {"email": "a@example.com"}, "consents": [{"id": "email_notifications", "enabled": True}]}
-    assert parsed({**line, "occurred_at": occurred_at}).instants == [utc] * 2
+    batch = parsed({**line, "occurred_at": occurred_at})
+    assert batch.instants == [utc] * 2
+    assert batch.fractions == ["t" if "." in occurred_at else "f"] * 2
 
 
 @given(

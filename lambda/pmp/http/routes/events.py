@@ -21,12 +21,13 @@ def create_event(request: Request, connection: Any) -> Response:
             raise invalid([{"pointer": f"/consents/{index}/id", "detail": "appears more than once in the event"}])
         seen.add(choice["id"])
     ((result,),) = connection.run(
-        "SELECT pmp.create_event(:id, :user, :choices, :occurred_at, :client)",
+        "SELECT pmp.create_event(:id, :user, :choices, :occurred_at, :client, :has_fraction)",
         id=request.identifier,
         user=body["user"]["id"],
         choices=json.dumps(choices),
         occurred_at=instants.utc_text(body.get("occurred_at")),
         client=request.client,
+        has_fraction=instants.has_fraction(body.get("occurred_at")),
     )
     # If we chose the id, only we can have recorded it: the response to our first attempt was lost.
     if result["outcome"] == "created" or (result["outcome"] == "repeated" and "id" not in body):

@@ -90,7 +90,7 @@ def _history(identifier: str, connection: Any) -> Any:
 
 
 def list_events(request: Request, connection: Any) -> Response:
-    """GET /v1/users/{id}/events: the user's events, in the order in which they count."""
+    """GET /v1/users/{id}/events: the user's events, by occurred_at or by receipt if that is earlier."""
     microseconds, sequence = position(request.query.get("cursor"), INTEGER, INTEGER)
     ((events,),) = connection.run(
         "SELECT pmp.list_user_events(:id, timestamptz 'epoch' + :moment * interval '1 microsecond', :sequence, :most)",
@@ -103,7 +103,7 @@ def list_events(request: Request, connection: Any) -> Response:
 
 
 def _place(event: dict[str, Any]) -> tuple[int, int]:
-    moment, _ = instants.read(event["occurred_at"])
+    moment = min(instants.read(event[name])[0] for name in ("occurred_at", "received_at"))
     # Not timestamp() * 10**6: a float has not enough digits.
     return int(moment.replace(microsecond=0).timestamp()) * 1_000_000 + moment.microsecond, event["sequence"]
 
