@@ -44,6 +44,28 @@ COMMENT ON FUNCTION pmp.counts_at IS
 CREATE TRIGGER refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE ON pmp.event
 FOR EACH STATEMENT EXECUTE FUNCTION pmp.refuse_change();
 
+CREATE FUNCTION pmp.is_same_event(
+  known pmp.event, subject_key bigint, told timestamptz, keys integer[], answers boolean[], named integer[]
+) RETURNS boolean
+LANGUAGE sql STABLE AS $$
+  SELECT known.subject_key = $2
+    AND known.has_instant = (told IS NOT NULL)
+    AND (told IS NULL OR told = known.occurred_at)
+    AND known.enabled = answers
+    AND coalesce(named, '{}') <@ known.versions
+    -- Where the client named no version, a newer one may have come since.
+    AND (known.versions = keys OR ARRAY(
+      SELECT v.consent_key FROM unnest(known.versions) WITH ORDINALITY AS k (version_key, place)
+      JOIN pmp.consent_version AS v USING (version_key) ORDER BY k.place
+    ) = ARRAY(
+      SELECT v.consent_key FROM unnest(keys) WITH ORDINALITY AS k (version_key, place)
+      JOIN pmp.consent_version AS v USING (version_key) ORDER BY k.place
+    ))
+$$;
+COMMENT ON FUNCTION pmp.is_same_event IS
+  'Whether an event that is sent with the id of a known one has the same content. told NULL: the client told no instant; '
+  'keys: consent_version.version_key of each choice; named: those of them whose version the client named.';
+
 CREATE TABLE pmp.current_choice (
   subject_key bigint NOT NULL,
   consent_key integer NOT NULL,

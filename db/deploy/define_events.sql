@@ -9,9 +9,9 @@ DECLARE
   known event;
   keys integer[];
   answers boolean[];
+  named integer[];
   place integer;
   received timestamptz;
-  is_same boolean;
 BEGIN
   -- Writers of the same user take turns: what waits here is received later than what it waits for, and an erasure
   -- either sees this event or is seen by it.
@@ -25,8 +25,9 @@ BEGIN
   -- The requested version, otherwise the newest.
   SELECT
     array_agg(v.version_key ORDER BY asked.place),
-    array_agg((asked.choice ->> 'enabled')::boolean ORDER BY asked.place)
-  INTO keys, answers
+    array_agg((asked.choice ->> 'enabled')::boolean ORDER BY asked.place),
+    array_agg(v.version_key) FILTER (WHERE asked.choice ->> 'version' IS NOT NULL)
+  INTO keys, answers, named
   FROM jsonb_array_elements(choices) WITH ORDINALITY AS asked (choice, place)
   LEFT JOIN LATERAL (
     SELECT v.version_key FROM consent AS k JOIN consent_version AS v USING (consent_key)
@@ -63,22 +64,8 @@ BEGIN
 
   IF known.id IS NULL THEN
     SELECT * INTO STRICT known FROM event AS e WHERE e.id = event_id;
-    SELECT
-      known.subject_key = person.subject_key
-      AND known.has_instant = (happened_at IS NOT NULL)
-      AND (happened_at IS NULL OR happened_at = known.occurred_at)
-      AND known.enabled = answers
-      AND bool_and(
-        k.id IS NOT DISTINCT FROM asked.choice ->> 'id'
-        -- Without a requested version, the newest version may have changed since.
-        AND v.version IS NOT DISTINCT FROM coalesce((asked.choice ->> 'version')::integer, v.version)
-      )
-    INTO is_same
-    FROM ROWS FROM (unnest(known.versions), jsonb_array_elements(choices)) AS asked (version_key, choice)
-    LEFT JOIN consent_version AS v USING (version_key)
-    LEFT JOIN consent AS k USING (consent_key);
     RETURN CASE
-      WHEN is_same THEN jsonb_build_object('outcome', 'repeated', 'event', get_event(event_id))
+      WHEN is_same_event(known, person.subject_key, happened_at, keys, answers, named) THEN jsonb_build_object('outcome', 'repeated', 'event', get_event(event_id))
       ELSE '{"outcome": "conflict"}'
     END;
   END IF;

@@ -17,21 +17,46 @@ COMMENT ON FUNCTION pmp.claim_import IS
   'another worker holds it, or it has ended. It updates one row, so only one of several workers succeeds.';
 
 CREATE FUNCTION pmp.merge_lines(
-  source integer, line_numbers bigint[], event_ids uuid[], user_ids uuid[], emails text[], instants timestamptz[],
-  fractions boolean[], versions text[], choices text[], looks_first boolean, has_repeats boolean
+  source integer, uploaded_at timestamptz, line_numbers bigint[], event_ids uuid[], user_ids uuid[], emails text[],
+  instants timestamptz[], fractions boolean[], versions text[], choices text[], named text[], looks_first boolean
 ) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp SET work_mem = '64MB' AS $$
 DECLARE
   answer jsonb;
+  existing jsonb := '[]';
+  adds boolean[];
   by_id boolean := array_remove(user_ids, NULL) <> '{}';
   by_email boolean := array_remove(emails, NULL) <> '{}';
 BEGIN
+  -- All statements below are planned for each batch (EXECUTE): the right plan for an empty table is wrong a million rows
+  -- later. LATERAL, kept by OFFSET 0: one index lookup per line costs the same for any number of users, whereas the
+  -- planner would read and hash all users for each batch.
+  IF looks_first THEN
+    -- Of the lines with the same event id, the first one of a known user or with an address is added.
+    EXECUTE $look$
+      SELECT array_agg(l.can_add AND l.nth = 1 ORDER BY l.place)
+      FROM (
+        SELECT l.place, l.can_add, row_number() OVER (PARTITION BY l.event_id, l.can_add ORDER BY l.place) AS nth
+        FROM (
+          SELECT l.place, l.event_id, known.found IS NULL AND (l.user_id IS NULL OR person.found) IS TRUE AS can_add
+          FROM unnest($1, $2) WITH ORDINALITY AS l (event_id, user_id, place)
+          LEFT JOIN LATERAL (SELECT true AS found FROM event AS e WHERE e.id = l.event_id OFFSET 0) AS known ON true
+          LEFT JOIN LATERAL (
+            SELECT true AS found FROM subject AS s WHERE s.id = l.user_id AND s.erased_at IS NULL OFFSET 0
+          ) AS person ON true
+        ) AS l
+      ) AS l
+    $look$ INTO adds USING event_ids, user_ids;
+  END IF;
+
+  -- A line that adds no event makes no user.
   IF by_email THEN
     INSERT INTO subject (id, email, created_by)
     SELECT gen_random_uuid(), new.email, source
     FROM (
       SELECT DISTINCT ON (fold_email(l.email)) l.email, fold_email(l.email) AS email_key
-      FROM unnest(emails) WITH ORDINALITY AS l (email, place) WHERE l.email IS NOT NULL
+      FROM unnest(emails, adds) WITH ORDINALITY AS l (email, adds, place)
+      WHERE l.email IS NOT NULL AND l.adds IS NOT FALSE
       ORDER BY fold_email(l.email), l.place
     ) AS new
     WHERE NOT EXISTS (SELECT FROM subject AS s WHERE s.email_key = new.email_key)
@@ -39,14 +64,13 @@ BEGIN
     ON CONFLICT (email_key) DO NOTHING;
   END IF;
 
-  -- Planned for each batch (EXECUTE): the right plan for an empty table is wrong a million rows later.
   -- One statement, one snapshot: each line is inserted, a duplicate or refused, regardless of concurrent writes.
   EXECUTE format($merge$
     WITH resolved AS MATERIALIZED (
       SELECT l.*, %s
       FROM (
-        SELECT * FROM unnest($2, $3, $4, $5, $6, $7, $8, $9)
-          AS l (line, event_id, user_id, email, occurred_at, has_fraction, versions, enabled)
+        SELECT * FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10)
+          AS l (line, event_id, user_id, email, told, has_fraction, versions, enabled, adds)
         %s
       ) AS l
       %s
@@ -55,19 +79,18 @@ BEGIN
         id, subject_key, occurred_at, received_at, source_key, has_instant, has_fraction, versions, enabled
       )
       SELECT
-        r.event_id, r.subject_key, r.occurred_at, $10, $1, true, r.has_fraction,
-        r.versions::integer[], r.enabled::boolean[]
+        r.event_id, r.subject_key, coalesce(r.told, $12 + r.line * interval '1 microsecond'), $11, $1,
+        r.told IS NOT NULL, r.has_fraction, r.versions::integer[], r.enabled::boolean[]
       FROM resolved AS r
       WHERE r.subject_key IS NOT NULL AND r.erased_at IS NULL %s
       -- Insert in index order, and a user's events in the order of their lines.
       ORDER BY r.subject_key, r.line
-      %s
       RETURNING subject_key, occurred_at, has_fraction, sequence, versions, enabled
     ), folded AS (
       SELECT DISTINCT ON (v.consent_key, e.subject_key)
         e.subject_key, v.consent_key, v.version_key, e.counts_at, e.sequence, e.enabled
       FROM (
-        SELECT c.*, counts_at(c.occurred_at, $10, c.has_fraction, c.enabled) AS counts_at
+        SELECT c.*, counts_at(c.occurred_at, $11, c.has_fraction, c.enabled) AS counts_at
         FROM (
           SELECT
             i.subject_key, i.occurred_at, i.has_fraction, i.sequence,
@@ -89,7 +112,7 @@ BEGIN
     )
     SELECT jsonb_build_object(
       'accepted', (SELECT count(*) FROM inserted),
-      'unknown', (SELECT coalesce(jsonb_agg(r.line), '[]') FROM resolved AS r WHERE r.subject_key IS NULL),
+      'unknown', (SELECT coalesce(jsonb_agg(r.line), '[]') FROM resolved AS r WHERE r.subject_key IS NULL %s),
       'erased', (SELECT coalesce(jsonb_agg(r.line), '[]') FROM resolved AS r WHERE r.erased_at IS NOT NULL)
     )
     $merge$,
@@ -101,38 +124,65 @@ BEGIN
     END,
     -- Look up in index order.
     CASE WHEN by_id THEN 'ORDER BY l.user_id' ELSE '' END,
-    -- LATERAL, kept by OFFSET 0: one index lookup per line costs the same for any number of users, whereas the planner
-    -- would read and hash all users for each batch.
     CASE WHEN by_id THEN 'LEFT JOIN LATERAL ('
       'SELECT s.subject_key, s.erased_at FROM subject AS s WHERE s.id = l.user_id OFFSET 0) AS by_id ON true ' ELSE '' END
     || CASE WHEN by_email THEN 'LEFT JOIN LATERAL ('
       'SELECT s.subject_key, s.erased_at FROM subject AS s WHERE s.email_key = fold_email(l.email) OFFSET 0'
       ') AS by_email ON true' ELSE '' END,
-    -- A lookup costs less than a speculative insertion, but does not find duplicates within these lines.
-    CASE WHEN looks_first THEN 'AND NOT EXISTS (SELECT FROM event AS e WHERE e.id = r.event_id)' ELSE '' END,
-    CASE WHEN has_repeats THEN 'ON CONFLICT (id) DO NOTHING' ELSE '' END
+    -- A lookup costs less than a speculative insertion (ON CONFLICT).
+    CASE WHEN looks_first THEN 'AND r.adds' ELSE '' END,
+    -- Every address has a user, except on a line that adds no event.
+    CASE WHEN looks_first THEN 'AND r.user_id IS NOT NULL' ELSE '' END
   ) INTO answer
   -- Received now, not when the statement began: it may have waited for another batch or for an erasure.
-  USING source, line_numbers, event_ids, user_ids, emails, instants, fractions, versions, choices, clock_timestamp();
-  RETURN answer;
+  USING source, line_numbers, event_ids, user_ids, emails, instants, fractions, versions, choices, adds,
+    clock_timestamp(), uploaded_at;
+
+  IF looks_first THEN
+    -- A new statement, which sees the events of this batch. Whose event it was cannot be told after an erasure: then the
+    -- rest is compared.
+    EXECUTE $compare$
+      SELECT coalesce(jsonb_agg(l.line), '[]')
+      FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        AS l (line, event_id, user_id, email, told, versions, enabled, named, adds)
+      LEFT JOIN LATERAL (SELECT e AS event FROM event AS e WHERE e.id = l.event_id OFFSET 0) AS known ON true
+      LEFT JOIN LATERAL (
+        SELECT s.* FROM subject AS s WHERE s.subject_key = (known.event).subject_key OFFSET 0
+      ) AS owner ON true
+      WHERE NOT l.adds AND l.line <> ALL ($10)
+        AND NOT coalesce(is_same_event(
+          known.event,
+          CASE
+            WHEN l.user_id = owner.id OR fold_email(l.email) = owner.email_key
+              OR l.email IS NOT NULL AND owner.erased_at IS NOT NULL
+            THEN owner.subject_key
+          END,
+          l.told, l.versions::integer[], l.enabled::boolean[], l.named::integer[]
+        ), false)
+    $compare$ INTO existing
+    USING line_numbers, event_ids, user_ids, emails, instants, versions, choices, named, adds,
+      ARRAY(SELECT jsonb_array_elements_text((answer -> 'unknown') || (answer -> 'erased'))::bigint);
+  END IF;
+  RETURN answer || jsonb_build_object('existing', existing);
 END
 $$;
 COMMENT ON FUNCTION pmp.merge_lines IS
-  'Add lines as events and project them: {"accepted", "unknown": [line], "erased": [line]}. An event that already '
-  'exists is skipped if looks_first, a duplicate within the lines if has_repeats; else either is a unique_violation.';
+  'Add lines as events and project them: {"accepted", "unknown": [line], "erased": [line], "existing": [line]}. Lines '
+  'without an instant happened at uploaded_at, in their order. If looks_first, a line whose event exists, or is on an '
+  'earlier line, is skipped if its content is the same, and otherwise existing; else both are a unique_violation.';
 
 CREATE FUNCTION pmp.import_batch(
   job_id uuid, owner uuid, seconds integer, from_position bigint, up_to_line bigint, up_to_position bigint, up_to_byte bigint,
   line_numbers bigint[], event_ids uuid[], user_ids uuid[], emails text[], instants timestamptz[],
-  fractions boolean[], versions text[], choices text[], has_repeats boolean,
+  fractions boolean[], versions text[], choices text[], named text[], has_repeats boolean,
   bad_lines bigint[], bad_codes text[], bad_pointers text[], bad_details text[]
 ) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp AS $$
 DECLARE
   job import_job;
-  merged jsonb := '{"accepted": 0, "unknown": [], "erased": []}';
+  merged jsonb := '{"accepted": 0, "unknown": [], "erased": [], "existing": []}';
   looks_first boolean;
-  may_repeat boolean := has_repeats;
+  collisions integer := 0;
   refused integer;
 BEGIN
   -- Until the end of the transaction, no other worker advances this job and no erasure starts.
@@ -156,8 +206,8 @@ BEGIN
     LOOP
       BEGIN
         merged := merge_lines(
-          source_key(NULL, job_id), line_numbers, event_ids, user_ids, emails, instants, fractions, versions, choices,
-          looks_first, may_repeat
+          source_key(NULL, job_id), job.uploaded_at, line_numbers, event_ids, user_ids, emails, instants, fractions,
+          versions, choices, named, looks_first
         );
         IF job.dry_run THEN
           RAISE EXCEPTION USING ERRCODE = 'PMP01';
@@ -168,11 +218,11 @@ BEGIN
           EXIT;
         WHEN unique_violation THEN
           -- One of these events already exists, or another import added it after the lookup. The retry handles both.
-          IF looks_first AND may_repeat THEN
+          collisions := collisions + 1;
+          IF collisions > 5 THEN
             RAISE;
           END IF;
           looks_first := true;
-          may_repeat := true;
       END;
     END LOOP;
   END IF;
@@ -180,9 +230,14 @@ BEGIN
   INSERT INTO import_reject (import_id, line, code, pointer, detail)
   SELECT job_id, * FROM unnest(bad_lines, bad_codes, bad_pointers, bad_details)
   UNION ALL
-  SELECT job_id, line::bigint, 'unknown_user', '/user/id', 'no user has this id' FROM jsonb_array_elements(merged -> 'unknown') AS line
+  SELECT job_id, line::bigint, 'unknown_user', '/user/id', 'no user has this id'
+  FROM jsonb_array_elements(merged -> 'unknown') AS line
   UNION ALL
-  SELECT job_id, line::bigint, 'erased_user', '/user/id', 'this user was erased' FROM jsonb_array_elements(merged -> 'erased') AS line;
+  SELECT job_id, line::bigint, 'erased_user', '/user/id', 'this user was erased'
+  FROM jsonb_array_elements(merged -> 'erased') AS line
+  UNION ALL
+  SELECT job_id, line::bigint, 'event_exists', '/id', 'another event has this id; use a new id for a new event'
+  FROM jsonb_array_elements(merged -> 'existing') AS line;
   GET DIAGNOSTICS refused = ROW_COUNT;
 
   UPDATE import_job AS j
@@ -200,8 +255,10 @@ END
 $$;
 COMMENT ON FUNCTION pmp.import_batch IS
   'Merge one batch of an import and record its progress, in one transaction. In user_ids and emails, one of the two is '
-  'NULL at each position. fractions: whether the instant has a fraction of a second. versions and choices: array '
-  'literals, since PostgreSQL has no arrays of arrays of different lengths. {"state": "running", "lines"}; any other state (cancelled, taken, …): nothing was done, stop.';
+  'NULL at each position. instants: NULL: not told; fractions: whether the instant has a fraction of a second. versions, '
+  'choices and named (keys of the versions that the line names, or NULL): array literals, since PostgreSQL has no arrays '
+  'of arrays of different lengths. {"state": "running", "lines"}; any other state (cancelled, taken, …): nothing was '
+  'done, stop.';
 
 GRANT EXECUTE ON FUNCTION pmp.claim_import, pmp.import_batch TO pmp_app;
 COMMIT;

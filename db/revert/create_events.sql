@@ -2,5 +2,6 @@
 BEGIN;
 DROP TABLE pmp.current_choice;
 DROP FUNCTION pmp.counts_at(timestamptz, timestamptz, boolean, boolean);
+DROP FUNCTION pmp.is_same_event(pmp.event, bigint, timestamptz, integer[], boolean[], integer[]);
 DROP TABLE pmp.event;
 COMMIT;

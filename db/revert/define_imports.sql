@@ -2,10 +2,10 @@
 BEGIN;
 DROP FUNCTION pmp.import_batch(
   uuid, uuid, integer, bigint, bigint, bigint, bigint, bigint[], uuid[], uuid[], text[], timestamptz[], boolean[], text[], text[],
-  boolean, bigint[], text[], text[], text[]
+  text[], boolean, bigint[], text[], text[], text[]
 );
 DROP FUNCTION pmp.merge_lines(
-  integer, bigint[], uuid[], uuid[], text[], timestamptz[], boolean[], text[], text[], boolean, boolean
+  integer, timestamptz, bigint[], uuid[], uuid[], text[], timestamptz[], boolean[], text[], text[], text[], boolean
 );
 DROP FUNCTION pmp.claim_import(uuid, uuid, integer);
 COMMIT;

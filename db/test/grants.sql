@@ -48,7 +48,7 @@ SELECT is_empty(
 SELECT set_eq(
   $$SELECT proname::text FROM pg_proc
     WHERE pronamespace = 'pmp'::regnamespace AND NOT has_function_privilege('pmp_app', oid, 'EXECUTE')$$,
-  ARRAY['refuse_change', 'source_key', 'merge_lines'],
+  ARRAY['refuse_change', 'source_key', 'is_same_event', 'merge_lines'],
   'pmp_app may not call what works inside'
 );
 SELECT set_eq(

@@ -15,6 +15,10 @@ _CACHE_ENTRIES = 20_000
 _LARGEST_EVENT_CHOICES = 100
 
 
+_Choices = tuple[str, str, str]
+"""As array literals: version keys, answers, and keys of the versions that the line names (quoted, or NULL)."""
+
+
 class LineError(ValueError):
     """A line that is not an event.
 
@@ -61,6 +65,7 @@ class Batch:
     fractions: list[str] = field(default_factory=list)
     versions: list[str] = field(default_factory=list)
     choices: list[str] = field(default_factory=list)
+    named: list[str] = field(default_factory=list)
     bad: list[tuple[int, LineError]] = field(default_factory=list)
     from_position: int = 0
     last_line: int = 0
@@ -85,7 +90,6 @@ class Parser:
         catalogue: the consents.
         id_prefix: first 24 characters of the ids of events without one. The rest is the line's number, so that the same
             bytes give the same ids.
-        uploaded_at: the instant of events without one; a microsecond is added for each line before theirs.
         now: the current time; events more than five minutes later are rejected.
         header: first line of a CSV file; None for NDJSON.
 
@@ -97,16 +101,14 @@ class Parser:
         self,
         catalogue: Catalogue,
         id_prefix: str,
-        uploaded_at: dt.datetime,
         now: dt.datetime,
         header: str | None = None,
     ) -> None:
         self._catalogue = catalogue
         self._id_prefix = id_prefix
-        self._uploaded_at = uploaded_at
         self._latest = now + _TOLERANCE
         self._columns = None if header is None else _columns(header, catalogue)
-        self._encoded: dict[tuple[tuple[str, bool], ...], tuple[str, str]] = {}
+        self._encoded: dict[tuple[tuple[str, bool], ...], _Choices] = {}
         self._addresses = addresses.Normalizer()
 
     def add(self, batch: Batch, number: int, line: bytes | None) -> None:
@@ -126,7 +128,7 @@ class Parser:
                 text = line.decode()
             except UnicodeDecodeError as error:
                 raise LineError("invalid_utf8", "", f"byte {error.start} of the line is not UTF-8") from None
-            event_id, user_id, email, instant, pair = (
+            event_id, user_id, email, instant, choices = (
                 self._read_json(text) if self._columns is None else self._read_csv(text)
             )
         except LineError as error:
@@ -136,13 +138,13 @@ class Parser:
         batch.event_ids.append(event_id or f"{self._id_prefix}{number:012x}")
         batch.user_ids.append(user_id or "NULL")
         batch.emails.append(email or "NULL")
-        instant = instant or (self._uploaded_at + dt.timedelta(microseconds=number)).isoformat(timespec="microseconds")
-        batch.instants.append(instant)
-        batch.fractions.append("t" if instants.has_fraction(instant) else "f")
-        batch.versions.append(pair[0])
-        batch.choices.append(pair[1])
+        batch.instants.append(instant or "NULL")
+        batch.fractions.append("t" if not instant or instants.has_fraction(instant) else "f")
+        batch.versions.append(choices[0])
+        batch.choices.append(choices[1])
+        batch.named.append(choices[2])
 
-    def _read_json(self, text: str) -> tuple[str, str, str, str, tuple[str, str]]:
+    def _read_json(self, text: str) -> tuple[str, str, str, str, _Choices]:
         try:
             event = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -167,7 +169,7 @@ class Parser:
         if type(consents) is not list:
             raise _missing_or_type("/consents", consents, "an array")
         fields += sum(len(choice) if type(choice) is dict else 0 for choice in consents)
-        pair = self._choices(consents)
+        choices = self._choices(consents)
         # If the text has more names than the parsed objects, a name appears more than once in an object. A quote and a
         # colon end a name, but may also be inside a string (JSON writes \": there): then the slow way decides.
         if text.count('":') != fields:
@@ -177,24 +179,24 @@ class Parser:
             _uuid(user_id, "/user/id"),
             self._email(email, "/user/email"),
             self._instant(instant, "/occurred_at"),
-            pair,
+            choices,
         )
 
-    def _choices(self, consents: list[Any]) -> tuple[str, str]:
+    def _choices(self, consents: list[Any]) -> _Choices:
         try:
             key = tuple([(choice["id"], choice["enabled"]) for choice in consents])
-            pair = self._encoded.get(key)
+            known = self._encoded.get(key)
             # 1 equals True, and only the slow way finds other fields.
-            if pair is not None and all(len(c) == 2 and type(c["enabled"]) is bool for c in consents):
-                return pair
+            if known is not None and all(len(c) == 2 and type(c["enabled"]) is bool for c in consents):
+                return known
         except (KeyError, TypeError, IndexError):
             pass
         return self._choices_slowly(consents)
 
-    def _choices_slowly(self, consents: list[Any]) -> tuple[str, str]:
+    def _choices_slowly(self, consents: list[Any]) -> _Choices:
         if not 1 <= len(consents) <= _LARGEST_EVENT_CHOICES:
             raise LineError("invalid_choices", "/consents", "must have 1 to 100 choices")
-        keys, answers, seen = [], [], set[str]()
+        keys, answers, named, seen = [], [], [], set[str]()
         for place, choice in enumerate(consents):
             pointer = f"/consents/{place}"
             if type(choice) is not dict:
@@ -211,10 +213,16 @@ class Parser:
             seen.add(consent)
             keys.append(self._version_key(consent, version, pointer))
             answers.append(enabled)
-        pair = ("{" + ",".join(map(str, keys)) + "}", "{" + ",".join("t" if yes else "f" for yes in answers) + "}")
+            if version is not None:
+                named.append(keys[-1])
+        encoded = (
+            "{" + ",".join(map(str, keys)) + "}",
+            "{" + ",".join("t" if yes else "f" for yes in answers) + "}",
+            '"{' + ",".join(map(str, named)) + '}"' if named else "NULL",
+        )
         if len(self._encoded) < _CACHE_ENTRIES and all("version" not in choice for choice in consents):
-            self._encoded[tuple((choice["id"], choice["enabled"]) for choice in consents)] = pair
-        return pair
+            self._encoded[tuple((choice["id"], choice["enabled"]) for choice in consents)] = encoded
+        return encoded
 
     def _version_key(self, consent: str, version: object, pointer: str) -> int:
         newest = self._catalogue.version_key_by_consent.get(consent)
@@ -229,7 +237,7 @@ class Parser:
             raise LineError("unknown_version", f"{pointer}/version", "is not a version of this consent")
         return key
 
-    def _read_csv(self, text: str) -> tuple[str, str, str, str, tuple[str, str]]:
+    def _read_csv(self, text: str) -> tuple[str, str, str, str, _Choices]:
         assert self._columns is not None  # noqa: S101 - the caller's branch
         cells = _cells(text)
         if len(cells) != len(self._columns):

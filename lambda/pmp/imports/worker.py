@@ -277,7 +277,6 @@ class _Worker:
                 catalogue,
                 # Version 8 of RFC 9562: 76 bits of the digest, then the line's number.
                 f"{digest[:8]}-{digest[8:12]}-8{digest[12:15]}-b{digest[15:18]}-",
-                dt.datetime.fromisoformat(self._row["uploaded_at"]),
                 dt.datetime.now(dt.UTC),
                 self._row["header"],
             )
@@ -302,6 +301,7 @@ class _Worker:
             "fractions": _array(batch.fractions),
             "versions": _array(f'"{pair}"' for pair in batch.versions),
             "choices": _array(f'"{pair}"' for pair in batch.choices),
+            "named": _array(batch.named),
             "repeats": batch.has_repeats,
             "bad": _array(str(number) for number, _ in batch.bad),
             "codes": [error.code for _, error in batch.bad],
@@ -350,7 +350,7 @@ SELECT pmp.import_batch(
   :job, :owner, :seconds, :start, :line, :position, :byte,
   CAST(:lines AS bigint[]), CAST(:ids AS uuid[]), CAST(:users AS uuid[]), CAST(:emails AS text[]),
   CAST(:instants AS timestamptz[]), CAST(:fractions AS boolean[]), CAST(:versions AS text[]), CAST(:choices AS text[]),
-  :repeats,
+  CAST(:named AS text[]), :repeats,
   CAST(:bad AS bigint[]), CAST(:codes AS text[]), CAST(:pointers AS text[]), CAST(:details AS text[])
 )
 """

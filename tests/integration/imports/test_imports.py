@@ -193,6 +193,76 @@ def test_an_id_twice_in_one_file_is_one_event(stack: Stack, store: ObjectStore) 
     assert counts(imported(stack, store, "imports/twice.ndjson", ndjson([one, upper, one]))) == (3, 1, 2, 0)
 
 
+def count_of(stack: Stack, addresses: str) -> int:
+    return int(stack.cluster.psql(f"SELECT count(*) FROM pmp.subject WHERE email_key LIKE '{addresses}'"))
+
+
+def test_a_known_id_with_other_content_is_rejected(stack: Stack, store: ObjectStore) -> None:
+    told = event("known@example.com", id=str(uuid.uuid4()), occurred_at="2025-01-01T00:00:00Z")
+    untold = event("known@example.com", id=str(uuid.uuid4()), consent="sms_notifications")
+    assert counts(imported(stack, store, "imports/known.ndjson", ndjson([told, untold]))) == (2, 2, 0, 0)
+    person = stack.cluster.psql("SELECT id FROM pmp.subject WHERE email_key = 'known@example.com'")
+    choice = told["consents"][0]
+    same = [
+        {**told, "occurred_at": "2025-01-01T01:00:00.000+01:00"},
+        {**told, "user": {"email": "KNOWN@example.com"}},
+        {**told, "user": {"id": person}},
+        {**told, "consents": [{**choice, "version": 1}]},
+        untold,
+    ]
+    other = [
+        {**told, "consents": [{**choice, "enabled": False}]},
+        {**told, "consents": [{**choice, "id": "sms_notifications"}]},
+        {**told, "consents": [choice, {**choice, "id": "sms_notifications"}]},
+        {**told, "occurred_at": "2025-01-01T00:00:01Z"},
+        {name: value for name, value in told.items() if name != "occurred_at"},
+        {**told, "user": {"email": "known-other@example.com"}},
+        {**untold, "occurred_at": "2025-01-01T00:00:00Z"},
+    ]
+    new = event("known-new@example.com", id=str(uuid.uuid4()))
+    job = imported(stack, store, "imports/known-2.ndjson", ndjson([*same, *other, new]))
+    assert counts(job) == (len(same) + len(other) + 1, 1, len(same), len(other))
+    assert [(r["line"], r["code"], r["pointer"]) for r in rejects(store, job)] == [
+        (line, "event_exists", "/id") for line in range(len(same) + 1, len(same) + len(other) + 1)
+    ]
+    assert consents(stack, "known@example.com") == {"email_notifications": True, "sms_notifications": True}
+    assert count_of(stack, "known%") == 2
+    assert_projection_equals_replay(stack)
+
+
+def test_a_line_that_names_no_version_is_the_same_after_a_new_wording(stack: Stack, store: ObjectStore) -> None:
+    def word(text: str) -> None:
+        stack.cluster.psql(f"SELECT pmp.put_consent('worded', '{text}', 'web', NULL, 'tester')")
+
+    word("one")
+    line = event("worded@example.com", id=str(uuid.uuid4()), consent="worded")
+    assert counts(imported(stack, store, "imports/worded.ndjson", ndjson([line]))) == (1, 1, 0, 0)
+    word("two")
+    naming = [{**line, "consents": [{**line["consents"][0], "version": version}]} for version in (1, 2)]
+    job = imported(stack, store, "imports/worded-2.ndjson", ndjson([line, *naming]))
+    assert counts(job) == (3, 0, 2, 1)
+    assert [r["line"] for r in rejects(store, job)] == [3]
+
+
+def test_an_id_twice_in_one_file_with_other_content_is_rejected(stack: Stack, store: ObjectStore) -> None:
+    one, two = (event("z-repeat@example.com", id=str(uuid.uuid4())) for _ in range(2))
+    unknown = {**two, "user": {"id": str(uuid.uuid4())}}
+    other = event("a-repeat@example.com", id=one["id"])
+    job = imported(stack, store, "imports/repeat.ndjson", ndjson([one, unknown, other, one, two]))
+    assert counts(job) == (5, 2, 1, 2)
+    assert [(r["line"], r["code"]) for r in rejects(store, job)] == [(2, "unknown_user"), (3, "event_exists")]
+    assert count_of(stack, "%-repeat@example.com") == 1
+
+
+def test_a_skipped_line_does_not_bring_an_erased_user_back(stack: Stack, store: ObjectStore) -> None:
+    body = ndjson([event("gone@example.com", id=str(uuid.uuid4()))])
+    imported(stack, store, "imports/gone.ndjson", body)
+    person = stack.cluster.psql("SELECT id FROM pmp.subject WHERE email_key = 'gone@example.com'")
+    stack.cluster.psql(f"SELECT pmp.erase_user('{person}', 'tester')")
+    assert counts(imported(stack, store, "imports/gone-2.ndjson", body)) == (1, 0, 1, 0)
+    assert count_of(stack, "gone@example.com") == 0
+
+
 def test_through_the_api_with_a_checksum_and_as_a_dry_run(stack: Stack, store: ObjectStore) -> None:
     from pmp import imports
 
