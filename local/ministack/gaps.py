@@ -21,6 +21,7 @@ Answer = tuple[int, dict[str, str], bytes]
 def install() -> None:
     """Repair all gaps; call once per process."""
     keep_master_secret()
+    keep_empty_secrets_empty()
     keep_instance_settings()
     keep_prefix_lists()
     keep_endpoint_settings()
@@ -70,6 +71,22 @@ def keep_master_secret() -> None:
     rds._create_db_instance_impl = create_with_secret
     rds._delete_db_instance_impl = delete_with_secret
     rds._instance_xml = describe_with_secret
+
+
+def keep_empty_secrets_empty() -> None:
+    """Let a secret that is created without a value have no version; MiniStack gives it a current one without a value.
+
+    https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html
+    """
+    create = secretsmanager._create_secret
+
+    def create_without_version(data: dict[str, Any]) -> Answer:
+        answer: Answer = create(data)
+        if answer[0] == 200 and data.get("SecretString") is None and data.get("SecretBinary") is None:
+            secretsmanager._secrets[data["Name"]]["Versions"].clear()
+        return answer
+
+    secretsmanager._create_secret = create_without_version
 
 
 # Instance settings by their name in requests, each with the element of MiniStack's response that it replaces.
