@@ -62,7 +62,7 @@ def test_a_secret_of_an_environment_without_servers_is_left_alone(account: Accou
 def test_secret_without_a_value_has_no_version(account: Account) -> None:
     secrets = account.session("admin").client("secretsmanager")
     secrets.create_secret(Name="empty")
-    assert "VersionIdsToStages" not in secrets.describe_secret(SecretId="empty")
+    assert not secrets.describe_secret(SecretId="empty").get("VersionIdsToStages")
     with pytest.raises(secrets.exceptions.ResourceNotFoundException):
         secrets.get_secret_value(SecretId="empty")
     secrets.put_secret_value(SecretId="empty", SecretString="{}")
