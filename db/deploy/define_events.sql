@@ -65,7 +65,8 @@ BEGIN
   IF known.id IS NULL THEN
     SELECT * INTO STRICT known FROM event AS e WHERE e.id = event_id;
     RETURN CASE
-      WHEN is_same_event(known, person.subject_key, happened_at, keys, answers, named) THEN jsonb_build_object('outcome', 'repeated', 'event', get_event(event_id))
+      WHEN is_same_event(known, person.subject_key, happened_at, keys, answers, named)
+      THEN jsonb_build_object('outcome', 'repeated', 'event', get_event(event_id))
       ELSE '{"outcome": "conflict"}'
     END;
   END IF;
