@@ -60,7 +60,7 @@ BODIES = [
         ("PUT", "/v1/consents/bad_input"),
     ],
 )
-def test_it_is_a_clear_4xx_and_nothing_is_written(
+def test_bad_body_returns_an_explained_4xx_and_writes_nothing(
     api: Gateway, stack: Stack, method: str, path: str, body: bytes
 ) -> None:
     before = stack.cluster.psql(COUNTS)
@@ -88,7 +88,7 @@ INJECTIONS = [
 
 
 @pytest.mark.parametrize("text", INJECTIONS)
-def test_what_is_text_stays_text(api: Gateway, stack: Stack, text: str) -> None:
+def test_injected_text_is_treated_as_plain_text(api: Gateway, stack: Stack, text: str) -> None:
     before = stack.cluster.psql(COUNTS)
     written = quote(text)
     found = api.get(f"/v1/users?email={written}")
@@ -106,7 +106,7 @@ def test_what_is_text_stays_text(api: Gateway, stack: Stack, text: str) -> None:
     assert stack.cluster.psql(COUNTS).split("|")[:2] == before.split("|")[:2]
 
 
-def test_a_header_is_not_believed(api: Gateway, new_user: Callable[[], str]) -> None:
+def test_malformed_conditional_header_never_matches(api: Gateway, new_user: Callable[[], str]) -> None:
     path = f"/v1/users/{new_user()}"
     for value in ('"', "*,*", "x" * 1000, "W/", "\x7f", "', '"):
         assert api.get(path, If_None_Match=value).status in {200, 304}
@@ -114,7 +114,7 @@ def test_a_header_is_not_believed(api: Gateway, new_user: Callable[[], str]) -> 
     assert api.get(path, If_None_Match="x" * 1001).status == 422
 
 
-def test_cursors_of_other_lists_and_forged_ones_are_422(api: Gateway, new_user: Callable[[], str]) -> None:
+def test_forged_cursor_returns_422(api: Gateway, new_user: Callable[[], str]) -> None:
     user = new_user()
     for path in ("/v1/users", "/v1/events", f"/v1/users/{user}/events", "/v1/consents", "/v1/vendors"):
         for forged in (
@@ -132,7 +132,7 @@ def test_cursors_of_other_lists_and_forged_ones_are_422(api: Gateway, new_user: 
     assert api.get(f"/v1/vendors?cursor={cursor(2**62 - 1)}").status == 200
 
 
-def test_the_log_cannot_be_forged(api: Gateway, capsys: pytest.CaptureFixture[str]) -> None:
+def test_input_cannot_forge_a_log_line(api: Gateway, capsys: pytest.CaptureFixture[str]) -> None:
     line = '\n{"level": "error", "message": "forged"}\n'
     user: Any = api.post("/v1/users", {"email": f"a{line}@example.com"})
     api.get(f"/v1/users?email={line}")
@@ -141,7 +141,7 @@ def test_the_log_cannot_be_forged(api: Gateway, capsys: pytest.CaptureFixture[st
         assert json.loads(written)["message"] != "forged"
 
 
-def test_a_consent_given_over_http_needs_its_scope(new_user: Callable[[], str]) -> None:
+def test_request_without_the_required_scope_returns_403(new_user: Callable[[], str]) -> None:
     user = new_user()
     reader, writer = Gateway(scope="pmp/read"), Gateway(scope="pmp/write")
     body = {"user": {"id": user}, "consents": [{"id": EMAIL, "enabled": True}]}
@@ -151,13 +151,13 @@ def test_a_consent_given_over_http_needs_its_scope(new_user: Callable[[], str]) 
     assert reader.get(f"/v1/users/{user}").json["consents"] == []
 
 
-def test_a_consent_outside_the_catalogue_finds_nobody_and_says_so(api: Gateway) -> None:
+def test_listing_users_by_an_unknown_consent_returns_422(api: Gateway) -> None:
     answer = api.get("/v1/users?consent=emial_notifications&enabled=false")
     assert (answer.status, answer.json["errors"][0]["parameter"]) == (422, "consent")
     assert api.get(f"/v1/users?consent={EMAIL}&enabled=false").status == 200
 
 
-def test_a_cursor_that_names_nothing_is_422(api: Gateway, new_user: Callable[[], str]) -> None:
+def test_cursor_of_an_unknown_item_returns_422(api: Gateway, new_user: Callable[[], str]) -> None:
     for path in ("/v1/users", "/v1/imports"):
         answer = api.get(f"{path}?cursor={cursor(str(uuid.uuid4()))}")
         assert (answer.status, answer.json["errors"][0]["parameter"]) == (422, "cursor")

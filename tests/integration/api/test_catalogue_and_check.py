@@ -16,7 +16,7 @@ def consent() -> str:
     return f"c{uuid.uuid4().hex[:12]}"
 
 
-def test_putting_makes_versions(api: Gateway, consent: str) -> None:
+def test_only_a_changed_consent_gets_a_new_version(api: Gateway, consent: str) -> None:
     path = f"/v1/consents/{consent}"
     assert api.get(path).status == 404
     first = api.put(path, {"description": "one", "channel": "push"})
@@ -57,12 +57,12 @@ def test_two_editors_do_not_overwrite_each_other(api: Gateway, consent: str) -> 
         {"description": "x", "channel": "push", "expires_after_days": 1.5},
     ],
 )
-def test_an_entry_that_cannot_be_is_422(api: Gateway, consent: str, body: dict[str, object]) -> None:
+def test_invalid_consent_returns_422_and_is_not_stored(api: Gateway, consent: str, body: dict[str, object]) -> None:
     assert api.put(f"/v1/consents/{consent}", body).status == 422
     assert api.get(f"/v1/consents/{consent}").status == 404
 
 
-def test_an_event_names_the_version_it_answered(api: Gateway, consent: str, new_user: Callable[[], str]) -> None:
+def test_event_records_the_given_or_the_newest_version(api: Gateway, consent: str, new_user: Callable[[], str]) -> None:
     user = new_user()
     for description in ("one", "two"):
         api.put(f"/v1/consents/{consent}", {"description": description, "channel": "push"})
@@ -72,7 +72,9 @@ def test_an_event_names_the_version_it_answered(api: Gateway, consent: str, new_
     assert api.post("/v1/events", body).json["consents"][0]["version"] == 1
 
 
-def test_an_expired_choice_reads_as_not_given(api: Gateway, consent: str, new_user: Callable[[], str]) -> None:
+def test_expired_choice_is_shown_and_checked_as_not_given(
+    api: Gateway, consent: str, new_user: Callable[[], str]
+) -> None:
     user = new_user()
     api.put(f"/v1/consents/{consent}", {"description": "x", "channel": "push", "expires_after_days": 10})
     end = datetime.now(UTC) + timedelta(seconds=4)
@@ -94,7 +96,7 @@ def test_an_expired_choice_reads_as_not_given(api: Gateway, consent: str, new_us
     assert api.get(f"/v1/users/{user}?as_of={then}").json["consents"] == [{"id": consent, "enabled": True}]
 
 
-def test_a_check_fails_closed_and_says_why(api: Gateway, new_user: Callable[[], str]) -> None:
+def test_check_denies_by_default_and_gives_the_reason(api: Gateway, new_user: Callable[[], str]) -> None:
     address = f"Check-{uuid.uuid4().hex}@example.com"
     user = api.post("/v1/users", {"email": address}).json["id"]
     event = choose(api, user, {EMAIL: True, SMS: False}).json
@@ -122,7 +124,7 @@ def test_a_check_fails_closed_and_says_why(api: Gateway, new_user: Callable[[], 
     assert results[3]["since"] is None
 
 
-def test_a_thousand_checks_in_one_question_and_in_order(api: Gateway, new_user: Callable[[], str]) -> None:
+def test_check_answers_up_to_1000_pairs_in_order(api: Gateway, new_user: Callable[[], str]) -> None:
     yes, no = new_user(), new_user()
     choose(api, yes, {EMAIL: True})
     pairs = [{"user": {"id": yes if number % 3 else no}, "consent": EMAIL} for number in range(1000)]

@@ -44,7 +44,7 @@ def workers(stack: Stack) -> Any:
         yield pool
 
 
-def test_concurrent_writers_of_one_user_lose_nothing(workers: Any, api: Gateway, new_user: Callable[[], str]) -> None:
+def test_concurrent_writers_of_one_user_lose_no_events(workers: Any, api: Gateway, new_user: Callable[[], str]) -> None:
     user = new_user()
     bodies = [
         {"user": {"id": user}, "consents": [{"id": (EMAIL, SMS)[number % 2], "enabled": bool(number % 3)}]}
@@ -88,7 +88,7 @@ AHEAD = "SELECT pmp.create_event(:id, :user, :choices, now() + interval '200 sec
 YES = f'[{{"id": "{EMAIL}", "enabled": true}}]'
 
 
-def test_a_choice_made_now_waits_for_the_one_under_way_and_comes_after_it(
+def test_choice_waits_for_an_open_transaction_and_counts_after_it(
     workers: Any, api: Gateway, new_user: Callable[[], str]
 ) -> None:
     user = new_user()
@@ -98,7 +98,7 @@ def test_a_choice_made_now_waits_for_the_one_under_way_and_comes_after_it(
     assert consents(api, user) == {EMAIL: False}
 
 
-def test_an_event_waits_for_an_erasure_under_way(
+def test_event_waits_for_an_open_erasure_and_returns_410(
     workers: Any, api: Gateway, new_user: Callable[[], str], stack: Stack
 ) -> None:
     user = new_user()
@@ -114,9 +114,7 @@ def test_an_event_waits_for_an_erasure_under_way(
     assert stack.cluster.psql(left).strip() == "1|0"
 
 
-def test_an_erasure_on_a_condition_sees_the_event_under_way(
-    workers: Any, api: Gateway, new_user: Callable[[], str]
-) -> None:
+def test_conditional_erasure_waits_for_an_open_event(workers: Any, api: Gateway, new_user: Callable[[], str]) -> None:
     user = new_user()
     path = f"/v1/users/{user}"
     tag = api.get(path).headers["ETag"]
@@ -126,7 +124,7 @@ def test_an_erasure_on_a_condition_sees_the_event_under_way(
 
 
 @pytest.mark.parametrize("exists", [True, False])
-def test_a_version_on_a_condition_sees_the_one_under_way(workers: Any, api: Gateway, *, exists: bool) -> None:
+def test_conditional_consent_update_waits_for_an_open_update(workers: Any, api: Gateway, *, exists: bool) -> None:
     consent = f"c{uuid.uuid4().hex[:12]}"
     path, condition = f"/v1/consents/{consent}", {"If_None_Match": "*"}
     if exists:
@@ -136,7 +134,7 @@ def test_a_version_on_a_condition_sees_the_one_under_way(workers: Any, api: Gate
     assert api.get(path).json["description"] == "theirs"
 
 
-def test_one_event_sent_many_times_at_once_is_one(workers: Any, api: Gateway, new_user: Callable[[], str]) -> None:
+def test_event_sent_concurrently_is_recorded_once(workers: Any, api: Gateway, new_user: Callable[[], str]) -> None:
     user, identifier = new_user(), str(uuid.uuid4())
     body = {"id": identifier, "user": {"id": user}, "consents": [{"id": EMAIL, "enabled": True}]}
     answers = list(workers.map(_call, [("POST", "/v1/events", body, {})] * 16))
@@ -145,14 +143,14 @@ def test_one_event_sent_many_times_at_once_is_one(workers: Any, api: Gateway, ne
     assert len(api.get(f"/v1/users/{user}/events").json["items"]) == 1
 
 
-def test_one_address_registered_many_times_at_once_is_one_user(workers: Any, api: Gateway) -> None:
+def test_address_registered_concurrently_creates_one_user(workers: Any, api: Gateway) -> None:
     address = f"{uuid.uuid4().hex}@example.com"
     answers = list(workers.map(_call, [("POST", "/v1/users", {"email": address}, {})] * 12))
     assert sorted(status for status, _ in answers) == [201] + [422] * 11
     assert len(api.get(f"/v1/users?email={address}").json["items"]) == 1
 
 
-def test_one_key_many_times_at_once_is_done_once(workers: Any, api: Gateway, new_user: Callable[[], str]) -> None:
+def test_key_sent_concurrently_is_processed_once(workers: Any, api: Gateway, new_user: Callable[[], str]) -> None:
     user, key = new_user(), uuid.uuid4().hex
     body = {"user": {"id": user}, "consents": [{"id": EMAIL, "enabled": True}]}
     answers = list(workers.map(_call, [("POST", "/v1/events", body, {"Idempotency_Key": key})] * 16))
@@ -161,7 +159,7 @@ def test_one_key_many_times_at_once_is_done_once(workers: Any, api: Gateway, new
     assert len(api.get(f"/v1/users/{user}/events").json["items"]) == 1
 
 
-def test_a_request_under_way_is_409(api: Gateway, new_user: Callable[[], str], stack: Stack) -> None:
+def test_key_of_an_unfinished_request_returns_409(api: Gateway, new_user: Callable[[], str], stack: Stack) -> None:
     user, key = new_user(), uuid.uuid4().hex
     body = {"user": {"id": user}, "consents": [{"id": EMAIL, "enabled": True}]}
     with under_way("SELECT pmp.idempotency_begin('test-client', :key, '')", key=key):
@@ -179,7 +177,7 @@ def test_a_request_under_way_is_409(api: Gateway, new_user: Callable[[], str], s
     assert status == 201
 
 
-def test_a_read_after_a_write_sees_it(workers: Any, api: Gateway, new_user: Callable[[], str]) -> None:
+def test_read_sees_an_earlier_write_of_another_process(workers: Any, api: Gateway, new_user: Callable[[], str]) -> None:
     user = new_user()
     for number in range(20):
         choose(api, user, {EMAIL: bool(number % 2)})
@@ -187,7 +185,7 @@ def test_a_read_after_a_write_sees_it(workers: Any, api: Gateway, new_user: Call
         assert seen["consents"] == [{"id": EMAIL, "enabled": bool(number % 2)}]
 
 
-def test_one_fetches_the_vendor_list_for_all(workers: Any, stack: Stack, third_party: Server) -> None:
+def test_concurrent_refreshes_fetch_the_vendor_list_once(workers: Any, stack: Stack, third_party: Server) -> None:
     stack.cluster.psql("DELETE FROM pmp.upstream_cache; DELETE FROM pmp.vendor")
     third_party.state.mode, third_party.state.delay_seconds = "slow", 0.5
     before = third_party.state.requests
@@ -196,9 +194,7 @@ def test_one_fetches_the_vendor_list_for_all(workers: Any, stack: Stack, third_p
     third_party.state.mode = "ok"
 
 
-def test_a_connection_that_died_between_requests_is_replaced(
-    api: Gateway, new_user: Callable[[], str], stack: Stack
-) -> None:
+def test_broken_database_connection_is_replaced(api: Gateway, new_user: Callable[[], str], stack: Stack) -> None:
     user = new_user()
     for request in (
         lambda: choose(api, user, {EMAIL: True}).status == 201,
@@ -213,7 +209,9 @@ def test_a_connection_that_died_between_requests_is_replaced(
         assert request()
 
 
-def test_an_untrusted_server_is_refused(api: Gateway, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_database_server_without_a_trusted_certificate_is_refused(
+    api: Gateway, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt")
     database.tls.cache_clear()
     assert api.get("/v1/users").status == 503
@@ -224,7 +222,7 @@ def test_an_untrusted_server_is_refused(api: Gateway, stack: Stack, monkeypatch:
     assert api.get("/v1/users").status == 503
 
 
-def test_a_pooler_cannot_part_a_statement_from_its_parameters(stack: Stack) -> None:
+def test_pooler_keeps_a_statement_and_its_parameters_together(stack: Stack) -> None:
     """More clients than server connections, statements outside of transactions: what loses pg8000's own statements."""
     script = (
         "from pmp import database\n"
@@ -245,7 +243,7 @@ def test_a_pooler_cannot_part_a_statement_from_its_parameters(stack: Stack) -> N
     assert [out for out, _ in outcomes] == ["well\n"] * len(clients), outcomes
 
 
-def test_a_lost_commit_is_not_repeated(api: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_transaction_with_an_unconfirmed_commit_is_not_repeated(api: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """The network fails after COMMIT was sent: whether the user is there is not known, so nothing is tried again."""
     address = f"{uuid.uuid4().hex}@example.com"
     real = database.Connection.execute_simple
@@ -280,7 +278,7 @@ def lose_an_answer(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize("path", ["/v1/users", "/v1/events"])
 @pytest.mark.parametrize("key", [False, True])
-def test_an_answer_lost_before_commit_is_made_up_for_once(
+def test_transaction_lost_before_commit_is_repeated_once(
     api: Gateway, new_user: Callable[[], str], monkeypatch: pytest.MonkeyPatch, path: str, *, key: bool
 ) -> None:
     user, address = new_user(), f"{uuid.uuid4().hex}@example.com"
@@ -301,7 +299,7 @@ def test_an_answer_lost_before_commit_is_made_up_for_once(
     assert len(api.get(found).json["items"]) == 1
 
 
-def test_a_key_that_a_lost_connection_still_holds_is_waited_for(
+def test_retry_waits_for_a_key_held_by_the_lost_connection(
     api: Gateway, new_user: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server takes half a second to notice that the connection of the first attempt is gone."""
@@ -315,7 +313,7 @@ def test_a_key_that_a_lost_connection_still_holds_is_waited_for(
     assert len(api.get(f"/v1/users/{user}/events").json["items"]) == 1
 
 
-def test_what_failed_before_the_first_statement_asks_no_database(api: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_request_that_fails_validation_sends_no_statement(api: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     api.get("/v1/ready")
     asked: list[str] = []
     monkeypatch.setattr(database.Connection, "execute_simple", lambda _connection, statement: asked.append(statement))

@@ -30,7 +30,7 @@ def consents(api: Gateway, user: str, query: str = "") -> dict[str, bool]:
     return {choice["id"]: choice["enabled"] for choice in answer.json["consents"]}
 
 
-def test_the_published_example(api: Gateway) -> None:
+def test_published_example_works_as_written(api: Gateway) -> None:
     address = f"valid-{uuid.uuid4().hex}@email.com"
     created = api.post("/v1/users", {"email": address})
     assert created.status == 201
@@ -80,7 +80,7 @@ def test_the_published_example(api: Gateway) -> None:
         "a\ud800@b.com",
     ],
 )
-def test_an_address_that_cannot_be_is_422(api: Gateway, email: Any) -> None:
+def test_invalid_email_address_returns_422(api: Gateway, email: Any) -> None:
     answer = api.post("/v1/users", {"email": email})
     assert answer.status == 422
     assert answer.json["errors"][0]["pointer"] == "/email"
@@ -96,7 +96,7 @@ def test_an_address_that_cannot_be_is_422(api: Gateway, email: Any) -> None:
         ("a@xn--bcher-kva.example.com", "a@bücher.example.com"),
     ],
 )
-def test_international_addresses_are_welcome(api: Gateway, email: str, kept: str) -> None:
+def test_international_addresses_are_accepted_and_found(api: Gateway, email: str, kept: str) -> None:
     answer = api.post("/v1/users", {"email": email})
     assert (answer.status, answer.json["email"]) == (201, kept)
     for written in (email, kept, email.swapcase()):
@@ -104,7 +104,7 @@ def test_international_addresses_are_welcome(api: Gateway, email: str, kept: str
         assert [user["id"] for user in found] == [answer.json["id"]], written
 
 
-def test_an_address_is_taken_whatever_its_case(api: Gateway) -> None:
+def test_address_that_differs_only_in_case_is_taken(api: Gateway) -> None:
     name = uuid.uuid4().hex
     assert api.post("/v1/users", {"email": f"Ärger{name}@example.com"}).status == 201
     again = api.post("/v1/users", {"email": f"äRGER{name}@EXAMPLE.com"})
@@ -112,7 +112,7 @@ def test_an_address_is_taken_whatever_its_case(api: Gateway) -> None:
     assert again.json["errors"] == [{"pointer": "/email", "detail": "is taken by another user"}]
 
 
-def test_later_choices_win_however_they_arrive(api: Gateway, new_user: Callable[[], str]) -> None:
+def test_later_choice_wins_in_any_order_of_arrival(api: Gateway, new_user: Callable[[], str]) -> None:
     user = new_user()
     choose(api, user, {EMAIL: True}, occurred_at=at(-10))
     choose(api, user, {EMAIL: False}, occurred_at=at(-20))
@@ -122,14 +122,16 @@ def test_later_choices_win_however_they_arrive(api: Gateway, new_user: Callable[
 
 
 @pytest.mark.parametrize("order", [(True, False), (False, True)])
-def test_on_an_exact_tie_denial_wins(api: Gateway, new_user: Callable[[], str], order: tuple[bool, bool]) -> None:
+def test_denial_wins_over_a_grant_of_the_same_instant(
+    api: Gateway, new_user: Callable[[], str], order: tuple[bool, bool]
+) -> None:
     user, moment = new_user(), at(-5)
     for enabled in order:
         assert choose(api, user, {EMAIL: enabled}, occurred_at=moment).status == 201
     assert consents(api, user) == {EMAIL: False}
 
 
-def test_a_choice_made_now_wins_over_a_clock_that_runs_ahead(api: Gateway, new_user: Callable[[], str]) -> None:
+def test_choice_without_a_time_wins_over_a_grant_dated_ahead(api: Gateway, new_user: Callable[[], str]) -> None:
     user = new_user()
     choose(api, user, {EMAIL: True}, occurred_at=at(200))
     choose(api, user, {EMAIL: False})
@@ -141,7 +143,7 @@ def now_as_of(api: Gateway, user: str) -> dict[str, bool]:
 
 
 @pytest.mark.parametrize("told", [True, False])
-def test_a_denial_wins_over_every_grant_received_before_it(
+def test_denial_wins_over_every_grant_received_before_it(
     api: Gateway, new_user: Callable[[], str], *, told: bool
 ) -> None:
     user = new_user()
@@ -155,7 +157,7 @@ def test_a_denial_wins_over_every_grant_received_before_it(
     assert [event["id"] for event in events] == [grant["id"], denial["id"]]
 
 
-def test_nothing_counts_in_the_future(api: Gateway, new_user: Callable[[], str]) -> None:
+def test_denial_dated_in_the_future_counts_once_received(api: Gateway, new_user: Callable[[], str]) -> None:
     user = new_user()
     choose(api, user, {EMAIL: True}, occurred_at=at(-86400))
     denial = choose(api, user, {EMAIL: False}, occurred_at=at(120)).json
@@ -164,7 +166,7 @@ def test_nothing_counts_in_the_future(api: Gateway, new_user: Callable[[], str])
     assert result == {"allowed": False, "reason": "denied", "since": denial["received_at"]}
 
 
-def test_a_denial_told_to_the_second_wins_within_its_second(api: Gateway, new_user: Callable[[], str]) -> None:
+def test_denial_in_whole_seconds_wins_over_grants_in_its_second(api: Gateway, new_user: Callable[[], str]) -> None:
     user = new_user()
     choose(api, user, {EMAIL: True, SMS: False}, occurred_at="2026-01-01T10:00:00.5Z")
     told = choose(api, user, {EMAIL: False, SMS: True}, occurred_at="2026-01-01T12:00:00+02:00").json
@@ -172,7 +174,7 @@ def test_a_denial_told_to_the_second_wins_within_its_second(api: Gateway, new_us
     assert consents(api, user) == {EMAIL: False, SMS: False}
 
 
-def test_a_denial_does_not_expire(api: Gateway, new_user: Callable[[], str]) -> None:
+def test_denial_does_not_expire(api: Gateway, new_user: Callable[[], str]) -> None:
     consent, granted, denied = f"c{uuid.uuid4().hex[:12]}", new_user(), new_user()
     body = {"description": "x", "channel": "web", "expires_after_days": 1}
     assert api.put(f"/v1/consents/{consent}", body).status == 201
@@ -185,7 +187,7 @@ def test_a_denial_does_not_expire(api: Gateway, new_user: Callable[[], str]) -> 
     assert [user["id"] for user in listed] == [denied]
 
 
-def test_more_than_five_minutes_ahead_is_refused(api: Gateway, new_user: Callable[[], str]) -> None:
+def test_event_more_than_five_minutes_ahead_returns_422(api: Gateway, new_user: Callable[[], str]) -> None:
     user = new_user()
     assert choose(api, user, {EMAIL: True}, occurred_at=at(290)).status == 201
     refused = choose(api, user, {EMAIL: True}, occurred_at=at(310))
@@ -194,7 +196,7 @@ def test_more_than_five_minutes_ahead_is_refused(api: Gateway, new_user: Callabl
     assert len(api.get(f"/v1/users/{user}/events").json["items"]) == 1
 
 
-def test_an_event_sent_again_is_recorded_once(api: Gateway, new_user: Callable[[], str]) -> None:
+def test_event_sent_twice_is_recorded_once(api: Gateway, new_user: Callable[[], str]) -> None:
     user, identifier = new_user(), str(uuid.uuid4())
     first = choose(api, user, {EMAIL: True}, id=identifier)
     again = choose(api, user, {EMAIL: True}, id=identifier.upper())
@@ -207,7 +209,7 @@ def test_an_event_sent_again_is_recorded_once(api: Gateway, new_user: Callable[[
     assert len(api.get(f"/v1/users/{user}/events").json["items"]) == 1
 
 
-def test_another_instant_or_version_makes_another_event(api: Gateway, new_user: Callable[[], str]) -> None:
+def test_known_event_id_with_another_time_or_version_returns_409(api: Gateway, new_user: Callable[[], str]) -> None:
     user, identifier, moment = new_user(), str(uuid.uuid4()), at(-5)
     recorded = choose(api, user, {EMAIL: True}, id=identifier, occurred_at=moment)
     assert recorded.status == 201
@@ -234,7 +236,7 @@ def test_another_instant_or_version_makes_another_event(api: Gateway, new_user: 
     assert len(api.get(f"/v1/users/{user}/events").json["items"]) == 3
 
 
-def test_an_event_names_what_it_cannot_use(api: Gateway, new_user: Callable[[], str]) -> None:
+def test_error_points_to_the_invalid_field_of_an_event(api: Gateway, new_user: Callable[[], str]) -> None:
     user = new_user()
     unknown = choose(api, user, {EMAIL: True, "no_such_consent": True})
     assert (unknown.status, unknown.json["errors"][0]["pointer"]) == (422, "/consents/1/id")
@@ -250,7 +252,7 @@ def test_an_event_names_what_it_cannot_use(api: Gateway, new_user: Callable[[], 
     assert api.get(f"/v1/users/{user}/events").json["items"] == []
 
 
-def test_as_of_is_the_fold_until_then(api: Gateway, new_user: Callable[[], str]) -> None:
+def test_as_of_shows_the_choices_of_that_instant(api: Gateway, new_user: Callable[[], str]) -> None:
     user = new_user()
     choose(api, user, {EMAIL: True}, occurred_at="2026-01-01T00:00:00Z")
     choose(api, user, {EMAIL: False, SMS: True}, occurred_at="2026-02-01T00:00:00Z")
@@ -264,7 +266,7 @@ def test_as_of_is_the_fold_until_then(api: Gateway, new_user: Callable[[], str])
     assert api.get(f"/v1/users/{user}?as_of=yesterday").status == 422
 
 
-def test_erasure_forgets_the_person_and_keeps_the_proof(api: Gateway, stack: Stack) -> None:
+def test_erasure_deletes_personal_data_and_keeps_the_events(api: Gateway, stack: Stack) -> None:
     address = f"{uuid.uuid4().hex}@example.com"
     user = api.post("/v1/users", {"email": address}, Idempotency_Key=uuid.uuid4().hex).json["id"]
     event = choose(api, user, {EMAIL: True}).json["id"]
@@ -286,7 +288,7 @@ def test_erasure_forgets_the_person_and_keeps_the_proof(api: Gateway, stack: Sta
     assert again.json["consents"] == []
 
 
-def test_nobody_is_404(api: Gateway) -> None:
+def test_unknown_user_or_event_returns_404(api: Gateway) -> None:
     nobody = uuid.uuid4()
     for path in ("", "/events", "/export"):
         assert api.get(f"/v1/users/{nobody}{path}").status == 404
@@ -294,7 +296,7 @@ def test_nobody_is_404(api: Gateway) -> None:
     assert api.get(f"/v1/events/{nobody}").status == 404
 
 
-def test_an_export_is_all_there_is(api: Gateway, new_user: Callable[[], str]) -> None:
+def test_user_export_holds_the_user_and_every_event(api: Gateway, new_user: Callable[[], str]) -> None:
     user = new_user()
     recorded = [choose(api, user, {EMAIL: bool(number % 2)}, occurred_at=at(-10 + number)).json for number in range(3)]
     export = api.get(f"/v1/users/{user}/export").json
@@ -303,7 +305,7 @@ def test_an_export_is_all_there_is(api: Gateway, new_user: Callable[[], str]) ->
     assert export["created_at"] <= export["exported_at"]
 
 
-def test_a_user_has_an_entity_tag(api: Gateway) -> None:
+def test_user_etag_changes_with_each_choice(api: Gateway) -> None:
     created = api.post("/v1/users", {"email": f"{uuid.uuid4().hex}@example.com"})
     tag, path = created.headers["ETag"], created.headers["Location"]
     assert api.get(path).headers["ETag"] == tag
@@ -315,7 +317,7 @@ def test_a_user_has_an_entity_tag(api: Gateway) -> None:
     assert api.delete(path, If_Match=api.get(path).headers["ETag"]).status == 204
 
 
-def test_every_answer_tells_what_is_left_of_the_quota(api: Gateway) -> None:
+def test_every_response_has_the_remaining_rate_limit(api: Gateway) -> None:
     created = api.post("/v1/users", {"email": f"{uuid.uuid4().hex}@example.com"})
     path = created.headers["Location"]
     answers = [created, api.get(path), api.get(path, If_None_Match=created.headers["ETag"]), api.delete(path)]
@@ -340,7 +342,7 @@ def _all(api: Gateway, path: str) -> list[Any]:
     return items
 
 
-def test_pages_hold_everything_once_while_more_is_written(api: Gateway, new_user: Callable[[], str]) -> None:
+def test_pages_hold_every_item_exactly_once(api: Gateway, new_user: Callable[[], str]) -> None:
     user = new_user()
     moment = at(-50)
     for number in range(7):
@@ -357,7 +359,7 @@ def test_pages_hold_everything_once_while_more_is_written(api: Gateway, new_user
     assert api.get("/v1/users?limit=500").status == 200
 
 
-def test_users_of_one_choice(api: Gateway, new_user: Callable[[], str]) -> None:
+def test_users_are_listed_by_choice_without_erased_users(api: Gateway, new_user: Callable[[], str]) -> None:
     consent = f"c{uuid.uuid4().hex[:12]}"
     assert api.put(f"/v1/consents/{consent}", {"description": "x", "channel": "web"}).status == 201
     yes, no, gone = [[new_user() for _ in range(5)] for _ in range(3)]
@@ -385,9 +387,7 @@ def test_users_of_one_choice_are_found_by_an_index(api: Gateway, stack: Stack) -
 
 
 @pytest.mark.parametrize("header", ["*", "the present state's"])
-def test_an_erasure_whose_condition_fails_erases_nothing(
-    api: Gateway, new_user: Callable[[], str], header: str
-) -> None:
+def test_erasure_with_a_failed_condition_erases_nothing(api: Gateway, new_user: Callable[[], str], header: str) -> None:
     user = f"/v1/users/{new_user()}"
     tag = api.get(user).headers["ETag"]
     assert api.delete(user, If_None_Match="*" if header == "*" else tag).status == 412

@@ -31,7 +31,7 @@ WRITES = [
 
 
 @pytest.mark.parametrize("path", WRITES)
-def test_the_same_again_is_answered_the_same(
+def test_repeated_request_gets_the_stored_response(
     api: Gateway, new_user: Callable[[], str], monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     begun: list[dict[str, str]] = []
@@ -50,7 +50,7 @@ def test_the_same_again_is_answered_the_same(
     assert len(begun) == (1 if path == "/v1/exports" else 0)
 
 
-def test_another_request_with_the_same_key_is_422(api: Gateway, new_user: Callable[[], str]) -> None:
+def test_different_request_with_the_same_key_returns_422(api: Gateway, new_user: Callable[[], str]) -> None:
     user, key = new_user(), uuid.uuid4().hex
     assert choose(api, user, {EMAIL: True}).status == 201
     bodies = _bodies(user)
@@ -60,7 +60,7 @@ def test_another_request_with_the_same_key_is_422(api: Gateway, new_user: Callab
     assert api.post("/v1/imports", bodies["/v1/imports"], Idempotency_Key=key).status == 422
 
 
-def test_a_check_ignores_the_key_and_answers_now(api: Gateway, new_user: Callable[[], str]) -> None:
+def test_check_ignores_the_key_and_uses_the_current_state(api: Gateway, new_user: Callable[[], str]) -> None:
     user, key = new_user(), uuid.uuid4().hex
     body = {"checks": [{"user": {"id": user}, "consent": EMAIL}]}
     reasons = []
@@ -73,7 +73,7 @@ def test_a_check_ignores_the_key_and_answers_now(api: Gateway, new_user: Callabl
     assert reasons == ["given", "denied", "erased"]
 
 
-def test_a_key_belongs_to_its_client(new_user: Callable[[], str]) -> None:
+def test_clients_do_not_share_keys(new_user: Callable[[], str]) -> None:
     user, key = new_user(), uuid.uuid4().hex
     body = _bodies(user)["/v1/events"]
     first, second = (Gateway(client=name).post("/v1/events", body, Idempotency_Key=key) for name in ("one", "two"))
@@ -81,7 +81,7 @@ def test_a_key_belongs_to_its_client(new_user: Callable[[], str]) -> None:
     assert first.json["id"] != second.json["id"]
 
 
-def test_what_failed_is_tried_again(api: Gateway) -> None:
+def test_failed_request_can_be_repeated_with_its_key(api: Gateway) -> None:
     address, key = f"{uuid.uuid4().hex}@example.com", uuid.uuid4().hex
     taken = api.post("/v1/users", {"email": address}).json["id"]
     assert api.post("/v1/users", {"email": address}, Idempotency_Key=key).status == 422
@@ -89,7 +89,7 @@ def test_what_failed_is_tried_again(api: Gateway) -> None:
     assert api.post("/v1/users", {"email": address}, Idempotency_Key=key).status == 201
 
 
-def test_a_key_lives_for_a_day(api: Gateway, new_user: Callable[[], str], stack: Stack) -> None:
+def test_key_expires_after_one_day(api: Gateway, new_user: Callable[[], str], stack: Stack) -> None:
     user, key = new_user(), uuid.uuid4().hex
     body = _bodies(user)["/v1/events"]
     first = api.post("/v1/events", body, Idempotency_Key=key).json["id"]
@@ -100,7 +100,7 @@ def test_a_key_lives_for_a_day(api: Gateway, new_user: Callable[[], str], stack:
     assert api.post("/v1/events", body, Idempotency_Key=key).json["id"] != first
 
 
-def test_housekeeping_removes_old_keys(
+def test_housekeeping_removes_expired_keys(
     api: Gateway, new_user: Callable[[], str], stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pmp import exports, imports
@@ -115,6 +115,6 @@ def test_housekeeping_removes_old_keys(
 
 
 @pytest.mark.parametrize("key", ["", " ", "a b", "x" * 256, "schlüssel"])
-def test_a_key_that_cannot_be_is_422(api: Gateway, key: str) -> None:
+def test_invalid_key_returns_422(api: Gateway, key: str) -> None:
     answer = api.post("/v1/users", {"email": f"{uuid.uuid4().hex}@example.com"}, Idempotency_Key=key)
     assert (answer.status, answer.json["errors"][0]["header"]) == (422, "Idempotency-Key")

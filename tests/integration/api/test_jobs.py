@@ -9,7 +9,7 @@ from checks.gateway import Gateway
 from checks.stack import Stack
 
 
-def test_an_import_is_announced_and_followed(api: Gateway) -> None:
+def test_import_can_be_created_read_and_cancelled(api: Gateway) -> None:
     made = api.post("/v1/imports", {"format": "ndjson", "compression": "gzip", "sha256": "0" * 64})
     assert made.status == 201, made.content
     assert made.headers["Location"] == f"/v1/imports/{made.json['id']}"
@@ -23,13 +23,13 @@ def test_an_import_is_announced_and_followed(api: Gateway) -> None:
     assert api.delete(made.headers["Location"]).json == cancelled.json
 
 
-def test_an_announcement_sent_again_is_one_import(api: Gateway) -> None:
+def test_import_created_twice_with_one_key_is_one_import(api: Gateway) -> None:
     key, body = uuid.uuid4().hex, {"format": "csv", "compression": "none"}
     first, again = (api.post("/v1/imports", body, Idempotency_Key=key) for _ in range(2))
     assert first.json == again.json
 
 
-def test_imports_page_newest_first(api: Gateway) -> None:
+def test_imports_are_listed_newest_first(api: Gateway) -> None:
     made = [api.post("/v1/imports", {"format": "csv", "compression": "none"}).json["id"] for _ in range(5)]
     found, path = [], "/v1/imports?limit=2"
     while path:
@@ -40,7 +40,7 @@ def test_imports_page_newest_first(api: Gateway) -> None:
     assert len(set(found)) == len(found)
 
 
-def test_rejects_are_a_redirection(api: Gateway, stack: Stack) -> None:
+def test_rejects_redirect_to_the_stored_file(api: Gateway, stack: Stack) -> None:
     job = api.post("/v1/imports", {"format": "csv", "compression": "none"}).json["id"]
     stack.cluster.psql(f"UPDATE pmp.import_job SET rejects_key = 'rejects/{job}.ndjson' WHERE id = '{job}'")
     answer = api.get(f"/v1/imports/{job}/rejects")
@@ -48,7 +48,7 @@ def test_rejects_are_a_redirection(api: Gateway, stack: Stack) -> None:
     assert f"rejects/{job}.ndjson" in answer.headers["Location"]
 
 
-def test_an_export_begins_when_it_can_be_seen(api: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_starts_only_after_its_job_is_committed(api: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[dict[str, str], int]] = []
 
     def invoke(task: dict[str, str]) -> None:
@@ -74,12 +74,12 @@ def test_an_export_begins_when_it_can_be_seen(api: Gateway, monkeypatch: pytest.
         ({"format": "csv"}, "/format"),
     ],
 )
-def test_an_export_that_cannot_be_is_422(api: Gateway, body: dict[str, object], pointer: str) -> None:
+def test_invalid_export_request_returns_422(api: Gateway, body: dict[str, object], pointer: str) -> None:
     answer = api.post("/v1/exports", body)
     assert (answer.status, answer.json["errors"][0]["pointer"]) == (422, pointer)
 
 
 @pytest.mark.parametrize("path", ["/v1/imports/{}", "/v1/imports/{}/rejects", "/v1/exports/{}"])
-def test_unknown_jobs_are_404(api: Gateway, path: str) -> None:
+def test_unknown_job_returns_404(api: Gateway, path: str) -> None:
     assert api.get(path.format(uuid.uuid4())).status == 404
     assert api.get(path.format("x")).status == 404

@@ -46,7 +46,7 @@ def exported(stack: Stack, user: str, as_of: str) -> Any:
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(writes=writes, clocks=clocks)
-def test_a_received_denial_holds_whatever_the_clocks_say(
+def test_received_denial_holds_despite_clock_differences(
     stack: Stack, writes: list[tuple[int, bool, str, int]], clocks: tuple[int, int]
 ) -> None:
     api = Gateway()

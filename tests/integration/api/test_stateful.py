@@ -113,7 +113,7 @@ class Machine(RuleBasedStateMachine):
 
 
 @pytest.mark.slow
-def test_any_sequence_of_requests(stack: Stack) -> None:
+def test_any_sequence_of_requests_agrees_with_the_model(stack: Stack) -> None:
     Machine.stack = stack
     run_state_machine_as_test(
         Machine,

@@ -17,7 +17,9 @@ def overdue(capsys: pytest.CaptureFixture[str]) -> Any:
     return next(line["overdue_seconds"] for line in lines if line["message"] == "vendor list checked")
 
 
-def test_overdue_is_nothing_then_time_then_ten_days(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+def test_overdue_seconds_are_0_if_fresh_and_ten_days_without_a_copy(
+    stack: Stack, capsys: pytest.CaptureFixture[str]
+) -> None:
     # Nobody is asked: the next attempt is far away.
     stack.cluster.psql(
         "DELETE FROM pmp.upstream_cache; INSERT INTO pmp.upstream_cache "

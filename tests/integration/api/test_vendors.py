@@ -44,7 +44,7 @@ def one(api: Gateway, **headers: str) -> Answer:
     return api.get(f"/v1/vendors/{min(map(int, LISTED))}", **headers)
 
 
-def test_the_schedule_fetches_once_in_a_lifetime(api: Gateway, stack: Stack, third_party: Server) -> None:
+def test_schedule_fetches_the_list_only_when_it_is_stale(api: Gateway, stack: Stack, third_party: Server) -> None:
     for _ in range(5):
         refresh()
     assert (third_party.state.requests, third_party.state.compressed) == (1, 1)
@@ -61,13 +61,13 @@ def test_the_schedule_fetches_once_in_a_lifetime(api: Gateway, stack: Stack, thi
     assert one(api).json["list"]["stale"] is False
 
 
-def test_the_first_reader_fetches_where_the_schedule_has_not(api: Gateway, third_party: Server) -> None:
+def test_first_reader_fetches_a_missing_list(api: Gateway, third_party: Server) -> None:
     assert one(api).status == 200
     assert one(api).status == 200
     assert third_party.state.requests == 1
 
 
-def test_without_any_copy_a_reader_is_told_when_to_come_back(api: Gateway, third_party: Server) -> None:
+def test_reader_without_a_copy_gets_503_with_retry_after(api: Gateway, third_party: Server) -> None:
     third_party.state.mode = "down"
     for _ in range(3):
         answer = one(api)
@@ -89,7 +89,7 @@ def test_without_any_copy_a_reader_is_told_when_to_come_back(api: Gateway, third
         ("cut", 1, "gzip is truncated"),
     ],
 )
-def test_a_failure_leaves_the_copy_and_waits_longer_each_time(
+def test_failed_fetch_keeps_the_copy_and_backs_off(
     api: Gateway, stack: Stack, third_party: Server, *, mode: str, requests: int, reason: str
 ) -> None:
     refresh()
@@ -117,7 +117,7 @@ def test_a_failure_leaves_the_copy_and_waits_longer_each_time(
     assert (cache(stack, "failures"), cache(stack, "last_error")) == ("0", "")
 
 
-def test_a_slow_third_party_is_given_up(stack: Stack, third_party: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetch_from_a_slow_server_times_out(stack: Stack, third_party: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vendors, "TOTAL_SECONDS", 0.3)
     third_party.state = State(mode="slow", delay_seconds=60)
     started = time.monotonic()
@@ -126,7 +126,7 @@ def test_a_slow_third_party_is_given_up(stack: Stack, third_party: Server, monke
     assert "Timeout" in cache(stack, "last_error")
 
 
-def test_a_third_party_that_trickles_is_given_up(
+def test_fetch_from_a_trickling_server_times_out(
     stack: Stack, third_party: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(vendors, "TOTAL_SECONDS", 0.5)
@@ -137,7 +137,7 @@ def test_a_third_party_that_trickles_is_given_up(
     assert "not read completely within 0.5 s" in cache(stack, "last_error")
 
 
-def test_a_dead_third_party_stops_no_write(api: Gateway, stack: Stack, third_party: Server) -> None:
+def test_write_succeeds_while_the_vendor_server_hangs(api: Gateway, stack: Stack, third_party: Server) -> None:
     third_party.state = State(mode="slow", delay_seconds=60)
     started = time.monotonic()
     assert api.post("/v1/users", {"email": "written.while.down@example.com"}).status == 201
@@ -145,7 +145,7 @@ def test_a_dead_third_party_stops_no_write(api: Gateway, stack: Stack, third_par
     assert third_party.state.requests == 0
 
 
-def test_vendors_that_left_the_list_are_gone(api: Gateway, stack: Stack, third_party: Server) -> None:
+def test_vendor_removed_from_the_list_is_deleted(api: Gateway, stack: Stack, third_party: Server) -> None:
     refresh()
     stack.cluster.psql(
         "INSERT INTO pmp.vendor (id, name, purposes, document) VALUES (5000, 'Left', '{}', '{\"id\": 5000}');"
@@ -157,7 +157,7 @@ def test_vendors_that_left_the_list_are_gone(api: Gateway, stack: Stack, third_p
     assert stack.cluster.psql("SELECT count(*) FROM pmp.vendor").strip() == "700"
 
 
-def test_all_vendors_page_by_page(api: Gateway) -> None:
+def test_pages_hold_all_vendors_in_order(api: Gateway) -> None:
     found, path = [], "/v1/vendors?limit=300"
     while path:
         answer = api.get(path)
@@ -167,13 +167,13 @@ def test_all_vendors_page_by_page(api: Gateway) -> None:
 
 
 @pytest.mark.parametrize("purpose", [1, 2, 11, 64])
-def test_vendors_of_a_purpose(api: Gateway, purpose: int) -> None:
+def test_vendors_are_filtered_by_purpose(api: Gateway, purpose: int) -> None:
     found = [vendor["id"] for vendor in api.get(f"/v1/vendors?limit=500&purpose={purpose}").json["items"]]
     expected = sorted(v["id"] for v in LISTED.values() if purpose in v["purposes"] + v["legIntPurposes"])
     assert found == expected[:500]
 
 
-def test_a_vendor_is_shown_whole(api: Gateway) -> None:
+def test_vendor_is_shown_with_its_listed_details(api: Gateway) -> None:
     theirs = LISTED[min(LISTED, key=int)]
     ours = one(api).json
     assert (ours["name"], ours["urls"], ours["data_retention"]) == (
@@ -185,7 +185,7 @@ def test_a_vendor_is_shown_whole(api: Gateway) -> None:
     assert api.get("/v1/vendors/999999").status == 404
 
 
-def test_a_reader_that_has_it_is_told_so(api: Gateway) -> None:
+def test_vendor_list_is_compressed_and_current_copy_returns_304(api: Gateway) -> None:
     first = api.get("/v1/vendors?limit=500", Accept_Encoding="gzip")
     assert first.headers["Content-Encoding"] == "gzip"
     assert len(json.loads(gzip.decompress(first.content))["items"]) == 500

@@ -19,7 +19,7 @@ WRITES = {
 }
 
 
-def test_every_write_names_its_client(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_write_records_its_client(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks, "begin", lambda _task: None)
     run, consent = uuid.uuid4().hex[:12], f"c{uuid.uuid4().hex[:12]}"
 

@@ -42,9 +42,7 @@ def users_of(job: str) -> dict[str, Any]:
     return {user["email"]: user for user in users}
 
 
-def test_an_export_holds_everybody_or_those_of_one_choice_as_of_an_instant(
-    stack: Stack, store: ObjectStore, monkeypatch: Any
-) -> None:
+def test_export_is_filtered_by_choice_and_instant(stack: Stack, store: ObjectStore, monkeypatch: Any) -> None:
     from pmp import imports
 
     monkeypatch.setattr(exports, "PAGE_USERS", 7)
@@ -114,7 +112,7 @@ def checkpoint(stack: Stack, job: str) -> dict[str, Any]:
     return document
 
 
-def test_an_export_goes_on_in_as_many_invocations_as_it_takes(store: ObjectStore, people: set[str]) -> None:
+def test_export_continues_in_as_many_invocations_as_it_needs(store: ObjectStore, people: set[str]) -> None:
     job = begun()
     # Never enough time: each gets on by a page, and hands over what is too short for a part.
     assert gone_on_with(store, job, Context(remaining_seconds=5)) > PEOPLE / 7
@@ -124,7 +122,7 @@ def test_an_export_goes_on_in_as_many_invocations_as_it_takes(store: ObjectStore
 
 @pytest.mark.usefixtures("people")
 @pytest.mark.parametrize(("place", "remaining"), list(itertools.product(range(1, 12, 2), [5, 900])))
-def test_an_invocation_that_dies_costs_nothing_but_its_last_part(
+def test_export_resumes_from_its_checkpoint_after_a_crash(
     stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, place: int, remaining: float
 ) -> None:
     job, real, left = begun(), database.Connection.run, place
@@ -153,9 +151,7 @@ def test_an_invocation_that_dies_costs_nothing_but_its_last_part(
 
 
 @pytest.mark.parametrize("fault", ["upload aborted", "part replaced", "tail deleted"])
-def test_an_export_whose_parts_are_gone_begins_again(
-    stack: Stack, store: ObjectStore, people: set[str], fault: str
-) -> None:
+def test_export_with_missing_parts_starts_again(stack: Stack, store: ObjectStore, people: set[str], fault: str) -> None:
     job = begun()
     for _ in range(PEOPLE):
         exports.run(database.connect(), job, Context(remaining_seconds=5))
@@ -171,7 +167,7 @@ def test_an_export_whose_parts_are_gone_begins_again(
     assert people <= users_of(job).keys()
 
 
-def test_an_invocation_whose_job_was_taken_over_stops(stack: Stack, store: ObjectStore, people: set[str]) -> None:
+def test_invocation_that_lost_its_lease_stops(stack: Stack, store: ObjectStore, people: set[str]) -> None:
     job = begun()
 
     class Taken(Context):
@@ -191,7 +187,7 @@ def test_an_invocation_whose_job_was_taken_over_stops(stack: Stack, store: Objec
     assert people <= users_of(job).keys()
 
 
-def test_housekeeping_goes_on_with_what_was_left_and_gives_up_what_never_gets_on(
+def test_housekeeping_resumes_orphans_and_fails_exhausted_exports(
     stack: Stack, store: ObjectStore, people: set[str]
 ) -> None:
     lost, young, died, held, hopeless = (begun() for _ in range(5))
@@ -214,7 +210,7 @@ def test_housekeeping_goes_on_with_what_was_left_and_gives_up_what_never_gets_on
     )
 
 
-def test_an_exports_memory_does_not_grow_with_its_users(store: ObjectStore) -> None:
+def test_export_memory_does_not_grow_with_the_number_of_users(store: ObjectStore) -> None:
     peaks = []
     with stacks.stack() as own:
         for total in (20_000, 160_000):

@@ -106,7 +106,7 @@ def seed() -> int:
     ],
     ids=["truncated", "reset", "stalled", "unavailable"],
 )
-def test_a_bad_answer_of_s3_is_read_again_from_where_it_stopped(  # noqa: PLR0917
+def test_interrupted_s3_read_is_retried_without_loss(  # noqa: PLR0917
     stack: Stack,
     store: ObjectStore,
     monkeypatch: pytest.MonkeyPatch,
@@ -127,7 +127,7 @@ def test_a_bad_answer_of_s3_is_read_again_from_where_it_stopped(  # noqa: PLR091
     assert (job["state"], counts(job)) == ("succeeded", (2000, 2000, 0, 0))
 
 
-def test_s3_that_stays_down_leaves_the_job_to_the_next_invocation(
+def test_job_waits_for_the_next_invocation_while_s3_is_down(
     stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     from pmp import imports, objects
@@ -143,7 +143,7 @@ def test_s3_that_stays_down_leaves_the_job_to_the_next_invocation(
     assert counts(job_of(stack, f"imports/down-{seed}")) == (100, 100, 0, 0)
 
 
-def test_an_object_that_is_overwritten_is_imported_as_it_was(stack: Stack, store: ObjectStore, seed: int) -> None:
+def test_overwritten_object_is_imported_in_its_notified_version(stack: Stack, store: ObjectStore, seed: int) -> None:
     from pmp import imports
 
     key = f"imports/overwritten-{seed}"
@@ -168,7 +168,7 @@ def _interrupted(change: Callable[[ObjectStore], object]) -> Fault:
     ("bucket", "strike"),
     [("versioned", "overwrite"), ("versioned", "delete"), ("unversioned", "overwrite"), ("unversioned", "delete")],
 )
-def test_an_object_that_changes_during_its_import(  # noqa: PLR0917
+def test_object_changed_during_its_import_never_mixes_two_contents(  # noqa: PLR0917
     stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, seed: int, bucket: str, strike: str
 ) -> None:
     from pmp import imports
@@ -203,7 +203,9 @@ def test_an_object_that_changes_during_its_import(  # noqa: PLR0917
 
 
 @pytest.mark.parametrize("bucket", ["versioned", "unversioned"])
-def test_an_object_that_is_gone_fails_in_words(stack: Stack, store: ObjectStore, seed: int, bucket: str) -> None:
+def test_import_of_a_missing_object_fails_with_a_reason(
+    stack: Stack, store: ObjectStore, seed: int, bucket: str
+) -> None:
     from pmp import imports
 
     key = f"imports/gone-{seed}"
@@ -231,7 +233,7 @@ def _bent(body: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("damage", "reason"), [(_cut, "incomplete"), (_bent, "corrupt"), (lambda _: b"no gzip", "corrupt")]
 )
-def test_a_damaged_gzip_fails_in_words_and_the_whole_one_completes_it(  # noqa: PLR0917
+def test_damaged_gzip_fails_and_the_intact_file_completes_it(  # noqa: PLR0917
     stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, seed: int, damage: Any, reason: str
 ) -> None:
     from pmp.imports import lines
@@ -249,7 +251,7 @@ def test_a_damaged_gzip_fails_in_words_and_the_whole_one_completes_it(  # noqa: 
     assert_exactly_once(stack, events)
 
 
-def test_a_line_of_200_megabytes_is_one_reject_in_little_memory(stack: Stack, store: ObjectStore, seed: int) -> None:
+def test_line_of_200_megabytes_is_one_reject_in_160_mib(stack: Stack, store: ObjectStore, seed: int) -> None:
     good = ndjson(generated(2, seed))
     notice = store.put(
         f"imports/long-{seed}.gz", zipped(good + b"x" * 200_000_000 + b"\n" + ndjson([event("l@e.com")]))
@@ -266,7 +268,7 @@ def test_a_line_of_200_megabytes_is_one_reject_in_little_memory(stack: Stack, st
     assert peak < 160 * 1024
 
 
-def test_nothing_but_bad_lines_and_nothing_at_all(stack: Stack, store: ObjectStore, seed: int) -> None:
+def test_file_of_only_bad_lines_or_without_lines_succeeds(stack: Stack, store: ObjectStore, seed: int) -> None:
     job = imported(stack, store, f"imports/all-bad-{seed}", b"bad\n" * 30_000)
     assert (job["state"], counts(job)) == ("succeeded", (30_000, 0, 0, 30_000))
     assert store.get(f"rejects/{job['id']}.ndjson").count(b"\n") == 30_000
@@ -275,7 +277,7 @@ def test_nothing_but_bad_lines_and_nothing_at_all(stack: Stack, store: ObjectSto
         assert (job["state"], counts(job)) == ("succeeded", (0, 0, 0, 0))
 
 
-def test_a_database_that_forgot_a_batch_gets_it_again(stack: Stack, store: ObjectStore, seed: int) -> None:
+def test_batch_lost_by_the_database_is_imported_again(stack: Stack, store: ObjectStore, seed: int) -> None:
     """A server that lost its last commits (a failover to a replica that was behind) must not be given another."""
     from pmp import imports
     from pmp.imports import worker
@@ -298,7 +300,7 @@ def test_a_database_that_forgot_a_batch_gets_it_again(stack: Stack, store: Objec
     assert_exactly_once(stack, events)
 
 
-def test_five_notifications_at_once_are_one_import(stack: Stack, store: ObjectStore, seed: int) -> None:
+def test_five_concurrent_notifications_run_one_import(stack: Stack, store: ObjectStore, seed: int) -> None:
     key, events = f"imports/five-{seed}", generated(3000, seed)
     notice = store.put(key, ndjson(events))
     workers = [started(notice, lease_seconds=50) for _ in range(5)]
@@ -310,9 +312,7 @@ def test_five_notifications_at_once_are_one_import(stack: Stack, store: ObjectSt
     assert_exactly_once(stack, events)
 
 
-def test_two_imports_of_the_same_events_at_once_are_each_event_once(
-    stack: Stack, store: ObjectStore, seed: int
-) -> None:
+def test_concurrent_imports_of_the_same_events_record_each_once(stack: Stack, store: ObjectStore, seed: int) -> None:
     events = generated(3000, seed)
     keys = [f"imports/twin-{seed}-{number}" for number in range(2)]
     workers = [
@@ -340,7 +340,7 @@ def _killed_within(process: "subprocess.Popen[bytes]", store: ObjectStore, secon
     return False
 
 
-def test_a_worker_killed_at_random_points(stack: Stack, store: ObjectStore, seed: int) -> None:
+def test_killed_worker_loses_and_repeats_no_event(stack: Stack, store: ObjectStore, seed: int) -> None:
     """A file for as many kills as it takes to its end, then the next, until all kills are done and one was midway."""
     source, lines_when_killed, files = random.Random(seed), list[int](), 0
     while len(lines_when_killed) < ROUNDS or not any(0 < lines < 6000 for lines in lines_when_killed):
@@ -369,7 +369,7 @@ def _cut_connections(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("strike", [_restart_server, _restart_pooler, _cut_connections], ids=lambda f: f.__name__[1:])
-def test_the_database_goes_away_in_the_middle_of_a_batch(
+def test_import_survives_database_outages_during_a_batch(
     stack: Stack, store: ObjectStore, seed: int, strike: Callable[[Stack], None]
 ) -> None:
     key, events = f"imports/{strike.__name__}-{seed}", generated(6000, seed)
@@ -417,7 +417,7 @@ class _RelayHandler(socketserver.BaseRequestHandler):
                 self.request.sendall(piece)
 
 
-def test_a_connection_cut_in_the_middle_of_a_batch_on_its_way(
+def test_import_survives_a_connection_cut_during_a_batch(
     stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     from pmp import configuration, database
@@ -438,7 +438,7 @@ def test_a_connection_cut_in_the_middle_of_a_batch_on_its_way(
     assert_exactly_once(stack, events)
 
 
-def test_a_full_disk_fails_in_words_and_the_same_file_completes_it(
+def test_full_disk_fails_and_the_same_file_completes_the_import(
     stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     from pmp.imports import lines, worker

@@ -40,7 +40,7 @@ def rejects(store: ObjectStore, job: dict[str, Any]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in store.get(f"rejects/{job['id']}.ndjson").splitlines()]
 
 
-def test_a_gzip_file_is_imported_whole_and_a_second_time_is_skipped(stack: Stack, store: ObjectStore) -> None:
+def test_gzip_file_is_imported_once_and_skipped_the_second_time(stack: Stack, store: ObjectStore) -> None:
     body = zipped(ndjson(generated(30_000)))
     first = imported(stack, store, "imports/first.ndjson.gz", body)
     assert (first["state"], counts(first)) == ("succeeded", (30_000, 30_000, 0, 0))
@@ -50,7 +50,7 @@ def test_a_gzip_file_is_imported_whole_and_a_second_time_is_skipped(stack: Stack
     assert_projection_equals_replay(stack)
 
 
-def test_the_same_bytes_without_ids_are_the_same_events(stack: Stack, store: ObjectStore) -> None:
+def test_same_file_without_event_ids_is_skipped(stack: Stack, store: ObjectStore) -> None:
     body = ndjson([event(f"no-id-{number}@example.com") for number in range(10)])
     assert counts(imported(stack, store, "imports/no-ids.ndjson", body)) == (10, 10, 0, 0)
     assert counts(imported(stack, store, "imports/no-ids-again.ndjson", body)) == (10, 0, 10, 0)
@@ -61,25 +61,27 @@ def test_the_same_bytes_without_ids_are_the_same_events(stack: Stack, store: Obj
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"], ids=["lf", "crlf"])
 @pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"], ids=["bare", "bom"])
 @pytest.mark.parametrize("last", [True, False], ids=["newline", "no-newline"])
-def test_line_ends_marks_and_empty_lines(stack: Stack, store: ObjectStore, end: bytes, bom: bytes, last: bool) -> None:
+def test_line_ends_byte_order_mark_and_blank_lines_are_accepted(
+    stack: Stack, store: ObjectStore, end: bytes, bom: bytes, last: bool
+) -> None:
     name = f"{len(end)}{len(bom)}{last}".lower()
     lines = [json.dumps(event(f"form-{name}-{number}@example.com")).encode() for number in range(3)]
     body = bom + lines[0] + end + end + b"  " + end + lines[1] + end + lines[2] + (end if last else b"")
     assert counts(imported(stack, store, f"imports/form {name}.ndjson", body)) == (3, 3, 0, 0)
 
 
-def test_a_gzip_file_of_several_members_and_padding(stack: Stack, store: ObjectStore) -> None:
+def test_gzip_file_with_several_members_and_padding_is_imported(stack: Stack, store: ObjectStore) -> None:
     lines = ndjson(generated(300, seed=2))
     body = zipped(lines[:5000]) + zipped(b"") + zipped(lines[5000:]) + b"\0" * 512
     assert counts(imported(stack, store, "imports/members.gz", body)) == (300, 300, 0, 0)
 
 
 @pytest.mark.parametrize("key", ["imports/a+b c.ndjson", "imports/größe/ñandú ☃.ndjson", "imports/100%25.ndjson"])
-def test_keys_are_decoded(stack: Stack, store: ObjectStore, key: str) -> None:
+def test_object_key_is_decoded(stack: Stack, store: ObjectStore, key: str) -> None:
     assert counts(imported(stack, store, key, ndjson([event(f"{uuid.uuid4()}@example.com")])))[1] == 1
 
 
-def test_csv_by_consent_columns_and_in_long_form(stack: Stack, store: ObjectStore) -> None:
+def test_csv_is_accepted_in_wide_and_long_form(stack: Stack, store: ObjectStore) -> None:
     wide = (
         b"\xef\xbb\xbfemail,occurred_at,email_notifications,sms_notifications\r\n"
         b'wide-1@example.com,2025-01-01T00:00:00Z,true,false\r\n"wide-2@example.com",,TRUE,\r\n'
@@ -101,7 +103,7 @@ def test_csv_by_consent_columns_and_in_long_form(stack: Stack, store: ObjectStor
     assert "CSV header" in bad["error"]
 
 
-def test_each_kind_of_bad_line_is_named_and_repeats_nothing_of_it(stack: Stack, store: ObjectStore) -> None:
+def test_reject_has_a_code_and_does_not_quote_the_line(stack: Stack, store: ObjectStore) -> None:
     good = event("good@example.com")
     bad: list[tuple[bytes, str, str]] = [
         (b"{", "invalid_json", ""),
@@ -149,7 +151,7 @@ def test_each_kind_of_bad_line_is_named_and_repeats_nothing_of_it(stack: Stack, 
 
 
 @pytest.mark.parametrize("offset", ["+15:59", "+16:00", "+23:59", "-16:00"])
-def test_an_offset_that_postgresql_refuses_stops_nothing(stack: Stack, store: ObjectStore, offset: str) -> None:
+def test_offset_that_postgresql_refuses_is_imported(stack: Stack, store: ObjectStore, offset: str) -> None:
     far, near = (f"offset{offset[1:3]}{offset[4:]}.{name}@example.com" for name in ("far", "near"))
     lines = [event(near), event(far, occurred_at=f"2025-12-30T12:00:00{offset}"), event(near, enabled=False)]
     job = imported(stack, store, f"imports/offset{offset}.ndjson", ndjson(lines))
@@ -157,7 +159,7 @@ def test_an_offset_that_postgresql_refuses_stops_nothing(stack: Stack, store: Ob
     assert consents(stack, far) == {"email_notifications": True}
 
 
-def test_a_late_line_never_overrides_and_a_tie_denies(stack: Stack, store: ObjectStore) -> None:
+def test_late_line_never_overrides_and_denial_wins_a_tie(stack: Stack, store: ObjectStore) -> None:
     lines = [
         event("order@example.com", enabled=False, occurred_at="2025-05-02T00:00:00Z"),
         event("order@example.com", enabled=True, occurred_at="2025-05-01T00:00:00Z"),
@@ -172,7 +174,7 @@ def test_a_late_line_never_overrides_and_a_tie_denies(stack: Stack, store: Objec
     assert_projection_equals_replay(stack)
 
 
-def test_a_line_counts_by_the_same_rule_as_an_event_of_the_api(stack: Stack, store: ObjectStore) -> None:
+def test_line_counts_by_the_same_rules_as_an_api_event(stack: Stack, store: ObjectStore) -> None:
     second, ahead = "2025-06-01T10:00:00", dt.datetime.now(dt.UTC) + dt.timedelta(minutes=4)
     lines = [
         event("second@example.com", enabled=True, occurred_at=f"{second}.5Z"),
@@ -187,7 +189,7 @@ def test_a_line_counts_by_the_same_rule_as_an_event_of_the_api(stack: Stack, sto
     assert_projection_equals_replay(stack)
 
 
-def test_an_id_twice_in_one_file_is_one_event(stack: Stack, store: ObjectStore) -> None:
+def test_repeated_event_in_one_file_is_imported_once(stack: Stack, store: ObjectStore) -> None:
     one = event("twice@example.com", id=str(uuid.uuid4()))
     upper = {**one, "id": one["id"].upper()}
     assert counts(imported(stack, store, "imports/twice.ndjson", ndjson([one, upper, one]))) == (3, 1, 2, 0)
@@ -197,7 +199,7 @@ def count_of(stack: Stack, addresses: str) -> int:
     return int(stack.cluster.psql(f"SELECT count(*) FROM pmp.subject WHERE email_key LIKE '{addresses}'"))
 
 
-def test_a_known_id_with_other_content_is_rejected(stack: Stack, store: ObjectStore) -> None:
+def test_known_event_id_with_other_content_is_rejected(stack: Stack, store: ObjectStore) -> None:
     told = event("known@example.com", id=str(uuid.uuid4()), occurred_at="2025-01-01T00:00:00Z")
     untold = event("known@example.com", id=str(uuid.uuid4()), consent="sms_notifications")
     assert counts(imported(stack, store, "imports/known.ndjson", ndjson([told, untold]))) == (2, 2, 0, 0)
@@ -230,7 +232,7 @@ def test_a_known_id_with_other_content_is_rejected(stack: Stack, store: ObjectSt
     assert_projection_equals_replay(stack)
 
 
-def test_a_line_that_names_no_version_is_the_same_after_a_new_wording(stack: Stack, store: ObjectStore) -> None:
+def test_line_without_a_version_is_skipped_after_a_new_version(stack: Stack, store: ObjectStore) -> None:
     def word(text: str) -> None:
         stack.cluster.psql(f"SELECT pmp.put_consent('worded', '{text}', 'web', NULL, 'tester')")
 
@@ -244,7 +246,7 @@ def test_a_line_that_names_no_version_is_the_same_after_a_new_wording(stack: Sta
     assert [r["line"] for r in rejects(store, job)] == [3]
 
 
-def test_an_id_twice_in_one_file_with_other_content_is_rejected(stack: Stack, store: ObjectStore) -> None:
+def test_repeated_event_id_with_other_content_is_rejected(stack: Stack, store: ObjectStore) -> None:
     one, two = (event("z-repeat@example.com", id=str(uuid.uuid4())) for _ in range(2))
     unknown = {**two, "user": {"id": str(uuid.uuid4())}}
     other = event("a-repeat@example.com", id=one["id"])
@@ -254,7 +256,7 @@ def test_an_id_twice_in_one_file_with_other_content_is_rejected(stack: Stack, st
     assert count_of(stack, "%-repeat@example.com") == 1
 
 
-def test_a_skipped_line_does_not_bring_an_erased_user_back(stack: Stack, store: ObjectStore) -> None:
+def test_skipped_line_does_not_restore_an_erased_user(stack: Stack, store: ObjectStore) -> None:
     body = ndjson([event("gone@example.com", id=str(uuid.uuid4()))])
     imported(stack, store, "imports/gone.ndjson", body)
     person = stack.cluster.psql("SELECT id FROM pmp.subject WHERE email_key = 'gone@example.com'")
@@ -263,7 +265,7 @@ def test_a_skipped_line_does_not_bring_an_erased_user_back(stack: Stack, store: 
     assert count_of(stack, "gone@example.com") == 0
 
 
-def test_through_the_api_with_a_checksum_and_as_a_dry_run(stack: Stack, store: ObjectStore) -> None:
+def test_import_by_api_supports_a_checksum_and_a_dry_run(stack: Stack, store: ObjectStore) -> None:
     from pmp import imports
 
     body = ndjson([*generated(100, seed=3), {"user": 1}])
@@ -305,7 +307,7 @@ def test_through_the_api_with_a_checksum_and_as_a_dry_run(stack: Stack, store: O
     assert imports.list_jobs(database.connect(), following, 1)[0] != page
 
 
-def test_other_bytes_than_announced_are_refused_before_anything_is_written(stack: Stack, store: ObjectStore) -> None:
+def test_file_with_a_wrong_checksum_fails_before_any_write(stack: Stack, store: ObjectStore) -> None:
     from pmp import imports
 
     made = imports.create(database.connect(), {"format": "ndjson", "compression": "none", "sha256": "0" * 64}, "tester")
@@ -316,7 +318,7 @@ def test_other_bytes_than_announced_are_refused_before_anything_is_written(stack
     assert counts(job) == (0, 0, 0, 0)
 
 
-def test_a_cancelled_import_stops_behind_a_whole_batch(
+def test_cancelled_import_stops_after_a_complete_batch(
     stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pmp import imports
@@ -342,7 +344,7 @@ def test_a_cancelled_import_stops_behind_a_whole_batch(
 
 
 @pytest.mark.parametrize("compression", ["", ".gz"])
-def test_a_job_is_handed_over_until_it_is_done(
+def test_job_is_handed_over_until_it_is_finished(
     stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, compression: str
 ) -> None:
     from pmp import imports
@@ -370,7 +372,7 @@ def test_a_job_is_handed_over_until_it_is_done(
     assert_projection_equals_replay(stack)
 
 
-def test_an_erased_user_gets_no_more_events(stack: Stack, store: ObjectStore) -> None:
+def test_line_of_an_erased_user_is_rejected(stack: Stack, store: ObjectStore) -> None:
     imported(stack, store, "imports/to-erase.ndjson", ndjson([event("erase-me@example.com")]))
     person = stack.cluster.psql("SELECT id FROM pmp.subject WHERE email_key = 'erase-me@example.com'")
     stack.cluster.psql(f"SELECT pmp.erase_user('{person}', 'tester')")
@@ -380,7 +382,7 @@ def test_an_erased_user_gets_no_more_events(stack: Stack, store: ObjectStore) ->
     assert rejects(store, job)[0]["code"] == "erased_user"
 
 
-def test_housekeeping_restarts_what_was_left_and_ends_what_never_came(stack: Stack, store: ObjectStore) -> None:
+def test_housekeeping_restarts_orphans_and_fails_missing_uploads(stack: Stack, store: ObjectStore) -> None:
     from pmp import imports
     from pmp.imports import jobs
 

@@ -42,7 +42,7 @@ def expire(stack: Stack, kind: leases.Kind, job: str) -> None:
     stack.cluster.psql(f"UPDATE {kind.table} SET lease_until = now() - interval '1 second' WHERE id = '{job}'")
 
 
-def test_one_invocation_has_a_job_until_it_releases_it(waiting: tuple[leases.Kind, str]) -> None:
+def test_only_one_invocation_holds_a_job_until_it_releases_it(waiting: tuple[leases.Kind, str]) -> None:
     connection, first = database.connect(), claimed(*waiting)
     assert first is not None
     assert claimed(*waiting) is None
@@ -51,7 +51,7 @@ def test_one_invocation_has_a_job_until_it_releases_it(waiting: tuple[leases.Kin
     assert claimed(*waiting) is not None
 
 
-def test_who_was_taken_over_can_change_nothing(waiting: tuple[leases.Kind, str], stack: Stack) -> None:
+def test_former_lease_owner_cannot_change_the_job(waiting: tuple[leases.Kind, str], stack: Stack) -> None:
     connection, first = database.connect(), claimed(*waiting)
     assert first is not None
     expire(stack, *waiting)
@@ -70,7 +70,7 @@ def test_who_was_taken_over_can_change_nothing(waiting: tuple[leases.Kind, str],
     assert claimed(*waiting) is None
 
 
-def test_a_job_that_used_up_its_invocations_is_given_up(waiting: tuple[leases.Kind, str], stack: Stack) -> None:
+def test_job_without_attempts_left_is_given_up_after_its_lease(waiting: tuple[leases.Kind, str], stack: Stack) -> None:
     kind, job = waiting
     assert claimed(kind, job) is not None
     stack.cluster.psql(f"UPDATE {kind.table} SET attempts = 1000 WHERE id = '{job}'")

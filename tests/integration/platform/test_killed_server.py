@@ -57,7 +57,7 @@ def _wait_for(state: str, process: psutil.Process) -> None:
         time.sleep(0.01)
 
 
-def test_it_starts_while_the_killed_one_is_a_zombie(cluster: Cluster, tmp_path: Path) -> None:
+def test_cluster_starts_while_its_killed_server_is_a_zombie(cluster: Cluster, tmp_path: Path) -> None:
     command = [sys.executable, "-c", _PARENT, str(tmp_path), str(cluster.port)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent, _ended(parent):
         assert parent.stdout
@@ -72,7 +72,7 @@ def test_it_starts_while_the_killed_one_is_a_zombie(cluster: Cluster, tmp_path: 
     assert cluster.psql("SELECT 1") == "1"
 
 
-def test_it_starts_where_its_old_number_is_another_servers(cluster: Cluster, tmp_path: Path) -> None:
+def test_cluster_starts_when_another_server_has_its_old_pid(cluster: Cluster, tmp_path: Path) -> None:
     other = Cluster(tmp_path / "other", free_port(), cluster.certificate, cluster.authority)
     try:
         other.start()
