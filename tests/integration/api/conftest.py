@@ -1,4 +1,4 @@
-"""PostgreSQL with the schema and PgBouncer, once a run; a third party's double; the function in this process."""
+"""Fixtures: PostgreSQL with the schema, PgBouncer and a fake vendor server, once per run; the function in-process."""
 
 import os
 import threading
@@ -35,7 +35,7 @@ def stack(third_party: Server) -> Iterator[Stack]:
 
 @pytest.fixture(autouse=True)
 def fresh(stack: Stack) -> Iterator[None]:
-    """Each test gets a connection of its own."""
+    """Give each test a new database connection."""
     configuration.cache_clear()
     database.tls.cache_clear()
     database.disconnect()
@@ -50,7 +50,7 @@ def api() -> Gateway:
 
 @pytest.fixture
 def new_user(api: Gateway) -> Callable[[], str]:
-    """Register somebody; the id."""
+    """Return a function that registers a user and returns the id."""
 
     def register() -> str:
         answer = api.post("/v1/users", {"email": f"{uuid.uuid4().hex}@example.com"})

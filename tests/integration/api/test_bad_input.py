@@ -1,4 +1,4 @@
-"""What must never be stored, run, or answered with a 5xx."""
+"""Bad input is never stored, never executed, and never causes a 5xx response."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""The catalogue's versions, the expiry of choices, and the question before every message."""
+"""Versions in the consent catalogue, the expiry of choices, and ``POST /v1/check``."""
 
 import time
 import uuid

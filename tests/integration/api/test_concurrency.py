@@ -1,4 +1,4 @@
-"""Many at once: every worker is a process with a connection of its own, as an instance of the function is."""
+"""Concurrent requests: each worker is a process with its own connection, like an instance of the function."""
 
 import multiprocessing
 import os
@@ -38,7 +38,7 @@ def _refresh(_: int) -> bool:
 
 @pytest.fixture(scope="module")
 def workers(stack: Stack) -> Any:
-    # spawn: a connection must not be shared by two processes.
+    # spawn, because two processes must not share a connection.
     with ProcessPoolExecutor(WORKERS, mp_context=multiprocessing.get_context("spawn")) as pool:
         list(pool.map(_call, [("GET", "/v1/health", None, {})] * WORKERS * 2))
         yield pool
@@ -63,7 +63,7 @@ def test_concurrent_writers_of_one_user_lose_no_events(workers: Any, api: Gatewa
 
 @contextmanager
 def under_way(statement: str, **parameters: Any) -> Iterator[database.Connection]:
-    """Another instance of the function in the middle of its transaction; it dies there unless it commits."""
+    """Hold open a transaction as another instance of the function; it is lost unless the caller commits."""
     connection = database.connect()
     connection.run("BEGIN")
     connection.run(statement, **parameters)
@@ -75,7 +75,7 @@ def under_way(statement: str, **parameters: Any) -> Iterator[database.Connection
 
 
 def after(first: database.Connection, workers: Any, method: str, path: str, body: Any, **headers: str) -> int:
-    """The status of a request that waits for another instance's transaction, which then commits."""
+    """Send a request that must wait for ``first``, commit ``first``, and return the request's status."""
     second = workers.submit(_call, (method, path, body, headers))
     with pytest.raises(TimeoutError):
         second.result(timeout=0.5)
@@ -169,10 +169,10 @@ def test_key_of_an_unfinished_request_returns_409(api: Gateway, new_user: Callab
             "urn:pmp:problem:in-flight",
             "1",
         )
-    # The other instance died: nothing stays in flight.
+    # The other instance died: the key must be released.
     deadline = time.monotonic() + 20
     while (status := api.post("/v1/events", body, Idempotency_Key=key).status) == 409:
-        assert time.monotonic() < deadline, "the server holds on to what its client has left"
+        assert time.monotonic() < deadline, "the server has not released the key of a closed connection"
         time.sleep(0.05)
     assert status == 201
 
@@ -217,13 +217,13 @@ def test_database_server_without_a_trusted_certificate_is_refused(
     assert api.get("/v1/users").status == 503
     monkeypatch.undo()
     database.tls.cache_clear()
-    monkeypatch.setenv("PMP_DATABASE_HOST", "127.0.0.2")  # answers, but is not in the certificate
+    monkeypatch.setenv("PMP_DATABASE_HOST", "127.0.0.2")  # not named in its certificate
     configuration.cache_clear()
     assert api.get("/v1/users").status == 503
 
 
 def test_pooler_keeps_a_statement_and_its_parameters_together(stack: Stack) -> None:
-    """More clients than server connections, statements outside of transactions: what loses pg8000's own statements."""
+    """More clients than server connections, and no transactions: pg8000's prepared statements fail in this case."""
     script = (
         "from pmp import database\n"
         "connection = database.connect()\n"
@@ -244,7 +244,7 @@ def test_pooler_keeps_a_statement_and_its_parameters_together(stack: Stack) -> N
 
 
 def test_transaction_with_an_unconfirmed_commit_is_not_repeated(api: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The network fails after COMMIT was sent: whether the user is there is not known, so nothing is tried again."""
+    """The network fails after COMMIT was sent: the outcome is unknown, so the request is not repeated."""
     address = f"{uuid.uuid4().hex}@example.com"
     real = database.Connection.execute_simple
 
@@ -261,7 +261,7 @@ def test_transaction_with_an_unconfirmed_commit_is_not_repeated(api: Gateway, mo
 
 
 def lose_an_answer(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Let the network fail once after a write was done and before its answer came; the statement, once it has."""
+    """Fail the network once, after a write and before its answer; the returned list then holds the statement."""
     real = database.Connection.execute_unnamed
     lost: list[str] = []
 
@@ -302,7 +302,7 @@ def test_transaction_lost_before_commit_is_repeated_once(
 def test_retry_waits_for_a_key_held_by_the_lost_connection(
     api: Gateway, new_user: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server takes half a second to notice that the connection of the first attempt is gone."""
+    """The server notices after half a second that the connection of the first attempt is closed."""
     user = new_user()
     lost, close = lose_an_answer(monkeypatch), database.Connection.close
     monkeypatch.setattr(database.Connection, "close", lambda dead: threading.Timer(0.5, close, [dead]).start())

@@ -1,4 +1,4 @@
-"""The published contract of a preference centre, to the letter, and what each rule of its semantics refuses."""
+"""The published contract of a preference centre, to the letter, and the inputs that each of its rules refuses."""
 
 import uuid
 from collections.abc import Callable
@@ -15,7 +15,7 @@ EMAIL, SMS = "email_notifications", "sms_notifications"
 
 
 def at(seconds: float) -> str:
-    """An instant relative to now."""
+    """Return the instant ``seconds`` from now, in RFC 3339."""
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
 
 
@@ -138,21 +138,21 @@ def test_choice_without_a_time_wins_over_a_grant_dated_ahead(api: Gateway, new_u
     assert consents(api, user) == {EMAIL: False}
 
 
-def now_as_of(api: Gateway, user: str) -> dict[str, bool]:
+def consents_as_of_now(api: Gateway, user: str) -> dict[str, bool]:
     return consents(api, user, f"?as_of={quote(at(0))}")
 
 
-@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("dated", [True, False])
 def test_denial_wins_over_every_grant_received_before_it(
-    api: Gateway, new_user: Callable[[], str], *, told: bool
+    api: Gateway, new_user: Callable[[], str], *, dated: bool
 ) -> None:
     user = new_user()
     ahead = at(290)
     grant = choose(api, user, {EMAIL: True}, occurred_at=ahead).json
     assert grant["occurred_at"] == ahead.replace("+00:00", "Z")
-    denial = choose(api, user, {EMAIL: False}, **({"occurred_at": at(0)} if told else {})).json
+    denial = choose(api, user, {EMAIL: False}, **({"occurred_at": at(0)} if dated else {})).json
     assert denial["occurred_at"] <= denial["received_at"]
-    assert consents(api, user) == now_as_of(api, user) == {EMAIL: False}
+    assert consents(api, user) == consents_as_of_now(api, user) == {EMAIL: False}
     events = api.get(f"/v1/users/{user}/events").json["items"]
     assert [event["id"] for event in events] == [grant["id"], denial["id"]]
 
@@ -161,7 +161,7 @@ def test_denial_dated_in_the_future_counts_once_received(api: Gateway, new_user:
     user = new_user()
     choose(api, user, {EMAIL: True}, occurred_at=at(-86400))
     denial = choose(api, user, {EMAIL: False}, occurred_at=at(120)).json
-    assert consents(api, user) == now_as_of(api, user) == {EMAIL: False}
+    assert consents(api, user) == consents_as_of_now(api, user) == {EMAIL: False}
     (result,) = api.post("/v1/check", {"checks": [{"user": {"id": user}, "consent": EMAIL}]}).json["results"]
     assert result == {"allowed": False, "reason": "denied", "since": denial["received_at"]}
 
@@ -169,8 +169,8 @@ def test_denial_dated_in_the_future_counts_once_received(api: Gateway, new_user:
 def test_denial_in_whole_seconds_wins_over_grants_in_its_second(api: Gateway, new_user: Callable[[], str]) -> None:
     user = new_user()
     choose(api, user, {EMAIL: True, SMS: False}, occurred_at="2026-01-01T10:00:00.5Z")
-    told = choose(api, user, {EMAIL: False, SMS: True}, occurred_at="2026-01-01T12:00:00+02:00").json
-    assert told["occurred_at"] == "2026-01-01T10:00:00Z"
+    denial = choose(api, user, {EMAIL: False, SMS: True}, occurred_at="2026-01-01T12:00:00+02:00").json
+    assert denial["occurred_at"] == "2026-01-01T10:00:00Z"
     assert consents(api, user) == {EMAIL: False, SMS: False}
 
 
@@ -224,9 +224,7 @@ def test_known_event_id_with_another_time_or_version_returns_409(api: Gateway, n
     api.put(f"/v1/consents/{consent}", {"description": "one", "channel": "web"})
     first = choose(api, user, {consent: True}).json
     api.put(f"/v1/consents/{consent}", {"description": "two", "channel": "web"})
-    assert (
-        choose(api, user, {consent: True}, id=first["id"]).json == first
-    )  # it named no version: the newest of its time
+    assert choose(api, user, {consent: True}, id=first["id"]).json == first  # no version given: the newest at that time
 
     def naming(version: int) -> int:
         choice = {"id": consent, "enabled": True, "version": version}
@@ -259,10 +257,10 @@ def test_as_of_shows_the_choices_of_that_instant(api: Gateway, new_user: Callabl
     assert consents(api, user, "?as_of=2025-12-31T23:59:59.999999Z") == {}
     assert consents(api, user, "?as_of=2026-01-01T00:00:00Z") == {EMAIL: True}
     assert consents(api, user, "?as_of=2026-01-31T23:59:59.999999Z") == {EMAIL: True}
-    # Told without a fraction of a second, the denial counts at the end of the second and the grant at its start.
+    # Without a fraction of a second, the denial counts from the end of the second and the grant from its start.
     assert consents(api, user, "?as_of=2026-02-01T01:00:00%2B01:00") == {EMAIL: True, SMS: True}
     assert consents(api, user, "?as_of=2026-02-01T01:00:00.999999%2B01:00") == {EMAIL: False, SMS: True}
-    assert consents(api, user, "?as_of=2026-02-01T23:58:00%2B23:59") == {EMAIL: True}  # PostgreSQL stops at 15:59
+    assert consents(api, user, "?as_of=2026-02-01T23:58:00%2B23:59") == {EMAIL: True}  # PostgreSQL's limit is 15:59
     assert api.get(f"/v1/users/{user}?as_of=yesterday").status == 422
 
 
@@ -325,7 +323,7 @@ def test_every_response_has_the_remaining_rate_limit(api: Gateway) -> None:
     assert {answer.headers["RateLimit-Policy"] for answer in answers} == {'"client";q=1000000;w=60'}
     left = [int(answer.headers["RateLimit"].split(";")[1].removeprefix("r=")) for answer in answers]
     assert max(left) < 1_000_000
-    assert left == sorted(left, reverse=True) or max(left) == 999_999  # a new minute began in between
+    assert left == sorted(left, reverse=True) or max(left) == 999_999  # a new minute began between the requests
 
 
 def _all(api: Gateway, path: str) -> list[Any]:
@@ -386,7 +384,7 @@ def test_users_of_one_choice_are_found_by_an_index(api: Gateway, stack: Stack) -
     assert "Sort" not in plan
 
 
-@pytest.mark.parametrize("header", ["*", "the present state's"])
+@pytest.mark.parametrize("header", ["*", "current ETag"])
 def test_erasure_with_a_failed_condition_erases_nothing(api: Gateway, new_user: Callable[[], str], header: str) -> None:
     user = f"/v1/users/{new_user()}"
     tag = api.get(user).headers["ETag"]

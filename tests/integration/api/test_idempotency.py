@@ -1,4 +1,4 @@
-"""``Idempotency-Key`` on every POST that writes: the same again is answered the same, and done once."""
+"""``Idempotency-Key`` on every POST that writes: a repeated request runs once and gets the same response."""
 
 import json
 import uuid

@@ -1,4 +1,4 @@
-"""Imports and exports as the client sees them; what they do is tested in ``tests/integration/imports``."""
+"""The import and export API as a client sees it; ``tests/integration/imports`` tests the jobs themselves."""
 
 import uuid
 
@@ -52,7 +52,7 @@ def test_export_starts_only_after_its_job_is_committed(api: Gateway, monkeypatch
     asked: list[tuple[dict[str, str], int]] = []
 
     def invoke(task: dict[str, str]) -> None:
-        database.disconnect()  # another instance: it sees what is committed, and no more
+        database.disconnect()  # like another instance, it sees only committed data
         asked.append((task, Gateway().get(f"/v1/exports/{task['job']}").status))
 
     monkeypatch.setattr(tasks, "begin", invoke)

@@ -1,4 +1,4 @@
-"""Two clients with clocks of their own: a received denial holds, and all ways to read agree."""
+"""Two clients with different clocks: a received denial holds, and all ways to read agree."""
 
 import json
 import uuid
@@ -14,7 +14,7 @@ from checks.stack import Stack
 from tests.integration.api.test_contract import EMAIL, choose, consents
 from tests.integration.api.test_stateful import DIFFERENCE
 
-FORMS = ("untold", "seconds", "microseconds")
+FORMS = ("absent", "seconds", "microseconds")
 
 writes = st.lists(
     st.tuples(st.integers(0, 1), st.booleans(), st.sampled_from(FORMS), st.integers(-2, 0)), min_size=1, max_size=8
@@ -22,14 +22,14 @@ writes = st.lists(
 clocks = st.tuples(st.integers(-3, 299), st.integers(-3, 299))
 
 
-def told(form: str, seconds: int) -> dict[str, str]:
-    """Return ``occurred_at`` as a client writes it whose clock differs by ``seconds``."""
+def time_field(form: str, seconds: int) -> dict[str, str]:
+    """Return the ``occurred_at`` field from a client whose clock differs by ``seconds``; empty if "absent"."""
     moment = datetime.now(UTC) + timedelta(seconds=seconds)
-    return {} if form == "untold" else {"occurred_at": moment.isoformat(timespec=form)}
+    return {} if form == "absent" else {"occurred_at": moment.isoformat(timespec=form)}
 
 
 def counts_at(event: dict[str, Any]) -> datetime:
-    """Return when an event's only choice counts, from the event as the API shows it."""
+    """Return the instant from which the only choice of an API event counts."""
     moment, received = instants.read(event["occurred_at"])[0], instants.read(event["received_at"])[0]
     is_late = not event["consents"][0]["enabled"] and not instants.has_fraction(event["occurred_at"])
     return min(moment + timedelta(microseconds=999_999 if is_late else 0), received)
@@ -53,7 +53,7 @@ def test_received_denial_holds_despite_clock_differences(
     user = api.post("/v1/users", {"email": f"{uuid.uuid4().hex}@example.com"}).json["id"]
     events: list[dict[str, Any]] = []
     for client, enabled, form, delay in writes:
-        answer = choose(api, user, {EMAIL: enabled}, **told(form, clocks[client] + delay))
+        answer = choose(api, user, {EMAIL: enabled}, **time_field(form, clocks[client] + delay))
         assert answer.status == 201, answer.content
         events.append(answer.json)
         current = consents(api, user)[EMAIL]

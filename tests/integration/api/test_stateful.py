@@ -1,4 +1,4 @@
-"""Any sequence of requests: the API agrees with a model of ten lines, and the projection with a replay."""
+"""After any sequence of requests, the API agrees with a ten-line model, and the projection with a replay."""
 
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -35,7 +35,7 @@ choices = st.dictionaries(st.sampled_from(CONSENTS), st.booleans(), min_size=1)
 
 
 class Machine(RuleBasedStateMachine):
-    """Users with a few instants, so that events arrive late, in order, and at the same time."""
+    """Random requests that use only a few instants, so that events arrive late, in order, and at the same time."""
 
     stack: Stack
     users = Bundle("users")
@@ -97,7 +97,7 @@ class Machine(RuleBasedStateMachine):
         state: dict[str, tuple[datetime, bool]] = {}
         for moment, chosen in self.model[user]:
             for name, enabled in chosen.items():
-                # Told without a fraction of a second: a denial counts at the end of the second.
+                # The time has no fraction of a second: a denial counts from the end of that second.
                 counts = moment + timedelta(microseconds=0 if enabled else 999_999)
                 if counts <= until and (name not in state or counts >= state[name][0]):
                     state[name] = (counts, enabled)

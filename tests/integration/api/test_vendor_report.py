@@ -1,4 +1,4 @@
-"""What the staleness alarm counts on: each run of the schedule logs by how much the vendor list is overdue."""
+"""Each scheduled run logs how many seconds the vendor list is overdue; the staleness alarm reads this."""
 
 import json
 from typing import Any
@@ -20,7 +20,7 @@ def overdue(capsys: pytest.CaptureFixture[str]) -> Any:
 def test_overdue_seconds_are_0_if_fresh_and_ten_days_without_a_copy(
     stack: Stack, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Nobody is asked: the next attempt is far away.
+    # Nothing is fetched, because the next attempt is a day away.
     stack.cluster.psql(
         "DELETE FROM pmp.upstream_cache; INSERT INTO pmp.upstream_cache "
         "(url, next_attempt_at, fetched_at, fresh_until, version, document) "

@@ -1,4 +1,4 @@
-"""The copy of the vendor list: fetched as seldom as allowed, kept through every failure, read with its age."""
+"""The copy of the vendor list is fetched only when stale, survives every failure, and is served with its age."""
 
 import gzip
 import json
@@ -26,7 +26,7 @@ def empty(stack: Stack, third_party: Server) -> Iterator[None]:
 
 
 def due(stack: Stack) -> None:
-    """Let the copy's time be over, and the next attempt allowed."""
+    """Make the copy stale and allow the next attempt."""
     stack.cluster.psql(
         "UPDATE pmp.upstream_cache SET next_attempt_at = now(), fresh_until = now() - interval '1 second'"
     )
@@ -73,7 +73,7 @@ def test_reader_without_a_copy_gets_503_with_retry_after(api: Gateway, third_par
         answer = one(api)
         assert (answer.status, answer.json["type"]) == (503, "urn:pmp:problem:no-vendor-list")
         assert int(answer.headers["Retry-After"]) > 0
-    assert third_party.state.requests == 2  # one attempt and its one repetition, whoever asks
+    assert third_party.state.requests == 2  # one attempt and one retry, however many readers ask
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_failed_fetch_keeps_the_copy_and_backs_off(
         longest = min(6 * 3600, 60 * 2**failure)
         assert longest / 2 - 3 <= wait <= longest
         shares.append(wait / longest)
-    assert max(shares) - min(shares) > 0.1  # jitter: many clients do not come back at once
+    assert max(shares) - min(shares) > 0.1  # jitter: clients do not all retry at once
     answer = one(api)
     assert (answer.status, answer.json["list"]["version"], answer.json["list"]["stale"]) == (200, 100, True)
     third_party.state = State(version=101)
@@ -133,7 +133,7 @@ def test_fetch_from_a_trickling_server_times_out(
     third_party.state = State(mode="trickling", delay_seconds=0.2)
     started = time.monotonic()
     refresh()
-    assert time.monotonic() - started < 2.5  # twice half a second; whole it would take longer by far
+    assert time.monotonic() - started < 2.5  # two attempts of half a second; the whole body would take far longer
     assert "not read completely within 0.5 s" in cache(stack, "last_error")
 
 

@@ -1,4 +1,4 @@
-"""Every write records the client that made it."""
+"""Every write records its client."""
 
 import json
 import uuid

@@ -1,4 +1,4 @@
-"""Fixtures of the import tests: the real database stack, a small S3, and a Lambda context of our own."""
+"""Fixtures of the import tests: the real database stack, a small S3, and a fake Lambda context."""
 
 import gzip
 import json
@@ -16,7 +16,7 @@ from tests.integration.imports.object_store import ObjectStore
 
 @dataclass
 class Context:
-    """What the worker asks of Lambda's context."""
+    """The part of Lambda's context that the worker uses."""
 
     remaining_seconds: float = 900
     invoked_function_arn: str = "pmp"
@@ -28,14 +28,14 @@ class Context:
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[stacks.Stack]:
-    # A killed server must keep what it had committed, as RDS does; the machine itself is never cut off.
+    # A killed server must keep its commits, as RDS does. The tests never cut the power of the machine itself.
     with stacks.stack(settings={"synchronous_commit": "on", "full_page_writes": "on"}) as running:
         yield running
 
 
 @pytest.fixture
 def store(stack: stacks.Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
-    """An empty S3, with the function's modules pointed at it and at the stack."""
+    """Start an empty S3, and point the function's modules at it and at the stack."""
     from pmp import configuration, database, objects
 
     store = ObjectStore()
@@ -56,7 +56,7 @@ def event(email: str, *, enabled: bool = True, consent: str = "email_notificatio
 
 
 def generated(count: int, seed: int = 1, users: int | None = None) -> list[dict[str, Any]]:
-    """Seeded events with ids, for users named after the seed."""
+    """Return ``count`` reproducible events with ids, for users named after the seed."""
     source = random.Random(seed)
     people = users or max(1, count // 3)
     return [
@@ -82,7 +82,7 @@ def zipped(body: bytes) -> bytes:
 
 
 def job_of(stack: stacks.Stack, key: str) -> dict[str, Any]:
-    """The newest job of an object."""
+    """Return the row of an object's newest import job, and check that its counts add up."""
     row = stack.cluster.psql(
         f"SELECT to_jsonb(j) FROM pmp.import_job AS j WHERE object_key = '{key}' ORDER BY created_at DESC LIMIT 1"
     )
@@ -96,7 +96,7 @@ def counts(job: dict[str, Any]) -> tuple[int, int, int, int]:
 
 
 def assert_projection_equals_replay(stack: stacks.Stack) -> None:
-    """The projection is the fold of the events, in both directions, for everybody."""
+    """Assert that the projection and a replay of the events hold the same choices for all users."""
     differences = stack.cluster.psql(
         """
         WITH replayed AS (

@@ -1,4 +1,4 @@
-"""An export of everybody in a process of its own; prints the users in it and the process's peak memory in MiB."""
+"""Exports all users in a separate process; prints the state, the number of users and the peak memory in MiB."""
 
 import sys
 

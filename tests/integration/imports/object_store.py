@@ -1,4 +1,4 @@
-"""A small S3 on loopback that keeps versions and can be told to misbehave: what the tests need of S3, no more."""
+"""A small versioned S3 on loopback that can inject faults; it supports only the S3 calls the tests need."""
 
 import base64
 import hashlib
@@ -15,11 +15,11 @@ from urllib.parse import parse_qs, unquote, urlsplit
 BUCKET = "pmp-local-imports"
 
 Fault = Callable[["Handler", bytes], bool]
-"""Answers a GET its own way; given the handler and the body that is due. True: it has answered."""
+"""Called with the handler and the body of a GET. Returns True if it has answered the request itself."""
 
 
 class ObjectStore(ThreadingHTTPServer):
-    """The server; ``put`` and ``get`` are for tests, HTTP is for the code under test."""
+    """The server. Tests call ``put`` and ``get``; the code under test uses HTTP."""
 
     daemon_threads = True
 
@@ -35,7 +35,7 @@ class ObjectStore(ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def put(self, key: str, body: bytes) -> dict[str, object]:
-        """Store a new version and return S3's notification of it, the key URL-encoded as S3 does it."""
+        """Store a new version and return its S3 notification, with the key URL-encoded as S3 encodes it."""
         from urllib.parse import quote_plus
 
         version = uuid.uuid4().hex
@@ -56,10 +56,10 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     status: int
     head: dict[str, str]
-    """Status and header of the GET that is being answered."""
+    """Status and headers for the current GET."""
 
     def log_message(self, *_: object) -> None:
-        """Quiet."""
+        """Log nothing."""
 
     def _key(self) -> str:
         return unquote(urlsplit(self.path).path).split("/", 2)[2]
@@ -145,7 +145,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def truncate(after: int) -> Fault:
-    """Announce the whole body, send only its beginning, close."""
+    """Announce the whole body, send only the first ``after`` bytes, then close."""
 
     def fault(handler: Handler, body: bytes) -> bool:
         handler.send_response(handler.status)
@@ -161,7 +161,7 @@ def truncate(after: int) -> Fault:
 
 
 def reset(after: int) -> Fault:
-    """Send the beginning, then reset the connection."""
+    """Send the first ``after`` bytes, then reset the connection."""
 
     def fault(handler: Handler, body: bytes) -> bool:
         import socket
@@ -177,7 +177,7 @@ def reset(after: int) -> Fault:
 
 
 def stall(after: int, seconds: float) -> Fault:
-    """Send the beginning, then nothing for longer than anybody should wait."""
+    """Send the first ``after`` bytes, then nothing for ``seconds``, which must exceed the reader's timeout."""
 
     def fault(handler: Handler, body: bytes) -> bool:
         truncate(after)(handler, body)
@@ -189,6 +189,6 @@ def stall(after: int, seconds: float) -> Fault:
 
 
 def unavailable(handler: Handler, _body: bytes) -> bool:
-    """503 Slow Down."""
+    """Answer 503 Slow Down."""
     handler.answer(503, b"<Error><Code>SlowDown</Code></Error>")
     return True

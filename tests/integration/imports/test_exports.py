@@ -1,4 +1,4 @@
-"""Exports: who is in them, as of when, and that they come back as an import would take them."""
+"""Exports: their users, their instant, and how they continue after an interruption."""
 
 import gzip
 import itertools
@@ -20,7 +20,7 @@ from tests.integration.imports.object_store import ObjectStore
 
 
 def exported(store: ObjectStore, **request: Any) -> dict[str, Any]:
-    """Run an export in one invocation and return its users by address."""
+    """Run an export in one invocation and return its users by email address."""
     made = exports.create(database.connect(), request, "tester")
     assert (made["state"], made["download"]) == ("waiting", None)
     task = json.loads(store.invocations.pop())
@@ -30,7 +30,7 @@ def exported(store: ObjectStore, **request: Any) -> dict[str, Any]:
 
 
 def users_of(job: str) -> dict[str, Any]:
-    """The users in a finished export's file, by address."""
+    """Return the users in the file of a finished export by email address."""
     done = exports.get(database.connect(), job)
     assert done is not None
     assert (done["state"], done["error"]) == ("succeeded", None)
@@ -70,7 +70,7 @@ PEOPLE = 200
 
 @pytest.fixture
 def people(stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """A few hundred, in many pages and parts; their addresses."""
+    """Create 200 users, exported in many pages and parts, and return their email addresses."""
     from pmp import objects
 
     monkeypatch.setattr(exports, "PAGE_USERS", 7)
@@ -86,19 +86,19 @@ def people(stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch) ->
     return addresses
 
 
-def begun() -> str:
-    """The job of a new export of everybody, which nobody works on."""
+def new_export() -> str:
+    """Create an export of all users that no invocation has claimed, and return its job id."""
     job: str = exports.create(database.connect(), {}, "tester")["id"]
     return job
 
 
-def gone_on_with(store: ObjectStore, job: str, context: Context | None = None) -> int:
-    """Let one invocation after the other work on an export; how many it took."""
+def run_to_end(store: ObjectStore, job: str, context: Context | None = None) -> int:
+    """Run one invocation after another until an export ends, and return the number of invocations."""
     store.invocations.clear()
     exports.run(database.connect(), job, context or Context())
     count = 1
     while store.invocations:
-        assert count < PEOPLE, "it does not get on"
+        assert count < PEOPLE, "the export makes no progress"
         assert json.loads(store.invocations.pop()) == {"task": "export", "job": job}
         exports.run(database.connect(), job, context or Context())
         count += 1
@@ -113,9 +113,9 @@ def checkpoint(stack: Stack, job: str) -> dict[str, Any]:
 
 
 def test_export_continues_in_as_many_invocations_as_it_needs(store: ObjectStore, people: set[str]) -> None:
-    job = begun()
-    # Never enough time: each gets on by a page, and hands over what is too short for a part.
-    assert gone_on_with(store, job, Context(remaining_seconds=5)) > PEOPLE / 7
+    job = new_export()
+    # Never enough time: each invocation exports a page, and hands over data too short for a part.
+    assert run_to_end(store, job, Context(remaining_seconds=5)) > PEOPLE / 7
     assert people <= users_of(job).keys()
     assert not store.parts
 
@@ -125,7 +125,7 @@ def test_export_continues_in_as_many_invocations_as_it_needs(store: ObjectStore,
 def test_export_resumes_from_its_checkpoint_after_a_crash(
     stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, place: int, remaining: float
 ) -> None:
-    job, real, left = begun(), database.Connection.run, place
+    job, real, left = new_export(), database.Connection.run, place
 
     def die(connection: database.Connection, statement: str, **parameters: Any) -> Any:
         nonlocal left
@@ -135,7 +135,7 @@ def test_export_resumes_from_its_checkpoint_after_a_crash(
 
     monkeypatch.setattr(database.Connection, "run", die)
     with pytest.raises(database.InterfaceError):
-        gone_on_with(store, job, Context(remaining_seconds=remaining))
+        run_to_end(store, job, Context(remaining_seconds=remaining))
     before = checkpoint(stack, job)
     seen: list[int] = []
     page = exports._Export._page
@@ -145,14 +145,14 @@ def test_export_resumes_from_its_checkpoint_after_a_crash(
         return page(export)
 
     monkeypatch.setattr(exports._Export, "_page", watched)
-    gone_on_with(store, job)
+    run_to_end(store, job)
     assert seen[0] == before.get("after", 0)
     assert len(users_of(job)) >= PEOPLE
 
 
 @pytest.mark.parametrize("fault", ["upload aborted", "part replaced", "tail deleted"])
 def test_export_with_missing_parts_starts_again(stack: Stack, store: ObjectStore, people: set[str], fault: str) -> None:
-    job = begun()
+    job = new_export()
     for _ in range(PEOPLE):
         exports.run(database.connect(), job, Context(remaining_seconds=5))
         if (before := checkpoint(stack, job)).get("etags") and before["tail"]:
@@ -163,12 +163,12 @@ def test_export_with_missing_parts_starts_again(stack: Stack, store: ObjectStore
         store.parts[before["upload_id"]][1] = b"of another invocation"
     else:
         del store.versions[f"exports/{job}.ndjson.gz.{before['after']}"]
-    assert gone_on_with(store, job) == 2
+    assert run_to_end(store, job) == 2
     assert people <= users_of(job).keys()
 
 
 def test_invocation_that_lost_its_lease_stops(stack: Stack, store: ObjectStore, people: set[str]) -> None:
-    job = begun()
+    job = new_export()
 
     class Taken(Context):
         def get_remaining_time_in_millis(self) -> int:
@@ -183,14 +183,14 @@ def test_invocation_that_lost_its_lease_stops(stack: Stack, store: ObjectStore, 
     assert exports.get(database.connect(), job) == held
     assert not [key for key in store.versions if key.startswith(f"exports/{job}")]
     stack.cluster.psql(f"UPDATE pmp.export_job SET lease_until = now() - interval '1 second' WHERE id = '{job}'")
-    gone_on_with(store, job)
+    run_to_end(store, job)
     assert people <= users_of(job).keys()
 
 
 def test_housekeeping_resumes_orphans_and_fails_exhausted_exports(
     stack: Stack, store: ObjectStore, people: set[str]
 ) -> None:
-    lost, young, died, held, hopeless = (begun() for _ in range(5))
+    lost, young, died, held, hopeless = (new_export() for _ in range(5))
     for job, columns in {
         lost: "created_at = now() - interval '6 minutes'",
         died: "state = 'running', lease_until = now() - interval '1 second'",

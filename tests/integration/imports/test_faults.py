@@ -1,6 +1,6 @@
-"""Whatever breaks during an import: no event is lost, none is doubled, and the job says what happened.
+"""Faults during an import: no event is lost or recorded twice, and the job reports the cause.
 
-``PMP_FAULT_ROUNDS`` repeats the faults that strike at random points (20 in ``make test-import-faults``).
+``PMP_FAULT_ROUNDS`` is the number of faults at random points (20 in ``make test-import-faults``).
 """
 
 import contextlib
@@ -45,7 +45,7 @@ def imported(stack: Stack, store: ObjectStore, key: str, body: bytes) -> dict[st
 
 
 def started(notice: dict[str, object], lease_seconds: int = 0) -> "subprocess.Popen[bytes]":
-    """A worker in a process of its own, batches small, the lease so short that the next one need not wait."""
+    """Start a worker process with small batches; its lease expires at once by default, so the next need not wait."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.integration.imports.worker_process", "200", str(lease_seconds)],
         cwd=ROOT,
@@ -62,7 +62,7 @@ def started(notice: dict[str, object], lease_seconds: int = 0) -> "subprocess.Po
 
 
 def progressed(stack: Stack, key: str, process: "subprocess.Popen[bytes]", lines: int) -> bool:
-    """Wait until the job has dealt with so many lines, or the worker has ended."""
+    """Wait until the job has processed ``lines`` lines (True) or the worker has ended (False)."""
     query = f"SELECT coalesce(max(lines), 0) FROM pmp.import_job WHERE object_key = '{key}'"
     while process.poll() is None:
         if int(stack.cluster.psql(query)) >= lines:
@@ -72,7 +72,7 @@ def progressed(stack: Stack, key: str, process: "subprocess.Popen[bytes]", lines
 
 
 def finished(stack: Stack, key: str, notice: dict[str, object]) -> dict[str, Any]:
-    """Let workers go on until the job has ended, as Lambda and the housekeeping do."""
+    """Start workers until the job has ended, as Lambda and the housekeeping do, and return the job."""
     for _ in range(10):
         process = started(notice)
         output = process.communicate()[0]
@@ -90,7 +90,7 @@ def assert_exactly_once(stack: Stack, events: list[dict[str, Any]]) -> None:
 
 @pytest.fixture
 def seed() -> int:
-    """A number of its own for each test, which names its users and events; a failing test's report shows it."""
+    """Return a random number per test that names its users and events; the report of a failure shows it."""
     return random.SystemRandom().randrange(1_000_000)
 
 
@@ -120,7 +120,7 @@ def test_interrupted_s3_read_is_retried_without_loss(  # noqa: PLR0917
     monkeypatch.setattr(objects, "READ_TIMEOUT_SECONDS", 0.5)
     monkeypatch.setattr(store, "honours_ranges", ranges)
     body = ndjson(generated(2000, seed))
-    # One in the read that takes the checksum, one in the import's own.
+    # One fault in the read that computes the checksum, and one in the read that imports.
     store.faults = [fault, lambda *_: False, fault]
     key = f"imports/fault-{seed}{compression}"
     job = imported(stack, store, key, zipped(body) if compression else body)
@@ -155,7 +155,7 @@ def test_overwritten_object_is_imported_in_its_notified_version(stack: Stack, st
 
 
 def _interrupted(change: Callable[[ObjectStore], object]) -> Fault:
-    """Send the beginning of the body, change what lies in S3, and end: the rest has to be asked for once more."""
+    """Change the object in S3 and send only the beginning of the body, so that the rest is requested again."""
 
     def fault(handler: object_store.Handler, body: bytes) -> bool:
         change(handler.server)
@@ -187,7 +187,7 @@ def test_object_changed_during_its_import_never_mixes_two_contents(  # noqa: PLR
         else:
             server.put(key, ndjson(generated(70, seed + 1)))
 
-    # The first read takes the checksum.
+    # The first read computes the checksum.
     store.faults = [lambda *_: False, _interrupted(change)]
     imports.handle_notification(notice, Context())
     job = job_of(stack, key)
@@ -225,13 +225,13 @@ def _cut(body: bytes) -> bytes:
     return body[: len(body) * 2 // 3]
 
 
-def _bent(body: bytes) -> bytes:
+def _corrupted(body: bytes) -> bytes:
     middle = len(body) * 2 // 3
     return body[:middle] + bytes(255 - byte for byte in body[middle : middle + 64]) + body[middle + 64 :]
 
 
 @pytest.mark.parametrize(
-    ("damage", "reason"), [(_cut, "incomplete"), (_bent, "corrupt"), (lambda _: b"no gzip", "corrupt")]
+    ("damage", "reason"), [(_cut, "incomplete"), (_corrupted, "corrupt"), (lambda _: b"no gzip", "corrupt")]
 )
 def test_damaged_gzip_fails_and_the_intact_file_completes_it(  # noqa: PLR0917
     stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, seed: int, damage: Any, reason: str
@@ -278,7 +278,7 @@ def test_file_of_only_bad_lines_or_without_lines_succeeds(stack: Stack, store: O
 
 
 def test_batch_lost_by_the_database_is_imported_again(stack: Stack, store: ObjectStore, seed: int) -> None:
-    """A server that lost its last commits (a failover to a replica that was behind) must not be given another."""
+    """After a failover to a lagging replica that lost commits, the worker must stop before it sends a later batch."""
     from pmp import imports
     from pmp.imports import worker
 
@@ -327,7 +327,7 @@ def test_concurrent_imports_of_the_same_events_record_each_once(stack: Stack, st
 
 
 def _killed_within(process: "subprocess.Popen[bytes]", store: ObjectStore, seconds: float) -> bool:
-    """Kill a worker so long after it began to read; False: it had ended before."""
+    """Kill a worker ``seconds`` after its first read from S3; False if it had already ended."""
     before = store.reads
     while store.reads == before and process.poll() is None:
         time.sleep(0.001)
@@ -341,7 +341,7 @@ def _killed_within(process: "subprocess.Popen[bytes]", store: ObjectStore, secon
 
 
 def test_killed_worker_loses_and_repeats_no_event(stack: Stack, store: ObjectStore, seed: int) -> None:
-    """A file for as many kills as it takes to its end, then the next, until all kills are done and one was midway."""
+    """Kill the workers of one file after another, until all rounds are done and a kill hit a half-imported file."""
     source, lines_when_killed, files = random.Random(seed), list[int](), 0
     while len(lines_when_killed) < ROUNDS or not any(0 < lines < 6000 for lines in lines_when_killed):
         key, events = f"imports/killed-{seed}-{files}.gz", generated(6000, seed + files)
@@ -351,7 +351,7 @@ def test_killed_worker_loses_and_repeats_no_event(stack: Stack, store: ObjectSto
         job = finished(stack, key, notice)
         assert (job["state"], counts(job)) == ("succeeded", (6000, 6000, 0, 0))
         assert_exactly_once(stack, events)
-    print(f"killed behind lines {lines_when_killed} of {files} files")
+    print(f"killed after lines {lines_when_killed} of {files} files")
 
 
 def _restart_server(stack: Stack) -> None:
@@ -388,7 +388,7 @@ def test_import_survives_database_outages_during_a_batch(
 
 
 class _CuttingRelay(socketserver.ThreadingTCPServer):
-    """In front of the pooler; cuts each of the first connections behind so many bytes from the client."""
+    """A relay in front of the pooler; cuts connection n after ``cuts[n]`` bytes from the client, later ones never."""
 
     daemon_threads, allow_reuse_address = True, True
 
@@ -425,7 +425,7 @@ def test_import_survives_a_connection_cut_during_a_batch(
 
     monkeypatch.setattr(lines, "LARGEST_BATCH_LINES", 1000)
     events = generated(6000, seed)
-    # A batch is some 130 kB: within the first, behind two whole ones, and at once.
+    # A batch is about 130 kB: cut within the first batch, then after two complete batches, then almost at once.
     with _CuttingRelay(stack.bouncer.port, [60_000, 400_000, 20_000]) as relay:
         monkeypatch.setenv("PMP_DATABASE_PORT", str(relay.server_address[1]))
         configuration.configuration.cache_clear()
@@ -448,7 +448,7 @@ def test_full_disk_fails_and_the_same_file_completes_the_import(
     monkeypatch.setattr(worker, "_PAUSE_SECONDS", 0.01)
     events = generated(10_000, seed)
     body = ndjson(events)
-    # A disk cannot be filled in a test without filling the machine's: the server says what it says then.
+    # Filling the disk would fill the machine's disk, so a trigger raises the error of a full disk instead.
     stack.cluster.psql(
         """
         CREATE FUNCTION public.full_disk() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -1,4 +1,4 @@
-"""An import from S3 to the projection, in every form a file may have."""
+"""Imports from S3 to the projection, in every accepted file format."""
 
 import datetime as dt
 import hashlib
@@ -54,7 +54,7 @@ def test_same_file_without_event_ids_is_skipped(stack: Stack, store: ObjectStore
     body = ndjson([event(f"no-id-{number}@example.com") for number in range(10)])
     assert counts(imported(stack, store, "imports/no-ids.ndjson", body)) == (10, 10, 0, 0)
     assert counts(imported(stack, store, "imports/no-ids-again.ndjson", body)) == (10, 0, 10, 0)
-    # Other bytes are other events, even where a line of them is the same.
+    # A different file means different events, even if one of its lines is the same.
     assert counts(imported(stack, store, "imports/no-ids-more.ndjson", body + b"\n" + body[:80]))[1] >= 10
 
 
@@ -167,7 +167,7 @@ def test_late_line_never_overrides_and_denial_wins_a_tie(stack: Stack, store: Ob
     ]
     assert counts(imported(stack, store, "imports/order.ndjson", ndjson(lines)))[1] == 3
     assert consents(stack, "ORDER@example.com") == {"email_notifications": False}
-    # Lines without an instant happened in the order of the file.
+    # Lines without an instant count in the order of the file.
     lines = [event("flow@example.com", enabled=choice) for choice in (False, True, False, True)]
     imported(stack, store, "imports/flow.ndjson", ndjson(lines))
     assert consents(stack, "flow@example.com") == {"email_notifications": True}
@@ -200,26 +200,26 @@ def count_of(stack: Stack, addresses: str) -> int:
 
 
 def test_known_event_id_with_other_content_is_rejected(stack: Stack, store: ObjectStore) -> None:
-    told = event("known@example.com", id=str(uuid.uuid4()), occurred_at="2025-01-01T00:00:00Z")
-    untold = event("known@example.com", id=str(uuid.uuid4()), consent="sms_notifications")
-    assert counts(imported(stack, store, "imports/known.ndjson", ndjson([told, untold]))) == (2, 2, 0, 0)
+    dated = event("known@example.com", id=str(uuid.uuid4()), occurred_at="2025-01-01T00:00:00Z")
+    undated = event("known@example.com", id=str(uuid.uuid4()), consent="sms_notifications")
+    assert counts(imported(stack, store, "imports/known.ndjson", ndjson([dated, undated]))) == (2, 2, 0, 0)
     person = stack.cluster.psql("SELECT id FROM pmp.subject WHERE email_key = 'known@example.com'")
-    choice = told["consents"][0]
+    choice = dated["consents"][0]
     same = [
-        {**told, "occurred_at": "2025-01-01T01:00:00.000+01:00"},
-        {**told, "user": {"email": "KNOWN@example.com"}},
-        {**told, "user": {"id": person}},
-        {**told, "consents": [{**choice, "version": 1}]},
-        untold,
+        {**dated, "occurred_at": "2025-01-01T01:00:00.000+01:00"},
+        {**dated, "user": {"email": "KNOWN@example.com"}},
+        {**dated, "user": {"id": person}},
+        {**dated, "consents": [{**choice, "version": 1}]},
+        undated,
     ]
     other = [
-        {**told, "consents": [{**choice, "enabled": False}]},
-        {**told, "consents": [{**choice, "id": "sms_notifications"}]},
-        {**told, "consents": [choice, {**choice, "id": "sms_notifications"}]},
-        {**told, "occurred_at": "2025-01-01T00:00:01Z"},
-        {name: value for name, value in told.items() if name != "occurred_at"},
-        {**told, "user": {"email": "known-other@example.com"}},
-        {**untold, "occurred_at": "2025-01-01T00:00:00Z"},
+        {**dated, "consents": [{**choice, "enabled": False}]},
+        {**dated, "consents": [{**choice, "id": "sms_notifications"}]},
+        {**dated, "consents": [choice, {**choice, "id": "sms_notifications"}]},
+        {**dated, "occurred_at": "2025-01-01T00:00:01Z"},
+        {name: value for name, value in dated.items() if name != "occurred_at"},
+        {**dated, "user": {"email": "known-other@example.com"}},
+        {**undated, "occurred_at": "2025-01-01T00:00:00Z"},
     ]
     new = event("known-new@example.com", id=str(uuid.uuid4()))
     job = imported(stack, store, "imports/known-2.ndjson", ndjson([*same, *other, new]))

@@ -1,4 +1,4 @@
-"""The lease on a job, the same for imports and exports: one invocation has it, and another can take it over."""
+"""The lease on an import or export job: one invocation holds it, and another can take it over when it expires."""
 
 import uuid
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def _import() -> str:
 def waiting(
     request: pytest.FixtureRequest, stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[leases.Kind, str]:
-    """A job that nobody works on."""
+    """Return the kind and the id of a job that no invocation has claimed."""
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "pmp")
     kind: leases.Kind
     create: Callable[[], str]

@@ -1,4 +1,4 @@
-"""One invocation in a process of its own, so that it can be killed: notification on standard input."""
+"""One invocation in a separate process that a test can kill; reads the notification from standard input."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""A database server that was killed is started again, whatever the system still knows of the old one."""
+"""A killed database server starts again, even if its process or PID file still exists."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from local.servers.postgres import Cluster
 
 ROOT = Path(__file__).resolve().parents[3]
 
-# Starts the server and never takes note of its end, as an init that reaps late or not at all.
+# Starts the server and never reaps it, as an init process that reaps late or not at all.
 _PARENT = """
 import sys, time
 from pathlib import Path
@@ -80,7 +80,7 @@ def test_cluster_starts_when_another_server_has_its_old_pid(cluster: Cluster, tm
         killed = cluster.pid
         assert killed
         os.kill(killed, signal.SIGKILL)
-        # As after a reboot: the number in the file is by now another server's.
+        # As after a reboot: the PID in the file now belongs to another server.
         pid_file = cluster.data / "postmaster.pid"
         pid_file.write_text(pid_file.read_text().replace(str(killed), str(other.pid), 1))
         assert not cluster.is_running
