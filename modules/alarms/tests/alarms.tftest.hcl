@@ -31,7 +31,7 @@ variables {
   }
 }
 
-run "every_alarm_can_be_acted_upon" {
+run "every_alarm_says_what_to_do_and_notifies_one_topic" {
   assert {
     condition     = length(aws_cloudwatch_metric_alarm.this) == 25 && length(output.alarm_arn_by_name) == 25
     error_message = "alarms: ${join(", ", keys(aws_cloudwatch_metric_alarm.this))}"
@@ -41,29 +41,29 @@ run "every_alarm_can_be_acted_upon" {
     condition = alltrue([for key, alarm in aws_cloudwatch_metric_alarm.this :
       can(regex("^[A-Z].*[.] First: .*[.] Runbook: https://git.example.com/pmp/docs/runbook.md#${key}$", alarm.alarm_description))
     ])
-    error_message = "a description is to say what it means, what to do first and where to read on"
+    error_message = "a description must say what the alarm means, what to do first and where to read more"
   }
 
   assert {
     condition     = alltrue([for alarm in aws_cloudwatch_metric_alarm.this : length(alarm.alarm_description) <= 1024])
-    error_message = "CloudWatch takes descriptions of at most 1,024 characters"
+    error_message = "CloudWatch accepts descriptions of at most 1,024 characters"
   }
 
   assert {
     condition = alltrue([for alarm in aws_cloudwatch_metric_alarm.this :
       length(alarm.alarm_actions) == 1 && alarm.alarm_actions == alarm.ok_actions
     ])
-    error_message = "an alarm's end is sent where the alarm was sent"
+    error_message = "an alarm must send its end to the topic that it sends the alarm to"
   }
 
   assert {
     condition     = alltrue([for alarm in local.alarms : alarm.period * alarm.out_of <= 86400])
-    error_message = "CloudWatch looks back one day at most"
+    error_message = "CloudWatch evaluates one day at most"
   }
 
   assert {
     condition     = alltrue([for alarm in aws_cloudwatch_metric_alarm.this : length([for kind in [alarm.statistic, alarm.extended_statistic, one([for query in alarm.metric_query : query.expression if coalesce(query.return_data, false)])] : kind if kind != null]) == 1])
-    error_message = "each alarm has one statistic"
+    error_message = "each alarm must have exactly one statistic"
   }
 
   assert {
@@ -71,11 +71,11 @@ run "every_alarm_can_be_acted_upon" {
       "api-server-errors", "database-connections", "database-load", "database-storage", "function-errors",
       "function-throttles", "proxy-borrow-latency", "proxy-login-failures",
     ])
-    error_message = "who is woken by what has changed"
+    error_message = "the set of critical alarms has changed"
   }
 }
 
-run "database_thresholds_follow_the_class" {
+run "database_thresholds_follow_the_instance_class" {
   assert {
     condition = { for key, alarm in aws_cloudwatch_metric_alarm.this : key => alarm.threshold if startswith(key, "database-") || startswith(key, "proxy-") } == {
       database-load                    = 3
@@ -100,7 +100,7 @@ run "database_thresholds_follow_the_class" {
     condition = toset([for key, alarm in aws_cloudwatch_metric_alarm.this : key if alarm.comparison_operator == "LessThanThreshold"]) == toset([
       "database-credit-balance", "database-memory", "database-storage",
     ])
-    error_message = "credits, memory and storage run out; everything else runs over"
+    error_message = "only credits, memory and storage alarm below their threshold"
   }
 
   assert {
@@ -108,7 +108,7 @@ run "database_thresholds_follow_the_class" {
       aws_cloudwatch_metric_alarm.this["database-load-per-vcpu"].metric_name == "DBLoadRelativeToNumVCPUs" &&
       aws_cloudwatch_metric_alarm.this["database-load-per-vcpu"].treat_missing_data == "notBreaching"
     )
-    error_message = "DBLoadRelativeToNumVCPUs is published under load only: none is fine"
+    error_message = "DBLoadRelativeToNumVCPUs is published only under load, so missing data must not alarm"
   }
 
   assert {
@@ -116,11 +116,11 @@ run "database_thresholds_follow_the_class" {
       alarm.dimensions == tomap(startswith(key, "proxy-") ? { ProxyName = "pmp-dev-proxy" } : { DBInstanceIdentifier = "pmp-dev" })
       if alarm.namespace == "AWS/RDS"
     ])
-    error_message = "a metric of another resource is watched"
+    error_message = "an alarm watches a metric of another resource"
   }
 }
 
-run "class_of_fixed_speed_has_no_credits" {
+run "class_that_is_not_burstable_has_no_credit_alarms" {
   variables {
     database = {
       identifier             = "pmp-prod"
@@ -138,7 +138,7 @@ run "class_of_fixed_speed_has_no_credits" {
 
   assert {
     condition     = length([for key in keys(aws_cloudwatch_metric_alarm.this) : key if strcontains(key, "credit")]) == 0
-    error_message = "credits are watched of a class that has none"
+    error_message = "an alarm watches the credits of a class without credits"
   }
 
   assert {
@@ -151,14 +151,14 @@ run "class_of_fixed_speed_has_no_credits" {
   }
 }
 
-run "function_and_api" {
+run "function_and_api_alarms_follow_the_settings" {
   assert {
     condition = (
       aws_cloudwatch_metric_alarm.this["function-duration"].extended_statistic == "p99" &&
       aws_cloudwatch_metric_alarm.this["function-duration"].threshold == 270000 &&
       aws_cloudwatch_metric_alarm.this["function-concurrency"].threshold == 40
     )
-    error_message = "the function's thresholds follow its time limit and concurrency"
+    error_message = "the function's thresholds must follow its timeout and concurrency"
   }
 
   assert {
@@ -166,12 +166,12 @@ run "function_and_api" {
       aws_cloudwatch_metric_alarm.this["function-errors"].datapoints_to_alarm == 2 &&
       aws_cloudwatch_metric_alarm.this["function-errors"].evaluation_periods == 3
     )
-    error_message = "one failed import is tried again before anybody is woken"
+    error_message = "one failed import must be tried again before the alarm fires"
   }
 
   assert {
     condition     = aws_cloudwatch_metric_alarm.this["api-latency"].extended_statistic == "p99"
-    error_message = "latency is judged by its p99"
+    error_message = "the latency alarm must use the p99"
   }
 
   assert {
@@ -183,17 +183,17 @@ run "function_and_api" {
     condition = alltrue([for alarm in aws_cloudwatch_metric_alarm.this :
       contains(keys(aws_cloudwatch_log_metric_filter.this), alarm.metric_name) if alarm.namespace == "PMP/pmp-dev"
     ])
-    error_message = "an alarm watches a metric that no filter makes"
+    error_message = "an alarm watches a metric that no filter publishes"
   }
 
   assert {
     condition     = aws_cloudwatch_metric_alarm.this["vendor-list-stale"].treat_missing_data == "breaching"
-    error_message = "a schedule that died writes no line at all"
+    error_message = "a schedule that has stopped writes no log line, so missing data must alarm"
   }
 }
 
-# By a count that follows from what the stage lets through, an outage at little traffic would wake nobody.
-run "server_errors_are_judged_by_their_share" {
+# A count derived from the stage's rate limit would never fire during an outage with little traffic.
+run "server_errors_are_measured_as_a_share_of_requests" {
   assert {
     condition     = aws_cloudwatch_metric_alarm.this["api-server-errors"].threshold == 1 && aws_cloudwatch_metric_alarm.this["api-server-errors"].metric_name == null
     error_message = "the alarm must look at 1 % of the requests"
@@ -203,24 +203,24 @@ run "server_errors_are_judged_by_their_share" {
     condition = {
       for query in aws_cloudwatch_metric_alarm.this["api-server-errors"].metric_query : query.id => coalesce(query.expression, try(one(query.metric).metric_name, ""))
     } == { part = "5xx", whole = "Count", share = "IF(FILL(part, 0) >= 2, 100 * part / whole, 0)" }
-    error_message = "the share is 5xx of Count, from the second error a minute on"
+    error_message = "the share must be 5xx divided by Count, from the second error per minute on"
   }
 
   assert {
     condition     = [for query in aws_cloudwatch_metric_alarm.this["api-server-errors"].metric_query : query.id if coalesce(query.return_data, false)] == ["share"]
-    error_message = "exactly one query may be the alarm's value"
+    error_message = "exactly one query must return the alarm's value"
   }
 }
 
 # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-proxy.monitoring.html: "The most useful statistic for this metric is Sum"
-run "a_proxys_counts_are_summed" {
+run "pinned_sessions_of_the_proxy_are_summed" {
   assert {
     condition     = aws_cloudwatch_metric_alarm.this["proxy-pinned-sessions"].statistic == "Sum"
     error_message = "each instance of a proxy publishes its own count"
   }
 }
 
-run "parts_are_optional" {
+run "omitted_parts_have_no_alarms" {
   variables {
     database    = null
     function    = null
@@ -230,22 +230,22 @@ run "parts_are_optional" {
 
   assert {
     condition     = length(aws_cloudwatch_metric_alarm.this) == 0 && length(aws_cloudwatch_log_metric_filter.this) == 0
-    error_message = "something is watched that is not there"
+    error_message = "an alarm or a filter watches a part that does not exist"
   }
 }
 
-run "runbook_without_an_address" {
+run "description_names_the_runbook_file_without_a_url" {
   variables {
     runbook_url = null
   }
 
   assert {
     condition     = endswith(aws_cloudwatch_metric_alarm.this["database-load"].alarm_description, " Runbook: docs/runbook.md#database-load")
-    error_message = "without an address a description says where the runbook is in the repository"
+    error_message = "without a URL a description must name the runbook's file in the repository"
   }
 }
 
-run "name_of_something_else" {
+run "invalid_name_is_refused" {
   command = plan
 
   variables {
@@ -255,7 +255,7 @@ run "name_of_something_else" {
   expect_failures = [var.name]
 }
 
-run "topic_that_is_none" {
+run "topic_arn_of_another_service_is_refused" {
   command = plan
 
   variables {
@@ -265,7 +265,7 @@ run "topic_that_is_none" {
   expect_failures = [var.topic_arn_by_severity]
 }
 
-run "runbook_over_plain_http" {
+run "runbook_url_without_tls_is_refused" {
   command = plan
 
   variables {
@@ -275,7 +275,7 @@ run "runbook_over_plain_http" {
   expect_failures = [var.runbook_url]
 }
 
-run "class_without_processors" {
+run "class_without_vcpus_is_refused" {
   command = plan
 
   variables {
@@ -288,7 +288,7 @@ run "class_without_processors" {
   expect_failures = [var.database]
 }
 
-run "pool_of_everything" {
+run "pool_of_all_connections_is_refused" {
   command = plan
 
   variables {
@@ -301,7 +301,7 @@ run "pool_of_everything" {
   expect_failures = [var.database]
 }
 
-run "burstable_class_without_credits" {
+run "burstable_class_without_credits_is_refused" {
   command = plan
 
   variables {
@@ -314,7 +314,7 @@ run "burstable_class_without_credits" {
   expect_failures = [var.database]
 }
 
-run "longer_than_lambda_runs" {
+run "timeout_above_the_limit_of_lambda_is_refused" {
   command = plan
 
   variables {
@@ -326,7 +326,7 @@ run "longer_than_lambda_runs" {
   expect_failures = [var.function]
 }
 
-run "function_that_never_runs" {
+run "reserved_concurrency_of_zero_is_refused" {
   command = plan
 
   variables {

@@ -64,7 +64,7 @@ variables {
   kms_key_arn   = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
 }
 
-run "routes_and_scopes_come_from_the_document" {
+run "routes_and_scopes_equal_those_of_the_document" {
   command = plan
 
   assert {
@@ -80,16 +80,16 @@ run "routes_and_scopes_come_from_the_document" {
 
   assert {
     condition     = aws_acm_certificate.this.validation_method == "DNS"
-    error_message = "the certificate is validated by DNS"
+    error_message = "the certificate must be validated by DNS"
   }
 
   assert {
     condition     = toset(keys(aws_route53_record.api)) == toset(["A", "AAAA"])
-    error_message = "the domain answers over IPv4 and IPv6"
+    error_message = "the domain must have an A and an AAAA record"
   }
 }
 
-run "browsers_may_read_the_response_headers_of_the_document" {
+run "cors_exposes_the_response_headers_of_the_document" {
   command = plan
 
   variables {
@@ -102,8 +102,8 @@ run "browsers_may_read_the_response_headers_of_the_document" {
   }
 }
 
-# They need no token, so they must not take from what the stage lets through to clients.
-run "unmatched_requests_have_a_limit_of_their_own" {
+# They need no token, so they must not use up the stage's limit for clients.
+run "unmatched_requests_have_a_separate_limit" {
   command = plan
 
   assert {
@@ -112,26 +112,26 @@ run "unmatched_requests_have_a_limit_of_their_own" {
   }
 }
 
-run "validation_ends_before_the_job" {
+run "certificate_validation_ends_before_the_job" {
   command = plan
 
   assert {
     condition     = aws_acm_certificate_validation.this.timeouts.create == "30m"
-    error_message = "a job of an hour must see the validation's own error"
+    error_message = "the validation must fail with its own error before the job's limit of one hour"
   }
 }
 
-# Limits nest: the database socket (10 s) within the function's own request limit, within this, within HTTP APIs' 30 s.
-run "the_gateway_waits_just_under_its_own_limit" {
+# Limits nest: database socket (10 s) < the function's request limit < this timeout < HTTP APIs' limit (30 s).
+run "integration_timeout_is_between_28_and_30_seconds" {
   command = plan
 
   assert {
     condition     = local.integration.timeout_milliseconds > 28000 && local.integration.timeout_milliseconds < 30000
-    error_message = "the integration's timeout must lie between the function's 28 s and HTTP APIs' 30 s"
+    error_message = "the integration's timeout must be between the function's 28 s and HTTP APIs' 30 s"
   }
 }
 
-run "access_logs_tell_who_asked_and_who_answered" {
+run "access_log_contains_the_fields_for_debugging" {
   command = plan
 
   assert {
@@ -139,11 +139,11 @@ run "access_logs_tell_who_asked_and_who_answered" {
       ["requestId", "clientId", "routeKey", "status", "responseLatency", "integrationLatency", "authorizerError", "functionRequestId"],
       keys(local.access_log),
     )) == 0
-    error_message = "a field that is needed to debug a request is missing from the access log"
+    error_message = "the access log lacks a field that is needed to debug a request"
   }
 }
 
-run "a_domain_outside_its_zone" {
+run "domain_outside_the_hosted_zone_is_refused" {
   command = plan
 
   variables {
@@ -153,7 +153,7 @@ run "a_domain_outside_its_zone" {
   expect_failures = [var.domain_name]
 }
 
-run "no_client_at_all" {
+run "empty_audience_is_refused" {
   command = plan
 
   variables {
@@ -163,7 +163,7 @@ run "no_client_at_all" {
   expect_failures = [var.audience]
 }
 
-run "an_issuer_without_tls" {
+run "issuer_without_tls_is_refused" {
   command = plan
 
   variables {
@@ -173,7 +173,7 @@ run "an_issuer_without_tls" {
   expect_failures = [var.issuer]
 }
 
-run "a_document_without_paths" {
+run "document_without_paths_is_refused" {
   command = plan
 
   variables {
@@ -183,7 +183,7 @@ run "a_document_without_paths" {
   expect_failures = [var.openapi]
 }
 
-run "a_limit_on_a_route_that_does_not_exist" {
+run "limit_on_an_unknown_route_is_refused" {
   command = plan
 
   variables {
@@ -193,7 +193,7 @@ run "a_limit_on_a_route_that_does_not_exist" {
   expect_failures = [var.throttling]
 }
 
-run "a_limit_of_zero" {
+run "limit_of_zero_is_refused" {
   command = plan
 
   variables {
@@ -203,7 +203,7 @@ run "a_limit_of_zero" {
   expect_failures = [var.throttling]
 }
 
-run "a_wildcard_origin" {
+run "wildcard_origin_is_refused" {
   command = plan
 
   variables {
@@ -213,7 +213,7 @@ run "a_wildcard_origin" {
   expect_failures = [var.cors]
 }
 
-run "a_preflight_answer_kept_for_longer_than_a_day" {
+run "preflight_cache_of_more_than_a_day_is_refused" {
   command = plan
 
   variables {
@@ -223,7 +223,7 @@ run "a_preflight_answer_kept_for_longer_than_a_day" {
   expect_failures = [var.cors]
 }
 
-run "a_truststore_that_is_no_object" {
+run "truststore_that_is_not_an_s3_object_is_refused" {
   command = plan
 
   variables {
@@ -233,7 +233,7 @@ run "a_truststore_that_is_no_object" {
   expect_failures = [var.truststore]
 }
 
-run "a_retention_that_cloudwatch_does_not_know" {
+run "log_retention_unknown_to_cloudwatch_is_refused" {
   command = plan
 
   variables {

@@ -23,7 +23,7 @@ variables {
   api = { id = "abc123" }
 }
 
-run "widgets_fill_the_grid" {
+run "widgets_fit_the_grid_and_show_their_metrics" {
   assert {
     condition     = length(jsondecode(output.dashboard_body).widgets) == 12
     error_message = "${length(jsondecode(output.dashboard_body).widgets)} widgets"
@@ -33,7 +33,7 @@ run "widgets_fill_the_grid" {
     condition = length(distinct([for widget in jsondecode(output.dashboard_body).widgets : "${widget.x} ${widget.y}"])) == 12 && alltrue([
       for widget in jsondecode(output.dashboard_body).widgets : widget.x + widget.width <= 24
     ])
-    error_message = "widgets lie upon each other or beyond CloudWatch's 24 columns"
+    error_message = "widgets overlap or exceed CloudWatch's 24 columns"
   }
 
   assert {
@@ -42,22 +42,22 @@ run "widgets_fill_the_grid" {
       ["AWS/RDS", "DBLoadCPU", "DBInstanceIdentifier", "pmp-dev", { label = "on CPU", stat = "Average" }],
       ["AWS/RDS", "DBLoadNonCPU", "DBInstanceIdentifier", "pmp-dev", { label = "waiting", stat = "Average" }],
     ]
-    error_message = "metrics are not written as CloudWatch reads them"
+    error_message = "metrics do not have the form that CloudWatch reads"
   }
 
   assert {
     condition     = [for widget in jsondecode(output.dashboard_body).widgets : widget.properties.annotations.horizontal[0] if widget.properties.title == "The proxy's pool"][0] == { label = "pool", value = 336 }
-    error_message = "the pool's size is not drawn"
+    error_message = "the pool's size is missing from its widget"
   }
 
   # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-proxy.monitoring.html
   assert {
     condition     = alltrue([for metric in [for widget in jsondecode(output.dashboard_body).widgets : widget.properties.metrics if widget.properties.title == "The proxy's pool"][0] : metric[4].stat == "Sum"])
-    error_message = "counts of a proxy are published by each of its instances and have to be summed"
+    error_message = "each instance of a proxy publishes its own count, so the counts must be summed"
   }
 }
 
-run "class_of_fixed_speed_has_no_credits" {
+run "class_that_is_not_burstable_has_no_credit_widget" {
   variables {
     database = {
       identifier      = "pmp-prod", proxy_name = "pmp-prod", vcpu = 2, is_burstable = false, largest_credit_balance = 0
@@ -67,11 +67,11 @@ run "class_of_fixed_speed_has_no_credits" {
 
   assert {
     condition     = length(jsondecode(output.dashboard_body).widgets) == 11 && !strcontains(output.dashboard_body, "Credit")
-    error_message = "credits are drawn of a class that has none"
+    error_message = "the dashboard shows the credits of a class without credits"
   }
 }
 
-run "name_of_something_else" {
+run "invalid_name_is_refused" {
   command = plan
 
   variables {

@@ -35,7 +35,7 @@ variables {
   permissions_boundary_arn   = "arn:aws:iam::123456789012:policy/pmp/pmp-boundary"
 }
 
-run "proxy_takes_tls_and_iam_only" {
+run "proxy_requires_tls_and_iam" {
   assert {
     condition     = aws_db_proxy.this.require_tls && !aws_db_proxy.this.debug_logging && one(aws_db_proxy.this.auth).iam_auth == "REQUIRED"
     error_message = "the proxy must require TLS and IAM, and must not log statements"
@@ -43,12 +43,12 @@ run "proxy_takes_tls_and_iam_only" {
 
   assert {
     condition     = one(aws_db_proxy.this.auth).secret_arn == aws_secretsmanager_secret.this["pmp_app"].arn
-    error_message = "the proxy logs in as pmp_app"
+    error_message = "the proxy must log in as pmp_app"
   }
 
   assert {
     condition     = one(aws_db_proxy_default_target_group.this.connection_pool_config).max_connections_percent == 85
-    error_message = "the pool is what sizing says"
+    error_message = "the pool must have the size that the sizing module gives"
   }
 
   assert {
@@ -57,17 +57,17 @@ run "proxy_takes_tls_and_iam_only" {
   }
 }
 
-# Enhanced Monitoring writes its samples; it reads none, and the boundary would not let it.
-run "monitoring_only_writes" {
+# Enhanced Monitoring only writes its samples; the boundary would deny a read.
+run "monitoring_role_cannot_read_logs" {
   assert {
     condition     = !strcontains(aws_iam_role_policy.monitoring.policy, "logs:Get")
     error_message = "the monitoring role must not read logs"
   }
 }
 
-# A request that waits for a connection gives up before the function's socket does (10 s), that before the function
-# (28 s), and that before the HTTP API (30 s): so each layer's error is said by the layer that knows it.
-run "timeouts_nest" {
+# A wait for a connection ends before the function's socket timeout (10 s), which ends before the function's request
+# limit (28 s), which ends before the HTTP API's limit (30 s): so the layer that fails reports its own error.
+run "inner_timeouts_end_before_outer_ones" {
   assert {
     condition     = one(aws_db_proxy_default_target_group.this.connection_pool_config).connection_borrow_timeout < 10
     error_message = "the borrow timeout must end before the function's socket timeout"
@@ -84,20 +84,20 @@ run "timeouts_nest" {
   }
 }
 
-run "roles_are_bounded" {
+run "roles_have_the_path_and_the_boundary" {
   assert {
     condition     = alltrue([for role in [aws_iam_role.proxy, aws_iam_role.monitoring] : role.path == "/pmp/" && role.permissions_boundary == var.permissions_boundary_arn])
-    error_message = "roles are made under /pmp/ and with the boundary"
+    error_message = "roles must be created under /pmp/ and with the boundary"
   }
 
   assert {
     condition     = jsondecode(aws_iam_role_policy.proxy.policy).Statement[0].Resource == aws_secretsmanager_secret.this["pmp_app"].arn
-    error_message = "the proxy reads the secret of pmp_app and no other"
+    error_message = "the proxy must read the secret of pmp_app and no other"
   }
 }
 
-# RDS Proxy sends no global condition keys; with a condition on one it could read no secret, and no login would succeed.
-run "proxy_role_is_trusted_without_condition" {
+# RDS Proxy sends no global condition keys: a condition on one would deny it the secrets, and every login would fail.
+run "proxy_role_trusts_rds_without_a_condition" {
   assert {
     condition = jsondecode(aws_iam_role.proxy.assume_role_policy).Statement == [{
       Effect    = "Allow"
@@ -108,34 +108,34 @@ run "proxy_role_is_trusted_without_condition" {
   }
 }
 
-run "secrets_can_be_restored_where_protected" {
+run "protected_secrets_can_be_restored_for_30_days" {
   assert {
     condition     = alltrue([for secret in aws_secretsmanager_secret.this : secret.recovery_window_in_days == 30])
-    error_message = "a protected environment's secrets can be restored for 30 days"
+    error_message = "a protected environment's secrets must stay restorable for 30 days"
   }
 }
 
 # Terraform refreshes a version by reading it, and the identity that plans must not read passwords.
-run "secrets_are_made_empty" {
+run "secrets_are_created_without_a_value" {
   assert {
     condition     = length(aws_secretsmanager_secret.this) == 2 && length([for file in fileset(".", "*.tf") : file if strcontains(file(file), "aws_secretsmanager_secret_version\"")]) == 0
-    error_message = "the migration job writes the passwords, Terraform does not"
+    error_message = "the migration job must write the passwords, not Terraform"
   }
 }
 
-run "secrets_go_at_once_where_not" {
+run "unprotected_secrets_are_deleted_at_once" {
   variables {
     enable_protection = false
   }
 
   assert {
     condition     = alltrue([for secret in aws_secretsmanager_secret.this : secret.recovery_window_in_days == 0])
-    error_message = "an unprotected environment can be destroyed and made again"
+    error_message = "an unprotected environment must be destroyable and creatable again at once"
   }
 }
 
-# A parameter at its family's default, and a static one that is applied immediately, differ in every plan on AWS.
-run "parameters_differ_from_the_family" {
+# A parameter with its family's default, or a static one applied immediately, shows a difference in every plan on AWS.
+run "parameters_are_dynamic_and_differ_from_the_default" {
   command = plan
 
   assert {
@@ -145,7 +145,7 @@ run "parameters_differ_from_the_family" {
 
   assert {
     condition     = [for name, value in local.parameters : name if yamldecode(file("tests/postgres16.yml"))[name].default == value] == []
-    error_message = "these are the family's defaults, leave them out: ${join(", ", [for name, value in local.parameters : name if yamldecode(file("tests/postgres16.yml"))[name].default == value])}"
+    error_message = "leave these out, they are the family's defaults: ${join(", ", [for name, value in local.parameters : name if yamldecode(file("tests/postgres16.yml"))[name].default == value])}"
   }
 
   assert {
@@ -154,8 +154,8 @@ run "parameters_differ_from_the_family" {
   }
 }
 
-# What PMP relies on but does not set, as it is the family's default.
-run "defaults_keep_tls_and_secrets" {
+# PMP relies on these parameters but does not set them, because they are the family's defaults.
+run "defaults_require_tls_and_log_no_statements" {
   command = plan
 
   assert {
@@ -163,7 +163,7 @@ run "defaults_keep_tls_and_secrets" {
       for name in ["rds.force_ssl", "log_statement", "log_parameter_max_length_on_error"] :
       name => lookup(local.parameters, name, yamldecode(file("tests/postgres16.yml"))[name].default)
     } == { "rds.force_ssl" = "1", log_statement = "none", log_parameter_max_length_on_error = "0" }
-    error_message = "TLS is required, and neither statements nor their parameters are logged"
+    error_message = "TLS must be required, and neither statements nor their parameters may be logged"
   }
 }
 
@@ -172,16 +172,16 @@ run "logs_show_no_personal_data" {
 
   assert {
     condition     = local.parameters.log_parameter_max_length == "0"
-    error_message = "parameters of statements carry e-mail addresses"
+    error_message = "parameters of statements contain e-mail addresses and must not be logged"
   }
 
   assert {
     condition     = local.parameters.log_error_verbosity == "terse"
-    error_message = "the DETAIL of an error carries e-mail addresses: Key (email_key)=(…) already exists"
+    error_message = "the DETAIL of an error contains e-mail addresses and must not be logged: Key (email_key)=(…) already exists"
   }
 }
 
-run "name_without_prefix" {
+run "name_without_the_prefix_is_refused" {
   command = plan
   variables {
     name = "dev"
@@ -189,7 +189,7 @@ run "name_without_prefix" {
   expect_failures = [var.name]
 }
 
-run "unusable_environment" {
+run "invalid_environment_is_refused" {
   command = plan
   variables {
     environment = "Dev!"
@@ -197,7 +197,7 @@ run "unusable_environment" {
   expect_failures = [var.environment]
 }
 
-run "old_family" {
+run "old_instance_class_is_refused" {
   command = plan
   variables {
     instance_class = "db.t2.micro"
@@ -205,7 +205,7 @@ run "old_family" {
   expect_failures = [var.instance_class]
 }
 
-run "untested_version" {
+run "untested_engine_version_is_refused" {
   command = plan
   variables {
     engine_version = "13"
@@ -213,7 +213,7 @@ run "untested_version" {
   expect_failures = [var.engine_version]
 }
 
-run "storage_too_small" {
+run "too_little_storage_is_refused" {
   command = plan
   variables {
     storage_gib = { initial = 10, max = 50 }
@@ -221,7 +221,7 @@ run "storage_too_small" {
   expect_failures = [var.storage_gib]
 }
 
-run "storage_that_cannot_grow" {
+run "storage_that_cannot_grow_is_refused" {
   command = plan
   variables {
     storage_gib = { initial = 20, max = 21 }
@@ -229,7 +229,7 @@ run "storage_that_cannot_grow" {
   expect_failures = [var.storage_gib]
 }
 
-run "no_backups" {
+run "missing_backups_are_refused" {
   command = plan
   variables {
     backup_retention_days = 0
@@ -237,7 +237,7 @@ run "no_backups" {
   expect_failures = [var.backup_retention_days]
 }
 
-run "unknown_insights_mode" {
+run "unknown_insights_mode_is_refused" {
   command = plan
   variables {
     insights_mode = "premium"
@@ -245,7 +245,7 @@ run "unknown_insights_mode" {
   expect_failures = [var.insights_mode]
 }
 
-run "advanced_insights_on_a_small_class" {
+run "advanced_insights_on_a_small_class_are_refused" {
   command = plan
   variables {
     insights_mode = "advanced"
@@ -253,7 +253,7 @@ run "advanced_insights_on_a_small_class" {
   expect_failures = [var.insights_mode]
 }
 
-run "advanced_insights_keep_15_months" {
+run "advanced_insights_on_a_medium_class_are_accepted" {
   command = plan
   variables {
     insights_mode  = "advanced"
@@ -261,7 +261,7 @@ run "advanced_insights_keep_15_months" {
   }
 }
 
-run "unknown_monitoring_interval" {
+run "unknown_monitoring_interval_is_refused" {
   command = plan
   variables {
     monitoring_interval_seconds = 2
@@ -269,7 +269,7 @@ run "unknown_monitoring_interval" {
   expect_failures = [var.monitoring_interval_seconds]
 }
 
-run "unknown_retention" {
+run "log_retention_unknown_to_cloudwatch_is_refused" {
   command = plan
   variables {
     log_retention_days = 8
@@ -277,7 +277,7 @@ run "unknown_retention" {
   expect_failures = [var.log_retention_days]
 }
 
-run "pool_of_nothing" {
+run "pool_of_zero_percent_is_refused" {
   command = plan
   variables {
     proxy = { max_connections_percent = 0 }
@@ -285,7 +285,7 @@ run "pool_of_nothing" {
   expect_failures = [var.proxy]
 }
 
-run "borrow_timeout_beyond_the_socket" {
+run "borrow_timeout_above_the_socket_timeout_is_refused" {
   command = plan
   variables {
     proxy = { max_connections_percent = 85, borrow_timeout_seconds = 30 }
@@ -293,7 +293,7 @@ run "borrow_timeout_beyond_the_socket" {
   expect_failures = [var.proxy]
 }
 
-run "clients_cut_off_too_early" {
+run "too_short_idle_client_timeout_is_refused" {
   command = plan
   variables {
     proxy = { max_connections_percent = 85, idle_client_timeout_seconds = 60 }
@@ -301,7 +301,7 @@ run "clients_cut_off_too_early" {
   expect_failures = [var.proxy]
 }
 
-run "proxy_in_one_zone" {
+run "proxy_in_one_subnet_is_refused" {
   command = plan
   variables {
     proxy_subnet_ids = ["subnet-1"]

@@ -16,14 +16,14 @@ variables {
   hosted_zone_id    = "Z0123456789ABCDEFGHIJ"
 }
 
-run "policies_fit" {
+run "policies_fit_the_limits_of_iam" {
   variables {
     environments = ["dev", "staging", "prod", "local"]
   }
 
   assert {
     condition     = length(aws_iam_policy.delivery) <= 10 && length(aws_iam_policy.plan) <= 10
-    error_message = "IAM attaches ten managed policies to a user at most"
+    error_message = "IAM attaches at most ten managed policies to a user"
   }
 
   assert {
@@ -32,7 +32,7 @@ run "policies_fit" {
   }
 }
 
-run "no_policy_allows_a_whole_service" {
+run "no_policy_allows_a_wildcard_action" {
   assert {
     condition = length(flatten([
       for policy in concat(values(aws_iam_policy.delivery), values(aws_iam_policy.plan), [aws_iam_policy.boundary]) : [
@@ -54,22 +54,22 @@ run "each_role_is_passed_to_one_service" {
       ])
       if contains(statement.Action, "iam:PassRole")
     ])
-    error_message = "a PassRole statement names no service, a pattern or an outside role"
+    error_message = "a PassRole statement has no service, or names a pattern or an outside role"
   }
 }
 
-run "states_of_other_environments_are_out_of_reach" {
+run "policies_do_not_name_other_environments" {
   variables {
     environments = ["dev"]
   }
 
   assert {
     condition     = !strcontains(join("", [for policy in aws_iam_policy.delivery : policy.policy]), "/prod/")
-    error_message = "the identity of dev may reach something of prod"
+    error_message = "the identity of dev may reach a resource of prod"
   }
 }
 
-run "oidc_checks_audience_and_subject" {
+run "oidc_role_checks_audience_and_subject" {
   variables {
     gitlab_oidc = {
       url              = "https://gitlab.com"
@@ -88,22 +88,22 @@ run "oidc_checks_audience_and_subject" {
 
   assert {
     condition     = toset(keys(aws_iam_role_policy_attachment.gitlab_delivery)) == toset(keys(aws_iam_policy.delivery)) && length(aws_iam_role.gitlab) == 1
-    error_message = "the role must carry what the user carries, and no plan role was asked for"
+    error_message = "the role must have the user's policies, and there must be no plan role"
   }
 }
 
-run "a_group_carries_the_same" {
+run "group_has_the_same_policies_as_the_user" {
   variables {
     enable_group = true
   }
 
   assert {
     condition     = toset(keys(aws_iam_group_policy_attachment.this)) == toset(keys(aws_iam_policy.delivery))
-    error_message = "the group must carry what the user carries"
+    error_message = "the group must have the user's policies"
   }
 }
 
-run "any_project_of_gitlab" {
+run "subject_that_matches_every_project_is_refused" {
   command = plan
 
   variables {
@@ -113,7 +113,7 @@ run "any_project_of_gitlab" {
   expect_failures = [var.gitlab_oidc]
 }
 
-run "a_provider_without_tls" {
+run "oidc_provider_without_tls_is_refused" {
   command = plan
 
   variables {
@@ -123,7 +123,7 @@ run "a_provider_without_tls" {
   expect_failures = [var.gitlab_oidc]
 }
 
-run "an_alias_instead_of_the_key" {
+run "alias_instead_of_the_key_arn_is_refused" {
   command = plan
 
   variables {
@@ -133,7 +133,7 @@ run "an_alias_instead_of_the_key" {
   expect_failures = [var.kms_key_arn]
 }
 
-run "an_environment_that_is_not_a_name" {
+run "invalid_environment_is_refused" {
   command = plan
 
   variables {
@@ -143,7 +143,7 @@ run "an_environment_that_is_not_a_name" {
   expect_failures = [var.environments]
 }
 
-run "an_account_that_is_none" {
+run "invalid_account_id_is_refused" {
   command = plan
 
   variables {
@@ -153,7 +153,7 @@ run "an_account_that_is_none" {
   expect_failures = [var.account_id]
 }
 
-run "a_region_that_is_none" {
+run "invalid_region_is_refused" {
   command = plan
 
   variables {
@@ -163,7 +163,7 @@ run "a_region_that_is_none" {
   expect_failures = [var.region]
 }
 
-run "any_role_of_another_account" {
+run "wildcard_role_of_another_account_is_refused" {
   command = plan
 
   variables {
@@ -173,7 +173,7 @@ run "any_role_of_another_account" {
   expect_failures = [var.hosted_zone_role_arns]
 }
 
-run "any_object_of_a_bucket" {
+run "wildcard_truststore_object_is_refused" {
   command = plan
 
   variables {
@@ -183,20 +183,20 @@ run "any_object_of_a_bucket" {
   expect_failures = [var.truststore_arns]
 }
 
-run "options_grant_what_they_need_and_nothing_without_them" {
+run "unused_options_grant_nothing" {
   assert {
     condition     = !strcontains(aws_iam_policy.delivery["service"].policy, "sts:AssumeRole") && !strcontains(aws_iam_policy.delivery["service"].policy, "s3:GetObjectVersion")
-    error_message = "nobody asked for another account's zone or a truststore"
+    error_message = "without its option, another account's zone or a truststore must not be granted"
   }
 }
 
-run "a_zone_of_another_account" {
+run "zone_of_another_account_grants_only_its_named_role" {
   variables {
     hosted_zone_role_arns = ["arn:aws:iam::111111111111:role/dns/pmp-records"]
   }
 
   assert {
     condition     = [for statement in jsondecode(aws_iam_policy.delivery["service"].policy).Statement : statement.Resource if statement.Action == ["sts:AssumeRole"]] == [["arn:aws:iam::111111111111:role/dns/pmp-records"]]
-    error_message = "the identity must assume the named role and no other"
+    error_message = "the identity must be able to assume the named role and no other"
   }
 }

@@ -43,13 +43,13 @@ variables {
   permissions_boundary_arn = "arn:aws:iam::123456789012:policy/pmp/pmp-boundary"
 }
 
-run "roles_are_bounded_and_under_the_one_path" {
+run "roles_have_the_path_and_the_boundary" {
   assert {
     condition = alltrue([
       for role in [aws_iam_role.function, aws_iam_role.scheduler] :
       role.path == "/pmp/" && role.permissions_boundary == var.permissions_boundary_arn && startswith(role.name, "pmp-dev-")
     ])
-    error_message = "a role is not under /pmp/, not named after the environment or not bounded"
+    error_message = "a role is not under /pmp/, is not named after the environment or has no boundary"
   }
 
   assert {
@@ -57,40 +57,40 @@ run "roles_are_bounded_and_under_the_one_path" {
       for statement in jsondecode(aws_iam_role_policy.function.policy).Statement :
       alltrue([for action in statement.Action : !strcontains(action, "*")])
     ])
-    error_message = "the function's policy grants a wildcard"
+    error_message = "the function's policy allows a wildcard action"
   }
 
   assert {
     condition     = one([for statement in jsondecode(aws_iam_role_policy.function.policy).Statement : statement.Resource if statement.Sid == "ConnectToDatabase"]) == "arn:aws:rds-db:eu-west-1:123456789012:dbuser:prx-0123456789abcdef0/pmp_app"
-    error_message = "the function may connect as pmp_app to its own proxy only"
+    error_message = "the function must connect only as pmp_app and only to its own proxy"
   }
 }
 
-# A depends_on of the module makes each change of the policy plan a new function, with the registry's module.
-run "the_function_follows_its_policy_by_value" {
+# With depends_on on the registry's module, each change of the policy would plan a new function.
+run "function_waits_for_its_policy_by_an_argument" {
   command = plan
 
   assert {
     condition     = aws_iam_role.function.path == "/pmp/" && !strcontains(file("main.tf"), "depends_on = [aws_iam_role_policy.function]") && strcontains(file("main.tf"), "aws_iam_role_policy.function.role")
-    error_message = "the module must wait for the policy by way of an argument"
+    error_message = "the module must wait for the policy through an argument"
   }
 }
 
-run "what_the_function_writes_does_not_start_it_again" {
+run "only_objects_under_imports_start_the_function" {
   assert {
     condition     = aws_s3_bucket_notification.imports.lambda_function[0].filter_prefix == "imports/"
     error_message = "the notification must be limited to imports/"
   }
 }
 
-run "tasks_are_scheduled_by_name" {
+run "each_schedule_names_its_task" {
   assert {
     condition     = { for key, schedule in aws_scheduler_schedule.this : key => jsondecode(schedule.target[0].input).task } == { refresh_vendors = "refresh_vendors", housekeeping = "housekeeping" }
     error_message = "each schedule must name its task"
   }
 }
 
-run "personal_data_expires" {
+run "uploads_expire_and_require_tls" {
   assert {
     condition     = aws_s3_bucket_lifecycle_configuration.imports.rule[0].expiration[0].days == 30
     error_message = "uploads must expire"
@@ -102,7 +102,7 @@ run "personal_data_expires" {
   }
 }
 
-run "a_digest_that_is_none" {
+run "invalid_digest_is_refused" {
   command = plan
 
   variables {
@@ -112,7 +112,7 @@ run "a_digest_that_is_none" {
   expect_failures = [var.code]
 }
 
-run "a_release_that_is_a_branch" {
+run "branch_as_a_release_is_refused" {
   command = plan
 
   variables {
@@ -122,7 +122,7 @@ run "a_release_that_is_a_branch" {
   expect_failures = [var.code]
 }
 
-run "a_name_that_delivery_may_not_make" {
+run "name_without_the_prefix_is_refused" {
   command = plan
 
   variables {
@@ -132,7 +132,7 @@ run "a_name_that_delivery_may_not_make" {
   expect_failures = [var.name]
 }
 
-run "too_little_time_to_hand_over" {
+run "too_short_timeout_is_refused" {
   command = plan
 
   variables {
@@ -142,7 +142,7 @@ run "too_little_time_to_hand_over" {
   expect_failures = [var.timeout_seconds]
 }
 
-run "too_little_memory" {
+run "too_little_memory_is_refused" {
   command = plan
 
   variables {
@@ -152,7 +152,7 @@ run "too_little_memory" {
   expect_failures = [var.memory_mb]
 }
 
-run "an_import_that_would_block_every_request" {
+run "reserved_concurrency_of_one_is_refused" {
   command = plan
 
   variables {
@@ -162,7 +162,7 @@ run "an_import_that_would_block_every_request" {
   expect_failures = [var.reserved_concurrency]
 }
 
-run "uploads_kept_too_long" {
+run "too_long_upload_retention_is_refused" {
   command = plan
 
   variables {
@@ -172,7 +172,7 @@ run "uploads_kept_too_long" {
   expect_failures = [var.imports]
 }
 
-run "a_schedule_that_is_no_expression" {
+run "invalid_schedule_expression_is_refused" {
   command = plan
 
   variables {
@@ -182,7 +182,7 @@ run "a_schedule_that_is_no_expression" {
   expect_failures = [var.schedules]
 }
 
-run "a_vendor_list_without_tls" {
+run "vendor_list_url_without_tls_is_refused" {
   command = plan
 
   variables {
@@ -192,7 +192,7 @@ run "a_vendor_list_without_tls" {
   expect_failures = [var.vendor_list_url]
 }
 
-run "a_retention_that_cloudwatch_does_not_know" {
+run "log_retention_unknown_to_cloudwatch_is_refused" {
   command = plan
 
   variables {

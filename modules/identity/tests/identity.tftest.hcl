@@ -14,7 +14,7 @@ variables {
   name = "pmp-dev"
 }
 
-run "issuer_and_token_url_are_the_pools_own" {
+run "issuer_and_token_url_are_those_of_the_pool" {
   assert {
     condition     = output.issuer == "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_AbCdEfGhI"
     error_message = "issuer is ${output.issuer}"
@@ -27,16 +27,16 @@ run "issuer_and_token_url_are_the_pools_own" {
 
   assert {
     condition     = toset(aws_cognito_resource_server.this.scope[*].scope_name) == toset(["read", "write", "admin"])
-    error_message = "the API asks for the scopes read, write and admin"
+    error_message = "the scopes must be read, write and admin, as the API requires them"
   }
 
   assert {
     condition     = aws_cognito_user_pool.this.deletion_protection == "ACTIVE"
-    error_message = "a pool is protected unless someone says otherwise"
+    error_message = "a pool must be protected by default"
   }
 }
 
-run "an_emulated_platform_names_its_own_addresses" {
+run "given_issuer_and_token_url_replace_those_of_the_pool" {
   variables {
     issuer    = "https://localhost:24500/eu-west-1_x"
     token_url = "https://localhost:24500/oauth2/token"
@@ -48,7 +48,7 @@ run "an_emulated_platform_names_its_own_addresses" {
   }
 }
 
-run "addresses_without_tls" {
+run "issuer_and_token_url_without_tls_are_refused" {
   command = plan
 
   variables {
@@ -59,7 +59,7 @@ run "addresses_without_tls" {
   expect_failures = [var.issuer, var.token_url]
 }
 
-run "a_name_that_cognito_refuses" {
+run "name_with_a_word_reserved_by_cognito_is_refused" {
   command = plan
 
   variables {

@@ -34,7 +34,7 @@ variables {
   permissions_boundary_arn = "arn:aws:iam::123456789012:policy/pmp/pmp-boundary"
 }
 
-run "connections_between_security_groups" {
+run "security_groups_allow_only_the_listed_connections" {
   assert {
     condition = { for key, rule in aws_vpc_security_group_egress_rule.inside : key => rule.from_port } == {
       function_to_proxy     = 5432
@@ -51,26 +51,26 @@ run "connections_between_security_groups" {
       for key, rule in aws_vpc_security_group_ingress_rule.inside :
       rule.security_group_id == aws_vpc_security_group_egress_rule.inside[key].referenced_security_group_id
     ])
-    error_message = "each egress rule has its ingress rule on the other side"
+    error_message = "each egress rule must have an ingress rule on the other side"
   }
 
   assert {
     condition     = alltrue([for rule in aws_vpc_security_group_ingress_rule.inside : rule.cidr_ipv4 == null])
-    error_message = "no group lets an address range in"
+    error_message = "no group may allow ingress from an address range"
   }
 
   assert {
     condition     = toset(keys(aws_vpc_security_group_egress_rule.internet)) == toset(["function_to_third_party", "runner_to_gitlab_0.0.0.0/0"])
-    error_message = "only the function and the runner reach the internet"
+    error_message = "only the function and the runner may reach the internet"
   }
 
   assert {
     condition     = alltrue([for rule in aws_vpc_security_group_egress_rule.internet : rule.from_port == 443 && rule.to_port == 443])
-    error_message = "and that on port 443 alone"
+    error_message = "the internet may be reached on port 443 only"
   }
 }
 
-run "endpoint_policies_name_the_account_and_own_buckets" {
+run "endpoint_policies_allow_only_this_account_and_its_buckets" {
   assert {
     condition = jsondecode(local.gateway_endpoints.s3.policy).Statement[0] == {
       Sid       = "OwnBuckets"
@@ -88,17 +88,17 @@ run "endpoint_policies_name_the_account_and_own_buckets" {
       for endpoint in values(local.interface_endpoints) :
       jsondecode(endpoint.policy).Statement[0].Condition.StringEquals["aws:PrincipalAccount"] == "123456789012"
     ])
-    error_message = "every interface endpoint asks for principals of this account"
+    error_message = "every interface endpoint must require principals of this account"
   }
 
   assert {
     condition     = jsondecode(local.interface_endpoints["lambda"].policy).Statement[0].Condition.StringEquals["aws:ResourceAccount"] == "123456789012"
-    error_message = "the Lambda endpoint asks for functions of this account"
+    error_message = "the Lambda endpoint must require functions of this account"
   }
 }
 
 # https://docs.aws.amazon.com/vpc/latest/userguide/flow-logs-iam-role.html: "must include at least"
-run "flow_log_role_is_complete" {
+run "flow_log_role_has_every_required_action" {
   assert {
     condition = toset(flatten([for statement in jsondecode(aws_iam_role_policy.flow_log.policy).Statement : statement.Action])) == toset([
       "logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogGroups", "logs:DescribeLogStreams", "logs:PutLogEvents",
@@ -107,7 +107,7 @@ run "flow_log_role_is_complete" {
   }
 }
 
-run "security_groups_are_described_as_ec2_allows" {
+run "security_group_descriptions_are_valid_for_ec2" {
   assert {
     condition = alltrue([
       for text in concat(
@@ -117,7 +117,7 @@ run "security_groups_are_described_as_ec2_allows" {
         [for rule in aws_vpc_security_group_egress_rule.internet : rule.description],
       ) : can(regex("^[-a-zA-Z0-9 ._:/()#,@+=;{}!$*\\[\\]]{1,255}$", text))
     ])
-    error_message = "EC2 refuses a description with other signs than a-z, A-Z, 0-9, spaces and ._-:/()#,@[]+=;{}!$*"
+    error_message = "EC2 refuses a description with characters other than a-z, A-Z, 0-9, spaces and ._-:/()#,@[]+=;{}!$*"
   }
 }
 
@@ -128,11 +128,11 @@ run "dns_firewall_trusts_redirections" {
 
   assert {
     condition     = alltrue([for key, rule in aws_route53_resolver_firewall_rule.this : rule.firewall_domain_redirection_action == (key == "allow" ? "TRUST_REDIRECTION_DOMAIN" : null)])
-    error_message = "an allowed domain must resolve although its name leads to a CDN's"
+    error_message = "an allowed domain must resolve even if it redirects to the domain of a CDN"
   }
 }
 
-run "flow_log_role_is_bounded" {
+run "flow_log_role_has_the_path_and_the_boundary" {
   assert {
     condition     = aws_iam_role.flow_log.path == "/pmp/" && aws_iam_role.flow_log.permissions_boundary == var.permissions_boundary_arn
     error_message = "the role is ${aws_iam_role.flow_log.path} with ${aws_iam_role.flow_log.permissions_boundary}"
@@ -150,7 +150,7 @@ run "without_nat_nothing_reaches_the_internet" {
   }
 }
 
-run "a_gateway_per_zone" {
+run "nat_per_zone_creates_a_gateway_in_each_zone" {
   variables {
     nat = "per_zone"
   }
@@ -161,24 +161,24 @@ run "a_gateway_per_zone" {
   }
 }
 
-run "dns_firewall_blocks_what_is_not_listed" {
+run "dns_firewall_blocks_unlisted_domains" {
   variables {
     dns_allow_list = ["gitlab.com", "*.consensu.org."]
   }
 
   assert {
     condition     = aws_route53_resolver_firewall_domain_list.this["allow"].domains == toset(["*.amazonaws.com.", "gitlab.com.", "*.consensu.org."])
-    error_message = "allowed are ${jsonencode(aws_route53_resolver_firewall_domain_list.this["allow"].domains)}"
+    error_message = "the allowed domains are ${jsonencode(aws_route53_resolver_firewall_domain_list.this["allow"].domains)}"
   }
 
   assert {
     condition     = aws_route53_resolver_firewall_rule.this["block"].action == "BLOCK" && aws_route53_resolver_firewall_rule.this["block"].priority > aws_route53_resolver_firewall_rule.this["allow"].priority
-    error_message = "the rest is blocked, after the list"
+    error_message = "the other domains must be blocked, after the allow list"
   }
 
   assert {
     condition     = aws_route53_resolver_firewall_config.this[0].firewall_fail_open == "DISABLED"
-    error_message = "a failing firewall resolves nothing"
+    error_message = "a failing firewall must resolve nothing"
   }
 }
 
@@ -189,7 +189,7 @@ run "dns_firewall_is_off_by_default" {
   }
 }
 
-run "overlapping_subnets" {
+run "overlapping_subnets_are_refused" {
   command = plan
 
   variables {
@@ -203,7 +203,7 @@ run "overlapping_subnets" {
   expect_failures = [data.aws_availability_zones.this]
 }
 
-run "subnet_outside_the_vpc" {
+run "subnet_outside_the_vpc_is_refused" {
   command = plan
 
   variables {
@@ -217,7 +217,7 @@ run "subnet_outside_the_vpc" {
   expect_failures = [data.aws_availability_zones.this]
 }
 
-run "region_with_too_few_zones" {
+run "region_with_too_few_zones_is_refused" {
   command = plan
 
   override_data {
@@ -228,7 +228,7 @@ run "region_with_too_few_zones" {
   expect_failures = [data.aws_availability_zones.this]
 }
 
-run "too_few_zones" {
+run "subnets_in_one_zone_are_refused" {
   command = plan
 
   variables {
@@ -238,7 +238,7 @@ run "too_few_zones" {
   expect_failures = [var.subnet_cidrs]
 }
 
-run "kinds_of_different_length" {
+run "subnet_kinds_of_different_length_are_refused" {
   command = plan
 
   variables {
@@ -252,7 +252,7 @@ run "kinds_of_different_length" {
   expect_failures = [var.subnet_cidrs]
 }
 
-run "subnet_that_is_no_range" {
+run "invalid_subnet_range_is_refused" {
   command = plan
 
   variables {
@@ -266,7 +266,7 @@ run "subnet_that_is_no_range" {
   expect_failures = [var.subnet_cidrs]
 }
 
-run "vpc_that_is_no_range" {
+run "invalid_vpc_range_is_refused" {
   command = plan
 
   variables {
@@ -276,7 +276,7 @@ run "vpc_that_is_no_range" {
   expect_failures = [var.cidr]
 }
 
-run "unknown_nat" {
+run "unknown_nat_mode_is_refused" {
   command = plan
 
   variables {
@@ -286,7 +286,7 @@ run "unknown_nat" {
   expect_failures = [var.nat]
 }
 
-run "endpoint_that_nothing_calls" {
+run "unused_interface_endpoint_is_refused" {
   command = plan
 
   variables {
@@ -296,7 +296,7 @@ run "endpoint_that_nothing_calls" {
   expect_failures = [var.interface_endpoints]
 }
 
-run "no_way_to_lambda" {
+run "missing_route_to_lambda_is_refused" {
   command = plan
 
   variables {
@@ -307,7 +307,7 @@ run "no_way_to_lambda" {
   expect_failures = [var.interface_endpoints]
 }
 
-run "no_buckets" {
+run "empty_bucket_list_is_refused" {
   command = plan
 
   variables {
@@ -317,7 +317,7 @@ run "no_buckets" {
   expect_failures = [var.bucket_names]
 }
 
-run "gitlab_by_name" {
+run "gitlab_by_name_instead_of_range_is_refused" {
   command = plan
 
   variables {
@@ -327,7 +327,7 @@ run "gitlab_by_name" {
   expect_failures = [var.gitlab_cidr_blocks]
 }
 
-run "dns_by_address" {
+run "url_in_the_dns_allow_list_is_refused" {
   command = plan
 
   variables {
@@ -337,7 +337,7 @@ run "dns_by_address" {
   expect_failures = [var.dns_allow_list]
 }
 
-run "unknown_retention" {
+run "log_retention_unknown_to_cloudwatch_is_refused" {
   command = plan
 
   variables {
@@ -347,7 +347,7 @@ run "unknown_retention" {
   expect_failures = [var.flow_log_retention_days]
 }
 
-run "unusable_name" {
+run "invalid_name_is_refused" {
   command = plan
 
   variables {

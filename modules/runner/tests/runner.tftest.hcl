@@ -23,13 +23,13 @@ variables {
   permissions_boundary_arn = "arn:aws:iam::123456789012:policy/pmp/pmp-boundary"
 }
 
-run "instance_is_closed" {
+run "instance_is_encrypted_and_has_no_public_access" {
   assert {
     condition = (
       aws_launch_template.this.metadata_options[0].http_tokens == "required" &&
       aws_launch_template.this.metadata_options[0].http_put_response_hop_limit == 1
     )
-    error_message = "the metadata service must want a token, and answer this host alone"
+    error_message = "the metadata service must require a token and answer only this host"
   }
 
   assert {
@@ -37,7 +37,7 @@ run "instance_is_closed" {
       aws_launch_template.this.block_device_mappings[0].ebs[0].encrypted == "true" &&
       aws_launch_template.this.block_device_mappings[0].ebs[0].kms_key_id == var.kms_key_arn
     )
-    error_message = "the disk must be encrypted by the environment's key"
+    error_message = "the disk must be encrypted with the environment's key"
   }
 
   assert {
@@ -45,21 +45,21 @@ run "instance_is_closed" {
       aws_launch_template.this.network_interfaces[0].associate_public_ip_address == "false" &&
       aws_launch_template.this.network_interfaces[0].security_groups == toset([var.security_group_id])
     )
-    error_message = "the instance must have no public address, and the runner's security group only"
+    error_message = "the instance must have no public address and only the runner's security group"
   }
 
   assert {
     condition     = aws_launch_template.this.key_name == null
-    error_message = "nobody logs in by SSH"
+    error_message = "the instance must have no SSH key"
   }
 
   assert {
     condition     = endswith(aws_launch_template.this.image_id, "/arm64")
-    error_message = "the image is not of the processor's kind"
+    error_message = "the image must be for arm64, as the processor is"
   }
 }
 
-run "group_of_one_takes_each_new_template" {
+run "group_has_one_instance_and_replaces_it_for_a_new_template" {
   assert {
     condition = (
       aws_autoscaling_group.this.min_size == 1 && aws_autoscaling_group.this.max_size == 1 &&
@@ -70,22 +70,22 @@ run "group_of_one_takes_each_new_template" {
 
   assert {
     condition     = aws_autoscaling_group.this.launch_template[0].version == "3" && length(aws_autoscaling_group.this.instance_refresh) == 1
-    error_message = "a changed template has to make a new instance"
+    error_message = "a changed template must replace the instance"
   }
 
   assert {
     condition     = aws_autoscaling_group.this.max_instance_lifetime == 604800
-    error_message = "an instance lives a week, then comes one with a newer image"
+    error_message = "an instance must be replaced after a week, by one with a newer image"
   }
 }
 
-run "role_reads_its_own_token_and_nothing_else" {
+run "role_can_read_only_its_own_token" {
   assert {
     condition = (
       aws_iam_role.this.name == "pmp-dev-runner" && aws_iam_role.this.path == "/pmp/" &&
       aws_iam_role.this.permissions_boundary == var.permissions_boundary_arn
     )
-    error_message = "the delivery identity may make no other role"
+    error_message = "the delivery identity may create no other role"
   }
 
   assert {
@@ -97,29 +97,29 @@ run "role_reads_its_own_token_and_nothing_else" {
   }
 }
 
-run "user_data_has_no_secret" {
+run "user_data_contains_no_secret" {
   assert {
     condition     = startswith(output.user_data, "#cloud-config\n") && yamldecode(output.user_data).runcmd == [["/usr/local/sbin/pmp-runner-setup"]]
-    error_message = "cloud-init does not know this user data"
+    error_message = "cloud-init does not recognize this user data"
   }
 
   assert {
     condition     = !strcontains(output.user_data, "glrt-") && strcontains(output.user_data, "PMP_TOKEN_PARAMETER=/pmp/dev/runner/token")
-    error_message = "the token is read at boot by its name"
+    error_message = "the user data must hold the name of the token's parameter, not the token"
   }
 
   assert {
     condition     = length(base64encode(output.user_data)) < 16384
-    error_message = "EC2 takes 16 KiB of user data"
+    error_message = "EC2 accepts at most 16 KiB of user data"
   }
 
   assert {
     condition     = output.runner_tags == ["pmp-dev", "pmp-migration"]
-    error_message = "the pipeline's migration jobs ask for other tags"
+    error_message = "the tags differ from those of the pipeline's migration jobs"
   }
 }
 
-run "name_of_something_else" {
+run "invalid_name_is_refused" {
   command = plan
 
   variables {
@@ -129,7 +129,7 @@ run "name_of_something_else" {
   expect_failures = [var.name]
 }
 
-run "environment_in_capitals" {
+run "environment_in_capitals_is_refused" {
   command = plan
 
   variables {
@@ -139,7 +139,7 @@ run "environment_in_capitals" {
   expect_failures = [var.environment]
 }
 
-run "gitlab_over_plain_http" {
+run "gitlab_url_without_tls_is_refused" {
   command = plan
 
   variables {
@@ -149,7 +149,7 @@ run "gitlab_over_plain_http" {
   expect_failures = [var.gitlab_url]
 }
 
-run "gitlab_url_that_would_be_a_command" {
+run "gitlab_url_with_a_command_is_refused" {
   command = plan
 
   variables {
@@ -159,7 +159,7 @@ run "gitlab_url_that_would_be_a_command" {
   expect_failures = [var.gitlab_url]
 }
 
-run "instance_of_another_architecture" {
+run "instance_type_of_another_architecture_is_refused" {
   command = plan
 
   variables {
@@ -169,7 +169,7 @@ run "instance_of_another_architecture" {
   expect_failures = [var.instance_type]
 }
 
-run "no_subnet" {
+run "empty_subnet_list_is_refused" {
   command = plan
 
   variables {
@@ -179,7 +179,7 @@ run "no_subnet" {
   expect_failures = [var.subnet_ids]
 }
 
-run "packages_are_names" {
+run "package_with_a_command_is_refused" {
   command = plan
 
   variables {

@@ -1,4 +1,4 @@
-run "medium_burstable" {
+run "medium_burstable_class_has_the_documented_sizes" {
   command = plan
 
   variables {
@@ -49,7 +49,7 @@ run "smallest_class_leaves_room_for_others" {
   }
 }
 
-run "large_memory_reaches_the_cap" {
+run "large_class_has_at_most_5000_connections" {
   command = plan
 
   variables {
@@ -63,11 +63,11 @@ run "large_memory_reaches_the_cap" {
 
   assert {
     condition     = output.surplus_dollars_per_month == 0 && output.cpu_credits.largest_balance == 0
-    error_message = "a class of fixed speed has no credits"
+    error_message = "a class that is not burstable must have no credits"
   }
 }
 
-run "concurrency_that_exhausts_connections" {
+run "concurrency_above_the_limit_is_refused" {
   command = plan
 
   variables {
@@ -78,7 +78,7 @@ run "concurrency_that_exhausts_connections" {
   expect_failures = [var.reserved_concurrency]
 }
 
-run "concurrency_at_the_limit" {
+run "concurrency_at_the_limit_is_accepted" {
   command = plan
 
   variables {
@@ -88,11 +88,11 @@ run "concurrency_at_the_limit" {
 
   assert {
     condition     = output.throttling.burst_limit == 59
-    error_message = "59 is what db.t3.micro serves"
+    error_message = "db.t3.micro must serve 59 concurrent invocations"
   }
 }
 
-run "fractional_concurrency" {
+run "fractional_concurrency_is_refused" {
   command = plan
 
   variables {
@@ -103,7 +103,7 @@ run "fractional_concurrency" {
   expect_failures = [var.reserved_concurrency]
 }
 
-run "unknown_class" {
+run "unknown_class_is_refused" {
   command = plan
 
   variables {
@@ -113,7 +113,7 @@ run "unknown_class" {
   expect_failures = [var.instance_class]
 }
 
-run "pool_that_takes_everything" {
+run "pool_without_room_for_others_is_refused" {
   command = plan
 
   variables {
@@ -124,7 +124,7 @@ run "pool_that_takes_everything" {
   expect_failures = [output.pool_size]
 }
 
-run "share_above_all" {
+run "pool_above_100_percent_is_refused" {
   command = plan
 
   variables {
@@ -135,7 +135,7 @@ run "share_above_all" {
   expect_failures = [var.max_connections_percent]
 }
 
-run "too_few_admin_connections" {
+run "zero_admin_connections_are_refused" {
   command = plan
 
   variables {
@@ -146,7 +146,7 @@ run "too_few_admin_connections" {
   expect_failures = [var.admin_connections]
 }
 
-run "admin_connections_that_leave_none" {
+run "admin_connections_without_room_for_the_pool_are_refused" {
   command = plan
 
   variables {
@@ -157,7 +157,7 @@ run "admin_connections_that_leave_none" {
   expect_failures = [var.admin_connections]
 }
 
-run "too_few_reserved_connections" {
+run "zero_reserved_connections_are_refused" {
   command = plan
 
   variables {
@@ -168,7 +168,7 @@ run "too_few_reserved_connections" {
   expect_failures = [var.reserved_connections]
 }
 
-run "less_than_a_connection_per_invocation" {
+run "less_than_one_connection_per_invocation_is_refused" {
   command = plan
 
   variables {
@@ -179,7 +179,7 @@ run "less_than_a_connection_per_invocation" {
   expect_failures = [var.connections_per_invocation]
 }
 
-run "instant_requests" {
+run "request_time_of_zero_is_refused" {
   command = plan
 
   variables {
@@ -190,7 +190,7 @@ run "instant_requests" {
   expect_failures = [var.request_milliseconds]
 }
 
-run "free_transactions" {
+run "transaction_cpu_time_of_zero_is_refused" {
   command = plan
 
   variables {

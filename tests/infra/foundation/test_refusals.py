@@ -1,4 +1,4 @@
-"""Settings that cannot be are refused at plan, by a sentence that says what to change."""
+"""Invalid settings are refused at plan, with a sentence that says what to change."""
 
 import pytest
 
@@ -57,7 +57,9 @@ pytestmark = pytest.mark.slow
         ),
     ],
 )
-def test_refused(plans: Planner, environment: str, changes: dict[str, str], sentence: str) -> None:
+def test_invalid_setting_is_refused_with_a_reason(
+    plans: Planner, environment: str, changes: dict[str, str], sentence: str
+) -> None:
     assert sentence in plans.refusal("foundation", environment, changes)
 
 
@@ -65,8 +67,8 @@ def test_refused(plans: Planner, environment: str, changes: dict[str, str], sent
     "alarms",
     ["", 'email_addresses_by_severity = { warning = ["team@example.com"] }', "https_endpoints_by_severity = {}"],
 )
-def test_prod_that_wakes_nobody_is_refused(plans: Planner, alarms: str) -> None:
-    """On AWS; an emulated platform, by which the other tests plan, wakes nobody."""
+def test_prod_without_a_critical_alarm_receiver_is_refused(plans: Planner, alarms: str) -> None:
+    """This holds on AWS only: the other tests plan for an emulated platform, which notifies nobody."""
     refusal = plans.refusal("foundation", "prod", {"  alarms = {}": f"  alarms = {{ {alarms} }}"}, platform="null")
     assert "foundation.alarms must name who is woken in prod" in refusal
 
@@ -78,6 +80,6 @@ def test_prod_that_wakes_nobody_is_refused(plans: Planner, alarms: str) -> None:
         'https_endpoints_by_severity = { critical = ["https://events.example.com/integration/0"] }',
     ],
 )
-def test_prod_that_wakes_somebody_is_planned(plans: Planner, alarms: str) -> None:
+def test_prod_with_a_critical_alarm_receiver_is_planned(plans: Planner, alarms: str) -> None:
     with pytest.raises(AssertionError, match="was planned"):
         plans.refusal("foundation", "prod", {"  alarms = {}": f"  alarms = {{ {alarms} }}"}, platform="null")

@@ -35,7 +35,7 @@ module "delivery" {{
   kms_key_arn       = "{KEY}"
   hosted_zone_id    = "Z0123456789ABCDEFGHIJ"
 
-  # Every option, so that its statements are judged too.
+  # Every option is set, so that the statements of each are tested too.
   hosted_zone_role_arns = ["{ZONE_ROLE}"]
   truststore_arns       = ["arn:aws:s3:::certificates/pmp/truststore.pem"]
 }}
@@ -56,14 +56,14 @@ class Delivery:
     boundary: dict[str, Any]
 
     def under(self, key: str) -> "Delivery":
-        """The same with another key than the planned one."""
+        """Return the same documents with ``key`` in place of the planned key."""
         text = json.dumps([self.policies, self.plan_policies, self.boundary]).replace(KEY, key)
         return Delivery(*json.loads(text))
 
 
 @pytest.fixture(scope="session")
 def delivery() -> Delivery:
-    """The policies of an account where only dev may be deployed."""
+    """Return the policies of an account where only dev may be deployed."""
     with registry() as environment, copied_tree("delivery") as tree:
         root = tree / "root"
         root.mkdir()
@@ -84,7 +84,7 @@ def delivery() -> Delivery:
 
 @dataclass(frozen=True)
 class Enforced:
-    """An account that enforces policies, and sessions in it by identity: ``admin``, ``gitlab``, ``plan``."""
+    """An account that enforces policies, and its sessions by identity: ``admin``, ``gitlab``, ``plan``."""
 
     instance: Instance
     sessions: dict[str, boto3.Session]
@@ -92,13 +92,13 @@ class Enforced:
     foreign_key_id: str
 
     def client(self, identity: str, service: str) -> Any:
-        """A client of one identity."""
+        """Return a client of one identity."""
         return self.sessions[identity].client(service)  # type: ignore[call-overload]
 
 
 @pytest.fixture(scope="session")
 def enforced(delivery: Delivery, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Enforced]:
-    """An account after bootstrap and account layer, without Terraform's waits; IAM enforcement on, over TLS."""
+    """Yield an account after bootstrap and account layer, without Terraform's waits; it enforces IAM and uses TLS."""
     instance = Instance(f"iam-{uuid.uuid4().hex[:6]}", free_port(), tmp_path_factory.mktemp("platform"))
     account = Account(instance)
     account.start()
@@ -130,7 +130,7 @@ def _prepare(account: Account, instance: Instance, delivery: Delivery) -> Enforc
             made = iam.create_policy(PolicyName=name, Path="/pmp/", PolicyDocument=json.dumps(document))
             iam.attach_user_policy(UserName=user, PolicyArn=made["Policy"]["Arn"])
     account.ensure_keys()
-    # What the identity must not reach.
+    # Resources that the identity must not reach.
     principal = {"AWS": f"arn:aws:iam::{ACCOUNT_ID}:root"}
     trust = {"Statement": [{"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}]}
     iam.create_role(RoleName="outside-admin", AssumeRolePolicyDocument=json.dumps(trust))
@@ -156,5 +156,5 @@ def _prepare(account: Account, instance: Instance, delivery: Delivery) -> Enforc
 
 @pytest.fixture(scope="session")
 def templates() -> Path:
-    """Folder of the bootstrap's templates."""
+    """Return the folder of the bootstrap's templates."""
     return Path(__file__).parents[3] / "bootstrap"

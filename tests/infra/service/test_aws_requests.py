@@ -1,4 +1,4 @@
-"""Planned names and texts against botocore's models: what EC2 and others refuse, and no emulator does."""
+"""Planned names and texts against botocore's models: EC2 and other services refuse texts that an emulator accepts."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,12 +14,12 @@ Values = dict[str, Any]
 
 
 def _members(**argument_by_member: str) -> Callable[[Values], Values]:
-    """Return what takes the named arguments out of a resource's planned values."""
+    """Return a function that reads the named arguments from a resource's planned values."""
     return lambda values: {member: values.get(name) for member, name in argument_by_member.items()}
 
 
 def _rule(values: Values) -> Values:
-    """Return the permission that a security group rule of one range, list or group stands for."""
+    """Return the request's permission for a security group rule of one range, list or group."""
     described = {"Description": values.get("description")}
     permission: Values = {
         "IpProtocol": values.get("ip_protocol"),
@@ -29,13 +29,13 @@ def _rule(values: Values) -> Values:
     if values.get("cidr_ipv4"):
         permission["IpRanges"] = [described | {"CidrIp": values["cidr_ipv4"]}]
     else:
-        # Whose id no plan knows.
+        # The id of a group or list is unknown at plan.
         permission["UserIdGroupPairs"] = [described]
         permission["PrefixListIds"] = [described]
     return {"IpPermissions": [permission]}
 
 
-# By resource type the request that makes it, and its names and texts as members of it.
+# By resource type: the request that creates it, and the request's members that hold its names and texts.
 REQUESTS: dict[str, tuple[str, str, Callable[[Values], Values]]] = {
     "aws_security_group": ("ec2", "CreateSecurityGroup", _members(GroupName="name", Description="description")),
     "aws_vpc_security_group_egress_rule": ("ec2", "AuthorizeSecurityGroupEgress", _rule),
@@ -132,15 +132,15 @@ REQUESTS: dict[str, tuple[str, str, Callable[[Values], Values]]] = {
         _members(DomainName="domain_name", ValidationMethod="validation_method"),
     ),
 }
-# All types with a description have to be above: it is where people write what comes to mind.
+# Every type with a description must be listed above: a description is free text and can hold any character.
 WITHOUT_RULES = {
-    # An IAM policy is made by the account layer, whose module test plans it.
+    # The account layer creates IAM policies; its module test plans them.
     "aws_iam_policy",
 }
 
 
 def violations(address: str, values: Values) -> list[str]:
-    """Return what AWS would refuse of a planned resource; arguments without a value, and unknown ones, are left out."""
+    """Return the values of a planned resource that AWS would refuse, without empty and unknown arguments."""
     service, operation, request = REQUESTS[resource_type(address)]
     found = aws_requests.violations(service, operation, _given(request(values)))
     return [f"{address}: {one}" for one in found if one.reason != "is required"]
@@ -155,7 +155,7 @@ def _given(value: Any) -> Any:
 @pytest.mark.slow
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 @pytest.mark.parametrize("layer", LAYERS)
-def test_aws_takes_every_planned_name_and_text(plans: Planner, layer: str, environment: str) -> None:
+def test_aws_accepts_every_planned_name_and_text(plans: Planner, layer: str, environment: str) -> None:
     resources = plans.plan(layer, environment).resources
     found = [
         one
@@ -165,7 +165,7 @@ def test_aws_takes_every_planned_name_and_text(plans: Planner, layer: str, envir
     ]
     assert not found, "\n".join(found)
     described = {resource_type(address) for address, values in resources.items() if values.get("description")}
-    assert not described - set(REQUESTS) - WITHOUT_RULES, "add the request that makes it to REQUESTS"
+    assert not described - set(REQUESTS) - WITHOUT_RULES, "add the request that creates this type to REQUESTS"
 
 
 @pytest.mark.parametrize(
@@ -180,5 +180,5 @@ def test_aws_takes_every_planned_name_and_text(plans: Planner, layer: str, envir
         ("aws_cloudwatch_metric_alarm.x", {"alarm_description": "x" * 1025}, "above the most of 1,024"),
     ],
 )
-def test_a_wrong_text_is_seen(address: str, values: Values, reason: str) -> None:
+def test_invalid_text_is_found(address: str, values: Values, reason: str) -> None:
     assert any(reason in one for one in violations(address, values))

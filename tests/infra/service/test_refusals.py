@@ -1,4 +1,4 @@
-"""Settings of the service layer that cannot be are refused at plan, by a sentence that says what to change."""
+"""Invalid settings of the service layer are refused at plan, with a sentence that says what to change."""
 
 import pytest
 
@@ -52,5 +52,7 @@ pytestmark = pytest.mark.slow
         ),
     ],
 )
-def test_refused(plans: Planner, environment: str, changes: dict[str, str], sentence: str) -> None:
+def test_invalid_setting_is_refused_with_a_reason(
+    plans: Planner, environment: str, changes: dict[str, str], sentence: str
+) -> None:
     assert sentence in plans.refusal("service", environment, changes)

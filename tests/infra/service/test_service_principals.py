@@ -1,6 +1,6 @@
-"""Whatever trusts an AWS service asks for no condition key that the service does not send.
+"""A policy that trusts an AWS service requires only condition keys that the service sends.
 
-The emulator never assumes a role as a service, so a trust that AWS refuses would be found on AWS alone.
+The emulator never assumes a role as a service, so only AWS would show that a trust policy is wrong.
 """
 
 import re
@@ -30,7 +30,7 @@ _PERMISSION_KEYS = {"source_arn": "aws:SourceArn", "source_account": "aws:Source
 
 
 class Trust(NamedTuple):
-    """A service that may use something, and the condition keys that its requests must carry."""
+    """A service that may use a resource, and the condition keys that its requests must carry."""
 
     place: str
     principal: str
@@ -39,7 +39,7 @@ class Trust(NamedTuple):
 
 
 def trusts(text: str, place: str) -> Iterator[Trust]:
-    """Yield every trust in a service in the text of a ``.tf`` file."""
+    """Yield every trust in an AWS service in the text of a ``.tf`` file."""
     for resource in _RESOURCE.finditer(text):
         kind, block = resource[1], resource[0]
         if kind == "aws_lambda_permission":
@@ -57,7 +57,7 @@ def trusts(text: str, place: str) -> Iterator[Trust]:
 
 
 def _object_around(text: str, position: int) -> str:
-    """Return the innermost ``{…}`` that holds a position."""
+    """Return the innermost ``{…}`` that contains a position."""
     depth, start = 0, position
     while depth >= 0:
         start -= 1
@@ -84,13 +84,13 @@ def _all() -> list[Trust]:
     return [one for file in files if "examples" not in file.parts for one in trusts(file.read_text(), file.parts[-2])]
 
 
-def test_no_trust_asks_for_a_key_that_the_service_does_not_send() -> None:
-    found = {f"{one.place}: {one.principal} sends no {', '.join(refused(one))}" for one in _all() if refused(one)}
+def test_trust_policies_require_only_keys_that_the_service_sends() -> None:
+    found = {f"{one.place}: {one.principal} does not send {', '.join(refused(one))}" for one in _all() if refused(one)}
     assert not found
 
 
-def test_the_table_is_what_is_trusted() -> None:
-    """Every service that is trusted has a row, and every row a service: reading the sources missed none."""
+def test_table_lists_exactly_the_trusted_services() -> None:
+    """Every trusted service has a row and every row a service, and the parser found every trust in the sources."""
     assert {(one.principal, one.use) for one in _all()} == set(table())
     principals = re.compile(r"(?:Service|principal)\s*=\s*\"[^\"]*amazonaws\.com\"")
     files = [file for folder in ("modules", "envs") for file in (ROOT / folder).rglob("*.tf")]
@@ -99,7 +99,7 @@ def test_the_table_is_what_is_trusted() -> None:
     )
 
 
-def test_every_row_has_a_source() -> None:
+def test_every_row_of_the_table_has_a_source() -> None:
     for row in yaml.safe_load(TABLE.read_text()):
         assert row["source"].startswith("https://docs.aws.amazon.com/"), row
         assert row["says"], row
@@ -130,7 +130,7 @@ resource "aws_iam_role" "x" {
         ),
     ],
 )
-def test_a_condition_on_what_is_not_sent_is_seen(condition: str, keys: set[str]) -> None:
+def test_condition_on_a_key_that_is_not_sent_is_found(condition: str, keys: set[str]) -> None:
     [found] = trusts(TRUST.replace("CONDITION", condition), "x")
     assert found.principal == "rds.amazonaws.com"
     assert refused(found) == keys

@@ -1,4 +1,4 @@
-"""What the function finds in its environment."""
+"""Environment variables that the function reads."""
 
 import pytest
 from pmp.configuration import configuration

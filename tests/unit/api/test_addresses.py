@@ -1,4 +1,4 @@
-"""E-mail addresses: one rule for the API and for imports."""
+"""E-mail addresses: the API and imports apply the same rule."""
 
 import pytest
 from hypothesis import given, settings
@@ -7,7 +7,7 @@ from pmp import addresses
 
 
 def outcome(normalizer: addresses.Normalizer | None, address: str) -> str:
-    """The stored form, or the reason why there is none."""
+    """Return the stored form, or the reason why the address is refused."""
     try:
         return normalizer.normalize(address) if normalizer else addresses.normalize(address)
     except ValueError as error:
@@ -27,14 +27,14 @@ def outcome(normalizer: addresses.Normalizer | None, address: str) -> str:
         ("ada@caf\ufffd.com", "it contains U+FFFD"),
     ],
 )
-def test_an_invalid_address_is_a_value_error_that_says_why(address: str, reason: str) -> None:
+def test_invalid_address_raises_a_value_error_with_the_reason(address: str, reason: str) -> None:
     with pytest.raises(ValueError, match=r"^is not a valid e-mail address: ") as caught:
         addresses.normalize(address)
     assert reason in str(caught.value)
 
 
 @pytest.mark.parametrize("address", ["secret;@example.com", "secret@example.test", "secret" * 11 + "@example.com"])
-def test_the_discreet_reason_quotes_nothing(address: str) -> None:
+def test_discreet_reason_quotes_no_part_of_the_address(address: str) -> None:
     with pytest.raises(addresses.InvalidAddressError) as caught:
         addresses.normalize(address)
     assert caught.value.discreet.startswith("is not a valid e-mail address: ")
@@ -56,7 +56,7 @@ domains = st.sampled_from(
 
 @settings(deadline=None)  # the first call imports the library
 @given(st.text(min_size=1, max_size=70) | st.integers(1, 70).map(lambda size: "a" * size), domains)
-def test_a_known_domain_changes_no_verdict(local: str, domain: str) -> None:
+def test_cached_domain_gives_the_same_result(local: str, domain: str) -> None:
     normalizer = addresses.Normalizer()
     outcome(normalizer, f"known@{domain}")
     address = f"{local}@{domain}"
@@ -72,5 +72,5 @@ def test_a_known_domain_changes_no_verdict(local: str, domain: str) -> None:
         ("' OR 1=1 --", "' OR 1=1 --"),
     ],
 )
-def test_the_lookup_form_is_the_stored_one(address: str, form: str) -> None:
+def test_lookup_form_equals_the_stored_form(address: str, form: str) -> None:
     assert addresses.lookup_form(address) == form

@@ -1,4 +1,4 @@
-"""The zip: the same bytes every time, pure Python, complete, nothing in it that is not used."""
+"""The zip is reproducible, pure Python and complete, and contains nothing unused."""
 
 import importlib.util
 import os
@@ -30,8 +30,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("mask", ["077", "000"])
-def test_another_checkout_gives_the_same_bytes(bundle: Path, tmp_path: Path, mask: str) -> None:
-    """In another folder, its files made later and with other rights, by another user's environment."""
+def test_another_checkout_builds_the_same_bytes(bundle: Path, tmp_path: Path, mask: str) -> None:
+    """Build in another folder, from newer files with other permissions, in another user's environment."""
     checkout = tmp_path / "another checkout"
     prepare = f"umask {mask}; cp -R {shlex.quote(str(ROOT / 'lambda'))} {shlex.quote(str(checkout))}"
     build = f"{shlex.quote(sys.executable)} {shlex.quote(str(checkout / 'build.py'))} --output out"
@@ -45,7 +45,7 @@ def test_another_checkout_gives_the_same_bytes(bundle: Path, tmp_path: Path, mas
     assert (tmp_path / "out" / "lambda.sha256").read_text() == f"{digest}\n"
 
 
-def test_it_holds_pure_python_and_no_more_than_is_used(bundle: Path) -> None:
+def test_zip_contains_only_the_pure_python_that_is_used(bundle: Path) -> None:
     names = zipfile.ZipFile(bundle).namelist()
     assert names == sorted(names)
     assert not [name for name in names if name.endswith((".so", ".pyc", ".pyd"))]
@@ -55,7 +55,7 @@ def test_it_holds_pure_python_and_no_more_than_is_used(bundle: Path) -> None:
     assert bundle.stat().st_size < 1_000_000
 
 
-def test_it_runs_with_nothing_else_installed(bundle: Path) -> None:
+def test_zip_runs_with_nothing_else_installed(bundle: Path) -> None:
     script = (
         "import sys; sys.path = [p for p in sys.path if 'site-packages' not in p]; sys.path.insert(0, sys.argv[1])\n"
         "from pmp.handler import handler\n"
@@ -84,7 +84,7 @@ def test_compiled_code_is_refused(tmp_path: Path) -> None:
         list(load()._packages(tmp_path))
 
 
-def test_a_changed_hash_is_refused(tmp_path: Path) -> None:
+def test_package_with_a_wrong_hash_is_refused(tmp_path: Path) -> None:
     lock = tmp_path / "wrong.lock"
     lock.write_text(f"six==1.17.0 --hash=sha256:{'0' * 64}\n")
     with pytest.raises(SystemExit, match=r"uv could not install wrong\.lock"):

@@ -1,4 +1,4 @@
-"""The connection's parts that need no server: the log-in token, the imports put off, what counts as lost."""
+"""Parts of the connection that need no server: the log-in token, late imports and the detection of lost connections."""
 
 import contextlib
 import subprocess
@@ -15,7 +15,9 @@ from checks.gateway import Gateway
 
 @pytest.mark.parametrize("session_token", [None, "session/token+with=signs"])
 @pytest.mark.parametrize("user", ["pmp_app", "odd user+name"])
-def test_the_token_is_botocores(session_token: str | None, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_authentication_token_equals_the_one_of_botocore(
+    session_token: str | None, user: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
     monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
@@ -23,13 +25,13 @@ def test_the_token_is_botocores(session_token: str | None, user: str, monkeypatc
         monkeypatch.setenv("AWS_SESSION_TOKEN", session_token)
     session = boto3.Session("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", session_token)
     host = "pmp-dev.proxy-abc.eu-west-1.rds.amazonaws.com"
-    for _ in range(3):  # the second may change between the two
+    for _ in range(3):  # the clock may reach the next second between the two calls
         now = time.time()
         theirs = session.client("rds", region_name="eu-west-1").generate_db_auth_token(host, 5432, user)
         ours = database.authentication_token(host, 5432, user, "eu-west-1", now)
         if int(now) == int(time.time()):
             break
-    # The order of the query differs; what is signed is the sorted one.
+    # The order of the query's parameters differs; AWS signs them sorted.
     assert _parts(ours) == _parts(theirs)
 
 
@@ -38,7 +40,7 @@ def _parts(token: str) -> tuple[str, list[str]]:
     return host, sorted(query.split("&"))
 
 
-def test_nothing_slow_is_imported_and_nothing_stays_replaced() -> None:
+def test_slow_modules_are_imported_late_and_work_once_imported() -> None:
     script = (
         "import sys, pmp.http.router, pmp.http.routes.users, pmp.http.routes.events\n"
         "slow = {'dateutil', 'scramp', 'asn1crypto', 'boto3', 'botocore', 'urllib3', 'email_validator', 'idna',"
@@ -54,7 +56,7 @@ def test_nothing_slow_is_imported_and_nothing_stays_replaced() -> None:
     assert second.startswith("2026 scramp.core 1.")
 
 
-def test_an_instant_beyond_pythons_range_is_still_read() -> None:
+def test_instant_beyond_the_range_of_python_is_read() -> None:
     from pg8000.converters import timestamptz_in
 
     assert timestamptz_in("infinity") == "infinity"
@@ -79,7 +81,7 @@ def test_an_instant_beyond_pythons_range_is_still_read() -> None:
         (ValueError(), False),
     ],
 )
-def test_what_makes_a_connection_unusable(error: Exception, lost: bool) -> None:
+def test_lost_connection_is_recognized_by_its_error(error: Exception, lost: bool) -> None:
     assert database.is_lost(error) is lost
 
 
@@ -99,7 +101,7 @@ class Recorder(database.Connection):
         self.statements.append("closed")
 
 
-def test_a_transaction_inside_another_is_a_part_of_it() -> None:
+def test_nested_transaction_joins_the_outer_one() -> None:
     connection, done = Recorder(), list[str]()
     with connection.transaction():
         with connection.transaction():
@@ -110,7 +112,7 @@ def test_a_transaction_inside_another_is_a_part_of_it() -> None:
     assert done == ["after"]
 
 
-def test_what_waits_for_a_commit_is_dropped_by_a_rollback() -> None:
+def test_rollback_drops_the_after_commit_callbacks() -> None:
     connection, done = Recorder(), list[str]()
     with contextlib.suppress(ZeroDivisionError), connection.transaction():
         connection.after_commit(lambda: done.append("never"))
@@ -120,7 +122,7 @@ def test_what_waits_for_a_commit_is_dropped_by_a_rollback() -> None:
     assert done == ["at once"]
 
 
-def test_a_transaction_belongs_to_its_connection() -> None:
+def test_transactions_of_two_connections_are_independent() -> None:
     one, other = Recorder(), Recorder()
     done: list[str] = []
     with one.transaction():
@@ -132,7 +134,7 @@ def test_a_transaction_belongs_to_its_connection() -> None:
 
 
 @pytest.mark.parametrize("error", [database.InterfaceError("network error"), KeyboardInterrupt()])
-def test_a_lost_or_interrupted_transaction_abandons_its_connection(error: BaseException) -> None:
+def test_lost_or_interrupted_transaction_abandons_its_connection(error: BaseException) -> None:
     connection = Recorder()
     with pytest.raises(type(error)), connection.transaction():
         raise error
@@ -141,7 +143,7 @@ def test_a_lost_or_interrupted_transaction_abandons_its_connection(error: BaseEx
     assert connection.statements == ["BEGIN", "closed"]
 
 
-def test_an_abandoned_connection_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lost_connection_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = Recorder(), Recorder()
     monkeypatch.setattr(database, "_connection", first)
     monkeypatch.setattr(database, "Connection", lambda *_, **__: second)
@@ -151,7 +153,7 @@ def test_an_abandoned_connection_is_replaced(monkeypatch: pytest.MonkeyPatch) ->
     assert first.is_abandoned
 
 
-def test_only_work_that_was_lost_before_its_commit_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_work_lost_before_its_commit_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "connect", Recorder)
     for error, calls in ((database.InterfaceError(), 2), (database.LostCommitError(), 1), (ValueError(), 1)):
         seen: list[database.Connection] = []
@@ -167,7 +169,7 @@ def test_only_work_that_was_lost_before_its_commit_is_repeated(monkeypatch: pyte
 
 @pytest.mark.parametrize("code", ["25006", "28000", "28P01"])
 @pytest.mark.parametrize("body", [None, {"email": "ada@example.com"}])
-def test_a_server_that_refuses_writes_or_log_ins_is_503_and_its_connection_is_dropped(
+def test_refused_write_or_log_in_returns_503_and_drops_the_connection(
     monkeypatch: pytest.MonkeyPatch, code: str, body: Any
 ) -> None:
     connections: list[database.Connection] = []

@@ -1,4 +1,4 @@
-"""The page at /docs in a real browser, served from the zip as it is deployed, without any other host."""
+"""The page at /docs in a real browser, served from the zip as deployed, without any other host."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.wait(timeout=10)
 
 
-def test_nothing_of_the_page_is_elsewhere(url: str) -> None:
+def test_page_loads_nothing_from_another_host(url: str) -> None:
     with urllib.request.urlopen(f"{url}/docs", timeout=10) as response:
         page = response.read().decode()
         policy = response.headers["Content-Security-Policy"]
@@ -47,8 +47,8 @@ def test_nothing_of_the_page_is_elsewhere(url: str) -> None:
     assert "default-src 'none'" in policy
 
 
-def test_connections_without_a_request_hold_up_nobody(url: str) -> None:
-    """Chromium connects ahead of its requests, and more often than it then has any."""
+def test_idle_connections_do_not_block_requests(url: str) -> None:
+    """Chromium opens connections in advance, and more of them than it then uses."""
     address = urlsplit(url)
     with ExitStack() as idle:
         for _ in range(6):
@@ -57,7 +57,7 @@ def test_connections_without_a_request_hold_up_nobody(url: str) -> None:
             assert response.status == HTTPStatus.OK
 
 
-def test_the_page_shows_every_operation_and_sends_a_request(url: str) -> None:
+def test_page_shows_every_operation_and_sends_a_request(url: str) -> None:
     with chromium.page() as page:
         page.call("Page.navigate", url=f"{url}/docs")
         operations = sum(map(len, json.loads((ROOT / "lambda/pmp/openapi.json").read_text())["paths"].values()))
@@ -65,8 +65,8 @@ def test_the_page_shows_every_operation_and_sends_a_request(url: str) -> None:
         assert page.evaluate("document.querySelector('.info .title').innerText").startswith("PMP")
         health = "#operations-Service-getHealth"
         page.evaluate(f"document.querySelector('{health} .opblock-summary-control').click()")
-        # Swagger UI shows the button before it has read the operation, and a press so early is lost for good
-        # (OperationNotFoundError in its console). It has read it when it shows the answers.
+        # Swagger UI shows the button before it has read the operation, and an early click is lost
+        # (OperationNotFoundError in its console). It has read the operation once it shows the responses.
         page.wait(f"document.querySelector('{health} .responses-table') !== null")
         page.evaluate(f"document.querySelector('{health} .execute').click()")
         text = page.wait(f"document.querySelector('{health} .live-responses-table')?.innerText")

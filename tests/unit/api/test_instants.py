@@ -1,4 +1,4 @@
-"""RFC 3339 instants, as the API and imports read them."""
+"""How the API and imports read RFC 3339 instants."""
 
 from datetime import timedelta
 
@@ -16,7 +16,7 @@ from pmp import instants
         "9999-12-31T23:59:59Z",
     ],
 )
-def test_valid_instants(text: str) -> None:
+def test_valid_instant_is_read_as_utc(text: str) -> None:
     assert instants.read(text)[0].utcoffset() == timedelta()
 
 
@@ -38,12 +38,12 @@ def test_valid_instants(text: str) -> None:
         "٢٠٢٦-01-31T12:00:00Z",
     ],
 )
-def test_invalid_instants(text: str) -> None:
+def test_invalid_instant_is_refused_with_a_reason(text: str) -> None:
     with pytest.raises(ValueError, match=r"^(is|must) "):
         instants.read(text)
 
 
-def test_a_leap_second_is_called_one() -> None:
+def test_error_names_a_leap_second() -> None:
     with pytest.raises(ValueError, match="is a leap second, which is not supported; use second 59"):
         instants.read("2016-12-31T23:59:60Z")
 

@@ -40,7 +40,7 @@ def _request(**headers: str) -> Request:
         (b"{'a': 1}", "Expecting property name"),
     ],
 )
-def test_what_is_no_json_is_refused_with_a_reason(body: bytes, detail: str) -> None:
+def test_invalid_json_is_refused_with_a_reason(body: bytes, detail: str) -> None:
     with pytest.raises(Problem, match="the body is not valid JSON") as caught:
         parse_json(body)
     assert caught.value.status == 400
@@ -48,24 +48,24 @@ def test_what_is_no_json_is_refused_with_a_reason(body: bytes, detail: str) -> N
     assert not [word for word in ("sys.", "utf-8-sig", "decode") if word in caught.value.detail]
 
 
-@pytest.mark.parametrize("doubled", [1, 40_000])
-def test_a_mebibyte_of_doubled_keys_is_refused_within_a_second(doubled: int) -> None:
-    names = list(range(95_000 - doubled))
-    body = "{" + ",".join(f'"{name:06}":0' for name in [*names, *names[-doubled:]]) + "}"
+@pytest.mark.parametrize("repeated", [1, 40_000])
+def test_one_mebibyte_of_repeated_keys_is_refused_within_a_second(repeated: int) -> None:
+    names = list(range(95_000 - repeated))
+    body = "{" + ",".join(f'"{name:06}":0' for name in [*names, *names[-repeated:]]) + "}"
     assert 0.99 * 2**20 < len(body) <= 2**20
     started = time.process_time()
-    with pytest.raises(Problem, match=f"the key '{names[-doubled]:06}' appears more than once"):
+    with pytest.raises(Problem, match=f"the key '{names[-repeated]:06}' appears more than once"):
         parse_json(body.encode())
     assert time.process_time() - started < 1
 
 
-def test_a_whole_number_is_an_integer_however_it_is_written() -> None:
+def test_whole_number_in_any_notation_is_an_integer() -> None:
     assert parse_json(b"[1.0, 1e2, 1.5]") == [1, 100, 1.5]
     assert [type(value) for value in parse_json(b"[1.0, 1e2, 1.5]")] == [int, int, float]
     assert parse_json(b"1e400") == float("inf")
 
 
-def test_a_body_of_one_mebibyte_is_the_largest() -> None:
+def test_body_larger_than_one_mebibyte_returns_413() -> None:
     for encoded in (False, True):
         event = payload("POST", "/v1/users", {}, None)
         body = b"x" * (1024 * 1024)
@@ -78,7 +78,7 @@ def test_a_body_of_one_mebibyte_is_the_largest() -> None:
         assert caught.value.status == 413
 
 
-def test_ten_megabytes_are_refused_unread() -> None:
+def test_body_of_ten_million_characters_returns_413() -> None:
     event = payload("POST", "/v1/users", {}, None)
     event["body"] = "é" * 10_000_000
     with pytest.raises(Problem) as caught:
@@ -91,28 +91,28 @@ def test_ten_megabytes_are_refused_unread() -> None:
     [
         ("Idempotency-Key", "k1, k1", "k1"),
         ("Idempotency-Key", "k1, k2", "k1, k2"),
-        ("If-Match", '"a", "a"', '"a", "a"'),  # a list of its own
+        ("If-Match", '"a", "a"', '"a", "a"'),  # If-Match is itself a list
         ("Content-Type", 'application/json; x="a,a"', 'application/json; x="a,a"'),
     ],
 )
-def test_only_a_repeated_equal_header_counts_once(name: str, sent: str, read: str) -> None:
+def test_only_equal_copies_of_a_header_are_merged(name: str, sent: str, read: str) -> None:
     assert receive(payload("GET", "/", {name: sent}, None), "id").headers[name.lower()] == read
 
 
-def test_a_named_stage_is_no_part_of_the_path() -> None:
+def test_stage_name_is_removed_from_the_path() -> None:
     event = payload("GET", "/live/v1/health", {}, None)
     event["requestContext"]["stage"] = "live"
     assert receive(event, "id").path == "/v1/health"
 
 
 @pytest.mark.parametrize("raw", ["a=%ff", "a=%c3%28"])
-def test_a_query_that_is_not_utf8_is_refused(raw: str) -> None:
+def test_query_that_is_not_utf8_returns_400(raw: str) -> None:
     with pytest.raises(Problem) as caught:
         parse_query(raw)
     assert caught.value.status == 400
 
 
-def test_a_cursor_leads_back() -> None:
+def test_cursor_decodes_to_its_position() -> None:
     assert position(cursor(5, 6), INTEGER, INTEGER) == (5, 6)
     assert position(None, INTEGER, UUID) == (None, None)
     identifier = "01a20aa5-7b3c-7a26-b54f-452299678f07"
@@ -123,14 +123,14 @@ def test_a_cursor_leads_back() -> None:
     "text", ["x", "é", "AAAA", cursor("5"), cursor(5, 6), cursor(True), cursor(2**80), cursor(-1), cursor(1.5),
              base64.urlsafe_b64encode(b"{}").decode(), base64.urlsafe_b64encode(b"[" * 5000).decode()]
 )  # fmt: skip
-def test_a_made_up_cursor_is_refused(text: str) -> None:
+def test_forged_cursor_returns_422(text: str) -> None:
     with pytest.raises(Problem) as caught:
         position(text, INTEGER)
     assert caught.value.status == 422
     assert caught.value.errors == [{"parameter": "cursor", "detail": "is not a `next` value of this list"}]
 
 
-def test_a_client_that_has_it_gets_304() -> None:
+def test_matching_if_none_match_returns_304() -> None:
     first = conditional(_request(), Response(200, {"a": 1}))
     tag = first.headers["ETag"]
     for known in (tag, f'"other", {tag}', f"W/{tag}", "*"):
@@ -139,7 +139,7 @@ def test_a_client_that_has_it_gets_304() -> None:
     assert conditional(_request(if_none_match=tag), Response(200, {"a": 2})).status == 200
 
 
-def test_a_read_of_another_state_is_412() -> None:
+def test_read_with_a_different_if_match_returns_412() -> None:
     tag = conditional(_request(), Response(200, {"a": 1})).headers["ETag"]
     for match in (tag, "*", f'"other", {tag}'):
         assert conditional(_request(if_match=match), Response(200, {"a": 1})).status == 200
@@ -164,7 +164,7 @@ def test_a_read_of_another_state_is_412() -> None:
         ({"if_none_match": "*"}, '"a"', True),
     ],
 )
-def test_preconditions_of_a_write(headers: dict[str, str], tag: str | None, refused: bool) -> None:
+def test_write_with_a_failed_precondition_returns_412(headers: dict[str, str], tag: str | None, refused: bool) -> None:
     if refused:
         with pytest.raises(Problem) as caught:
             require_match(_request(**headers), tag)
@@ -173,7 +173,7 @@ def test_preconditions_of_a_write(headers: dict[str, str], tag: str | None, refu
         require_match(_request(**headers), tag)
 
 
-def test_large_answers_are_compressed_for_who_can_read_it() -> None:
+def test_large_response_is_compressed_for_a_client_that_accepts_gzip() -> None:
     document = {"a": "b" * 20_000}
     packed = send(Response(200, document, compress=True), _request(accept_encoding="br, gzip"))
     assert packed["headers"]["Content-Encoding"] == "gzip"
@@ -205,17 +205,17 @@ def test_large_answers_are_compressed_for_who_can_read_it() -> None:
         ("identity, gzip;q=0.5", False),
     ],
 )
-def test_gzip_is_sent_only_where_it_is_accepted(header: str, accepts: bool) -> None:
+def test_gzip_is_sent_only_if_accept_encoding_prefers_it(header: str, accepts: bool) -> None:
     sent = send(Response(200, {"a": "b" * 20_000}, compress=True), _request(accept_encoding=header))
     assert ("Content-Encoding" in sent["headers"]) == accepts
     assert sent["headers"]["Vary"] == "Accept-Encoding"
 
 
-def test_an_echo_of_half_a_surrogate_pair_can_be_sent() -> None:
+def test_unpaired_surrogate_is_encoded_as_a_question_mark() -> None:
     assert encode({"detail": "\ud800"}) == b'{"detail":"?"}'
 
 
-def test_answers_may_not_be_kept_or_sniffed() -> None:
+def test_response_forbids_caching_and_sniffing() -> None:
     sent: dict[str, Any] = send(Response(204), None)
     assert sent["headers"] == {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
     assert "body" not in sent

@@ -1,4 +1,4 @@
-"""The served OpenAPI document agrees with itself and with what Terraform makes of it."""
+"""The served OpenAPI document is consistent with itself and with the Terraform modules."""
 
 import json
 import re
@@ -15,7 +15,7 @@ OPERATIONS: list[dict[str, Any]] = [
     operation for methods in DOCUMENT["paths"].values() for operation in methods.values()
 ]
 
-# Each scope's description in parts, with the operations that the part stands for.
+# The parts of each scope's description, and the operations that each part describes.
 MEANING = {
     "pmp/read": {
         "read users": {"listUsers", "getUser", "listUserEvents", "exportUser"},
@@ -38,7 +38,7 @@ MEANING = {
 
 
 @pytest.mark.parametrize("scope", MEANING)
-def test_a_scope_is_described_by_the_operations_that_require_it(scope: str) -> None:
+def test_scope_description_names_the_operations_that_require_it(scope: str) -> None:
     rest = SCOPES[scope].lower()
     for part in MEANING[scope]:
         assert part in rest, f"{scope}: its description does not name {part!r}"
@@ -50,19 +50,19 @@ def test_a_scope_is_described_by_the_operations_that_require_it(scope: str) -> N
         assert (scope in required) == described, f"{operation['operationId']} requires {required or 'no scope'}"
 
 
-def test_cognito_describes_the_scopes_in_the_same_words() -> None:
+def test_cognito_scope_descriptions_equal_those_of_the_document() -> None:
     configuration = hcl2.loads((ROOT / "modules" / "identity" / "main.tf").read_text())
     [scopes] = [block["scopes"] for block in configuration["locals"] if "scopes" in block]
     assert {f"pmp/{name}": str(text).strip('"') for name, text in scopes.items()} == SCOPES
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-def test_cognito_accepts_the_description_of_a_scope(scope: str) -> None:
+def test_scope_description_has_at_most_256_characters(scope: str) -> None:
     # CreateResourceServer, ScopeDescription: 1 to 256 characters.
     assert 1 <= len(SCOPES[scope]) <= 256
 
 
-def test_every_response_header_is_a_component_of_its_own_name() -> None:
+def test_every_response_header_is_a_component_with_the_same_name() -> None:
     """The CORS configuration exposes the names of ``components.headers``."""
     used = set[str]()
     responses = [*DOCUMENT["components"]["responses"].values()]
@@ -75,7 +75,7 @@ def test_every_response_header_is_a_component_of_its_own_name() -> None:
 
 
 def _texts(node: Any, *, names: bool = False) -> list[str]:
-    """Every summary and description below a node; ``names``: the keys are names of properties, not keywords."""
+    """Return every summary and description below a node; ``names``: its keys are property names, not keywords."""
     if isinstance(node, list):
         return [text for item in node for text in _texts(item)]
     if not isinstance(node, dict):
@@ -89,12 +89,12 @@ def _texts(node: Any, *, names: bool = False) -> list[str]:
     return found
 
 
-def test_texts_say_user() -> None:
+def test_texts_say_user_instead_of_person_or_subject() -> None:
     unwanted = re.compile(r"\b(?:persons?|people|subjects?|whoever)\b", re.IGNORECASE)
     assert [text for text in _texts(DOCUMENT) if unwanted.search(text)] == []
 
 
-def test_every_operation_has_a_summary_and_every_other_text_is_a_sentence() -> None:
+def test_operations_have_summaries_and_descriptions_are_sentences() -> None:
     assert [operation["operationId"] for operation in OPERATIONS if not operation.get("summary")] == []
     descriptions = set(_texts(DOCUMENT)) - {operation["summary"] for operation in OPERATIONS}
     assert [text for text in descriptions if not text.endswith(".")] == []

@@ -1,4 +1,4 @@
-"""The schema interpreter against the reference implementation, over every schema that validates a request."""
+"""Compare the schema interpreter with the reference implementation, for every schema that validates a request."""
 
 import json
 import re
@@ -38,14 +38,14 @@ def _request_schemas() -> Any:
                 yield from _walk(SCHEMAS.resolve(parameter)["schema"])
 
 
-def test_requests_use_no_keyword_that_is_not_checked() -> None:
+def test_request_schemas_use_only_checked_keywords() -> None:
     for schema in _request_schemas():
         assert schema.keys() <= KEYWORDS | ANNOTATIONS, schema
         assert schema.get("format", "uuid") in {"uuid", "date-time", "email"}, schema
         assert schema.get("additionalProperties", False) is False
 
 
-def test_every_uuid_and_every_pattern_is_anchored() -> None:
+def test_every_uuid_has_a_pattern_and_every_pattern_is_anchored() -> None:
     for schema in _request_schemas():
         assert schema.get("format") != "uuid" or "pattern" in schema
         assert re.fullmatch(r"\^.*\$", schema.get("pattern", "^$")), schema
@@ -98,10 +98,10 @@ documents = st.recursive(
 @pytest.mark.parametrize("reference", BODIES)
 @settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(data=st.data())
-def test_the_verdict_is_the_reference_implementations(reference: str, data: st.DataObject) -> None:
+def test_interpreter_agrees_with_the_reference_implementation(reference: str, data: st.DataObject) -> None:
     document = data.draw(documents)
     if '"occurred_at"' in json.dumps(document) or '"as_of"' in json.dumps(document):
-        return  # instants are compared below; the reference only annotates them
+        return  # the reference implementation does not check date-times; tests below do
     validator = jsonschema.Draft202012Validator({**DOCUMENT, "$ref": reference})
     # JSON knows one kind of number; parse_json makes 1.0 an integer before a schema sees it.
     document = json.loads(
@@ -122,7 +122,7 @@ def test_the_verdict_is_the_reference_implementations(reference: str, data: st.D
         ([], "", "must be an object"),
     ],
 )
-def test_an_error_points_at_what_is_wrong(document: Any, pointer: str, detail: str) -> None:
+def test_error_points_at_the_invalid_value(document: Any, pointer: str, detail: str) -> None:
     assert {"pointer": pointer, "detail": detail} in SCHEMAS.errors(document, {"$ref": "#/components/schemas/NewUser"})
 
 
@@ -133,34 +133,34 @@ def test_an_error_points_at_what_is_wrong(document: Any, pointer: str, detail: s
         ({"user": {"id": "x"}, "consents": [{"id": "a", "enabled": True}]}, "NewEvent", "/user/id", "must be a UUID"),
     ],
 )
-def test_a_pattern_is_explained_in_words(document: Any, schema: str, pointer: str, detail: str) -> None:
+def test_failed_pattern_is_explained_in_words(document: Any, schema: str, pointer: str, detail: str) -> None:
     found = SCHEMAS.errors(document, {"$ref": f"#/components/schemas/{schema}"})
     assert found == [{"pointer": pointer, "detail": detail}]
 
 
-def test_a_wording_may_have_blank_lines() -> None:
+def test_description_may_contain_blank_lines() -> None:
     document = {"description": "\n one\n\n two ", "channel": "web"}
     assert SCHEMAS.errors(document, {"$ref": "#/components/schemas/NewConsent"}) == []
 
 
-def test_all_errors_are_told_at_once() -> None:
+def test_all_errors_are_reported_together() -> None:
     event = {"user": {"id": "x"}, "consents": [{"id": "email_notifications", "enabled": "yes"}, {"id": "A"}], "more": 1}
     pointers = {error["pointer"] for error in SCHEMAS.errors(event, {"$ref": "#/components/schemas/NewEvent"})}
     assert pointers == {"/user/id", "/consents/0/enabled", "/consents/1/id", "/consents/1/enabled", "/more"}
 
 
-def test_a_thousand_errors_are_told_briefly() -> None:
+def test_long_list_of_errors_is_cut_off() -> None:
     found = SCHEMAS.errors({"checks": [{}] * 1000}, {"$ref": "#/components/schemas/Checks"})
     assert 50 <= len(found) < 60
 
 
-def test_a_user_is_named_one_way() -> None:
+def test_user_with_both_id_and_email_is_refused() -> None:
     both = {"id": "01a20aa5-7b3c-7a26-b54f-452299678f07", "email": "a@b.cd"}
     found = SCHEMAS.errors({"checks": [{"user": both, "consent": "x"}]}, {"$ref": "#/components/schemas/Checks"})
     assert found[0] == {"pointer": "/checks/0/user", "detail": "must be one of: {id}, {email}"}
 
 
-def test_a_parameter_that_is_not_an_instant_gets_the_reason() -> None:
+def test_invalid_date_time_is_refused_with_the_reason() -> None:
     schema = {"type": "string", "format": "date-time"}
     assert SCHEMAS.errors("2026-01-31T12:00:00+23:59", schema) == []
     detail = "must be an RFC 3339 date-time with an offset, for example 2026-01-31T12:00:00Z"

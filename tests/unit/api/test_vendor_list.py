@@ -1,4 +1,4 @@
-"""The third party's double: its list has the true shape, its server the true headers and every failure."""
+"""The double of the third party: its list has the real shape, and its server the real headers and every failure."""
 
 import gzip
 import json
@@ -35,7 +35,7 @@ def ask(server: Server, body: Any = None, path: str = PATH, **headers: str) -> t
         return error.code, dict(error.headers), error.read()
 
 
-def test_a_list_has_the_true_shape_and_size() -> None:
+def test_generated_list_has_the_shape_and_size_of_the_real_one() -> None:
     document = generate()
     assert document == generate()
     assert document != generate(seed=2)
@@ -52,7 +52,7 @@ def test_a_list_has_the_true_shape_and_size() -> None:
     _check(document, None)
 
 
-def test_it_answers_with_the_true_headers(server: Server) -> None:
+def test_server_sends_the_headers_of_the_real_one(server: Server) -> None:
     status, headers, body = ask(server, Accept_Encoding="gzip")
     assert (status, headers["Cache-Control"], headers["Content-Encoding"]) == (200, "max-age=604800", "gzip")
     assert json.loads(gzip.decompress(body))["vendorListVersion"] == 100
@@ -61,7 +61,7 @@ def test_it_answers_with_the_true_headers(server: Server) -> None:
     assert ask(server, path="/v3/other.json")[0] == 403
 
 
-def test_it_fails_as_told(server: Server) -> None:
+def test_server_fails_in_the_chosen_mode(server: Server) -> None:
     assert ask(server, {"mode": "down"}, "/control")[0] == 200
     assert ask(server)[0] == 503
     ask(server, {"mode": "forbidden"}, "/control")
@@ -104,30 +104,30 @@ def test_it_fails_as_told(server: Server) -> None:
         {"vendors": {"x": {"id": "x", "name": "x"}}},
     ],
 )
-def test_what_is_no_vendor_list_is_refused(change: dict[str, Any]) -> None:
+def test_invalid_vendor_list_is_refused(change: dict[str, Any]) -> None:
     document = generate(vendors=3)
     _check(document, 100)
     with pytest.raises(UpstreamError):
         _check(document | change, 100)
 
 
-def test_an_older_list_is_refused() -> None:
+def test_older_vendor_list_is_refused() -> None:
     with pytest.raises(UpstreamError, match="version 100 is older than the stored version 101"):
         _check(generate(vendors=3), 101)
 
 
 @pytest.mark.parametrize("header", ["max-age=60", "public, max-age=60, must-revalidate", "Max-Age=60"])
-def test_the_lifetime_is_the_responses(header: str) -> None:
+def test_lifetime_is_read_from_the_cache_control_header(header: str) -> None:
     assert _max_age(header) == 60
 
 
 @pytest.mark.parametrize("header", ["", "no-store", "max-age=-1", "max-age=x", "max-age=99999999999999"])
-def test_without_a_lifetime_a_copy_lives_for_a_day(header: str) -> None:
+def test_lifetime_is_a_day_without_a_usable_header(header: str) -> None:
     assert _max_age(header) == 86400
 
 
 class Reply:
-    """A response of the host, with its body in one piece."""
+    """A response with its body in one piece."""
 
     def __init__(self, body: bytes, coding: str | None) -> None:
         self.headers = {} if coding is None else {"Content-Encoding": coding}
@@ -143,12 +143,12 @@ def _unpacked(body: bytes, coding: str | None) -> bytes:
 
 
 @pytest.mark.parametrize("coding", ["gzip", "GZIP", "x-gzip", " X-Gzip "])
-def test_gzip_is_known_by_all_its_names(coding: str) -> None:
+def test_gzip_is_recognized_by_each_of_its_names(coding: str) -> None:
     assert _unpacked(gzip.compress(b"{}"), coding) == b"{}"
     assert _unpacked(b"{}", None) == b"{}"
 
 
-def test_gzip_may_have_several_members() -> None:
+def test_gzip_with_several_members_is_unpacked() -> None:
     members = gzip.compress(b'{"a"') + gzip.compress(b"") + gzip.compress(b": 1}")
     assert _unpacked(members, "gzip") == b'{"a": 1}'
     assert _unpacked(members + b"\0" * 100, "gzip") == b'{"a": 1}'
@@ -163,6 +163,6 @@ def test_gzip_may_have_several_members() -> None:
         (gzip.compress(bytes(16 * 2**20)) + gzip.compress(b"1"), "more than 16777216 bytes when unpacked"),
     ],
 )
-def test_a_later_member_is_checked_like_the_first(body: bytes, reason: str) -> None:
+def test_every_gzip_member_is_checked(body: bytes, reason: str) -> None:
     with pytest.raises(UpstreamError, match=reason):
         _unpacked(body, "gzip")

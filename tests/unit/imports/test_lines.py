@@ -1,4 +1,4 @@
-"""Lines to events. What a rejected line looks like is tested through a whole import; here is what must be equal."""
+"""Parsing of lines into events. Tests of whole imports cover the reports of rejected lines."""
 
 import datetime as dt
 import json
@@ -17,13 +17,13 @@ NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
 def parsed(line: Any, header: str | None = None) -> Batch:
     parser, batch = Parser(CATALOGUE, "0" * 8 + "-0000-8000-b000-", NOW, header), Batch()
-    # Twice: the second goes by what the first has left in the caches.
+    # Twice: the second line is parsed with the caches that the first has filled.
     for number in (1, 2):
         parser.add(batch, number, line if isinstance(line, bytes) else json.dumps(line).encode())
     return batch
 
 
-def test_a_line_becomes_columns() -> None:
+def test_line_is_parsed_into_columns() -> None:
     choices = [
         {"id": "sms_notifications", "enabled": True, "version": 1},
         {"id": "email_notifications", "enabled": False},
@@ -40,7 +40,7 @@ def test_a_line_becomes_columns() -> None:
 
 
 @pytest.mark.parametrize("enabled", [1, 0, "true", None, 1.0])
-def test_only_true_and_false_are_choices_also_when_seen_before(enabled: object) -> None:
+def test_only_true_and_false_are_accepted_with_or_without_the_cache(enabled: object) -> None:
     parser, batch = Parser(CATALOGUE, "x", NOW), Batch()
     for value in (True, False, enabled):
         line = {"user": {"email": "a@example.com"}, "consents": [{"id": "email_notifications", "enabled": value}]}
@@ -49,7 +49,7 @@ def test_only_true_and_false_are_choices_also_when_seen_before(enabled: object) 
     assert [error.pointer for _, error in batch.bad] == ["/consents/0/enabled"]
 
 
-def test_the_same_consents_in_csv() -> None:
+def test_wide_and_long_csv_give_the_same_consents() -> None:
     wide = parsed(b"a@example.com,,true", "email,sms_notifications,email_notifications")
     long = parsed(b"a@example.com,email_notifications,True", "email,consent,enabled")
     assert (wide.versions, wide.choices, wide.emails) == (long.versions, long.choices, long.emails)
@@ -60,7 +60,7 @@ def test_the_same_consents_in_csv() -> None:
 
 @settings(deadline=None)  # the first call imports the library
 @given(st.emails() | st.text(min_size=1, max_size=70).map(lambda local: f"{local}@example.com"))
-def test_addresses_are_those_that_the_api_accepts(address: str) -> None:
+def test_imports_accept_the_same_addresses_as_the_api(address: str) -> None:
     try:
         expected = addresses.normalize(address)
     except ValueError:
@@ -76,7 +76,7 @@ def test_addresses_are_those_that_the_api_accepts(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", ["a" * 65 + "@example.com", "é" * 33 + "@example.com"])
-def test_a_local_part_of_more_than_64_octets_is_rejected(address: str) -> None:
+def test_local_part_of_more_than_64_octets_is_rejected(address: str) -> None:
     line = {"user": {"email": address}, "consents": [{"id": "email_notifications", "enabled": True}]}
     assert [error.code for _, error in parsed(line).bad] == ["invalid_email"] * 2
 
@@ -89,8 +89,8 @@ def test_a_local_part_of_more_than_64_octets_is_rejected(address: str) -> None:
         ("2025-12-31t12:00:00.1234567z", "2025-12-31T12:00:00.123456+00:00"),
     ],
 )
-def test_an_instant_is_handed_on_in_utc(occurred_at: str, utc: str) -> None:
-    """PostgreSQL refuses offsets of 16 hours and more, and with them the whole batch."""
+def test_instant_is_passed_on_in_utc(occurred_at: str, utc: str) -> None:
+    """PostgreSQL refuses an offset of 16 hours or more, and with it the whole batch."""
     line = {"user": {"email": "a@example.com"}, "consents": [{"id": "email_notifications", "enabled": True}]}
     batch = parsed({**line, "occurred_at": occurred_at})
     assert batch.instants == [utc] * 2
@@ -108,6 +108,6 @@ def test_an_instant_is_handed_on_in_utc(occurred_at: str, utc: str) -> None:
         ),
     )
 )
-def test_no_document_breaks_the_parser(document: Any) -> None:
+def test_any_json_document_is_either_parsed_or_rejected(document: Any) -> None:
     batch = parsed(document)
     assert len(batch.line_numbers) + len(batch.bad) == 2

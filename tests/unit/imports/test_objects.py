@@ -1,4 +1,4 @@
-"""URLs that clients get for S3."""
+"""The S3 URLs that clients receive."""
 
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -20,7 +20,7 @@ def _on_aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("_on_aws")
 @pytest.mark.parametrize("region", ["eu-west-1", "eu-south-1", "il-central-1"])
 @pytest.mark.parametrize("method", ["get_object", "put_object"])
-def test_presigned_urls_are_regional(monkeypatch: pytest.MonkeyPatch, region: str, method: str) -> None:
+def test_presigned_url_names_the_region(monkeypatch: pytest.MonkeyPatch, region: str, method: str) -> None:
     monkeypatch.setenv("AWS_REGION", region)
     monkeypatch.setenv("AWS_DEFAULT_REGION", region)
     url = objects.client().generate_presigned_url(method, Params={"Bucket": "pmp-dev-imports", "Key": "a"})
