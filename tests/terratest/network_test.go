@@ -71,12 +71,24 @@ func TestNetwork(t *testing.T) {
 		assert.ElementsMatch(t, []string{groups["proxy"], groups["runner"]}, sources)
 	})
 
-	t.Run("the default security group allows nothing", func(t *testing.T) {
+	// Terraform leaves the group as AWS creates it: to manage it, the delivery identity would have to tag it (ADR 0405).
+	t.Run("nothing uses the default security group", func(t *testing.T) {
 		answer := must[*ec2.DescribeSecurityGroupsOutput](t, "groups")(client.DescribeSecurityGroups(ctx, &ec2.DescribeSecurityGroupsInput{Filters: append(inVpc,
 			types.Filter{Name: aws.String("group-name"), Values: []string{"default"}})}))
 		require.Len(t, answer.SecurityGroups, 1)
-		assert.Empty(t, answer.SecurityGroups[0].IpPermissions)
-		assert.Empty(t, answer.SecurityGroups[0].IpPermissionsEgress)
+		unused := aws.ToString(answer.SecurityGroups[0].GroupId)
+		for role, group := range groups {
+			assert.NotEqual(t, unused, group, "the role %s has the default group", role)
+		}
+		endpoints := must[*ec2.DescribeVpcEndpointsOutput](t, "endpoints")(client.DescribeVpcEndpoints(ctx, &ec2.DescribeVpcEndpointsInput{Filters: inVpc}))
+		used := []string{}
+		for _, endpoint := range endpoints.VpcEndpoints {
+			for _, group := range endpoint.Groups {
+				used = append(used, aws.ToString(group.GroupId))
+			}
+		}
+		assert.NotEmpty(t, used, "the interface endpoint must have a group")
+		assert.NotContains(t, used, unused)
 	})
 
 	t.Run("the flow log covers all traffic", func(t *testing.T) {
