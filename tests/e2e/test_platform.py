@@ -176,7 +176,7 @@ def test_ctrl_c_during_an_apply_stops_cleanly(life: Life) -> None:
     assert process.returncode != 0
     assert "started" in _done(output)["aws"]
     assert "undid the interrupted apply of account" in _done(output)["aws"]
-    assert "interrupted: 'make up' goes on from here" in output
+    assert "interrupted: 'make up' continues from here" in output
     assert [line for line in output.splitlines() if "error" in line or "Traceback" in line] == []
 
 
