@@ -239,16 +239,16 @@ def test_tokens_not_issued_for_the_api_are_refused(life: Life, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["token", "SCOPE=pmp/everything"], "no token for the scope 'pmp/everything'"),
+        (["token", "SCOPE=pmp/everything"], "no token for scope 'pmp/everything'"),
         (["credentials", "IDENTITY=root"], "IDENTITY='root' is not known"),
         (["url", "ENVIRONMENT=production"], "environment 'production' does not exist: use dev, staging, prod, local"),
         (["url", "ENVIRONMENT=prod"], "SSM has no parameter /pmp/prod/service/api_url"),
     ],
 )
 def test_wrong_argument_gives_a_one_line_error(life: Life, arguments: list[str], message: str) -> None:
-    errors = [
-        line for line in life.make(*arguments, expected=1).splitlines() if not re.match(r"make(\[\d+\])?: ", line)
-    ]
+    lines = life.make(*arguments, expected=1).splitlines()
+    # 'credentials' also prints a command that fails, for the shell that evaluates its output.
+    errors = [line for line in lines if not re.match(r"make(\[\d+\])?: ", line) and line != "false"]
     assert len(errors) == 1
     assert errors[0].startswith(f"error: {message}")
 
