@@ -293,6 +293,10 @@ def _alarm_xml(alarm: dict[str, Any]) -> str:
     if alarm.get("ExtendedStatistic"):
         # An alarm has either a statistic or an extended statistic; MiniStack adds an average to every alarm.
         texts.pop("Statistic", None)
+    if not alarm.get("MetricName"):
+        # An alarm on a metric math expression has none of these itself; MiniStack gives it defaults.
+        for name in ("MetricName", "Namespace", "Period", "Statistic"):
+            texts.pop(name, None)
     for name in ("StateUpdatedTimestamp", "AlarmConfigurationUpdatedTimestamp"):
         texts[name] = cloudwatch._ts_iso(alarm[name])
     texts["ActionsEnabled"] = str(alarm["ActionsEnabled"]).lower()
