@@ -44,3 +44,20 @@ def test_deleting_access_log_settings_keeps_the_stage(stage: str) -> None:
 def test_stage_can_be_deleted(stage: str) -> None:
     _ask("DELETE", stage)
     assert _ask("GET", stage.rpartition("/")[0])["items"] == []
+
+
+@pytest.mark.parametrize(("metric", "expected"), [("", False), ("5xx", True)])
+def test_only_an_alarm_on_a_metric_has_a_period_and_a_statistic(metric: str, expected: bool) -> None:
+    alarm = {
+        "AlarmName": "a",
+        "MetricName": metric,
+        "Period": 60,
+        "Statistic": "Average",
+        "StateUpdatedTimestamp": 0,
+        "AlarmConfigurationUpdatedTimestamp": 0,
+        "ActionsEnabled": True,
+        "Dimensions": [],
+    }
+    text = gaps._alarm_xml(alarm)
+    assert ("<Period>" in text) is expected
+    assert ("<Statistic>" in text) is expected
