@@ -25,6 +25,9 @@ locals {
     "aws:ResourceTag/Project"     = "pmp"
     "aws:ResourceTag/Environment" = sort(var.environments)
   } }
+  # Route 53 publishes the metrics of its health checks in us-east-1 only, so their alarm and its topic are there.
+  # https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/monitoring-health-checks.html
+  alarm_regions      = distinct([var.region, "us-east-1"])
   dns_firewall_types = ["firewall-config", "firewall-domain-list", "firewall-rule-group", "firewall-rule-group-association"]
   imports_buckets    = "pmp-*-imports-${var.account_id}-${var.region}"
   roles              = [for environment in var.environments : "${local.arn.iam}:role${local.iam_path}pmp-${environment}-*"]
@@ -103,8 +106,8 @@ locals {
         Sid    = "ReadNetwork"
         Effect = "Allow"
         Action = [
-          "ec2:DescribeAddresses", "ec2:DescribeAddressesAttribute", "ec2:DescribeAvailabilityZones",
-          "ec2:DescribeFlowLogs",
+          "ec2:DescribeAccountAttributes", "ec2:DescribeAddresses", "ec2:DescribeAddressesAttribute",
+          "ec2:DescribeAvailabilityZones", "ec2:DescribeFlowLogs",
           "ec2:DescribeInternetGateways", "ec2:DescribeNatGateways", "ec2:DescribeNetworkAcls",
           "ec2:DescribeNetworkInterfaces", "ec2:DescribePrefixLists", "ec2:DescribeRouteTables",
           "ec2:DescribeSecurityGroupRules", "ec2:DescribeSecurityGroups", "ec2:DescribeSubnets",
@@ -455,7 +458,7 @@ locals {
           "cloudwatch:DeleteAlarms", "cloudwatch:DescribeAlarms", "cloudwatch:ListTagsForResource",
           "cloudwatch:PutMetricAlarm", "cloudwatch:TagResource", "cloudwatch:UntagResource",
         ]
-        Resource = "${local.arn.prefix.cloudwatch}:alarm:pmp-*"
+        Resource = [for region in local.alarm_regions : "arn:aws:cloudwatch:${region}:${var.account_id}:alarm:pmp-*"]
       },
       {
         Sid      = "KeepDashboards"
@@ -469,7 +472,24 @@ locals {
         Action = [
           "sns:CreateTopic", "sns:DeleteTopic", "sns:GetTopicAttributes", "sns:ListTagsForResource", "sns:SetTopicAttributes", "sns:Subscribe", "sns:TagResource", "sns:UntagResource",
         ]
-        Resource = "${local.arn.prefix.sns}:pmp-*"
+        Resource = [for region in local.alarm_regions : "arn:aws:sns:${region}:${var.account_id}:pmp-*"]
+      },
+      {
+        # This action has no resource types.
+        Sid      = "MakeHealthChecks"
+        Effect   = "Allow"
+        Action   = ["route53:CreateHealthCheck"]
+        Resource = "*"
+      },
+      {
+        # A health check is named by an id that AWS makes up, and Route 53 has no condition keys for its tags.
+        Sid    = "KeepHealthChecks"
+        Effect = "Allow"
+        Action = [
+          "route53:ChangeTagsForResource", "route53:DeleteHealthCheck", "route53:GetHealthCheck",
+          "route53:ListTagsForResource", "route53:UpdateHealthCheck",
+        ]
+        Resource = "arn:aws:route53:::healthcheck/*"
       },
       {
         # These actions have no resource types.
@@ -515,6 +535,13 @@ locals {
           "lambda:UpdateFunctionConfiguration", "lambda:UpdateFunctionEventInvokeConfig",
         ]
         Resource = "${local.arn.prefix.lambda}:function:pmp-*"
+      },
+      {
+        # How much concurrency the account has left. This action has no resource types.
+        Sid      = "ReadConcurrency"
+        Effect   = "Allow"
+        Action   = ["lambda:GetAccountSettings"]
+        Resource = "*"
       },
       {
         Sid    = "KeepApis"
