@@ -19,6 +19,7 @@ import boto3
 
 from checks.stack import free_port
 from checks.tree import copied_tree, registry
+from local.registry.server import STAND_INS
 from ops.settings import ENVIRONMENTS
 
 LAYERS = ("foundation", "service")
@@ -130,7 +131,7 @@ def _seed(address: str) -> None:
 @contextlib.contextmanager
 def _mirrors(modules: Path | None, providers: Path | None) -> Iterator[None]:
     """Make the registry serve ``modules`` (None: the stand-ins), and let Terraform find ``providers``."""
-    wanted = {"PMP_MODULE_MIRROR": modules, "PMP_PROVIDER_MIRROR": providers}
+    wanted = {"PMP_MODULE_MIRROR": modules or STAND_INS, "PMP_PROVIDER_MIRROR": providers}
     before = {name: os.environ.pop(name, None) for name in wanted}
     os.environ.update({name: str(path) for name, path in wanted.items() if path})
     try:

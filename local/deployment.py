@@ -156,13 +156,15 @@ class Deployment:
         """Plan ``layer``, and apply the plan if it changes something; return what was done, in words."""
         name = self.environment.name
         variables = "account" if layer == "account" else name
+        registry = source()
         inputs = self._digest(
             [
                 *(f"envs/{layer}", f"envs/{name}.tfvars", "modules"),
-                source().directory,
+                *([registry.directory] if registry.directory else []),
                 self.instance.platform_directory / f"{variables}.tfvars.json",
             ],
             extra_input,
+            registry.description,
         )
         mark = layer if layer == "account" else f"{layer}-{name}"
         if self._is_done(mark, inputs):

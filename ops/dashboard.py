@@ -79,7 +79,7 @@ def planned_body() -> dict[str, Any]:
             shutil.copytree(ROOT / "modules" / module, Path(scratch) / "modules" / module)
         folder = Path(scratch) / _EXAMPLE
         configuration = Path(scratch) / "terraformrc"
-        configuration.write_text(providers.cli_configuration(providers.find_mirror()))
+        configuration.write_text(providers.cli_configuration())
         # The example needs no account, but without these variables the provider looks for one.
         environment = os.environ | {
             "TF_CLI_CONFIG_FILE": str(configuration),

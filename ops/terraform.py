@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ops import aws
+from ops import aws, providers
 from ops.errors import UserError
 from ops.output import say, shown, step
 from ops.processes import run
@@ -63,6 +63,7 @@ class Terraform:
         }
         if aws.is_emulated():
             backend["use_path_style"] = "true"
+        say(f"terraform  {providers.configured_sources()}")
         settings = [f"-backend-config={name}={value}" for name, value in backend.items()]
         with step(f"terraform init {self.target}"):
             # -reconfigure: the state never moves, so a data directory that remembers another bucket is merely stale.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from local.registry.server import RegistryServer, source
 from ops import files
-from ops.providers import cli_configuration, find_mirror
+from ops.providers import cli_configuration
 
 
 def main() -> None:
@@ -18,10 +18,12 @@ def main() -> None:
     try:
         server = RegistryServer(arguments.port, source())
         if arguments.write_cli_config:
-            files.replace(arguments.write_cli_config, cli_configuration(find_mirror(), server.url))
+            url = server.url if server.source.directory else None
+            files.replace(arguments.write_cli_config, cli_configuration(url, server.source.description))
     except OSError as error:
         sys.exit(f"module registry: {error}")
-    print(f"modules from {server.source.description} at {server.url}", flush=True)
+    at = f" at {server.url}" if server.source.directory else ""
+    print(f"modules from {server.source.description}{at}", flush=True)
     try:
         server.serve_forever()
     except KeyboardInterrupt:

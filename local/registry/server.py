@@ -1,7 +1,7 @@
-"""Serve Terraform modules by the module registry protocol from a directory tree.
+"""Choose where Terraform modules come from, and serve a directory tree of them by the module registry protocol.
 
 The tree is ``<namespace>/<name>/<provider>/<version>/``: either a mirror of the real modules (``PMP_MODULE_MIRROR``)
-or PMP's own stand-ins beside this file. Protocol: https://developer.hashicorp.com/terraform/internals/module-registry-protocol
+or, where the public registry does not answer, PMP's own stand-ins beside this file. Protocol: https://developer.hashicorp.com/terraform/internals/module-registry-protocol
 """
 
 import io
@@ -14,6 +14,8 @@ from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from ops import providers
+
 STAND_INS = Path(__file__).parent / "modules"
 
 _SEGMENT = r"[0-9A-Za-z][0-9A-Za-z._-]*"
@@ -24,21 +26,22 @@ _ARCHIVE = re.compile(rf"/archive/({_SEGMENT}/{_SEGMENT}/{_SEGMENT}/{_SEGMENT})\
 
 @dataclass(frozen=True)
 class Source:
-    """Where the modules come from: a directory, and its description for people."""
+    """Where the modules come from: a directory or, with None, the public registry; and a description for people."""
 
-    directory: Path
+    directory: Path | None
     description: str
 
 
 def source() -> Source:
-    """Return the mirror that ``PMP_MODULE_MIRROR`` names, else the stand-ins.
+    """Return the mirror that ``PMP_MODULE_MIRROR`` names, else the public registry if it answers, else the stand-ins.
 
     Raises:
         NotADirectoryError: ``PMP_MODULE_MIRROR`` does not name a directory.
     """
     mirror = os.environ.get("PMP_MODULE_MIRROR")
     if not mirror:
-        return Source(STAND_INS, "stand-ins")
+        registry = providers.registry_answers()
+        return Source(None, f"registry {providers.REGISTRY_HOST}") if registry else Source(STAND_INS, "stand-ins")
     if not Path(mirror).is_dir():
         raise NotADirectoryError(
             f"PMP_MODULE_MIRROR={mirror} is not a directory: it should hold "
@@ -71,7 +74,8 @@ class _Handler(BaseHTTPRequestHandler):
     server: "RegistryServer"
 
     def do_GET(self) -> None:
-        root = self.server.source.directory
+        # With the public registry as the source, this server only says so: it has no modules of its own.
+        root = self.server.source.directory or Path(os.devnull)
         if (match := _VERSIONS.fullmatch(self.path)) and (versions := _versions(root / match[1])):
             body = {"modules": [{"versions": [{"version": version} for version in versions]}]}
             self._answer(200, "application/json", json.dumps(body).encode())
