@@ -45,6 +45,8 @@ _FOUNDATION = {
     "foundation/database_proxy_name": "pmp",
     "foundation/database_proxy_port": "5432",
     "foundation/database_proxy_resource_id": "prx-00000000000000000",
+    "foundation/erasure_key_secret_arn": "arn:aws:secretsmanager:eu-west-1:000000000000:secret:pmp/erasure-key-AbCdEf",
+    "foundation/erasures_bucket_name": "pmp-erasures",
     "foundation/function_security_group_id": "sg-00000000000000000",
     "foundation/issuer": "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_000000000",
     "foundation/kms_key_arn": _KEY,

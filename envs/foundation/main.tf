@@ -28,6 +28,7 @@ locals {
   # The service layer makes the imports bucket later, under this name.
   bucket_names = [
     "${local.name}-imports-${local.account_id}-${local.region}",
+    local.erasures_bucket,
     nonsensitive(data.aws_ssm_parameter.deployment_bucket_name.value),
     nonsensitive(data.aws_ssm_parameter.state_bucket_name.value),
   ]

@@ -20,6 +20,8 @@ locals {
     issuer                       = module.identity.issuer
     token_url                    = module.identity.token_url
     kms_key_arn                  = aws_kms_key.this.arn
+    erasures_bucket_name         = aws_s3_bucket.erasures.id
+    erasure_key_secret_arn       = aws_secretsmanager_secret.erasure_key.arn
     alarm_topic_arn_by_severity  = jsonencode({ for severity, topic in aws_sns_topic.this : severity => topic.arn })
   }
 }

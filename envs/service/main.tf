@@ -44,7 +44,12 @@ module "function" {
     proxy_resource_id = local.foundation["database_proxy_resource_id"]
   }
 
-  api_url               = local.api_url
+  api_url = local.api_url
+  erasure = {
+    bucket_name           = local.foundation["erasures_bucket_name"]
+    key_secret_arn        = local.foundation["erasure_key_secret_arn"]
+    backup_retention_days = var.foundation.database.backup_retention_days
+  }
   vendor_list_url       = try(coalesce(try(var.platform.vendor_list_url, null), var.service.function.vendor_list_url), null)
   environment_variables = try(var.platform.function_environment, {})
   imports               = var.service.function.imports

@@ -38,7 +38,8 @@ variable "foundation" {
   description = "Of the foundation layer's settings, what this layer follows."
   type = object({
     database = object({
-      instance_class = string
+      instance_class        = string
+      backup_retention_days = number
     })
     alarms = object({
       runbook_url = optional(string)

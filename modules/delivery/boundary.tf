@@ -30,8 +30,14 @@ resource "aws_iam_policy" "boundary" {
       {
         Sid      = "UseImportsBuckets"
         Effect   = "Allow"
-        Action   = ["s3:AbortMultipartUpload", "s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket", "s3:PutObject"]
+        Action   = ["s3:AbortMultipartUpload", "s3:DeleteObjectVersion", "s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket", "s3:ListBucketVersions", "s3:PutObject"]
         Resource = flatten([for environment in var.environments : ["arn:aws:s3:::pmp-${environment}-imports-${var.account_id}-${var.region}", "arn:aws:s3:::pmp-${environment}-imports-${var.account_id}-${var.region}/*"]])
+      },
+      {
+        Sid      = "RecordErasures"
+        Effect   = "Allow"
+        Action   = ["s3:PutObject"]
+        Resource = [for environment in var.environments : "arn:aws:s3:::pmp-${environment}-erasures-${var.account_id}-${var.region}/erasures/*"]
       },
       {
         Sid      = "ConnectToDatabases"

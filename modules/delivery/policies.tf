@@ -30,6 +30,7 @@ locals {
   alarm_regions      = distinct([var.region, "us-east-1"])
   dns_firewall_types = ["firewall-config", "firewall-domain-list", "firewall-rule-group", "firewall-rule-group-association"]
   imports_buckets    = "pmp-*-imports-${var.account_id}-${var.region}"
+  erasures_buckets   = "pmp-*-erasures-${var.account_id}-${var.region}"
   roles              = [for environment in var.environments : "${local.arn.iam}:role${local.iam_path}pmp-${environment}-*"]
 
   delivery_statements = {
@@ -334,7 +335,14 @@ locals {
         Effect    = "Allow"
         Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
         Resource  = "${local.arn.prefix.kms}:key/*"
-        Condition = { StringEquals = merge(local.own.StringEquals, { "kms:ViaService" = "secretsmanager.${var.region}.amazonaws.com" }) }
+        Condition = { StringEquals = merge(local.own.StringEquals, { "kms:ViaService" = [for service in ["s3", "secretsmanager"] : "${service}.${var.region}.amazonaws.com"] }) }
+      },
+      {
+        # After a restore of the database: python -m ops replay-erasures.
+        Sid      = "ReadJournalOfErasures"
+        Effect   = "Allow"
+        Action   = ["s3:GetObject"]
+        Resource = "arn:aws:s3:::${local.erasures_buckets}/erasures/*"
       },
     ]
 
@@ -602,7 +610,7 @@ locals {
           "s3:PutBucketPublicAccessBlock", "s3:PutBucketTagging", "s3:PutBucketVersioning",
           "s3:PutEncryptionConfiguration", "s3:PutLifecycleConfiguration",
         ]
-        Resource = ["arn:aws:s3:::${local.imports_buckets}", "arn:aws:s3:::${local.imports_buckets}/*"]
+        Resource = flatten([for name in [local.imports_buckets, local.erasures_buckets] : ["arn:aws:s3:::${name}", "arn:aws:s3:::${name}/*"]])
       },
       {
         Sid      = "KeepSchedules"

@@ -47,6 +47,11 @@ module "function" {
     PMP_IMPORTS_BUCKET  = local.imports_bucket
     PMP_VENDOR_LIST_URL = var.vendor_list_url
     PMP_API_URL         = var.api_url
+
+    PMP_ERASURES_BUCKET        = var.erasure.bucket_name
+    PMP_ERASURE_KEY_SECRET_ARN = var.erasure.key_secret_arn
+    PMP_BACKUP_RETENTION_DAYS  = tostring(var.erasure.backup_retention_days)
+    PMP_UPLOAD_RETENTION_DAYS  = tostring(var.imports.retention_days)
   })
 
   # Failed notifications and hand-overs are tried again, and end in a queue that an alarm watches.

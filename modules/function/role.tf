@@ -52,7 +52,7 @@ resource "aws_iam_role_policy" "function" {
       {
         Sid      = "FindImports"
         Effect   = "Allow"
-        Action   = ["s3:ListBucket"]
+        Action   = ["s3:ListBucket", "s3:ListBucketVersions"]
         Resource = aws_s3_bucket.imports.arn
       },
       {
@@ -69,11 +69,31 @@ resource "aws_iam_role_policy" "function" {
         Resource = [for prefix in ["imports", "rejects", "exports"] : "${aws_s3_bucket.imports.arn}/${prefix}/*"]
       },
       {
-        Sid       = "UseKeyThroughS3"
+        # In all their versions: an upload after its import, an export after its retention.
+        Sid      = "RemoveUploadsAndExports"
+        Effect   = "Allow"
+        Action   = ["s3:DeleteObjectVersion"]
+        Resource = [for prefix in ["imports", "exports"] : "${aws_s3_bucket.imports.arn}/${prefix}/*"]
+      },
+      {
+        # It may add to the journal, and neither read nor delete there.
+        Sid      = "RecordErasures"
+        Effect   = "Allow"
+        Action   = ["s3:PutObject"]
+        Resource = "arn:aws:s3:::${var.erasure.bucket_name}/erasures/*"
+      },
+      {
+        Sid      = "ReadErasureKey"
+        Effect   = "Allow"
+        Action   = ["secretsmanager:GetSecretValue"]
+        Resource = var.erasure.key_secret_arn
+      },
+      {
+        Sid       = "UseKeyThroughServices"
         Effect    = "Allow"
         Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
         Resource  = var.kms_key_arn
-        Condition = { StringEquals = { "kms:ViaService" = "s3.${data.aws_region.this.name}.amazonaws.com" } }
+        Condition = { StringEquals = { "kms:ViaService" = [for service in ["s3", "secretsmanager"] : "${service}.${data.aws_region.this.name}.amazonaws.com"] } }
       },
       {
         Sid      = "InvokeItself"

@@ -120,6 +120,15 @@ variable "imports" {
   }
 }
 
+variable "erasure" {
+  description = "Erasures of users: the bucket of their journal, the secret with the key of the hashes in it, and the days that backups keep what was erased, which an erasure's answer names."
+  type = object({
+    bucket_name           = string
+    key_secret_arn        = string
+    backup_retention_days = number
+  })
+}
+
 variable "schedules" {
   description = "When the function refreshes the vendor list (it asks upstream only when its copy is due) and cleans up: EventBridge Scheduler expressions."
   type = object({

@@ -38,6 +38,11 @@ variables {
     name              = "pmp"
     proxy_resource_id = "prx-0123456789abcdef0"
   }
+  erasure = {
+    bucket_name           = "pmp-dev-erasures-123456789012-eu-west-1"
+    key_secret_arn        = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:pmp/dev/erasure-key-AbCdEf"
+    backup_retention_days = 7
+  }
   api_url                  = "https://api.dev.pmp.example.com"
   kms_key_arn              = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
   permissions_boundary_arn = "arn:aws:iam::123456789012:policy/pmp/pmp-boundary"
@@ -73,6 +78,35 @@ run "function_waits_for_its_policy_by_an_argument" {
   assert {
     condition     = aws_iam_role.function.path == "/pmp/" && !strcontains(file("main.tf"), "depends_on = [aws_iam_role_policy.function]") && strcontains(file("main.tf"), "aws_iam_role_policy.function.role")
     error_message = "the module must wait for the policy through an argument"
+  }
+}
+
+# The journal has to survive whatever the function does.
+run "function_can_only_add_to_the_journal_of_erasures" {
+  assert {
+    condition = one([
+      for statement in jsondecode(aws_iam_role_policy.function.policy).Statement : statement.Action
+      if length([for resource in flatten([statement.Resource]) : resource if strcontains(resource, var.erasure.bucket_name)]) > 0
+    ]) == ["s3:PutObject"]
+    error_message = "the function must only be able to add to the journal"
+  }
+
+  assert {
+    condition = [
+      for statement in jsondecode(aws_iam_role_policy.function.policy).Statement : statement.Resource
+      if contains(flatten([statement.Action]), "secretsmanager:GetSecretValue")
+    ] == [var.erasure.key_secret_arn]
+    error_message = "the function must read the key of erasures and no other secret"
+  }
+}
+
+run "function_deletes_uploads_and_exports_only" {
+  assert {
+    condition = flatten([
+      for statement in jsondecode(aws_iam_role_policy.function.policy).Statement : statement.Resource
+      if length([for action in flatten([statement.Action]) : action if strcontains(action, "s3:Delete")]) > 0
+    ]) == ["${aws_s3_bucket.imports.arn}/imports/*", "${aws_s3_bucket.imports.arn}/exports/*"]
+    error_message = "the function must delete uploads and exports only"
   }
 }
 

@@ -21,6 +21,12 @@ module "function" {
     proxy_resource_id = "prx-0123456789abcdef0"
   }
 
+  erasure = {
+    bucket_name           = "pmp-dev-erasures-123456789012-eu-west-1"
+    key_secret_arn        = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:pmp/dev/erasure-key-AbCdEf"
+    backup_retention_days = 7
+  }
+
   api_url                  = "https://api.dev.pmp.example.com"
   imports                  = { retention_days = 7 }
   schedules                = { refresh_vendors = "rate(1 hour)" }
