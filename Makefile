@@ -60,9 +60,13 @@ import: ## import FILE=path and follow it to its end (DRY_RUN=1)
 	@test -n "$(FILE)" || { echo "error: give a file: make import FILE=path" >&2; exit 1; }
 	@$(LOCAL) import '$(FILE)' --environment $(ENVIRONMENT) $(if $(DRY_RUN),--dry-run)
 
-##@ Database
+##@ Database and release
 
-.PHONY: migrations compatibility sizing
+.PHONY: release migrations compatibility sizing
+release: install ## commit and tag a release (VERSION=1.2.3); pushes nothing
+	@test -n "$(VERSION)" || { echo "error: give a version: make release VERSION=1.2.3" >&2; exit 1; }
+	@$(OPS) release '$(VERSION)'
+
 migrations: install ## lint the migrations: squawk, expand before contract
 	@$(OPS) migrations
 

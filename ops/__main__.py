@@ -1,5 +1,6 @@
 """Commands for pipeline jobs, operators and laptops. The ``AWS_*`` variables select the account and identity."""
 
+import datetime as dt
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,7 @@ from ops import (
     migrations,
     note,
     policies,
+    release,
     sizing,
     smoke,
 )
@@ -167,6 +169,26 @@ def report(
 ) -> None:
     """Post the plans as one note on the merge request."""
     note.publish(plans)
+
+
+@application.command("release", rich_help_panel=_RELEASE)
+def release_command(version: Annotated[str, typer.Argument(help="three numbers, such as 1.2.3")]) -> None:
+    """Commit and tag a release: changelog, provider locks and the tag of the Sqitch plan. Pushes nothing."""
+    release.cut(ROOT, version, dt.datetime.now(dt.UTC).date())
+
+
+@application.command("publish-release", rich_help_panel=_RELEASE)
+def publish_release_command(tag: Annotated[str, typer.Argument(envvar="CI_COMMIT_TAG", help="such as v1.2.3")]) -> None:
+    """Create the GitLab release of a tag, with the built zip and its bill of materials."""
+    release.publish(tag)
+
+
+@application.command("sbom", rich_help_panel=_RELEASE)
+def sbom_command() -> None:
+    """Write the built zip's bill of materials (CycloneDX) beside it."""
+    from ops import sbom
+
+    sbom.write()
 
 
 # -- access ------------------------------------------------------------------------------------------------------------

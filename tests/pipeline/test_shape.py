@@ -125,6 +125,13 @@ def test_read_only_jobs_have_no_deployment_identity(name: str) -> None:
     assert jobs()[name].get("environment", {"name": "plan/"})["name"].startswith("plan/")
 
 
+def test_a_tag_only_publishes_a_release() -> None:
+    tagged = {name for name, job in jobs().items() if any("$CI_COMMIT_TAG" in rule["if"] for rule in job["rules"])}
+    assert tagged == {"package", "release"}
+    assert needs("release") == {"package"}
+    assert "environment" not in jobs()["release"], "a release changes no environment"
+
+
 def test_merge_requests_run_only_their_own_jobs() -> None:
     def runs(rules: list[dict[str, str]]) -> bool:
         first = next((rule for rule in rules if "merge_request_event" in rule["if"]), {"when": "never"})
