@@ -123,7 +123,7 @@ def publish(tag: str) -> None:
     GitLab answers 409 for the release that exists already, and that counts as published.
 
     Raises:
-        UserError: the tag is no release of the changelog, nothing was built, or GitLab refused.
+        UserError: the changelog does not have the version, nothing was built, or GitLab refused.
     """
     version = tag.removeprefix("v")
     notes = release_notes((ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), version)
