@@ -134,12 +134,15 @@ bench-imports: install ## imports beside psql \\copy and what teams use
 
 ##@ AWS and its emulator
 
-.PHONY: pipeline policies rotate-key
+.PHONY: pipeline policies requests rotate-key
 pipeline: install $(EXECUTOR) ## promote this commit dev to prod on the laptop (THROUGH=dev)
 	@$(LOCAL) pipeline --through $(THROUGH)
 
 policies: install ## granted beside used, per delivery policy (WRITE=1)
 	@$(LOCAL) policies $(if $(WRITE),--write)
+
+requests: install ## what AWS would refuse of this platform's requests
+	@$(PYTHON) -m checks.aws_requests
 
 rotate-key: install ## replace the laptop's GitLab access key (IDENTITY=plan)
 	@$(LOCAL) rotate-key $(IDENTITY)

@@ -1,8 +1,9 @@
 """Hold AWS requests against botocore's models: what AWS refuses and an emulator accepts.
 
-``python -m checks.aws_requests RECORD…`` reads records of requests, one JSON object a line: ``{"service": "ec2",
-"operation": "CreateVpc", "parameters": {…}}``, with parameters named as boto3 names them. It prints every violation and
-exits with 1 if there is one.
+``python -m checks.aws_requests [RECORD…]`` reads records of requests, one JSON object a line: ``{"service": "ec2",
+"operation": "CreateVpc", "parameters": {…}}``, with parameters named as boto3 names them; a null stands for a withheld
+secret, ``{"bytes": 12}`` for a value of so many bytes. The laptop platform writes them (``local.ministack.requests``);
+its own record is the default. Every violation is one line, and with one the exit status is 1.
 
 The rules are those that the models carry as data (required members, types, enumerations, patterns, lengths, ranges) and
 those that EC2 states only in the documentation of a member (``Valid characters: …``, ``Up to 255 characters``).
@@ -12,6 +13,7 @@ import argparse
 import html
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -21,6 +23,8 @@ import botocore.session
 import regex
 from botocore.exceptions import UnknownServiceError
 from botocore.model import ListShape, MapShape, OperationNotFoundError, ServiceModel, Shape, StructureShape
+
+from local import instance as instances
 
 _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
     "structure": (dict,),
@@ -101,6 +105,11 @@ _Found = Iterator[tuple[str, str]]
 
 
 def _check(shape: Shape, value: Any, place: str) -> _Found:
+    if value is None:  # withheld
+        return
+    if shape.type_name == "blob" and isinstance(value, dict):
+        yield from _check_size(shape, value["bytes"], "bytes", place)
+        return
     expected = _PYTHON_TYPES.get(shape.type_name)
     if expected and (not isinstance(value, expected) or (isinstance(value, bool) and shape.type_name != "boolean")):
         yield place, f"must be a {shape.type_name}, not {value!r}"
@@ -191,33 +200,47 @@ def documented_rules(documentation: str) -> DocumentedRules:
 
 
 def recorded_violations(lines: Iterable[str]) -> list[Violation]:
-    """Return the distinct violations in a record's lines, in their order.
+    """Return the distinct violations in a record's lines, in their order; an operation that AWS does not know is one.
 
     Raises:
-        ValueError: a line is not a request of a known operation; the message has its number.
+        ValueError: a line is not a request; the message has its number.
     """
     found: dict[Violation, None] = {}
     for number, line in enumerate(lines, 1):
         try:
             request = json.loads(line)
-            found |= dict.fromkeys(violations(request["service"], request["operation"], request["parameters"]))
-        except (LookupError, ValueError) as error:
+            service, operation, parameters = request["service"], request["operation"], request["parameters"]
+        except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"line {number} is not a request: {error}") from error
+        try:
+            found |= dict.fromkeys(violations(service, operation, parameters))
+        except LookupError as error:
+            found[Violation(service, operation, "", f"{error}: {parameters}")] = None
     return list(found)
+
+
+def counts(lines: Iterable[str]) -> Counter[str]:
+    """Return how many requests of each service a record has."""
+    return Counter(json.loads(line)["service"] for line in lines)
 
 
 def main() -> None:
     """Print what AWS would refuse in the records; exit with 1 if there is anything."""
     parser = argparse.ArgumentParser(prog="python -m checks.aws_requests", description=__doc__)
-    parser.add_argument("records", nargs="+", type=Path, metavar="RECORD")
+    parser.add_argument("records", nargs="*", type=Path, metavar="RECORD")
     failed = False
-    for record in parser.parse_args().records:
-        lines = record.read_text().splitlines()
+    for record in parser.parse_args().records or [instances.current().request_record]:
         try:
+            lines = record.read_text(encoding="utf-8").splitlines()
             found = recorded_violations(lines)
+        except FileNotFoundError:
+            sys.exit(f"error: there is no record {record}: run 'make up' first")
         except ValueError as error:
             sys.exit(f"error: {record}: {error}")
-        print(f"{record}: {len(lines):,} requests, {len(found)} violations", *found, sep="\n  ")
+        by_service = ", ".join(f"{service} {number}" for service, number in sorted(counts(lines).items()))
+        print(f"{record}: {len(lines):,} distinct requests ({by_service}), {len(found)} violations")
+        for one in found:
+            print(f"  {one}")
         failed |= bool(found)
     sys.exit(1 if failed else 0)
 

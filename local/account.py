@@ -246,6 +246,7 @@ class Account:
             "IOT_MTLS_ENABLED": "0",
             "DOCKER_HOST": f"unix://{scratch}/no-docker.sock",
             "PMP_IAM_RECORD": str(self.instance.iam_record),
+            "PMP_REQUEST_RECORD": str(self.instance.request_record),
             **self.instance.identity(),
         }
         processes.start(

@@ -114,6 +114,11 @@ class Instance:
         """The record of every distinct IAM decision by MiniStack, as JSON lines."""
         return self.directory / "iam.jsonl"
 
+    @property
+    def request_record(self) -> Path:
+        """The record of every distinct AWS request to MiniStack, as JSON lines without secrets."""
+        return self.directory / "requests.jsonl"
+
     def identity(self) -> dict[str, str]:
         """Return the variables from which `of_process` recognizes this instance in one of its processes."""
         return {"PMP_INSTANCE": self.name, "PMP_PORT_BASE": str(self.port_base), _STATE_ROOT: str(self.state_root)}

@@ -1,6 +1,6 @@
 """Run MiniStack with the laptop platform's additions: ``python -m local.ministack``.
 
-The installed package is not changed on disk. This process adds six things:
+The installed package is not changed on disk. This process adds seven things:
 
 * requests are authorized with the resources and condition keys that AWS uses (``local.ministack.authorization``);
 * resources keep settings that MiniStack forgets (``local.ministack.gaps``);
@@ -8,6 +8,8 @@ The installed package is not changed on disk. This process adds six things:
 * every distinct IAM decision is written once to ``PMP_IAM_RECORD``, as a JSON line ``{"principal", "action",
   "resource", "decision", "sid"}``: the exact permissions that a deployment requests (``sid``: the statement of the
   principal's own policies that decided; empty if a resource policy decided, or nothing allowed the request);
+* every distinct signed request is written once to ``PMP_REQUEST_RECORD`` (``local.ministack.requests``), so that what
+  AWS would refuse can be told afterwards;
 * the address of MiniStack's own Cognito keys becomes https, because with TLS on, plain HTTP is not served and every
   token would be answered with 401;
 * MiniStack's state is saved while it runs, not only when it shuts down cleanly: every minute if something changed, and
@@ -21,7 +23,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import MutableMapping
 from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
@@ -36,14 +38,11 @@ from ministack.services import apigateway
 from local import instance as instances
 from local.ministack import authorization, gaps
 from local.ministack.databases import Databases
+from local.ministack.requests import Receive, Record, Scope, Send
 
 SNAPSHOT_PATH = "/_pmp/snapshot"
 SNAPSHOT_INTERVAL_SECONDS = 60
 _GOODBYE_SECONDS = 2
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 def record_decisions(path: Path) -> None:
@@ -131,8 +130,8 @@ class Snapshots:
                 self.save()
 
 
-async def run(port: int, certificate: str, key: str, databases: Databases) -> None:
-    """Serve on 127.0.0.1:``port`` until SIGTERM or SIGINT."""
+async def run(port: int, certificate: str, key: str, databases: Databases, requests: Path) -> None:
+    """Serve on 127.0.0.1:``port`` until SIGTERM or SIGINT, and record the requests in a file."""
     config = Config()
     config.bind = [f"127.0.0.1:{port}"]
     config.certfile, config.keyfile = certificate, key
@@ -143,8 +142,9 @@ async def run(port: int, certificate: str, key: str, databases: Databases) -> No
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     application = Snapshots(databases)
+    record = Record(requests, application)
     saving = asyncio.create_task(application.keep_saving())
-    serving = asyncio.create_task(serve(application, config, shutdown_trigger=stop.wait))  # type: ignore[arg-type]
+    serving = asyncio.create_task(serve(record, config, shutdown_trigger=stop.wait))  # type: ignore[arg-type]
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     saving.cancel()
@@ -153,6 +153,7 @@ async def run(port: int, certificate: str, key: str, databases: Databases) -> No
     # Save first: a client that keeps its TLS connection open can delay the shutdown by half a minute.
     application.save()
     await asyncio.wait({serving}, timeout=_GOODBYE_SECONDS)
+    record.close()
 
 
 def main() -> None:
@@ -163,10 +164,11 @@ def main() -> None:
         port = int(os.environ["GATEWAY_PORT"])
         certificate, key = os.environ["MINISTACK_SSL_CERT"], os.environ["MINISTACK_SSL_KEY"]
         record_decisions(Path(os.environ["PMP_IAM_RECORD"]))
+        requests = Path(os.environ["PMP_REQUEST_RECORD"])
     except KeyError as error:
         sys.exit(f"error: {error.args[0]} is not set: start MiniStack with 'make up'")
     fetch_keys_over_tls()
-    asyncio.run(run(port, certificate, key, Databases(instances.of_process())))
+    asyncio.run(run(port, certificate, key, Databases(instances.of_process()), requests))
     # Everything is saved; a normal exit would wait for MiniStack's worker threads.
     os._exit(0)
 

@@ -20,6 +20,7 @@ import boto3
 import psutil
 import pytest
 
+from checks import aws_requests
 from checks.fuzz import tokens
 from ops.settings import release
 
@@ -316,6 +317,12 @@ def _curl(life: Life, path: str, *options: str) -> str:
     command += [str(life.directory / "ca/authority.pem"), "--header", f"Authorization: Bearer {token}"]
     url = life.make("url").strip()
     return subprocess.run([*command, *options, url + path], check=True, capture_output=True, text=True).stdout
+
+
+def test_aws_would_accept_every_request_of_the_deployment(life: Life) -> None:
+    lines = (life.directory / "requests.jsonl").read_text().splitlines()
+    assert len(aws_requests.counts(lines)) >= 20, "the record lacks services that every deployment uses"
+    assert aws_requests.recorded_violations(lines) == []
 
 
 def test_down_leaves_nothing(life: Life) -> None:

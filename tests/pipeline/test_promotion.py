@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from checks import aws_requests
 from local import instance as instances
 from local import pipeline as laptop
 from local.platform import Platform
@@ -295,3 +296,4 @@ def test_policies_suffice_for_update_rollback_and_destroy(platform: Platform, tm
         for one in policies.balance(policies.attached_policies(iam, user), requests):
             assert not one.unexplained, one.policy
             assert not one.needless, one.policy
+    assert aws_requests.recorded_violations(platform.instance.request_record.read_text().splitlines()) == []
