@@ -22,7 +22,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-ALL_SCOPES = "pmp/read pmp/write pmp/admin"
+ALL_SCOPES = "pmp/check pmp/read pmp/write pmp/admin"
 
 
 class Context:

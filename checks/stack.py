@@ -66,7 +66,6 @@ class Stack:
             "PMP_DATABASE_PORT": str(self.bouncer.port),
             "PMP_DATABASE_NAME": "pmp",
             "PMP_DATABASE_USER": "pmp_app",
-            "PMP_RATE_LIMIT_PER_MINUTE": "1000000",
             "PMP_IMPORTS_BUCKET": "pmp-local-imports",
             "SSL_CERT_FILE": str(self.authority.bundle_path),
             "AWS_ACCESS_KEY_ID": "test",

@@ -198,7 +198,9 @@ def sbom_command() -> None:
 def client(
     name: str,
     environment: Environment = None,
-    scope: Annotated[str, typer.Option(help="space-separated")] = "pmp/read pmp/write",
+    scope: Annotated[
+        str, typer.Option(help="space-separated: pmp/check, pmp/read, pmp/write, pmp/admin")
+    ] = "pmp/read pmp/write",
 ) -> None:
     """Create an API client or change its scopes, and store its secret in Secrets Manager."""
     clients.ensure(require_environment(environment), name, tuple(scope.split()))

@@ -7,7 +7,7 @@ from ops import aws
 from ops.errors import UserError
 from ops.output import say
 
-ALL_SCOPES = ("pmp/read", "pmp/write", "pmp/admin")
+ALL_SCOPES = ("pmp/check", "pmp/read", "pmp/write", "pmp/admin")
 SMOKE = "smoke"
 
 

@@ -44,7 +44,8 @@ module "function" {
     proxy_resource_id = local.foundation["database_proxy_resource_id"]
   }
 
-  api_url = local.api_url
+  api_url   = local.api_url
+  token_url = local.foundation["token_url"]
   erasure = {
     bucket_name           = local.foundation["erasures_bucket_name"]
     key_secret_arn        = local.foundation["erasure_key_secret_arn"]

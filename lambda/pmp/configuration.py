@@ -19,6 +19,7 @@ class Configuration:
     imports_bucket: str
     vendor_list_url: str
     api_url: str
+    token_url: str
 
 
 def _required(name: str) -> str:
@@ -47,4 +48,5 @@ def configuration() -> Configuration:
         imports_bucket=os.environ.get("PMP_IMPORTS_BUCKET", ""),
         vendor_list_url=os.environ.get("PMP_VENDOR_LIST_URL", ""),
         api_url=os.environ.get("PMP_API_URL", ""),
+        token_url=os.environ.get("PMP_TOKEN_URL", ""),
     )

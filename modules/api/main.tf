@@ -3,12 +3,12 @@
 locals {
   document = jsondecode(var.openapi)
 
-  # "GET /v1/users/{id}" => the scopes that a token must carry; null where the operation is public.
+  # "GET /v1/users/{id}" => the scopes of which a token must carry one; null where the operation is public.
   operations = merge([
     for path, methods in local.document.paths : {
       for method, operation in methods : "${upper(method)} ${path}" => {
         id     = try(operation.operationId, null)
-        scopes = length(try(operation.security, [])) == 0 ? null : one(values(operation.security[0]))
+        scopes = length(try(operation.security, [])) == 0 ? null : distinct(flatten([for requirement in operation.security : values(requirement)]))
       } if contains(["get", "put", "post", "delete", "patch", "head", "options"], method)
     }
   ]...)
@@ -57,8 +57,10 @@ locals {
 
   cors = var.cors == null ? null : {
     allow_origins = var.cors.allow_origins
-    allow_methods = ["DELETE", "GET", "OPTIONS", "POST", "PUT"]
-    allow_headers = ["authorization", "content-type", "idempotency-key", "if-match", "if-none-match"]
+    allow_methods = sort(distinct(concat(["OPTIONS"], [for route_key in keys(local.served) : split(" ", route_key)[0]])))
+    allow_headers = sort(distinct(concat(["authorization", "content-type"], [
+      for parameter in values(try(local.document.components.parameters, {})) : lower(parameter.name) if parameter.in == "header"
+    ])))
     # Without this, scripts in a browser can read only a few standard response headers.
     expose_headers    = sort([for name in keys(try(local.document.components.headers, {})) : lower(name)])
     allow_credentials = false

@@ -22,7 +22,7 @@ variable "hosted_zone" {
 }
 
 variable "openapi" {
-  description = "OpenAPI document (JSON). Its paths become routes, GET also as HEAD, and the scopes of each operation's first security requirement what a token must carry; `security: []` makes a route public. Browsers may read the headers in `components.headers` (CORS)."
+  description = "OpenAPI document (JSON). Its paths become routes, GET also as HEAD, and of the scopes in an operation's security requirements a token must carry one; `security: []` makes a route public. Browsers may read the headers in `components.headers`, use its methods and send the header parameters in `components.parameters` (CORS)."
   type        = string
 
   validation {

@@ -47,6 +47,7 @@ module "function" {
     PMP_IMPORTS_BUCKET  = local.imports_bucket
     PMP_VENDOR_LIST_URL = var.vendor_list_url
     PMP_API_URL         = var.api_url
+    PMP_TOKEN_URL       = var.token_url
 
     PMP_ERASURES_BUCKET        = var.erasure.bucket_name
     PMP_ERASURE_KEY_SECRET_ARN = var.erasure.key_secret_arn

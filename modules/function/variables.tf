@@ -88,6 +88,16 @@ variable "api_url" {
   type        = string
 }
 
+variable "token_url" {
+  description = "OAuth2 token endpoint that the served OpenAPI document names."
+  type        = string
+
+  validation {
+    condition     = startswith(var.token_url, "https://")
+    error_message = "token_url must be an https address."
+  }
+}
+
 variable "vendor_list_url" {
   description = "Address of the IAB's Global Vendor List."
   type        = string

@@ -53,6 +53,7 @@ resource "aws_cognito_resource_server" "this" {
 locals {
   # The same sentences as in the OpenAPI document, so that an administrator who grants a scope sees what it allows.
   scopes = {
+    check = "Check consents"
     read  = "Read users, events, consents, imports and vendors; check consents"
     write = "Create and erase users, record events, create and cancel imports"
     admin = "Change the consent catalogue; create and read exports of users"

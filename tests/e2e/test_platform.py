@@ -210,7 +210,7 @@ def test_script_commands_print_only_their_answer(life: Life) -> None:
     assert re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+\n", token)
     claims = _claims(life.make("token", "SCOPE=pmp/read"))
     assert claims["scope"] == "pmp/read"
-    assert set(_claims(token)["scope"].split()) == {"pmp/read", "pmp/write", "pmp/admin"}
+    assert set(_claims(token)["scope"].split()) == {"pmp/check", "pmp/read", "pmp/write", "pmp/admin"}
     for identity in ("admin", "gitlab", "plan"):
         variables = life.variables(identity)
         assert variables["AWS_ENDPOINT_URL"].startswith("https://127.0.0.1:")

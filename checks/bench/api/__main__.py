@@ -318,7 +318,7 @@ def main() -> None:
         directory = Path(temporary)
         ours, peer = _ours(directory), _peer(directory)
         candidates = [ours, peer, _floor(directory, ours)]
-        environment = {"PATH": os.environ["PATH"], **running.environment, "PMP_RATE_LIMIT_PER_MINUTE": "1000000000"}
+        environment = {"PATH": os.environ["PATH"], **running.environment}
         os.environ.update(running.environment)
         sys.path.insert(0, str(ROOT / "lambda"))
         api = Gateway()

@@ -2,6 +2,7 @@
 
 import json
 import os
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -40,12 +41,33 @@ _DOCUMENT: dict[str, Any] = json.loads(content())
 SCHEMAS = Schemas(_DOCUMENT)
 
 
+@lru_cache(maxsize=1)
+def served(api_url: str, token_url: str) -> bytes:
+    """The document with absolute addresses, so that a copy of it works anywhere.
+
+    Args:
+        api_url: base URL of this API; empty to keep the relative one.
+        token_url: OAuth2 token endpoint; empty to keep the relative one.
+    """
+    components = _DOCUMENT["components"]
+    oauth2 = components["securitySchemes"]["oauth2"]
+    flow = oauth2["flows"]["clientCredentials"]
+    flow = {**flow, "tokenUrl": token_url or flow["tokenUrl"]}
+    schemes = {**components["securitySchemes"], "oauth2": {**oauth2, "flows": {"clientCredentials": flow}}}
+    document = {
+        **_DOCUMENT,
+        "servers": [{"url": api_url}] if api_url else _DOCUMENT["servers"],
+        "components": {**components, "securitySchemes": schemes},
+    }
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
 def _read_operation(operation: dict[str, Any]) -> Operation:
     body = operation.get("requestBody", {}).get("content", {})
-    security = operation["security"]
+    scopes = {scope: None for alternative in operation["security"] for names in alternative.values() for scope in names}
     return Operation(
         operation["operationId"],
-        tuple(security[0]["oauth2"]) if security else (),
+        tuple(scopes),
         [SCHEMAS.resolve(parameter) for parameter in operation.get("parameters", ())],
         body["application/json"]["schema"] if body else None,
     )

@@ -10,8 +10,21 @@ from typing import Any
 from pmp.http.problems import Problem
 
 LARGEST_BODY_BYTES = 1024 * 1024
+LARGEST_ANSWER_BYTES = 6_291_556
+"""Of the whole response of an invocation, as JSON: with escaped quotes, or a body in base64. AWS answers 502 above it.
+https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
+
+_ENVELOPE_BYTES = 16 * 1024
+"""Ample for status and headers; the gateway takes at most 10,240 bytes of headers."""
 _COMPRESSED_FROM_BYTES = 8 * 1024
 _WEIGHT = re.compile(r"q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)", re.ASCII).fullmatch
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Strict-Transport-Security": "max-age=31536000",  # RFC 6797: browsers use HTTPS only, for a year
+    "X-Content-Type-Options": "nosniff",
+}
+"""Of every answer, unless a route sets another value."""
+
 _SINGLE_HEADERS = {"content-type", "idempotency-key"}
 
 
@@ -63,6 +76,18 @@ class Response:
 def encode(document: Any) -> bytes:
     """Compact JSON in UTF-8; an unpaired surrogate (only ever in an echo of bad input) becomes a question mark."""
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def weight(content: bytes) -> int:
+    """How many bytes these bytes of text have within the response of an invocation: quotes are escaped there."""
+    return len(json.dumps(content.decode()))
+
+
+def fits(content: bytes) -> bool:
+    """Whether this text can be the body of an answer (``LARGEST_ANSWER_BYTES``)."""
+    most = LARGEST_ANSWER_BYTES - _ENVELOPE_BYTES
+    # Escaping makes JSON text at most three times as long: two bytes of UTF-8 become six, a quote two.
+    return 3 * len(content) <= most or weight(content) <= most
 
 
 def _single(name: str, value: str) -> str:
@@ -118,8 +143,12 @@ def accepts_gzip(request: Request) -> bool:
 
 
 def send(response: Response, request: Request | None) -> dict[str, Any]:
-    """The gateway's form of a response."""
-    headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", **response.headers}
+    """The gateway's form of a response.
+
+    Raises:
+        OverflowError: Lambda could not return it. Routes cut their pages before, or store what is long in S3.
+    """
+    headers = {**_HEADERS, **response.headers}
     content = response.body()
     payload: dict[str, Any] = {"statusCode": response.status, "headers": headers, "isBase64Encoded": False}
     if content is None:
@@ -134,6 +163,8 @@ def send(response: Response, request: Request | None) -> dict[str, Any]:
         headers["Content-Length"] = str(len(content))
         return payload
     textual = "Content-Encoding" not in headers and not headers["Content-Type"].startswith("image/")
+    if not (fits(content) if textual else len(content) * 4 // 3 < LARGEST_ANSWER_BYTES - _ENVELOPE_BYTES):
+        raise OverflowError(f"an answer of {len(content)} bytes is more than Lambda can return")
     payload["body"] = content.decode() if textual else base64.b64encode(content).decode()
     payload["isBase64Encoded"] = not textual
     return payload

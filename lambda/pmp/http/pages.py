@@ -7,11 +7,13 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
-from pmp.http.messages import Request, Response, encode
+from pmp.http.messages import LARGEST_ANSWER_BYTES, Request, Response, encode, fits, weight
 from pmp.http.problems import Problem, invalid
 
 DEFAULT_LIMIT = 50
 INTEGER = ""
+_LEAST_ROOM_BYTES = 32 * 1024
+"""Of an answer, for everything but its items."""
 
 
 def cursor(*position: Any) -> str:
@@ -64,7 +66,7 @@ def page(
     hidden: str = "",
     **more: Any,
 ) -> Response:
-    """A page of a list.
+    """A page of a list, with fewer items than asked for if they do not fit into one answer.
 
     Args:
         request: with ``limit``.
@@ -73,14 +75,31 @@ def page(
         hidden: a member of the rows that only ``place`` needs.
         more: further members of the response's document.
     """
-    shown = rows[: limit(request)]
-    following = cursor(*place(shown[-1])) if len(rows) > len(shown) else None
-    headers = {}
-    if following:
-        query = urlencode({name: _text(value) for name, value in request.query.items()} | {"cursor": following})
-        headers["Link"] = f'<{request.path}?{query}>; rel="next"'
-    items = [{name: value for name, value in row.items() if name != hidden} for row in shown] if hidden else shown
-    return Response(200, {"items": items, "next": following, **more}, headers)
+
+    def of(most: int) -> Response:
+        shown = rows[:most]
+        following = cursor(*place(shown[-1])) if len(rows) > len(shown) else None
+        headers = {}
+        if following:
+            query = urlencode({name: _text(value) for name, value in request.query.items()} | {"cursor": following})
+            headers["Link"] = f'<{request.path}?{query}>; rel="next"'
+        items = [{name: value for name, value in row.items() if name != hidden} for row in shown] if hidden else shown
+        return Response(200, {"items": items, "next": following, **more}, headers, compress=True)
+
+    response = of(limit(request))
+    response.content = encode(response.document)
+    return response if fits(response.content) else of(_count_fitting(rows))
+
+
+def _count_fitting(rows: list[dict[str, Any]]) -> int:
+    """How many of the items fit into one answer; at least one."""
+    room, count = LARGEST_ANSWER_BYTES - _LEAST_ROOM_BYTES, 0
+    for row in rows:
+        room -= weight(encode(row)) + 1
+        if room < 0:
+            break
+        count += 1
+    return max(1, count)
 
 
 def _text(value: Any) -> str:

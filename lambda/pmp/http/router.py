@@ -8,6 +8,7 @@ from typing import Any
 
 from pmp import logging
 from pmp.http.authorization import admit
+from pmp.http.conditions import conditional, require_no_condition
 from pmp.http.document import match
 from pmp.http.messages import Request, Response, receive, send
 from pmp.http.problems import Problem
@@ -83,26 +84,25 @@ def _perform(request: Request) -> Response:
             raise
         logging.log("database unavailable", level="error", error=error)
         detail = "the database is unavailable; try again"
-        raise Problem(503, "unavailable", detail, headers={"Retry-After": "2"}) from error
+        raise Problem(503, "unavailable", detail) from error
 
 
 def _answer(event: dict[str, Any], request: Request) -> Response:
     operation, request.parameters = match(request.method, request.path)
     request.operation = operation.identifier
-    request.client, limits = admit(operation, event)
+    request.client = admit(operation, event)
     logging.bind(request_id=request.request_id, operation=operation.identifier, client=request.client)
-    try:
-        validate(operation, request)
-        response = _perform(request)
-    except Problem as problem:
-        problem.headers = {**limits, **problem.headers}
-        raise
-    response.headers.update(limits)
-    return response
+    validate(operation, request)
+    if request.method == "POST":
+        require_no_condition(request)
+    response = _perform(request)
+    return conditional(request, response) if response.status == 200 and request.method in {"GET", "HEAD"} else response
 
 
 def _problem(problem: Problem, request_id: str) -> Response:
     headers = {"Content-Type": "application/problem+json", **problem.headers}
+    if problem.status == 503:
+        headers.setdefault("Retry-After", "2")
     return Response(problem.status, problem.document(request_id), headers)
 
 
@@ -125,13 +125,15 @@ def answer(event: dict[str, Any], invocation_id: str) -> dict[str, Any]:
         request = receive(event, invocation_id)
         path = request.path
         response = _answer(event, request)
+        payload = send(response, request)
     except Problem as problem:
         response = _problem(problem, request_id)
+        payload = send(response, request)
     except Exception as error:  # noqa: BLE001 - last resort: the client gets a problem document, the log gets the error
         logging.log("request failed", level="error", error=error)
         detail = "an internal error occurred; report it with the request_id, which identifies it in our logs"
         response = _problem(Problem(500, "internal", detail), request_id)
-    payload = send(response, request)
+        payload = send(response, request)
     logging.log(
         "request",
         method=event["requestContext"]["http"].get("method"),

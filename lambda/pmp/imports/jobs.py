@@ -58,9 +58,16 @@ def create(connection: Connection, request: dict[str, Any], client: str) -> dict
     return {"id": job, "state": "waiting", "upload": {"method": "PUT", "url": url, "headers": headers}}
 
 
-def get(connection: Connection, job: str) -> dict[str, Any] | None:
-    """GET /imports/{id}: the import's status; None if there is no such import."""
-    rows = connection.run(f"SELECT {_DOCUMENT} FROM pmp.import_job AS j WHERE j.id = :id", id=job)  # noqa: S608
+def get(connection: Connection, job: str, *, lock: bool = False) -> dict[str, Any] | None:
+    """GET /imports/{id}: the import's status; None if there is no such import.
+
+    Args:
+        connection: to the database.
+        job: the import's id.
+        lock: keep it as it is until the end of the transaction.
+    """
+    locking = " FOR UPDATE" if lock else ""
+    rows = connection.run(f"SELECT {_DOCUMENT} FROM pmp.import_job AS j WHERE j.id = :id{locking}", id=job)  # noqa: S608
     return cast("dict[str, Any]", rows[0][0]) if rows else None
 
 

@@ -50,11 +50,14 @@ variables {
       "/v1/users" = {
         parameters = []
         get        = { operationId = "listUsers", security = [{ oauth2 = ["pmp/read"] }, { bearer = ["pmp/read"] }] }
-        post       = { operationId = "createUser", security = [{ oauth2 = ["pmp/write"] }] }
+        post       = { operationId = "createUser", security = [{ oauth2 = ["pmp/write"] }, { oauth2 = ["pmp/admin"] }, { bearer = ["pmp/write"] }] }
       }
       "/v1/health" = { get = { operationId = "health", security = [] } }
     }
-    components = { headers = { "RateLimit" = {}, "Link" = {}, "Retry-After" = {} } }
+    components = {
+      headers    = { "Allow" = {}, "Link" = {}, "Retry-After" = {} }
+      parameters = { IfMatch = { name = "If-Match", in = "header" }, Id = { name = "id", in = "path" } }
+    }
   })
   function_arn  = "arn:aws:lambda:eu-west-1:123456789012:function:pmp-dev"
   function_name = "pmp-dev"
@@ -71,7 +74,7 @@ run "routes_and_scopes_equal_those_of_the_document" {
     condition = jsonencode(output.scopes_by_route) == jsonencode({
       "GET /v1/users"   = ["pmp/read"]
       "HEAD /v1/users"  = ["pmp/read"]
-      "POST /v1/users"  = ["pmp/write"]
+      "POST /v1/users"  = ["pmp/write", "pmp/admin"]
       "GET /v1/health"  = []
       "HEAD /v1/health" = []
     })
@@ -89,7 +92,7 @@ run "routes_and_scopes_equal_those_of_the_document" {
   }
 }
 
-run "cors_exposes_the_response_headers_of_the_document" {
+run "cors_allows_and_exposes_what_the_document_has" {
   command = plan
 
   variables {
@@ -97,8 +100,18 @@ run "cors_exposes_the_response_headers_of_the_document" {
   }
 
   assert {
-    condition     = tolist(local.cors.expose_headers) == tolist(["link", "ratelimit", "retry-after"])
+    condition     = tolist(local.cors.expose_headers) == tolist(["allow", "link", "retry-after"])
     error_message = "the exposed headers are ${jsonencode(local.cors.expose_headers)}"
+  }
+
+  assert {
+    condition     = tolist(local.cors.allow_headers) == tolist(["authorization", "content-type", "if-match"])
+    error_message = "the allowed headers are ${jsonencode(local.cors.allow_headers)}"
+  }
+
+  assert {
+    condition     = tolist(local.cors.allow_methods) == tolist(["GET", "HEAD", "OPTIONS", "POST"])
+    error_message = "the allowed methods are ${jsonencode(local.cors.allow_methods)}"
   }
 }
 

@@ -44,6 +44,7 @@ variables {
     backup_retention_days = 7
   }
   api_url                  = "https://api.dev.pmp.example.com"
+  token_url                = "https://pmp-dev-123456789012.auth.eu-west-1.amazoncognito.com/oauth2/token"
   kms_key_arn              = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
   permissions_boundary_arn = "arn:aws:iam::123456789012:policy/pmp/pmp-boundary"
 }
@@ -224,6 +225,16 @@ run "vendor_list_url_without_tls_is_refused" {
   }
 
   expect_failures = [var.vendor_list_url]
+}
+
+run "token_url_without_tls_is_refused" {
+  command = plan
+
+  variables {
+    token_url = "http://example.com/oauth2/token"
+  }
+
+  expect_failures = [var.token_url]
 }
 
 run "log_retention_unknown_to_cloudwatch_is_refused" {

@@ -26,8 +26,8 @@ run "issuer_and_token_url_are_those_of_the_pool" {
   }
 
   assert {
-    condition     = toset(aws_cognito_resource_server.this.scope[*].scope_name) == toset(["read", "write", "admin"])
-    error_message = "the scopes must be read, write and admin, as the API requires them"
+    condition     = toset(aws_cognito_resource_server.this.scope[*].scope_name) == toset(["check", "read", "write", "admin"])
+    error_message = "the scopes must be check, read, write and admin, as the API requires them"
   }
 
   assert {

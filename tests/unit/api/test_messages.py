@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from pmp.http.conditions import conditional, require_match
-from pmp.http.messages import Request, Response, encode, receive, send
-from pmp.http.pages import INTEGER, cursor, position
+from pmp.http.messages import LARGEST_ANSWER_BYTES, Request, Response, encode, receive, send
+from pmp.http.pages import INTEGER, cursor, page, position
 from pmp.http.problems import Problem
 from pmp.http.validation import parse_json, parse_query
 from pmp.identifiers import UUID
@@ -211,11 +211,47 @@ def test_gzip_is_sent_only_if_accept_encoding_prefers_it(header: str, accepts: b
     assert sent["headers"]["Vary"] == "Accept-Encoding"
 
 
+@pytest.mark.parametrize("text", ['"' * 1000, "é" * 1000, "a" * 1000, "\\n" * 1000])
+def test_page_is_cut_where_lambda_could_not_return_it(text: str) -> None:
+    """The limit is for the whole response as JSON, in which the quotes of the body are escaped."""
+    rows = [{"id": number, "text": text * 10} for number in range(501)]
+    seen: list[int] = []
+    after = 0
+    while True:
+        response = page(_request(), rows[after:], lambda row: (row["id"],))
+        sent = send(response, _request())
+        assert len(json.dumps(sent)) <= LARGEST_ANSWER_BYTES
+        document = json.loads(sent["body"])
+        seen += [row["id"] for row in document["items"]]
+        assert ("Link" in response.headers) == (document["next"] is not None)
+        if document["next"] is None:
+            break
+        (after,) = position(document["next"], INTEGER)
+        after += 1
+    assert seen == [row["id"] for row in rows]
+
+
+def test_whole_page_is_sent_if_it_fits() -> None:
+    rows = [{"id": number, "text": "a" * 10_000} for number in range(501)]
+    request = _request()
+    request.query["limit"] = 500
+    assert len(page(request, rows, lambda row: (row["id"],)).document["items"]) == 500
+
+
+def test_answer_that_lambda_could_not_return_is_an_error() -> None:
+    with pytest.raises(OverflowError, match="6300000 bytes"):
+        send(Response(200, content=b"a" * 6_300_000), _request())
+
+
 def test_unpaired_surrogate_is_encoded_as_a_question_mark() -> None:
     assert encode({"detail": "\ud800"}) == b'{"detail":"?"}'
 
 
 def test_response_forbids_caching_and_sniffing() -> None:
     sent: dict[str, Any] = send(Response(204), None)
-    assert sent["headers"] == {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+    assert sent["headers"] == {
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "no-store",
+        "Strict-Transport-Security": "max-age=31536000",
+    }
     assert "body" not in sent

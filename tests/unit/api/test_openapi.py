@@ -17,6 +17,7 @@ OPERATIONS: list[dict[str, Any]] = [
 
 # The parts of each scope's description, and the operations that each part describes.
 MEANING = {
+    "pmp/check": {"check consents": {"checkConsents"}},
     "pmp/read": {
         "read users": {"listUsers", "getUser", "listUserEvents", "exportUser"},
         "events": {"listEvents", "getEvent"},
@@ -74,6 +75,37 @@ def test_every_response_header_is_a_component_with_the_same_name() -> None:
     assert used == set(DOCUMENT["components"]["headers"])
 
 
+def _schemas(node: Any) -> list[dict[str, Any]]:
+    """Return every schema below a node of the document, references followed."""
+    if isinstance(node, list):
+        return [schema for item in node for schema in _schemas(item)]
+    if not isinstance(node, dict):
+        return []
+    if "$ref" in node:
+        target: Any = DOCUMENT
+        for part in node["$ref"].removeprefix("#/").split("/"):
+            target = target[part]
+        return _schemas(target)
+    found = [node] if "type" in node else []
+    return found + [schema for key, value in node.items() if key != "example" for schema in _schemas(value)]
+
+
+def test_requests_are_closed_and_responses_are_open_to_new_members() -> None:
+    for operation in OPERATIONS:
+        for schema in _schemas([operation.get("requestBody", {}), operation.get("parameters", [])]):
+            assert schema["type"] != "object" or schema["additionalProperties"] is False, operation["operationId"]
+        for schema in _schemas(operation["responses"]):
+            assert schema.get("additionalProperties") is not False, operation["operationId"]
+
+
+def test_header_parameters_are_components() -> None:
+    """The CORS configuration allows the header parameters in ``components.parameters``."""
+    inline = [
+        parameter for operation in OPERATIONS for parameter in operation.get("parameters", ()) if "in" in parameter
+    ]
+    assert "header" not in {parameter["in"] for parameter in inline}
+
+
 def _texts(node: Any, *, names: bool = False) -> list[str]:
     """Return every summary and description below a node; ``names``: its keys are property names, not keywords."""
     if isinstance(node, list):
@@ -84,7 +116,7 @@ def _texts(node: Any, *, names: bool = False) -> list[str]:
     for key, value in node.items():
         if isinstance(value, str):
             found += [value] if key in {"summary", "description"} and not names else []
-        else:
+        elif key != "example" or names:
             found += _texts(value, names=key == "properties")
     return found
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from pmp import database
+from pmp.configuration import configuration
 from pmp.handler import handler
-from pmp.http import authorization, router
+from pmp.http import router
 
 from checks.gateway import ALL_SCOPES, Context, Gateway, invoke, payload, token
 
@@ -30,7 +31,6 @@ def no_database(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ConnectionRefusedError("no database in unit tests")
 
     monkeypatch.setattr(database, "connect", refuse)
-    authorization._used.clear()
 
 
 def concrete(path: str) -> str:
@@ -49,9 +49,14 @@ def test_every_operation_with_a_path_parameter_documents_404() -> None:
         assert "{" not in path or "404" in operation["responses"], path
 
 
-def test_every_operation_documents_400_422_and_503() -> None:
-    for key, operation in OPERATIONS.items():
-        assert {"400", "422", "503"} <= operation["responses"].keys(), key
+def test_every_operation_documents_the_statuses_that_it_can_return() -> None:
+    for (method, path), operation in OPERATIONS.items():
+        expected = {"400", "405", "422", "500", "503"}
+        if method != "GET" or "302" not in operation["responses"]:
+            expected |= {"412"}
+        if operation["security"]:
+            expected |= {"401", "403", "429"}
+        assert expected <= operation["responses"].keys(), (method, path)
 
 
 def test_only_the_listed_operations_are_public() -> None:
@@ -59,16 +64,25 @@ def test_only_the_listed_operations_are_public() -> None:
     assert public == {"/v1/health", "/v1/ready", "/v1/openapi.json", "/docs", "/docs/{file}"}
 
 
+def test_scope_pmp_check_allows_only_to_check() -> None:
+    allowed = {
+        operation["operationId"]
+        for operation in OPERATIONS.values()
+        if {"oauth2": ["pmp/check"]} in operation["security"]
+    }
+    assert allowed == {"checkConsents"}
+
+
 @pytest.mark.parametrize(("method", "path"), [key for key, operation in OPERATIONS.items() if operation["security"]])
-def test_missing_token_returns_401_and_missing_scope_returns_403(method: str, path: str) -> None:
+def test_missing_token_returns_401_and_each_scope_only_opens_its_operations(method: str, path: str) -> None:
     anonymous = invoke(method, concrete(path), {}, None)
     assert anonymous.status == 401
     assert anonymous.headers["WWW-Authenticate"].startswith("Bearer scope=")
-    needed = OPERATIONS[method, path]["security"][0]["oauth2"]
-    others = " ".join(scope for scope in ALL_SCOPES.split() if scope not in needed)
-    wrong = invoke(method, concrete(path), {"Authorization": f"Bearer {token(others)}"}, None)
-    assert wrong.status == 403
-    assert 'error="insufficient_scope"' in wrong.headers["WWW-Authenticate"]
+    needed = {scope for entry in OPERATIONS[method, path]["security"] for scope in entry.get("oauth2", ())}
+    for scope in ALL_SCOPES.split():
+        answer = invoke(method, concrete(path), {"Authorization": f"Bearer {token(scope)}"}, None)
+        assert (answer.status != 403) == (scope in needed), scope
+        assert scope in needed or 'error="insufficient_scope"' in answer.headers["WWW-Authenticate"]
     expired = invoke(method, concrete(path), {"Authorization": f"Bearer {token(expires_in=-1)}"}, None)
     assert (expired.status, expired.json["type"]) == (401, "urn:pmp:problem:token-expired")
 
@@ -240,26 +254,51 @@ def test_client_cannot_add_lines_to_the_log(capsys: pytest.CaptureFixture[str]) 
     assert json.loads(lines[0])["level"] == "info"
 
 
-def test_quota_is_counted_and_enforced_per_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PMP_RATE_LIMIT_PER_MINUTE", "3")
-    monkeypatch.setattr(time, "time", lambda: 1_800_000_010.0)
-    one, other = Gateway(client="one"), Gateway(client="other")
-    one.headers = {"Authorization": f"Bearer {token(client='one', expires_in=1e9)}"}
-    other.headers = {"Authorization": f"Bearer {token(client='other', expires_in=1e9)}"}
-    left = [one.get("/v1/users?x=1").headers["RateLimit"] for _ in range(3)]
-    assert left == ['"client";r=2;t=50', '"client";r=1;t=50', '"client";r=0;t=50']
-    refused = one.get("/v1/users")
-    assert (refused.status, refused.headers["Retry-After"]) == (429, "50")
-    assert refused.headers["RateLimit-Policy"] == '"client";q=3;w=60'
-    assert other.get("/v1/users?x=1").status == 422
-    monkeypatch.setattr(time, "time", lambda: 1_800_000_060.0)
-    assert one.get("/v1/users?x=1").status == 422
+def test_served_document_equals_the_file_but_for_its_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert invoke("GET", "/v1/openapi.json", {}, None).json == DOCUMENT
+    monkeypatch.setenv("PMP_API_URL", "https://api.example.com")
+    monkeypatch.setenv("PMP_TOKEN_URL", "https://issuer.example.com/oauth2/token")
+    configuration.cache_clear()
+    served = invoke("GET", "/v1/openapi.json", {}, None).json
+    assert served["servers"] == [{"url": "https://api.example.com"}]
+    flow = served["components"]["securitySchemes"]["oauth2"]["flows"]["clientCredentials"]
+    assert flow["tokenUrl"] == "https://issuer.example.com/oauth2/token"
+    flow["tokenUrl"], served["servers"] = "/oauth2/token", [{"url": "/"}]
+    assert served == DOCUMENT
+    policy = invoke("GET", "/docs", {}, None).headers["Content-Security-Policy"]
+    assert "connect-src 'self' https://issuer.example.com;" in policy
 
 
-def test_served_document_equals_the_file() -> None:
-    answer = invoke("GET", "/v1/openapi.json", {}, None)
-    assert answer.json == DOCUMENT
-    assert invoke("GET", "/v1/openapi.json", {"If-None-Match": answer.headers["ETag"]}, None).status == 304
+@pytest.mark.parametrize("path", ["/v1/health", "/v1/openapi.json", "/docs", "/docs/start.js"])
+def test_get_returns_304_for_a_current_etag(path: str) -> None:
+    tag = invoke("GET", path, {}, None).headers["ETag"]
+    again = invoke("GET", path, {"If-None-Match": tag}, None)
+    assert (again.status, again.content, again.headers["ETag"]) == (304, b"", tag)
+    assert invoke("GET", path, {"If-None-Match": '"other"'}, None).status == 200
+    assert invoke("GET", path, {"If-Match": '"other"'}, None).status == 412
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"If_Match": '"a"'}, 412),
+        ({"If_None_Match": "*"}, 412),
+        ({"If_Match": "*"}, 503),
+        ({"If_None_Match": '"a"'}, 503),
+    ],
+)
+def test_condition_that_a_post_cannot_meet_returns_412(headers: dict[str, str], status: int) -> None:
+    checks = {"checks": [{"user": {"id": UUID}, "consent": "sms"}]}
+    assert Gateway().request("POST", "/v1/check", checks, **headers).status == status
+    # An invalid request is refused for what it is (RFC 9110, section 13.2.1).
+    assert Gateway().request("POST", "/v1/check", {}, **headers).status == 422
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/v1/health"), ("GET", "/v1/users"), ("POST", "/v1/users"),
+                                              ("GET", "/v1/nowhere"), ("PATCH", "/v1/users")])  # fmt: skip
+def test_every_answer_tells_browsers_to_use_https(method: str, path: str) -> None:
+    answer = Gateway().request(method, path)
+    assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
 
 
 def test_problem_carries_the_request_id() -> None:
@@ -281,7 +320,6 @@ def test_problem_carries_the_request_id() -> None:
 @pytest.mark.parametrize("coding", ["gzip", "identity"])
 def test_head_returns_the_headers_of_get_without_a_body(path: str, coding: str) -> None:
     read = Gateway().get(path, Accept_Encoding=coding)
-    authorization._used.clear()
     head = Gateway().request("HEAD", path, Accept_Encoding=coding)
     assert (head.status, head.content) == (read.status, b"")
     assert head.headers == {**read.headers, "Content-Length": str(len(read.content))}

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pmp.http.conditions import conditional, etag, require_match
+from pmp.http.conditions import etag, require_match
 from pmp.http.messages import Request, Response, encode
 from pmp.http.pages import limit, page, position
 from pmp.http.problems import Problem, not_found
@@ -22,7 +22,7 @@ def get_consent(request: Request, connection: Any) -> Response:
     )
     if consent is None:
         raise not_found("such consent or version")
-    return conditional(request, Response(200, consent))
+    return Response(200, consent)
 
 
 def put_consent(request: Request, connection: Any) -> Response:

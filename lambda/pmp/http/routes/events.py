@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 from pmp import identifiers, instants
-from pmp.http.conditions import conditional
 from pmp.http.messages import Request, Response
 from pmp.http.pages import INTEGER, limit, page, position
 from pmp.http.problems import Problem, gone, invalid, not_found
@@ -56,7 +55,7 @@ def get_event(request: Request, connection: Any) -> Response:
     ((event,),) = connection.run("SELECT pmp.get_event(:id)", id=request.parameters["id"])
     if event is None:
         raise not_found("event with this id")
-    return conditional(request, Response(200, event))
+    return Response(200, event)
 
 
 def list_events(request: Request, connection: Any) -> Response:

@@ -3,7 +3,8 @@
 from typing import Any
 
 from pmp import identifiers, instants
-from pmp.http.messages import Request, Response
+from pmp.http.conditions import etag, require_match
+from pmp.http.messages import Request, Response, encode
 from pmp.http.pages import cursor, foreign, limit, position
 from pmp.http.problems import invalid, not_found
 
@@ -43,10 +44,11 @@ def cancel_import(request: Request, connection: Any) -> Response:
     """DELETE /v1/imports/{id}."""
     from pmp import imports
 
-    document = imports.cancel(connection, request.parameters["id"], request.client)
-    if document is None:
+    before = imports.get(connection, request.parameters["id"], lock=True)
+    if before is None:
         raise not_found("import with this id")
-    return Response(200, document)
+    require_match(request, etag(encode(before)))
+    return Response(200, imports.cancel(connection, request.parameters["id"], request.client))
 
 
 def get_import_rejects(request: Request, connection: Any) -> Response:

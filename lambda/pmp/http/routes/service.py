@@ -4,16 +4,16 @@ import os
 
 from pmp.configuration import configuration
 from pmp.http import document
-from pmp.http.conditions import conditional
 from pmp.http.messages import Request, Response
 from pmp.http.problems import not_found
 
 _MEDIA_TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".png": "image/png"}
 
-# Only this host's scripts may run. Swagger UI sets style attributes and draws icons from data: URLs.
+# Only this host's scripts may run. Swagger UI sets style attributes, draws icons from data: URLs, and fetches tokens
+# from the issuer.
 _CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "connect-src 'self' {}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
 _PAGE = """<!doctype html>
@@ -71,15 +71,19 @@ def get_readiness(_request: Request) -> Response:
         return Response(503, state, {"Retry-After": "5"})
 
 
-def get_openapi(request: Request) -> Response:
-    """GET /v1/openapi.json: the document that requests are validated by."""
+def get_openapi(_request: Request) -> Response:
+    """GET /v1/openapi.json: the document that requests are validated by, with this deployment's addresses."""
+    settings = configuration()
+    content = document.served(settings.api_url, settings.token_url)
     headers = {"Cache-Control": "public, max-age=300", "Content-Type": "application/json"}
-    return conditional(request, Response(200, content=document.content(), headers=headers, compress=True))
+    return Response(200, content=content, headers=headers, compress=True)
 
 
 def get_docs(_request: Request) -> Response:
     """GET /docs: a page that shows the document and sends requests from the browser."""
-    headers = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": _CONTENT_SECURITY_POLICY}
+    issuer = "/".join(configuration().token_url.split("/")[:3])
+    policy = _CONTENT_SECURITY_POLICY.format(issuer)
+    headers = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": policy}
     return Response(200, content=_PAGE.encode(), headers=headers)
 
 
@@ -96,4 +100,4 @@ def get_docs_file(request: Request) -> Response:
             # Only a zip built by lambda/build.py contains the viewer; the sources do not.
             raise not_found(f"file {name} in this build") from None
     headers = {"Content-Type": _MEDIA_TYPES[os.path.splitext(name)[1]], "Cache-Control": "public, max-age=3600"}  # noqa: PTH122
-    return conditional(request, Response(200, content=content, headers=headers, compress=not name.endswith(".png")))
+    return Response(200, content=content, headers=headers, compress=not name.endswith(".png"))

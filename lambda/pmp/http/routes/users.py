@@ -4,7 +4,7 @@ from typing import Any
 
 from pmp import addresses, identifiers, instants
 from pmp.database import DatabaseError, error_code
-from pmp.http.conditions import changed, conditional, etag, require_match
+from pmp.http.conditions import changed, etag, require_match
 from pmp.http.messages import Request, Response, encode
 from pmp.http.pages import INTEGER, foreign, limit, page, position
 from pmp.http.problems import gone, invalid, not_found
@@ -40,7 +40,7 @@ def get_user(request: Request, connection: Any) -> Response:
     """GET /v1/users/{id}: the user's present state, or the state as of an instant."""
     as_of = instants.utc_text(request.query.get("as_of"))
     ((user,),) = connection.run("SELECT pmp.get_user(:id, :as_of)", id=request.parameters["id"], as_of=as_of)
-    return conditional(request, Response(200, _present(user)))
+    return Response(200, _present(user))
 
 
 def list_users(request: Request, connection: Any) -> Response:

@@ -3,7 +3,6 @@
 from typing import Any
 
 from pmp import vendors
-from pmp.http.conditions import conditional
 from pmp.http.messages import Request, Response
 from pmp.http.pages import INTEGER, limit, page, position
 from pmp.http.problems import Problem, not_found
@@ -20,12 +19,9 @@ def _edition(connection: Any) -> tuple[dict[str, Any], int]:
     return found
 
 
-def _answer(request: Request, response: Response, age: int) -> Response:
+def _aged(response: Response, age: int) -> Response:
     response.compress = True
-    response.headers["Cache-Control"] = "private, max-age=60"
-    response = conditional(request, response)
-    # Set after the entity tag, which must not change with the age.
-    response.headers["Age"] = str(age)
+    response.headers |= {"Cache-Control": "private, max-age=60", "Age": str(age)}
     return response
 
 
@@ -42,7 +38,7 @@ def list_vendors(request: Request, connection: Any) -> Response:
         most=limit(request) + 1,
     )
     documents = [row[0] for row in rows]
-    return _answer(request, page(request, documents, lambda vendor: (vendor["id"],), list=edition), age)
+    return _aged(page(request, documents, lambda vendor: (vendor["id"],), list=edition), age)
 
 
 def get_vendor(request: Request, connection: Any) -> Response:
@@ -51,4 +47,4 @@ def get_vendor(request: Request, connection: Any) -> Response:
     rows = connection.run("SELECT document FROM pmp.vendor WHERE id = :id", id=request.parameters["id"])
     if not rows:
         raise not_found("vendor with this id in the list")
-    return _answer(request, Response(200, {**rows[0][0], "list": edition}), age)
+    return _aged(Response(200, {**rows[0][0], "list": edition}), age)

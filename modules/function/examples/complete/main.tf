@@ -28,6 +28,7 @@ module "function" {
   }
 
   api_url                  = "https://api.dev.pmp.example.com"
+  token_url                = "https://pmp-dev-123456789012.auth.eu-west-1.amazoncognito.com/oauth2/token"
   imports                  = { retention_days = 7 }
   schedules                = { refresh_vendors = "rate(1 hour)" }
   kms_key_arn              = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
