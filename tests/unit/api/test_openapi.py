@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 import hcl2
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 
 from ops.settings import ROOT
@@ -130,3 +131,53 @@ def test_operations_have_summaries_and_descriptions_are_sentences() -> None:
     assert [operation["operationId"] for operation in OPERATIONS if not operation.get("summary")] == []
     descriptions = set(_texts(DOCUMENT)) - {operation["summary"] for operation in OPERATIONS}
     assert [text for text in descriptions if not text.endswith(".")] == []
+
+
+def _examples() -> list[Any]:
+    """Return every JSON body of a request or of a successful response, with its schema and where it is."""
+    found = []
+    for operation in OPERATIONS:
+        bodies = {"request": operation.get("requestBody", {})}
+        bodies |= {status: response for status, response in operation["responses"].items() if status.startswith("2")}
+        for name, body in bodies.items():
+            if media := body.get("content", {}).get("application/json"):
+                found.append(pytest.param(media, id=f"{operation['operationId']} {name}"))
+    return found
+
+
+def _undocumented(value: Any, schema: dict[str, Any], pointer: str = "") -> list[str]:
+    """Return pointers to the members of an example that its schema does not describe."""
+    if "$ref" in schema:
+        target: Any = DOCUMENT
+        for part in schema["$ref"].removeprefix("#/").split("/"):
+            target = target[part]
+        return _undocumented(value, target, pointer)
+    if isinstance(value, list):
+        return [
+            found
+            for index, item in enumerate(value)
+            for found in _undocumented(item, schema["items"], f"{pointer}/{index}")
+        ]
+    alternatives = [*schema.get("allOf", ()), *schema.get("oneOf", ())]
+    if isinstance(value, dict) and alternatives:
+        outcomes = [_undocumented(value, alternative, pointer) for alternative in alternatives]
+        return sorted(set(outcomes[0]).intersection(*outcomes[1:]))
+    if not isinstance(value, dict) or "properties" not in schema:
+        return []
+    found = [f"{pointer}/{name}" for name in value.keys() - schema["properties"].keys()]
+    for name in value.keys() & schema["properties"].keys():
+        found += _undocumented(value[name], schema["properties"][name], f"{pointer}/{name}")
+    return found
+
+
+@pytest.mark.parametrize("media", _examples())
+def test_example_is_valid_and_has_only_documented_members(media: dict[str, Any]) -> None:
+    schema = {"components": DOCUMENT["components"], **media["schema"]}
+    jsonschema.Draft202012Validator(schema).validate(media["example"])
+    assert _undocumented(media["example"], media["schema"]) == []
+
+
+def test_path_parameters_have_examples() -> None:
+    parameters = [*DOCUMENT["components"]["parameters"].values()]
+    parameters += [parameter for operation in OPERATIONS for parameter in operation.get("parameters", ())]
+    assert [parameter for parameter in parameters if parameter.get("in") == "path" and "example" not in parameter] == []
