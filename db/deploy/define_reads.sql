@@ -214,9 +214,14 @@ BEGIN
   END IF;
   RETURN (
     SELECT jsonb_build_object(
-      'user', person, 'created_at', instant(s.created_at), 'exported_at', instant(now()), 'events', (
-        SELECT coalesce(jsonb_agg(describe_event(e) ORDER BY least(e.occurred_at, e.received_at), e.sequence), '[]')
-        FROM event_record AS e WHERE e.subject_key = s.subject_key
+      'user', person, 'created_at', instant(s.created_at), 'created_by', source_name(s.created_by),
+      'exported_at', instant(now()), 'wordings', (
+        SELECT coalesce(jsonb_agg(describe_consent(k.id, v) ORDER BY k.id, v.version), '[]')
+        FROM (
+          SELECT DISTINCT unnest(e.versions) AS version_key FROM event AS e WHERE e.subject_key = s.subject_key
+        ) AS answered
+        JOIN consent_version AS v USING (version_key)
+        JOIN consent AS k USING (consent_key)
       )
     )
     FROM subject AS s WHERE s.id = user_id
@@ -224,8 +229,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pmp.export_user IS
-  'All data about a user (GDPR Art. 15 and 20): {"user", "created_at", "exported_at", "events"}; '
-  '{"erased": true}; NULL.';
+  'All data about a user (GDPR Art. 15 and 20) but the events, which list_user_events returns: {"user", "created_at", '
+  '"created_by", "exported_at", "wordings": the versions of consents that the user answered}; {"erased": true}; NULL.';
 
 CREATE FUNCTION pmp.check_consents(checks jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$

@@ -1,15 +1,20 @@
 """Users: register, read, erase and export them. The database builds the documents (``db/README.md``)."""
 
-from typing import Any
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any, cast
 
 from pmp import addresses, identifiers, instants
+from pmp.configuration import configuration
 from pmp.database import DatabaseError, error_code
 from pmp.http.conditions import changed, etag, require_match
-from pmp.http.messages import Request, Response, encode
+from pmp.http.messages import Request, Response, encode, fits
 from pmp.http.pages import INTEGER, foreign, limit, page, position
 from pmp.http.problems import gone, invalid, not_found
 
 _UNIQUE_VIOLATION = "23505"
+_EXPORT_PAGE = 1000
+"""Events that an export reads at once."""
 
 
 def _present(document: Any) -> Any:
@@ -91,15 +96,21 @@ def _history(identifier: str, connection: Any) -> Any:
 
 def list_events(request: Request, connection: Any) -> Response:
     """GET /v1/users/{id}/events: the user's events, by occurred_at or by receipt if that is earlier."""
-    microseconds, sequence = position(request.query.get("cursor"), INTEGER, INTEGER)
+    after = position(request.query.get("cursor"), INTEGER, INTEGER)
+    events = _events(connection, request.parameters["id"], after, limit(request) + 1)
+    return page(request, events, _place, hidden="sequence")
+
+
+def _events(connection: Any, user: str, after: tuple[int, int] | tuple[None, None], most: int) -> list[dict[str, Any]]:
+    """Up to ``most`` of the user's events, after a place in their order; each has its place (``sequence``)."""
     ((events,),) = connection.run(
         "SELECT pmp.list_user_events(:id, timestamptz 'epoch' + :moment * interval '1 microsecond', :sequence, :most)",
-        id=request.parameters["id"],
-        moment=microseconds,
-        sequence=sequence,
-        most=limit(request) + 1,
+        id=user,
+        moment=after[0],
+        sequence=after[1],
+        most=most,
     )
-    return page(request, _present(events), _place, hidden="sequence")
+    return cast("list[dict[str, Any]]", _present(events))
 
 
 def _place(event: dict[str, Any]) -> tuple[int, int]:
@@ -109,6 +120,31 @@ def _place(event: dict[str, Any]) -> tuple[int, int]:
 
 
 def export_user(request: Request, connection: Any) -> Response:
-    """GET /v1/users/{id}/export: all data that is kept about the user."""
-    ((export,),) = connection.run("SELECT pmp.export_user(:id)", id=request.parameters["id"])
-    return Response(200, _present(export), compress=True)
+    """GET /v1/users/{id}/export: all data that is kept about the user; if that is much, in a file (docs/adr/0105)."""
+    chunks = _export(connection, request.parameters["id"])
+    answer = b""
+    for chunk in chunks:
+        answer += chunk
+        if not fits(answer):
+            break
+    else:
+        return Response(200, content=answer, compress=True)
+    from pmp import objects
+
+    bucket, key = configuration().imports_bucket, f"exports/users/{identifiers.new()}.json"
+    objects.write(bucket, key, "application/json", chain([answer], chunks))
+    return Response(302, headers={"Location": objects.download_url(bucket, key)})
+
+
+def _export(connection: Any, user: str) -> Iterator[bytes]:
+    """The export's JSON in pieces, read page by page: a statement for all events could run into its timeout."""
+    ((document,),) = connection.run("SELECT pmp.export_user(:id)", id=user)
+    yield encode(_present(document))[:-1] + b',"events":['
+    after: tuple[int, int] | tuple[None, None] = (None, None)
+    while events := _events(connection, user, after, _EXPORT_PAGE):
+        separator = b"," if after[0] is not None else b""
+        after = _place(events[-1])
+        for event in events:
+            del event["sequence"]
+        yield separator + encode(events)[1:-1]
+    yield b"]}"
