@@ -10,7 +10,7 @@ SELECT 1 / (pmp.get_user('00000000-0000-4000-8000-000000000009') IS NULL)::int;
 SELECT 1 / (jsonb_array_length(pmp.list_users(NULL, 1)) = 1)::int;
 SELECT 1 / (jsonb_array_length(pmp.list_users(NULL, 1, 'VERIFY@example.invalid')) = 1)::int;
 SELECT 1 / (pmp.list_user_events('00000000-0000-4000-8000-000000000001', NULL, NULL, 1) = '[]')::int;
-SELECT 1 / (pmp.export_user('00000000-0000-4000-8000-000000000001') -> 'events' = '[]')::int;
+SELECT 1 / (pmp.export_user('00000000-0000-4000-8000-000000000001') -> 'wordings' = '[]')::int;
 SELECT 1 / (pmp.get_event('00000000-0000-4000-8000-000000000009') IS NULL)::int;
 SELECT 1 / (jsonb_array_length(pmp.list_events(0, 1)) <= 1)::int;
 SELECT 1 / (pmp.check_consents(
