@@ -1,5 +1,7 @@
 """E-mail addresses: the API and imports apply the same rule."""
 
+import contextlib
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -74,3 +76,14 @@ def test_cached_domain_gives_the_same_result(local: str, domain: str) -> None:
 )
 def test_lookup_form_equals_the_stored_form(address: str, form: str) -> None:
     assert addresses.lookup_form(address) == form
+
+
+letters = st.text(st.characters(categories=["Ll", "Lu", "Lo", "Mn", "Nd"]), min_size=1, max_size=12)
+
+
+@settings(deadline=None)
+@given(letters, letters | letters.map(lambda label: label.encode("punycode").decode()))
+def test_lookup_form_of_a_valid_address_equals_the_stored_form(local: str, label: str) -> None:
+    address = f"{local}@{label}.example.com"
+    with contextlib.suppress(ValueError):
+        assert addresses.lookup_form(address).lower() == addresses.normalize(address).lower()

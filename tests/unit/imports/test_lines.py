@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from pmp import addresses
 from pmp.imports.lines import Batch, Catalogue, LineError, Parser
 
+from tests.support.shapes import SHAPES, check_time
+
 CATALOGUE = Catalogue({"email_notifications": 1, "sms_notifications": 5}, {("sms_notifications", 1): 2})
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
@@ -111,3 +113,12 @@ def test_instant_is_passed_on_in_utc(occurred_at: str, utc: str) -> None:
 def test_any_json_document_is_either_parsed_or_rejected(document: Any) -> None:
     batch = parsed(document)
     assert len(batch.line_numbers) + len(batch.bad) == 2
+
+
+@pytest.mark.parametrize("header", [None, "email,consent,enabled"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_processor_time_grows_no_faster_than_the_line(shape: str, header: str | None) -> None:
+    def parse(line: bytes) -> None:
+        Parser(CATALOGUE, "0" * 8 + "-0000-8000-b000-", NOW, header).add(Batch(), 1, line)
+
+    check_time(parse, shape)
