@@ -52,6 +52,7 @@ def smoke(environment: str, events: int, version: Version | None = None) -> None
     expected = version or Version.deployed(environment)
     api = connect(environment)
     _check("release", lambda: _release(api, environment, expected))
+    _check("ready", lambda: _ready(api))
     _check("token", lambda: _requires_token(api))
     _check("vendors", lambda: _vendors(api))
     _check("contract", lambda: _contract(api))
@@ -102,6 +103,19 @@ def _release(api: Api, environment: str, expected: Version) -> str:
         lambda: f"{api.url}/v1/health does not show {environment} {expected.release} {expected.code_sha256}: {last[0]}",
     )
     return f"commit {expected.release[:12]}, lambda {expected.code_sha256[:12]}"
+
+
+def _ready(api: Api) -> str:
+    found = api.ask("GET", "/v1/ready", anonymous=True)
+    checks = found.json().get("checks", {}) if found.status in {200, 503} else {}
+    if checks.get("database") != "ok":
+        raise UserError(f"GET {api.url}/v1/ready answered {found.status} {found.body.decode(errors='replace')[:300]}")
+    if checks.get("boto3") != "ok":
+        raise UserError(
+            f"boto3 of the Lambda runtime is {checks.get('boto3')}: imports and exports need 1.36 or later. Update the "
+            "runtime (AWS does so by itself unless its version is pinned), or add boto3 to lambda/requirements.in"
+        )
+    return "database reachable, boto3 recent enough"
 
 
 def _requires_token(api: Api) -> str:

@@ -26,6 +26,10 @@ from pmp.configuration import configuration
 SOCKET_TIMEOUT_SECONDS = 10
 """Longer than the proxy's borrow timeout, shorter than the function's; the sizing tests of the modules assert both."""
 
+IDLE_SECONDS = 170
+"""A connection that was not used for so long is replaced: the proxy closes it soon (``idle_client_timeout`` of
+modules/database), and a loss that nobody tells the client of would cost a socket timeout."""
+
 _TOKEN_LIFETIME_SECONDS = 900
 _LOST_STATEMENT = {"26000", "42P05"}
 _SERVER_GONE = {"57P01", "57P02", "57P03"}
@@ -94,16 +98,23 @@ class Connection(pg8000.native.Connection):  # type: ignore[misc]
 
     Attributes:
         is_abandoned: it must not be used any more.
+        used_at: when the last statement was sent, in seconds since the epoch.
     """
 
     is_abandoned = False
+    used_at = 0.0
     _begin_is_pending = False
     """BEGIN is to be sent along with the next statement."""
     _after_commit: list[Callable[[], object]] | None = None
     """What to do once the open transaction is committed; None outside of one."""
 
+    def _note_use(self) -> None:
+        # The clock of the wall: others may stop while Lambda freezes the instance.
+        self.used_at = time.time()
+
     def execute_simple(self, statement: str) -> Any:
         """A statement without parameters."""
+        self._note_use()
         if self._begin_is_pending:
             self._begin_is_pending = False
             super().execute_simple("BEGIN")
@@ -111,6 +122,7 @@ class Connection(pg8000.native.Connection):  # type: ignore[misc]
 
     def execute_unnamed(self, statement: str, vals: Any = (), oids: Any = (), stream: Any = None) -> Any:
         """Parse, bind, describe, execute and sync in one message; COPY (``stream``) is left to pg8000."""
+        self._note_use()
         if self._sock is None:
             raise InterfaceError("connection is closed")
         if stream is not None:
@@ -267,6 +279,8 @@ def connect() -> Connection:
         DatabaseError: the log-in was refused.
     """
     global _connection  # noqa: PLW0603 - the one thing that outlives an invocation
+    if _connection is not None and time.time() - _connection.used_at > IDLE_SECONDS:
+        disconnect()
     if _connection is None or _connection.is_abandoned:
         settings = configuration()
         _connection = Connection(
@@ -283,6 +297,7 @@ def connect() -> Connection:
             ssl_context=tls(),
             timeout=SOCKET_TIMEOUT_SECONDS,
         )
+        _connection.used_at = time.time()
     return _connection
 
 

@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ PART_BYTES = 8 << 20
 
 READ_TIMEOUT_SECONDS = 10
 _ATTEMPTS = 6
+_LEAST_BOTO3 = (1, 36)
+"""The first with ``request_checksum_calculation``. On Lambda, the runtime brings boto3, in a version that depends on
+Region and day: https://docs.aws.amazon.com/lambda/latest/dg/python-package.html#python-package-dependencies."""
 _PAUSE_SECONDS = 0.2
 
 
@@ -87,6 +91,18 @@ def client() -> "S3Client":
             response_checksum_validation="when_required",
         ),
     )
+
+
+def boto3_state() -> str:
+    """``ok``, ``too_old`` or ``missing``; reads the version without importing boto3, which is slow."""
+    from importlib.util import find_spec
+
+    spec = find_spec("boto3")
+    if spec is None or spec.origin is None:
+        return "missing"
+    with open(spec.origin, encoding="utf-8") as source:  # noqa: PTH123 - pathlib is slow to import
+        found = re.search(r"^__version__ = ['\"](\d+)\.(\d+)", source.read(), re.MULTILINE)
+    return "ok" if found and (int(found[1]), int(found[2])) >= _LEAST_BOTO3 else "too_old"
 
 
 def pinned(version: str) -> dict[str, str]:

@@ -134,8 +134,8 @@ variable "proxy" {
   }
 
   validation {
-    condition     = var.proxy.idle_client_timeout_seconds >= 120 && var.proxy.idle_client_timeout_seconds <= 300
-    error_message = "proxy.idle_client_timeout_seconds must be from 120 to 300: a frozen function keeps its connection that long."
+    condition     = var.proxy.idle_client_timeout_seconds >= 180 && var.proxy.idle_client_timeout_seconds <= 300
+    error_message = "proxy.idle_client_timeout_seconds must be from 180 to 300: the function gives up a connection that it did not use for 170 seconds."
   }
 }
 

@@ -296,7 +296,7 @@ run "borrow_timeout_above_the_socket_timeout_is_refused" {
 run "too_short_idle_client_timeout_is_refused" {
   command = plan
   variables {
-    proxy = { max_connections_percent = 85, idle_client_timeout_seconds = 60 }
+    proxy = { max_connections_percent = 85, idle_client_timeout_seconds = 170 }
   }
   expect_failures = [var.proxy]
 }

@@ -1,16 +1,20 @@
 """Parts of the connection that need no server: the log-in token, late imports and the detection of lost connections."""
 
 import contextlib
+import json
+import re
 import subprocess
 import sys
 import time
 from typing import Any
 
 import boto3
+import hcl2
 import pytest
 from pmp import database
 
 from checks.gateway import Gateway
+from ops.settings import ROOT
 
 
 @pytest.mark.parametrize("session_token", [None, "session/token+with=signs"])
@@ -145,6 +149,7 @@ def test_lost_or_interrupted_transaction_abandons_its_connection(error: BaseExce
 
 def test_lost_connection_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = Recorder(), Recorder()
+    first.used_at = second.used_at = time.time()
     monkeypatch.setattr(database, "_connection", first)
     monkeypatch.setattr(database, "Connection", lambda *_, **__: second)
     assert database.connect() is first
@@ -190,3 +195,37 @@ def test_refused_write_or_log_in_returns_503_and_drops_the_connection(
     assert (answer.status, answer.headers["Retry-After"]) == (503, "2")
     assert [connection.is_abandoned for connection in connections] == [True, True]
     database.disconnect()
+
+
+def test_connection_that_the_proxy_is_about_to_close_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Fake(database.Connection):
+        def __init__(self, *_: object, **__: object) -> None:
+            """Connect to nothing."""
+
+        def close(self) -> None:
+            """Do nothing."""
+
+    now = [1_800_000_000.0]
+    monkeypatch.setattr(database, "Connection", Fake)
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    database.disconnect()
+    first = database.connect()
+    now[0] += database.IDLE_SECONDS
+    assert database.connect() is first
+    with contextlib.suppress(AttributeError):  # there is no server
+        first.execute_simple("SELECT 1")
+    now[0] += database.IDLE_SECONDS
+    assert database.connect() is first
+    now[0] += 0.1
+    second = database.connect()
+    assert second is not first
+    assert first.is_abandoned
+    database.disconnect()
+
+
+def test_proxy_keeps_idle_connections_longer_than_the_function() -> None:
+    variables = hcl2.loads((ROOT / "modules" / "database" / "variables.tf").read_text())["variable"]
+    [proxy] = [variable['"proxy"'] for variable in variables if '"proxy"' in variable]
+    text = json.dumps(proxy)
+    [least] = map(int, re.findall(r"idle_client_timeout_seconds >= (\d+)", text))
+    assert least > database.IDLE_SECONDS

@@ -58,16 +58,18 @@ def get_health(_request: Request) -> Response:
 
 
 def get_readiness(_request: Request) -> Response:
-    """GET /v1/ready: whether the database answers, and how fresh the vendor list is; 503 without a database."""
-    from pmp import database, logging, vendors
+    """GET /v1/ready: the database, the vendor list's age, and the runtime's boto3; 503 without a database."""
+    from pmp import database, logging, objects, vendors
 
     # Not a route with a connection: whether there is one is the question.
     try:
         freshness = database.with_connection(vendors.freshness)
-        return Response(200, {"status": "ready", "checks": {"database": "ok", "vendor_list": freshness}})
+        checks = {"database": "ok", "vendor_list": freshness, "boto3": objects.boto3_state()}
+        return Response(200, {"status": "ready", "checks": checks})
     except (database.DatabaseError, database.InterfaceError, OSError) as error:
         logging.log("database unavailable", level="error", error=error)
-        state = {"status": "not_ready", "checks": {"database": "unreachable", "vendor_list": "unknown"}}
+        checks = {"database": "unreachable", "vendor_list": "unknown", "boto3": objects.boto3_state()}
+        state = {"status": "not_ready", "checks": checks}
         return Response(503, state, {"Retry-After": "5"})
 
 
