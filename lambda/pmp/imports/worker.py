@@ -32,6 +32,10 @@ _PASSING_CODES = ("40", "53", "55P03", "57014", "58")
 """SQLSTATEs, or classes of them, that may pass: conflicts, resources, locks, timeouts, the system."""
 
 
+_DATA_CODES = ("22", "23")
+"""Classes of SQLSTATEs that cannot pass: data exceptions and violated constraints. The same lines would fail again."""
+
+
 class BehindError(Exception):
     """The database lost batches that it had committed (a failover); resume from its recorded position."""
 
@@ -314,11 +318,18 @@ class _Worker:
             # One implicit transaction: without the round trips of BEGIN and COMMIT the database does not wait.
             ((answer,),) = _retried(lambda connection: connection.run(_MERGE, **arguments))
         except database.DatabaseError as error:
-            if database.error_code(error) in {"53100", "53200"}:
+            code = database.error_code(error)
+            if code in {"53100", "53200"}:
                 raise FailedError(
-                    f"the database is out of {'disk space' if database.error_code(error) == '53100' else 'memory'}; "
+                    f"the database is out of {'disk space' if code == '53100' else 'memory'}; "
                     f"nothing after line {self.last_line} was imported; upload the object again when there is room: "
                     "lines already imported are skipped"
+                ) from error
+            if code.startswith(_DATA_CODES):
+                raise FailedError(
+                    f"the database refuses a line from {self.last_line + 1} to {last_line} (SQLSTATE {code}); nothing "
+                    f"after line {self.last_line} was imported; report this with the import's id, and upload the "
+                    "object again without that line: lines already imported are skipped"
                 ) from error
             raise
         if answer["state"] == "behind":

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import socket
 import socketserver
 import subprocess
@@ -435,6 +436,45 @@ def test_import_survives_a_connection_cut_during_a_batch(
         assert relay.cuts == []
         relay.shutdown()
     assert (job["state"], counts(job)) == ("succeeded", (6000, 6000, 0, 0))
+    assert_exactly_once(stack, events)
+
+
+@pytest.mark.parametrize("code", ["22009", "23514"])
+def test_line_that_the_database_refuses_ends_the_import_at_once(
+    stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, seed: int, code: str
+) -> None:
+    from pmp.imports import lines, worker
+
+    monkeypatch.setattr(lines, "LARGEST_BATCH_LINES", 1000)
+    monkeypatch.setattr(worker, "LONGEST_BATCH_BYTES", 1 << 18)
+    events = generated(10_000, seed)
+    body = ndjson(events)
+    # No line is known that passes validation and is refused here, so a trigger refuses a batch.
+    stack.cluster.psql(
+        f"""
+        CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+          IF EXISTS (SELECT FROM pmp.import_job WHERE state = 'running' AND lines >= 3000) THEN
+            RAISE EXCEPTION 'refused' USING ERRCODE = '{code}';
+          END IF;
+          RETURN NULL;
+        END $$;
+        GRANT EXECUTE ON FUNCTION public.refuse TO PUBLIC;
+        CREATE TRIGGER refuse AFTER INSERT ON pmp.event FOR EACH STATEMENT EXECUTE FUNCTION public.refuse();
+        """
+    )
+    key = f"imports/refused-{code}-{seed}"
+    try:
+        job = imported(stack, store, key, body)
+    finally:
+        stack.cluster.psql("DROP TRIGGER refuse ON pmp.event; DROP FUNCTION public.refuse();")
+    assert (job["state"], job["attempts"]) == ("failed", 1)
+    found = re.search(r"a line from (\d+) to (\d+) \(SQLSTATE (\w+)\)", job["error"])
+    assert found, job["error"]
+    first, last = int(found[1]), int(found[2])
+    assert (first - 1, found[3]) == (job["lines"], code)
+    assert first < last <= 10_000
+    assert imported(stack, store, key, body)["state"] == "succeeded"
     assert_exactly_once(stack, events)
 
 
