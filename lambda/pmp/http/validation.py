@@ -22,7 +22,9 @@ def validate(operation: Operation, request: Request) -> None:
     """
     _check_path(operation, request)
     errors = [*_read_query(operation, request), *_header_errors(operation, request)]
-    if operation.body is not None:
+    if operation.body is not None and not request.raw_body:
+        errors.append({"pointer": "", "detail": "is missing; send a JSON object"})
+    elif operation.body is not None:
         _check_media(request)
         request.body = parse_json(request.raw_body)
         errors.extend(SCHEMAS.errors(request.body, operation.body))

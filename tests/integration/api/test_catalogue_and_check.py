@@ -33,6 +33,20 @@ def test_only_a_changed_consent_gets_a_new_version(api: Gateway, consent: str) -
     assert consent in [entry["id"] for entry in api.get("/v1/consents?limit=500").json["items"]]
 
 
+def test_consent_can_be_sent_back_as_it_was_read(api: Gateway, consent: str) -> None:
+    path = f"/v1/consents/{consent}"
+    api.put(path, {"description": "one", "channel": "push"})
+    read = api.get(path).json
+    assert api.put(path, read).json == read
+    changed = api.put(path, read | {"description": "two"})
+    assert (changed.status, changed.json["version"]) == (200, 2)
+    for member, value in (("id", "other"), ("version", 1), ("created_at", read["created_at"])):
+        refused = api.put(path, changed.json | {member: value, "description": "three"})
+        assert (refused.status, refused.json["errors"][0]["pointer"]) == (422, f"/{member}")
+        assert f"must equal {changed.json[member]}" in refused.json["errors"][0]["detail"]
+    assert api.get(path).json == changed.json
+
+
 def test_two_editors_do_not_overwrite_each_other(api: Gateway, consent: str) -> None:
     path = f"/v1/consents/{consent}"
     tag = api.put(path, {"description": "one", "channel": "push"}, If_None_Match="*").headers["ETag"]

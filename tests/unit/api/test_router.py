@@ -206,6 +206,13 @@ def test_other_content_type_returns_415(media: str) -> None:
     assert Gateway().request("POST", "/v1/users", b"{}", Content_Type=media).status == 415
 
 
+@pytest.mark.parametrize("headers", [{}, {"Content_Type": "application/json"}, {"Content_Type": "text/plain"}])
+def test_missing_body_returns_422(headers: dict[str, str]) -> None:
+    answer = Gateway().request("POST", "/v1/users", **headers)
+    assert answer.status == 422
+    assert answer.json["errors"] == [{"pointer": "", "detail": "is missing; send a JSON object"}]
+
+
 @pytest.mark.parametrize("media", ["application/json, application/json", "application/json,application/json"])
 def test_equal_copies_of_the_content_type_are_merged(media: str) -> None:
     assert Gateway().request("POST", "/v1/users", b"{}", Content_Type=media).status == 422

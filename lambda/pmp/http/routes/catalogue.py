@@ -5,7 +5,7 @@ from typing import Any
 from pmp.http.conditions import etag, require_match
 from pmp.http.messages import Request, Response, encode
 from pmp.http.pages import limit, page, position
-from pmp.http.problems import Problem, not_found
+from pmp.http.problems import Problem, invalid, not_found
 
 
 def list_consents(request: Request, connection: Any) -> Response:
@@ -30,6 +30,7 @@ def put_consent(request: Request, connection: Any) -> Response:
     identifier, body = request.parameters["id"], request.body
     ((before,),) = connection.run("SELECT pmp.get_consent(:id)", id=identifier)
     require_match(request, etag(encode(before)) if before else None)
+    _check_read_only(body, before or {"id": identifier})
     ((result,),) = connection.run(
         "SELECT pmp.put_consent(:id, :description, :channel, :expires_after_days, :client)",
         id=identifier,
@@ -47,3 +48,14 @@ def put_consent(request: Request, connection: Any) -> Response:
     if result["outcome"] == "created":
         return Response(201, consent, {**headers, "Location": f"/v1/consents/{identifier}"})
     return Response(200, consent, headers)
+
+
+def _check_read_only(body: dict[str, Any], present: dict[str, Any]) -> None:
+    """Members that a client cannot set may be sent back as they were read, so that it can change what it has read."""
+    errors = []
+    for name in ("id", "version", "created_at"):
+        if name in body and body[name] != present.get(name):
+            found = f"equal {present[name]}" if name in present else "be left out for a new consent"
+            errors.append({"pointer": f"/{name}", "detail": f"is read-only: must {found}"})
+    if errors:
+        raise invalid(errors)
