@@ -1,7 +1,8 @@
 -- Deploy pmp:create_events to pg
 BEGIN;
 CREATE TABLE pmp.event (
-  sequence    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  sequence    bigint GENERATED ALWAYS AS IDENTITY,
+  transaction_number bigint NOT NULL,
   id          uuid NOT NULL UNIQUE,
   -- No foreign key: only this schema's functions insert, each reads the key from the subject's row, and that row is
   -- never removed. A declared key would check the same again for every row and cost a third of an import's speed
@@ -14,11 +15,14 @@ CREATE TABLE pmp.event (
   has_fraction boolean NOT NULL,
   versions    integer[] NOT NULL,
   enabled     boolean[] NOT NULL,
+  -- The order of the feed (see create_feed). Nothing looks for a sequence alone.
+  PRIMARY KEY (transaction_number, sequence),
   CONSTRAINT event_pairs_choices CHECK (cardinality(versions) = cardinality(enabled) AND cardinality(versions) > 0)
 );
 COMMENT ON TABLE pmp.event IS 'Choices of users as they were received. Append-only.';
 COMMENT ON COLUMN pmp.event.id IS 'Chosen by the client, or generated. The same id is the same event.';
 COMMENT ON COLUMN pmp.event.sequence IS 'Order of arrival; breaks ties between events of the same instant.';
+COMMENT ON COLUMN pmp.event.transaction_number IS 'Of the transaction that added the event: see create_feed.';
 COMMENT ON COLUMN pmp.event.occurred_at IS 'When the user made the choice, as the client sent it; otherwise received_at.';
 COMMENT ON COLUMN pmp.event.received_at IS 'When the event was received.';
 COMMENT ON COLUMN pmp.event.has_instant IS 'Whether the client sent occurred_at; compared when an event is repeated.';

@@ -71,6 +71,7 @@ CREATE TABLE pmp.export_job (
   consent     text,
   enabled     boolean,
   as_of       timestamptz NOT NULL,
+  known_at    timestamptz NOT NULL,
   client      text NOT NULL,
   created_at  timestamptz NOT NULL DEFAULT now(),
   started_at  timestamptz,
@@ -89,6 +90,7 @@ CREATE TABLE pmp.export_job (
   CONSTRAINT export_job_says_why CHECK ((state = 'failed') = (error IS NOT NULL))
 );
 COMMENT ON TABLE pmp.export_job IS 'Users and their choices as of an instant, written to S3 as NDJSON.';
+COMMENT ON COLUMN pmp.export_job.known_at IS 'Events received later are left out, so that all pages show one state.';
 COMMENT ON COLUMN pmp.export_job.lease_owner IS 'The invocation that holds the job until lease_until.';
 COMMENT ON COLUMN pmp.export_job.checkpoint IS
   'Where the next invocation resumes: {"after": subject_key, "users", "bytes", "upload_id", "etags": [of S3 parts], '

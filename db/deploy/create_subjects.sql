@@ -16,16 +16,19 @@ CREATE TABLE pmp.subject (
   created_by  integer NOT NULL REFERENCES pmp.source,
   erased_at   timestamptz,
   erased_by   integer REFERENCES pmp.source,
+  transaction_number bigint NOT NULL,
   CONSTRAINT subject_has_email_until_erased CHECK (
     (email IS NULL) = (erased_at IS NOT NULL) AND (erased_at IS NULL) = (erased_by IS NULL)
   )
 );
 COMMENT ON TABLE pmp.subject IS
   'A user. Erasure removes the email address and keeps the row: a pseudonym that the events refer to.';
-COMMENT ON COLUMN pmp.subject.subject_key IS 'Internal key in order of creation; used for keyset pagination.';
+COMMENT ON COLUMN pmp.subject.subject_key IS 'Internal key.';
 COMMENT ON COLUMN pmp.subject.id IS 'Id of the user in the API.';
 COMMENT ON COLUMN pmp.subject.email IS 'As sent. RFC 5321 allows 64 + 1 + 255 characters.';
 COMMENT ON COLUMN pmp.subject.email_key IS 'pmp.fold_email(email): makes addresses unique regardless of case.';
+COMMENT ON COLUMN pmp.subject.transaction_number IS 'Of the transaction that created the user: see create_feed.';
+CREATE UNIQUE INDEX subject_feed ON pmp.subject (transaction_number, subject_key);
 
 -- Events have no foreign key to this table (see create_events); instead, rows are never removed.
 CREATE TRIGGER refuse_change BEFORE DELETE OR TRUNCATE ON pmp.subject

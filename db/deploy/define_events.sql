@@ -1,5 +1,30 @@
 -- Deploy pmp:define_events to pg
 BEGIN;
+CREATE FUNCTION pmp.overridden(e pmp.event) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
+DECLARE
+  answer jsonb;
+BEGIN
+  SELECT jsonb_build_object('overridden', jsonb_agg(jsonb_build_object(
+    'id', k.id, 'enabled', c.enabled, 'since', instant(c.counts_at),
+    'reason', CASE
+      WHEN c.counts_at > counts_at(e.occurred_at, e.received_at, e.has_fraction, choice.enabled) THEN 'later_choice'
+      ELSE 'denial_at_same_instant'
+    END
+  ) ORDER BY choice.place)) INTO answer
+  FROM unnest(e.versions, e.enabled) WITH ORDINALITY AS choice (version_key, enabled, place)
+  JOIN consent_version AS v USING (version_key)
+  JOIN consent AS k USING (consent_key)
+  JOIN current_choice AS c ON c.consent_key = v.consent_key AND c.subject_key = e.subject_key
+  WHERE c.sequence <> e.sequence
+  HAVING count(*) > 0;
+  RETURN coalesce(answer, '{}');
+END
+$$;
+COMMENT ON FUNCTION pmp.overridden IS
+  'Which choices of an event change nothing, because another one counts: {"overridden": [{"id", "enabled", "since": what '
+  'counts instead, "reason": "later_choice" | "denial_at_same_instant"}]}; {} if all of its choices count.';
+
 CREATE FUNCTION pmp.create_event(
   event_id uuid, user_id uuid, choices jsonb, happened_at timestamptz, client text, has_fraction boolean DEFAULT true
 ) RETURNS jsonb
@@ -10,8 +35,11 @@ DECLARE
   keys integer[];
   answers boolean[];
   named integer[];
+  too_new boolean[];
   place integer;
   received timestamptz;
+  at timestamptz;
+  written integer;
 BEGIN
   -- Writers of the same user take turns: what waits here is received later than what it waits for, and an erasure
   -- either sees this event or is seen by it.
@@ -22,17 +50,22 @@ BEGIN
     RETURN '{"outcome": "erased"}';
   END IF;
 
-  -- The requested version, otherwise the newest.
+  received := clock_timestamp();
+  -- Without a fraction of a second, an instant covers its second: a wording that appeared in it may have been shown.
+  at := counts_at(coalesce(happened_at, received), received, has_fraction, false);
+
+  -- The version that the client names; otherwise the one in force at that instant, or the first one if there was none.
   SELECT
     array_agg(v.version_key ORDER BY asked.place),
     array_agg((asked.choice ->> 'enabled')::boolean ORDER BY asked.place),
-    array_agg(v.version_key) FILTER (WHERE asked.choice ->> 'version' IS NOT NULL)
-  INTO keys, answers, named
+    array_agg(v.version_key) FILTER (WHERE asked.choice ->> 'version' IS NOT NULL),
+    array_agg(asked.choice ->> 'version' IS NOT NULL AND v.created_at > at ORDER BY asked.place)
+  INTO keys, answers, named, too_new
   FROM jsonb_array_elements(choices) WITH ORDINALITY AS asked (choice, place)
   LEFT JOIN LATERAL (
-    SELECT v.version_key FROM consent AS k JOIN consent_version AS v USING (consent_key)
+    SELECT v.version_key, v.created_at FROM consent AS k JOIN consent_version AS v USING (consent_key)
     WHERE k.id = asked.choice ->> 'id' AND v.version = coalesce((asked.choice ->> 'version')::integer, v.version)
-    ORDER BY v.version DESC LIMIT 1
+    ORDER BY v.created_at <= at DESC, CASE WHEN v.created_at <= at THEN -v.version ELSE v.version END LIMIT 1
   ) AS v ON true;
   place := array_position(keys, NULL) - 1;
   IF place IS NOT NULL THEN
@@ -41,11 +74,17 @@ BEGIN
       ELSE 'unknown_consent'
     END);
   END IF;
-
-  received := clock_timestamp();
   IF happened_at > received + interval '5 minutes' THEN
     RETURN '{"outcome": "in_future"}';
   END IF;
+  place := array_position(too_new, true) - 1;
+  -- Without an instant the client answers what it has just read, whatever this server's clock says.
+  IF place IS NOT NULL AND happened_at IS NOT NULL THEN
+    RETURN jsonb_build_object('index', place, 'outcome', 'version_too_new', 'created_at', (
+      SELECT instant(v.created_at) FROM consent_version AS v WHERE v.version_key = keys[place + 1]
+    ));
+  END IF;
+
   -- A clock that was set back, or that of a server that took over, must not put a new choice before a known one.
   received := greatest(received, (
     SELECT max(c.counts_at) + interval '1 microsecond'
@@ -66,7 +105,7 @@ BEGIN
     SELECT * INTO STRICT known FROM event AS e WHERE e.id = event_id;
     RETURN CASE
       WHEN is_same_event(known, person.subject_key, happened_at, keys, answers, named)
-      THEN jsonb_build_object('outcome', 'repeated', 'event', get_event(event_id))
+      THEN jsonb_build_object('outcome', 'repeated', 'event', get_event(event_id) || overridden(known))
       ELSE '{"outcome": "conflict"}'
     END;
   END IF;
@@ -83,7 +122,11 @@ BEGIN
       sequence = excluded.sequence, enabled = excluded.enabled
   WHERE (excluded.counts_at, NOT excluded.enabled, excluded.sequence) > (c.counts_at, NOT c.enabled, c.sequence);
 
-  RETURN jsonb_build_object('outcome', 'created', 'event', get_event(event_id));
+  GET DIAGNOSTICS written = ROW_COUNT;
+  RETURN jsonb_build_object('outcome', 'created', 'event', CASE
+    WHEN written = cardinality(keys) THEN get_event(event_id)
+    ELSE get_event(event_id) || overridden(known)
+  END);
 END
 $$;
 COMMENT ON FUNCTION pmp.create_event IS
@@ -91,6 +134,8 @@ COMMENT ON FUNCTION pmp.create_event IS
   'whether happened_at was told with a fraction of a second. '
   '{"outcome": "created", "event"}; {"outcome": "repeated", "event"}: same id and content, returns the stored event; '
   '{"outcome": "conflict"}: same id, other content; unknown_user; erased; in_future (more than five minutes ahead); '
-  '{"outcome": "unknown_consent" | "unknown_version", "index"}: zero-based position in choices.';
+  '{"outcome": "unknown_consent" | "unknown_version", "index"}: zero-based position in choices; {"outcome": '
+  '"version_too_new", "index", "created_at"}: the named version was created later than happened_at. The event also has '
+  'what overridden() returns.';
 GRANT EXECUTE ON FUNCTION pmp.create_event TO pmp_app;
 COMMIT;

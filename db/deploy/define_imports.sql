@@ -3,19 +3,6 @@
 -- The set-based half of an import. A batch arrives as arrays, one element per line, rather than by COPY into a staging
 -- table: it is as fast (docs/adr/0202), without a table that must be truncated, bloats or is shared between jobs.
 BEGIN;
-CREATE FUNCTION pmp.claim_import(job_id uuid, owner uuid, seconds integer) RETURNS jsonb
-LANGUAGE sql SET search_path = pmp, pg_temp AS $$
-  UPDATE import_job AS j
-  SET state = 'running', lease_owner = owner, lease_until = clock_timestamp() + seconds * interval '1 second',
-      attempts = j.attempts + 1, started_at = coalesce(j.started_at, clock_timestamp())
-  WHERE j.id = job_id AND j.state IN ('waiting', 'running')
-    AND (j.lease_owner IS NULL OR j.lease_until < clock_timestamp())
-  RETURNING to_jsonb(j)
-$$;
-COMMENT ON FUNCTION pmp.claim_import IS
-  'Take the lease of an import that is waiting or whose lease has expired. Returns the job''s row as JSON; NULL: '
-  'another worker holds it, or it has ended. It updates one row, so only one of several workers succeeds.';
-
 CREATE FUNCTION pmp.merge_lines(
   source integer, uploaded_at timestamptz, line_numbers bigint[], event_ids uuid[], user_ids uuid[], emails text[],
   instants timestamptz[], fractions boolean[], versions text[], choices text[], named text[], looks_first boolean
@@ -25,6 +12,8 @@ DECLARE
   answer jsonb;
   existing jsonb := '[]';
   adds boolean[];
+  -- Once, not for each row.
+  number bigint := transaction_number();
   by_id boolean := array_remove(user_ids, NULL) <> '{}';
   by_email boolean := array_remove(emails, NULL) <> '{}';
 BEGIN
@@ -51,8 +40,8 @@ BEGIN
 
   -- A line that adds no event makes no user.
   IF by_email THEN
-    INSERT INTO subject (id, email, created_by)
-    SELECT gen_random_uuid(), new.email, source
+    INSERT INTO subject (id, email, created_by, transaction_number)
+    SELECT gen_random_uuid(), new.email, source, number
     FROM (
       SELECT DISTINCT ON (fold_email(l.email)) l.email, fold_email(l.email) AS email_key
       FROM unnest(emails, adds) WITH ORDINALITY AS l (email, adds, place)
@@ -76,10 +65,11 @@ BEGIN
       %s
     ), inserted AS (
       INSERT INTO event (
-        id, subject_key, occurred_at, received_at, source_key, has_instant, has_fraction, versions, enabled
+        transaction_number, id, subject_key, occurred_at, received_at, source_key, has_instant, has_fraction, versions,
+        enabled
       )
       SELECT
-        r.event_id, r.subject_key, coalesce(r.told, $12 + r.line * interval '1 microsecond'), $11, $1,
+        $13, r.event_id, r.subject_key, coalesce(r.told, $12 + r.line * interval '1 microsecond'), $11, $1,
         r.told IS NOT NULL, r.has_fraction, r.versions::integer[], r.enabled::boolean[]
       FROM resolved AS r
       WHERE r.subject_key IS NOT NULL AND r.erased_at IS NULL %s
@@ -136,7 +126,7 @@ BEGIN
   ) INTO answer
   -- Received now, not when the statement began: it may have waited for another batch or for an erasure.
   USING source, line_numbers, event_ids, user_ids, emails, instants, fractions, versions, choices, adds,
-    clock_timestamp(), uploaded_at;
+    clock_timestamp(), uploaded_at, number;
 
   IF looks_first THEN
     -- A new statement, which sees the events of this batch. Whose event it was cannot be told after an erasure: then the
@@ -260,5 +250,5 @@ COMMENT ON FUNCTION pmp.import_batch IS
   'of arrays of different lengths. {"state": "running", "lines"}; any other state (cancelled, taken, …): nothing was '
   'done, stop.';
 
-GRANT EXECUTE ON FUNCTION pmp.claim_import, pmp.import_batch TO pmp_app;
+GRANT EXECUTE ON FUNCTION pmp.import_batch TO pmp_app;
 COMMIT;

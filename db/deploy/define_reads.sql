@@ -10,21 +10,36 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
 $$;
 COMMENT ON FUNCTION pmp.expiry IS 'When a choice expires; NULL: never. A denial never expires.';
 
-CREATE FUNCTION pmp.replay(subject_key bigint, until timestamptz DEFAULT 'infinity') RETURNS SETOF pmp.current_choice
-LANGUAGE sql STABLE SET search_path = pmp, pg_temp AS $$
-  SELECT DISTINCT ON (v.consent_key)
-    e.subject_key, v.consent_key, v.version_key, place.counts_at, e.sequence, choice.enabled
-  FROM event AS e
-  CROSS JOIN LATERAL unnest(e.versions, e.enabled) AS choice (version_key, enabled)
-  CROSS JOIN LATERAL (
-    SELECT counts_at(e.occurred_at, e.received_at, e.has_fraction, choice.enabled) AS counts_at
-  ) AS place
-  JOIN consent_version AS v USING (version_key)
-  -- The first limit is for the index.
-  WHERE e.subject_key = $1 AND least(e.occurred_at, e.received_at) <= $2 AND place.counts_at <= $2
-  ORDER BY v.consent_key, place.counts_at DESC, choice.enabled, e.sequence DESC
+CREATE FUNCTION pmp.is_within(
+  counts_at timestamptz, received_at timestamptz, as_of timestamptz, known_at timestamptz
+) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT counts_at <= coalesce(as_of, 'infinity') AND received_at <= coalesce(known_at, 'infinity')
 $$;
-COMMENT ON FUNCTION pmp.replay IS 'The fold of a user''s events up to an instant, computed from the events themselves.';
+COMMENT ON FUNCTION pmp.is_within IS
+  'Whether a choice belongs to a state: it counted by as_of, and we had received it by known_at. NULL: no limit.';
+
+CREATE FUNCTION pmp.replay(subject_key bigint, as_of timestamptz DEFAULT NULL, known_at timestamptz DEFAULT NULL)
+RETURNS SETOF pmp.current_choice
+LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
+BEGIN
+  RETURN QUERY
+    SELECT DISTINCT ON (v.consent_key)
+      e.subject_key, v.consent_key, v.version_key, place.counts_at, e.sequence, choice.enabled
+    FROM event AS e
+    CROSS JOIN LATERAL unnest(e.versions, e.enabled) AS choice (version_key, enabled)
+    CROSS JOIN LATERAL (
+      SELECT counts_at(e.occurred_at, e.received_at, e.has_fraction, choice.enabled) AS counts_at
+    ) AS place
+    JOIN consent_version AS v USING (version_key)
+    -- The second condition is for the index.
+    WHERE e.subject_key = $1 AND least(e.occurred_at, e.received_at) <= coalesce($2, 'infinity')
+      AND is_within(place.counts_at, e.received_at, $2, $3)
+    ORDER BY v.consent_key, place.counts_at DESC, choice.enabled, e.sequence DESC;
+END
+$$;
+COMMENT ON FUNCTION pmp.replay IS
+  'The fold of a user''s events as of an instant, as far as they were known at another; computed from the events.';
 
 CREATE FUNCTION pmp.describe_choice(consent_id text, enabled boolean, expires_at timestamptz, at timestamptz)
 RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
@@ -35,23 +50,49 @@ RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   END
 $$;
 
-CREATE FUNCTION pmp.describe_user(s pmp.subject) RETURNS jsonb
+CREATE FUNCTION pmp.describe_user(
+  s pmp.subject, as_of timestamptz DEFAULT NULL, known_at timestamptz DEFAULT NULL
+) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
+DECLARE
+  at timestamptz := coalesce(as_of, known_at);
 BEGIN
+  IF at IS NULL THEN
+    RETURN jsonb_build_object('id', s.id, 'email', s.email, 'consents', (
+      SELECT coalesce(jsonb_agg(
+        describe_choice(k.id, c.enabled, expiry(c.enabled, c.counts_at, v.expires_after_days), now()) ORDER BY c.consent_key
+      ), '[]')
+      FROM consent AS k
+      JOIN current_choice AS c USING (consent_key)
+      JOIN consent_version AS v USING (version_key)
+      WHERE c.subject_key = s.subject_key
+    ));
+  END IF;
   RETURN jsonb_build_object('id', s.id, 'email', s.email, 'consents', (
     SELECT coalesce(jsonb_agg(
-      describe_choice(k.id, c.enabled, expiry(c.enabled, c.counts_at, v.expires_after_days), now()) ORDER BY c.consent_key
+      describe_choice(k.id, c.enabled, expiry(c.enabled, c.counts_at, v.expires_after_days), at) ORDER BY c.consent_key
     ), '[]')
-    FROM consent AS k
-    JOIN current_choice AS c USING (consent_key)
+    FROM replay(s.subject_key, as_of, known_at) AS c
     JOIN consent_version AS v USING (version_key)
-    WHERE c.subject_key = s.subject_key
+    JOIN consent AS k ON k.consent_key = c.consent_key
   ));
 END
 $$;
-COMMENT ON FUNCTION pmp.describe_user IS 'A user as the API returns it, consents in the order of the catalogue.';
+COMMENT ON FUNCTION pmp.describe_user IS
+  'A user as the API returns it, consents in the order of the catalogue. as_of: the state at an instant; known_at: only '
+  'from events received by then. Without as_of, grants expire by known_at; without both, it is the present state.';
 
-CREATE FUNCTION pmp.get_user(user_id uuid, as_of timestamptz DEFAULT NULL) RETURNS jsonb
+CREATE FUNCTION pmp.has_choice(document jsonb, consent_id text, choice boolean) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  -- An expired grant counts as not given: neither granted nor denied.
+  SELECT document -> 'consents' @> jsonb_build_array(jsonb_build_object('id', consent_id, 'enabled', choice))
+    AND NOT document -> 'consents' @> jsonb_build_array(jsonb_build_object('id', consent_id, 'reason', 'expired'))
+$$;
+COMMENT ON FUNCTION pmp.has_choice IS 'Whether the user that describe_user returned has made this choice, unexpired.';
+
+CREATE FUNCTION pmp.get_user(
+  user_id uuid, as_of timestamptz DEFAULT NULL, known_at timestamptz DEFAULT NULL
+) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
 DECLARE
   person subject;
@@ -61,69 +102,122 @@ BEGIN
     RETURN NULL;
   ELSIF person.erased_at IS NOT NULL THEN
     RETURN '{"erased": true}';
-  ELSIF as_of IS NULL THEN
-    RETURN describe_user(person);
   END IF;
-  RETURN jsonb_build_object('id', person.id, 'email', person.email, 'consents', (
-    SELECT coalesce(jsonb_agg(
-      describe_choice(k.id, c.enabled, expiry(c.enabled, c.counts_at, v.expires_after_days), as_of) ORDER BY c.consent_key
-    ), '[]')
-    FROM replay(person.subject_key, as_of) AS c
-    JOIN consent_version AS v USING (version_key)
-    JOIN consent AS k ON k.consent_key = c.consent_key
-  ));
+  RETURN describe_user(person, as_of, known_at);
 END
 $$;
 COMMENT ON FUNCTION pmp.get_user IS
-  '{"id", "email", "consents": [{"id", "enabled", "reason"?}]} now, or as of an instant; '
-  '{"erased": true}; NULL: unknown user.';
+  '{"id", "email", "consents": [{"id", "enabled", "reason"?}]}, see describe_user; {"erased": true}; NULL: unknown user.';
+
+CREATE FUNCTION pmp.find_user(
+  address text, consent_id text DEFAULT NULL, choice boolean DEFAULT NULL, as_of timestamptz DEFAULT NULL,
+  known_at timestamptz DEFAULT NULL
+) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
+BEGIN
+  RETURN (
+    SELECT coalesce(jsonb_agg(u.document), '[]')
+    FROM (
+      SELECT describe_user(s, as_of, known_at) AS document FROM subject AS s WHERE s.email_key = fold_email(address)
+    ) AS u
+    WHERE consent_id IS NULL OR has_choice(u.document, consent_id, choice)
+  );
+END
+$$;
+COMMENT ON FUNCTION pmp.find_user IS
+  'The user with this address as an array of one or none; with consent_id and choice: only if the user made that choice.';
 
 CREATE FUNCTION pmp.list_users(
-  after uuid, row_limit integer, address text DEFAULT NULL, consent_id text DEFAULT NULL, choice boolean DEFAULT NULL
+  after_number bigint, after_key bigint, row_limit integer, as_of timestamptz DEFAULT NULL,
+  known_at timestamptz DEFAULT NULL
 ) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
 DECLARE
-  after_key bigint := coalesce((SELECT s.subject_key FROM subject AS s WHERE s.id = after), 0);
+  horizon bigint := feed_horizon();
+  items jsonb[] := '{}';
+  last_number bigint := coalesce(after_number, 0);
+  last_key bigint := coalesce(after_key, 0);
+  person subject;
 BEGIN
-  IF address IS NOT NULL THEN
-    RETURN (
-      SELECT coalesce(jsonb_agg(describe_user(s)), '[]') FROM subject AS s
-      WHERE s.email_key = fold_email(address) AND s.subject_key > after_key
-        AND (consent_id IS NULL OR EXISTS (
-          SELECT FROM current_choice AS c JOIN consent AS k USING (consent_key)
-          JOIN consent_version AS v USING (version_key)
-          WHERE c.subject_key = s.subject_key AND k.id = consent_id AND c.enabled = choice
-            AND coalesce(expiry(c.enabled, c.counts_at, v.expires_after_days) > now(), true)
-        ))
-    );
-  ELSIF consent_id IS NOT NULL THEN
-    RETURN (
-      SELECT coalesce(jsonb_agg(describe_user(s) ORDER BY s.subject_key), '[]')
-      FROM (
-        SELECT c.subject_key FROM current_choice AS c JOIN consent_version AS v USING (version_key)
-        WHERE c.consent_key = (SELECT k.consent_key FROM consent AS k WHERE k.id = consent_id)
-          AND c.enabled = choice AND c.subject_key > after_key
-          AND coalesce(expiry(c.enabled, c.counts_at, v.expires_after_days) > now(), true)
-        ORDER BY c.subject_key LIMIT row_limit
-      ) AS page JOIN subject AS s USING (subject_key)
-    );
-  END IF;
-  RETURN (
-    SELECT coalesce(jsonb_agg(describe_user(s) ORDER BY s.subject_key), '[]')
-    FROM (
-      SELECT * FROM subject AS s WHERE s.subject_key > after_key AND s.erased_at IS NULL
-      ORDER BY s.subject_key LIMIT row_limit
-    ) AS s
+  -- No page reads more than 1,000 users, however many were erased.
+  FOR person IN
+    SELECT * FROM subject AS s
+    WHERE (s.transaction_number, s.subject_key) > (coalesce(after_number, 0), coalesce(after_key, 0))
+      AND s.transaction_number < horizon
+    ORDER BY s.transaction_number, s.subject_key LIMIT 1000
+  LOOP
+    last_number := person.transaction_number;
+    last_key := person.subject_key;
+    IF person.erased_at IS NULL THEN
+      items := items || (
+        describe_user(person, as_of, known_at) || jsonb_build_object('place', jsonb_build_array(last_number, last_key))
+      );
+    END IF;
+    EXIT WHEN cardinality(items) = row_limit;
+  END LOOP;
+  RETURN jsonb_build_object(
+    'items', to_jsonb(items), 'last', jsonb_build_array(last_number, last_key), 'more', EXISTS (
+      SELECT FROM subject AS s
+      WHERE (s.transaction_number, s.subject_key) > (last_number, last_key) AND s.transaction_number < horizon
+    )
   );
 END
 $$;
 COMMENT ON FUNCTION pmp.list_users IS
-  'A page of users as get_user returns them, in order of creation, after the user "after" (NULL: from the start). '
-  'Optional filters: address; consent_id with choice (users with that unexpired choice).';
+  'A page of users in order of their creation, after (after_number, after_key), NULL: from the start. {"items": [as '
+  'get_user plus "place"], "last": [number, key] after which the next page begins, "more": whether it would have users now}. A page '
+  'may be short or empty.';
+
+CREATE FUNCTION pmp.list_users_by_choice(
+  after_key bigint, row_limit integer, consent_id text, choice boolean, as_of timestamptz DEFAULT NULL,
+  known_at timestamptz DEFAULT NULL
+) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
+DECLARE
+  wanted integer := (SELECT k.consent_key FROM consent AS k WHERE k.id = consent_id);
+  items jsonb[] := '{}';
+  last_key bigint := coalesce(after_key, 0);
+  document jsonb;
+  candidate record;
+BEGIN
+  -- Whoever ever made the choice has a current choice for that consent. No page reads more than 1,000 of them, however
+  -- few match.
+  FOR candidate IN
+    SELECT
+      c.subject_key, s AS person,
+      c.enabled = choice AND coalesce(expiry(c.enabled, c.counts_at, v.expires_after_days) > now(), true) AS matches
+    FROM (
+      SELECT * FROM current_choice AS c WHERE c.consent_key = wanted AND c.subject_key > coalesce(after_key, 0)
+      ORDER BY c.subject_key LIMIT 1000
+    ) AS c
+    JOIN consent_version AS v USING (version_key)
+    JOIN subject AS s USING (subject_key)
+    ORDER BY c.subject_key
+  LOOP
+    last_key := candidate.subject_key;
+    CONTINUE WHEN as_of IS NULL AND known_at IS NULL AND NOT candidate.matches;
+    document := describe_user(candidate.person, as_of, known_at);
+    CONTINUE WHEN NOT has_choice(document, consent_id, choice);
+    items := items || (document || jsonb_build_object('place', jsonb_build_array(last_key)));
+    EXIT WHEN cardinality(items) = row_limit;
+  END LOOP;
+  RETURN jsonb_build_object(
+    'items', to_jsonb(items), 'last', jsonb_build_array(last_key), 'more', EXISTS (
+      SELECT FROM current_choice AS c WHERE c.consent_key = wanted AND c.subject_key > last_key
+    )
+  );
+END
+$$;
+COMMENT ON FUNCTION pmp.list_users_by_choice IS
+  'A page of the users with an unexpired choice, after after_key (NULL: from the start): {"items": [as get_user plus "place"], '
+  '"last": [key] after which the next page begins, "more": whether there may be further users}. A page may be short or '
+  'empty.';
 
 CREATE VIEW pmp.event_record AS
 SELECT
-  e.id, s.id AS user_id, e.subject_key, e.sequence, e.occurred_at, e.has_fraction, e.received_at,
+  e.id, s.id AS user_id, e.subject_key, e.transaction_number, e.sequence, e.occurred_at, e.has_fraction, e.received_at,
+  -- The earliest instant at which one of its choices counts.
+  pmp.counts_at(e.occurred_at, e.received_at, e.has_fraction, true = ANY (e.enabled)) AS counts_at,
   pmp.source_name(e.source_key) AS source,
   (
     SELECT jsonb_agg(jsonb_build_object('id', k.id, 'enabled', choice.enabled, 'version', v.version) ORDER BY choice.place)
@@ -158,22 +252,45 @@ $$;
 COMMENT ON FUNCTION pmp.get_event IS
   '{"id", "user": {"id"}, "consents": [{"id", "enabled", "version"}], "occurred_at", "received_at", "source"} or NULL.';
 
-CREATE FUNCTION pmp.list_events(after_sequence bigint, row_limit integer) RETURNS jsonb
+CREATE FUNCTION pmp.list_events(after_number bigint, after_sequence bigint, row_limit integer) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
+DECLARE
+  horizon bigint := feed_horizon();
+  page jsonb;
+  place jsonb := jsonb_build_array(coalesce(after_number, 0), coalesce(after_sequence, 0));
+  held_since timestamptz;
 BEGIN
-  RETURN (
-    SELECT coalesce(jsonb_agg(describe_event(e) || jsonb_build_object('sequence', e.sequence) ORDER BY e.sequence), '[]')
-    FROM (
-      SELECT * FROM event_record AS e WHERE e.sequence > coalesce(after_sequence, 0) ORDER BY e.sequence LIMIT row_limit
-    ) AS e
+  SELECT jsonb_agg(
+    describe_event(e) || jsonb_build_object('place', jsonb_build_array(e.transaction_number, e.sequence))
+    ORDER BY e.transaction_number, e.sequence
+  ) INTO page
+  FROM (
+    SELECT * FROM event_record AS e
+    WHERE (e.transaction_number, e.sequence) > (coalesce(after_number, 0), coalesce(after_sequence, 0))
+      AND e.transaction_number < horizon
+    ORDER BY e.transaction_number, e.sequence LIMIT row_limit + 1
+  ) AS e;
+  IF jsonb_array_length(page) > row_limit THEN
+    page := page - row_limit;
+    RETURN jsonb_build_object('items', page, 'last', page -> -1 -> 'place', 'more', true);
+  END IF;
+  -- The oldest event that is committed, but held back for an older transaction.
+  SELECT e.received_at INTO held_since FROM event AS e WHERE e.transaction_number >= horizon
+  ORDER BY e.transaction_number, e.sequence LIMIT 1;
+  RETURN jsonb_build_object(
+    'items', coalesce(page, '[]'), 'last', coalesce(page -> -1 -> 'place', place), 'more', false,
+    'lag_seconds', coalesce(greatest(extract(epoch FROM clock_timestamp() - held_since), 0), 0)
   );
 END
 $$;
 COMMENT ON FUNCTION pmp.list_events IS
-  'A page of all events in order of arrival, each as get_event plus "sequence"; after_sequence NULL: from the start.';
+  'A page of all events, after (after_number, after_sequence), NULL: from the start. {"items": [as get_event plus '
+  '"place"], "last": [number, sequence] after which the next page begins, "more": whether it would have events now, '
+  '"lag_seconds": age of the oldest event that is held back; only on the last page}.';
 
 CREATE FUNCTION pmp.list_user_events(
-  user_id uuid, after_instant timestamptz, after_sequence bigint, row_limit integer
+  user_id uuid, after_instant timestamptz, after_sequence bigint, row_limit integer, as_of timestamptz DEFAULT NULL,
+  known_at timestamptz DEFAULT NULL
 ) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
 DECLARE
@@ -195,6 +312,7 @@ BEGIN
       WHERE e.subject_key = person.subject_key
         AND (least(e.occurred_at, e.received_at), e.sequence)
           > (coalesce(after_instant, '-infinity'), coalesce(after_sequence, 0))
+        AND is_within(e.counts_at, e.received_at, as_of, known_at)
       ORDER BY least(e.occurred_at, e.received_at), e.sequence LIMIT row_limit
     ) AS e
   );
@@ -202,7 +320,8 @@ END
 $$;
 COMMENT ON FUNCTION pmp.list_user_events IS
   'A page of a user''s events by (least(occurred_at, received_at), sequence), each as get_event plus "sequence", after '
-  '(after_instant, after_sequence), NULL: from the start. Returns NULL for an unknown user, or {"erased": true}.';
+  '(after_instant, after_sequence), NULL: from the start. as_of, known_at: only events from which the user''s state at '
+  'these limits follows (see describe_user). Returns NULL for an unknown user, or {"erased": true}.';
 
 CREATE FUNCTION pmp.export_user(user_id uuid) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
@@ -232,44 +351,66 @@ COMMENT ON FUNCTION pmp.export_user IS
   'All data about a user (GDPR Art. 15 and 20) but the events, which list_user_events returns: {"user", "created_at", '
   '"created_by", "exported_at", "wordings": the versions of consents that the user answered}; {"erased": true}; NULL.';
 
-CREATE FUNCTION pmp.check_consents(checks jsonb) RETURNS jsonb
+CREATE FUNCTION pmp.check_consents(
+  checks jsonb, as_of timestamptz DEFAULT NULL, known_at timestamptz DEFAULT NULL
+) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
+DECLARE
+  at timestamptz := coalesce(as_of, known_at);
 BEGIN
   RETURN (
+    WITH asked AS MATERIALIZED (
+      SELECT asked.place, s.subject_key, s.erased_at, k.consent_key
+      FROM jsonb_array_elements(checks) WITH ORDINALITY AS asked (item, place)
+      LEFT JOIN subject AS by_id ON by_id.id = (asked.item #>> '{user,id}')::uuid
+      LEFT JOIN subject AS by_email ON by_email.email_key = fold_email(asked.item #>> '{user,email}')
+      LEFT JOIN subject AS s ON s.subject_key = coalesce(by_id.subject_key, by_email.subject_key)
+      LEFT JOIN consent AS k ON k.id = asked.item ->> 'consent'
+    ), replayed AS MATERIALIZED (
+      -- Each user's events are read once, however many of the checks ask about the user.
+      SELECT r.* FROM (
+        SELECT DISTINCT a.subject_key FROM asked AS a WHERE at IS NOT NULL AND a.erased_at IS NULL
+      ) AS a
+      CROSS JOIN LATERAL replay(a.subject_key, as_of, known_at) AS r
+    )
     SELECT coalesce(jsonb_agg(jsonb_build_object(
-      'allowed', c.enabled IS TRUE AND NOT expired.yes AND s.erased_at IS NULL,
+      'allowed', c.enabled IS TRUE AND NOT expired.yes AND a.erased_at IS NULL,
       'reason', CASE
-        WHEN s.subject_key IS NULL THEN 'unknown_user'
-        WHEN s.erased_at IS NOT NULL THEN 'erased'
-        WHEN k.consent_key IS NULL THEN 'unknown_consent'
+        WHEN a.subject_key IS NULL THEN 'unknown_user'
+        WHEN a.erased_at IS NOT NULL THEN 'erased'
+        WHEN a.consent_key IS NULL THEN 'unknown_consent'
         WHEN c.subject_key IS NULL THEN 'not_given'
         WHEN expired.yes THEN 'expired'
         WHEN c.enabled THEN 'given'
         ELSE 'denied'
       END,
       'since', instant(c.counts_at)
-    ) ORDER BY asked.place), '[]')
-    FROM jsonb_array_elements(checks) WITH ORDINALITY AS asked (item, place)
-    LEFT JOIN subject AS by_id ON by_id.id = (asked.item #>> '{user,id}')::uuid
-    LEFT JOIN subject AS by_email ON by_email.email_key = fold_email(asked.item #>> '{user,email}')
-    LEFT JOIN subject AS s ON s.subject_key = coalesce(by_id.subject_key, by_email.subject_key)
-    LEFT JOIN consent AS k ON k.id = asked.item ->> 'consent'
-    LEFT JOIN current_choice AS c ON c.subject_key = s.subject_key AND c.consent_key = k.consent_key
+    ) ORDER BY a.place), '[]')
+    FROM asked AS a
+    LEFT JOIN LATERAL (
+      SELECT c.* FROM current_choice AS c
+      WHERE at IS NULL AND c.subject_key = a.subject_key AND c.consent_key = a.consent_key
+      UNION ALL
+      SELECT r.* FROM replayed AS r
+      WHERE at IS NOT NULL AND r.subject_key = a.subject_key AND r.consent_key = a.consent_key
+    ) AS c ON true
     LEFT JOIN consent_version AS v ON v.version_key = c.version_key
     CROSS JOIN LATERAL (
-      SELECT coalesce(expiry(c.enabled, c.counts_at, v.expires_after_days) <= now(), false) AS yes
+      SELECT coalesce(expiry(c.enabled, c.counts_at, v.expires_after_days) <= coalesce(at, now()), false) AS yes
     ) AS expired
   );
 END
 $$;
 COMMENT ON FUNCTION pmp.check_consents IS
-  '[{"user": {"id"} or {"email"}, "consent"}] → [{"allowed", "reason", "since"}] in the same order. Only an unexpired '
-  'grant is allowed; reason: given, denied, expired, not_given, unknown_consent, erased, unknown_user.';
+  '[{"user": {"id"} or {"email"}, "consent"}] → [{"allowed", "reason", "since"}] in the same order, of the state that '
+  'describe_user shows. Only an unexpired grant is allowed; reason: given, denied, expired, not_given, unknown_consent, '
+  'erased, unknown_user.';
 
 GRANT EXECUTE ON FUNCTION
-  pmp.expiry, pmp.replay, pmp.describe_choice, pmp.describe_user, pmp.get_user, pmp.list_users, pmp.describe_event,
-  pmp.get_event, pmp.list_events, pmp.list_user_events, pmp.export_user, pmp.check_consents
+  pmp.is_within, pmp.expiry, pmp.replay, pmp.describe_choice, pmp.describe_user, pmp.has_choice, pmp.get_user,
+  pmp.find_user, pmp.list_users, pmp.list_users_by_choice, pmp.describe_event, pmp.get_event, pmp.list_events,
+  pmp.list_user_events, pmp.export_user, pmp.check_consents
 TO pmp_app;
 GRANT SELECT ON pmp.event_record TO pmp_app, pmp_readonly;
-GRANT EXECUTE ON FUNCTION pmp.expiry, pmp.replay TO pmp_readonly;
+GRANT EXECUTE ON FUNCTION pmp.is_within, pmp.expiry, pmp.replay TO pmp_readonly;
 COMMIT;

@@ -7,5 +7,4 @@ DROP FUNCTION pmp.import_batch(
 DROP FUNCTION pmp.merge_lines(
   integer, timestamptz, bigint[], uuid[], uuid[], text[], timestamptz[], boolean[], text[], text[], text[], boolean
 );
-DROP FUNCTION pmp.claim_import(uuid, uuid, integer);
 COMMIT;

@@ -1,16 +1,20 @@
 -- Revert pmp:define_reads from pg
 BEGIN;
-DROP FUNCTION pmp.check_consents(jsonb);
+DROP FUNCTION pmp.check_consents(jsonb, timestamptz, timestamptz);
 DROP FUNCTION pmp.export_user(uuid);
-DROP FUNCTION pmp.list_user_events(uuid, timestamptz, bigint, integer);
-DROP FUNCTION pmp.list_events(bigint, integer);
+DROP FUNCTION pmp.list_user_events(uuid, timestamptz, bigint, integer, timestamptz, timestamptz);
+DROP FUNCTION pmp.list_events(bigint, bigint, integer);
 DROP FUNCTION pmp.get_event(uuid);
 DROP FUNCTION pmp.describe_event(pmp.event_record);
 DROP VIEW pmp.event_record;
-DROP FUNCTION pmp.list_users(uuid, integer, text, text, boolean);
-DROP FUNCTION pmp.get_user(uuid, timestamptz);
-DROP FUNCTION pmp.describe_user(pmp.subject);
+DROP FUNCTION pmp.list_users_by_choice(bigint, integer, text, boolean, timestamptz, timestamptz);
+DROP FUNCTION pmp.list_users(bigint, bigint, integer, timestamptz, timestamptz);
+DROP FUNCTION pmp.find_user(text, text, boolean, timestamptz, timestamptz);
+DROP FUNCTION pmp.get_user(uuid, timestamptz, timestamptz);
+DROP FUNCTION pmp.has_choice(jsonb, text, boolean);
+DROP FUNCTION pmp.describe_user(pmp.subject, timestamptz, timestamptz);
 DROP FUNCTION pmp.describe_choice(text, boolean, timestamptz, timestamptz);
-DROP FUNCTION pmp.replay(bigint, timestamptz);
+DROP FUNCTION pmp.replay(bigint, timestamptz, timestamptz);
+DROP FUNCTION pmp.is_within(timestamptz, timestamptz, timestamptz, timestamptz);
 DROP FUNCTION pmp.expiry(boolean, timestamptz, integer);
 COMMIT;

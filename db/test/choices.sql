@@ -76,8 +76,8 @@ SELECT is(put_consent('newsletter', 'Daily', 'email', NULL, 'test') #>> '{consen
 SELECT is(pg_temp.tell(21, 'newsletter', true, now()) #>> '{event,consents,0,version}', '2', 'the newest version is answered');
 SELECT is(check_consents(jsonb_build_array(jsonb_build_object('user', jsonb_build_object('id', id), 'consent', 'newsletter')))
   #>> '{0,allowed}', 'true') FROM person;
-SELECT is(jsonb_array_length(list_users(NULL, 10, NULL, 'newsletter', true)), 1);
-SELECT is(jsonb_array_length(list_users(NULL, 10, NULL, 'newsletter', false)), 0);
+SELECT is(jsonb_array_length(list_users_by_choice(NULL, 10, 'newsletter', true) -> 'items'), 1);
+SELECT is(jsonb_array_length(list_users_by_choice(NULL, 10, 'newsletter', false) -> 'items'), 0);
 
 -- A denial never expires.
 SELECT is(put_consent('limited', 'A limited time', 'email', 1, 'test') ->> 'outcome', 'created');
@@ -86,10 +86,67 @@ SELECT is(pg_temp.consents() @> '[{"id": "limited", "enabled": false}]'
   AND NOT pg_temp.consents() @> '[{"id": "limited", "reason": "expired"}]', true, 'a denial does not expire');
 SELECT is(check_consents(jsonb_build_array(jsonb_build_object('user', jsonb_build_object('id', id), 'consent', 'limited')))
   #>> '{0,reason}', 'denied') FROM person;
-SELECT is(jsonb_array_length(list_users(NULL, 10, NULL, 'limited', false)), 1);
-SELECT is(jsonb_array_length(list_users(NULL, 10, 'ada@example.invalid', 'limited', false)), 1);
+SELECT is(jsonb_array_length(list_users_by_choice(NULL, 10, 'limited', false) -> 'items'), 1);
+SELECT is(jsonb_array_length(find_user('ada@example.invalid', 'limited', false)), 1);
 SELECT is(users, 1::bigint, 'an export of denials holds it')
-FROM export_page((SELECT subject_key - 1 FROM subject AS s JOIN person USING (id)), 1, 'limited', false, clock_timestamp());
+FROM export_page((SELECT subject_key - 1 FROM subject AS s JOIN person USING (id)), 1, 'limited', false, clock_timestamp(), clock_timestamp());
+
+-- What an event does not change, and why.
+SELECT is(put_consent('wording', 'First', 'web', NULL, 'test') ->> 'outcome', 'created');
+SELECT is(pg_temp.tell(40, 'wording', true, now() - interval '1 hour') #> '{event,overridden}', NULL, 'every choice counts');
+SELECT is(pg_temp.tell(41, 'wording', false, now() - interval '2 hours') #> '{event,overridden}', jsonb_build_array(
+  jsonb_build_object('id', 'wording', 'enabled', true, 'since', instant(now() - interval '1 hour'), 'reason', 'later_choice')
+), 'a denial that is told late says what counts');
+SELECT is(pg_temp.tell(42, 'wording', false, now() - interval '1 hour') #> '{event,overridden}', NULL, 'a denial wins the tie');
+SELECT is(pg_temp.tell(43, 'wording', true, now() - interval '1 hour') #>> '{event,overridden,0,reason}',
+  'denial_at_same_instant');
+SELECT is(pg_temp.tell(43, 'wording', true, now() - interval '1 hour') #>> '{event,overridden,0,reason}',
+  'denial_at_same_instant', 'a repeated event says it again');
+
+-- The wording in force at the instant. (Within this transaction, only this one has another created_at.)
+INSERT INTO consent_version (consent_key, version, description, channel, created_at, source_key)
+SELECT consent_key, 2, 'Second', 'web', now() + interval '1 microsecond', source_key('test') FROM consent WHERE id = 'wording';
+CREATE FUNCTION pg_temp.tell_version(number integer, version integer, at timestamptz, has_fraction boolean) RETURNS jsonb LANGUAGE sql AS $$
+  SELECT create_event(
+    ('40000000-0000-4000-8000-' || lpad(number::text, 12, '0'))::uuid, person.id,
+    jsonb_build_array(jsonb_strip_nulls(jsonb_build_object('id', 'wording', 'enabled', true, 'version', version))), at, 'test',
+    has_fraction
+  ) FROM person
+$$;
+SELECT is(pg_temp.tell_version(1, NULL, now(), true) #>> '{event,consents,0,version}', '1', 'the wording in force at the instant');
+SELECT is(pg_temp.tell_version(2, NULL, NULL, true) #>> '{event,consents,0,version}', '2', 'without an instant: now');
+SELECT is(pg_temp.tell_version(3, NULL, now() - interval '1 year', true) #>> '{event,consents,0,version}', '1', 'or the first');
+SELECT is(pg_temp.tell_version(4, 2, now(), true), jsonb_build_object('outcome', 'version_too_new', 'index', 0,
+  'created_at', instant(now() + interval '1 microsecond')));
+SELECT is(pg_temp.tell_version(5, 2, date_trunc('second', now()), false) ->> 'outcome', 'created', 'it appeared in that second');
+SELECT is(pg_temp.tell_version(6, 1, NULL, true) #>> '{event,consents,0,version}', '1', 'an older version may be named');
+SELECT is(pg_temp.tell_version(7, 2, now() + interval '4 minutes', true) ->> 'outcome', 'created');
+
+-- As of an instant, as far as it was known at another. This event of 2022 was received just now.
+SELECT is(put_consent('history', 'History', 'web', NULL, 'test') ->> 'outcome', 'created');
+SELECT is(pg_temp.tell(50, 'history', true, '2022-01-01Z') ->> 'outcome', 'created');
+CREATE FUNCTION pg_temp.everywhere(as_of timestamptz, known_at timestamptz) RETURNS SETOF boolean LANGUAGE sql AS $$
+  SELECT get_user(id, as_of, known_at) -> 'consents' @> '[{"id": "history", "enabled": true}]' FROM person
+  UNION ALL
+  SELECT (check_consents(jsonb_build_array(jsonb_build_object('user', jsonb_build_object('id', id), 'consent', 'history')),
+    as_of, known_at) #>> '{0,allowed}')::boolean FROM person
+  UNION ALL
+  SELECT list_user_events(id, NULL, NULL, 100, as_of, known_at) @> '[{"consents": [{"id": "history"}]}]' FROM person
+  UNION ALL
+  SELECT find_user('ada@example.invalid', 'history', true, as_of, known_at) <> '[]'
+  UNION ALL
+  SELECT list_users_by_choice(NULL, 10, 'history', true, as_of, known_at) -> 'items' <> '[]'
+  UNION ALL
+  SELECT users = 1 FROM export_page((SELECT subject_key - 1 FROM subject AS s JOIN person USING (id)), 1, 'history', true,
+    coalesce(as_of, known_at), known_at)
+$$;
+SELECT results_eq(format('SELECT * FROM pg_temp.everywhere(%L, %L)', as_of, known_at), ARRAY(
+  SELECT expected FROM generate_series(1, 6)
+), format('as of %s, known at %s', as_of, known_at))
+FROM (VALUES
+  ('2022-01-01Z'::timestamptz, NULL, true), ('2021-12-31 23:59:59.999999Z', NULL, false), ('2022-01-01Z', now(), false),
+  ('2022-01-01Z', clock_timestamp(), true), (NULL, now(), false), (NULL, clock_timestamp(), true)
+) AS at (as_of, known_at, expected);
 
 -- The projection equals the replay.
 SELECT set_eq(
@@ -97,9 +154,9 @@ SELECT set_eq(
 );
 
 -- Pages of a user's events by occurred_at.
-SELECT is(jsonb_array_length(list_user_events(id, NULL, NULL, 100)), 13) FROM person;
+SELECT is(jsonb_array_length(list_user_events(id, NULL, NULL, 100)), 24) FROM person;
 SELECT is(list_user_events(id, NULL, NULL, 1) #>> '{0,occurred_at}', '2020-01-01T00:00:00.000000Z') FROM person;
-SELECT is(jsonb_array_length(list_user_events(id, '2020-01-01Z', 9223372036854775807, 100)), 12) FROM person;
+SELECT is(jsonb_array_length(list_user_events(id, '2020-01-01Z', 9223372036854775807, 100)), 23) FROM person;
 SELECT is(export_user(id) #>> '{wordings,0,id}', 'email_notifications', 'an export shows the wordings') FROM person;
 
 -- Erasure removes the address everywhere, keeps the events and frees the address.
@@ -109,7 +166,7 @@ SELECT is(get_user(id), '{"erased": true}') FROM person;
 SELECT is(pg_temp.tell(30, 'newsletter', true, NULL), '{"outcome": "erased"}');
 SELECT is(check_consents(jsonb_build_array(jsonb_build_object('user', jsonb_build_object('id', id), 'consent', 'newsletter'))),
   '[{"allowed": false, "reason": "erased", "since": null}]') FROM person;
-SELECT is(count(*), 13::bigint, 'the proof stays') FROM event AS e JOIN subject AS s USING (subject_key) JOIN person AS p ON p.id = s.id;
+SELECT is(count(*), 24::bigint, 'the proof stays') FROM event AS e JOIN subject AS s USING (subject_key) JOIN person AS p ON p.id = s.id;
 SELECT is(count(*), 0::bigint, 'no kept answer tells of her') FROM idempotency_key WHERE body LIKE '%ada%';
 SELECT isnt(create_user('ada@example.invalid', 'test') ->> 'id', id::text) FROM person;
 SELECT * FROM finish();

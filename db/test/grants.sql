@@ -6,7 +6,7 @@ SELECT * FROM no_plan();
 SELECT table_privs_are('pmp', relation, 'pmp_app', privileges, format('pmp_app on %s: exactly %s', relation, privileges))
 FROM (VALUES
   ('source', '{SELECT}'::text[]), ('consent', '{SELECT}'), ('consent_version', '{SELECT}'), ('subject', '{SELECT}'),
-  ('event', '{SELECT}'), ('current_choice', '{SELECT}'), ('event_record', '{SELECT}'),
+  ('event', '{SELECT}'), ('feed_epoch', '{SELECT}'), ('current_choice', '{SELECT}'), ('event_record', '{SELECT}'),
   ('idempotency_key', '{SELECT,INSERT,UPDATE,DELETE}'),
   ('upstream_cache', '{SELECT,INSERT,UPDATE}'), ('vendor', '{SELECT,INSERT,UPDATE,DELETE}'),
   ('import_job', '{SELECT,INSERT,UPDATE}'), ('import_reject', '{SELECT,INSERT,DELETE}'),
@@ -17,7 +17,7 @@ FROM (VALUES
 SELECT table_privs_are('pmp', relation, 'pmp_readonly', privileges, format('pmp_readonly on %s: %s', relation, privileges))
 FROM (VALUES
   ('source', '{SELECT}'::text[]), ('consent', '{SELECT}'), ('consent_version', '{SELECT}'), ('subject', '{}'),
-  ('event', '{SELECT}'), ('current_choice', '{SELECT}'), ('event_record', '{SELECT}'), ('idempotency_key', '{}'),
+  ('event', '{SELECT}'), ('feed_epoch', '{SELECT}'), ('current_choice', '{SELECT}'), ('event_record', '{SELECT}'), ('idempotency_key', '{}'),
   ('upstream_cache', '{SELECT}'), ('vendor', '{SELECT}'), ('import_job', '{SELECT}'), ('import_reject', '{SELECT}'),
   ('export_job', '{SELECT}')
 ) AS expected (relation, privileges);
@@ -28,7 +28,7 @@ FROM unnest(ARRAY['email', 'email_key']) AS name;
 -- The lists above name every table.
 SELECT set_eq(
   $$SELECT relname::text FROM pg_class WHERE relnamespace = 'pmp'::regnamespace AND relkind IN ('r', 'v', 'm', 'p', 'f')$$,
-  ARRAY['source', 'consent', 'consent_version', 'subject', 'event', 'current_choice', 'event_record', 'idempotency_key',
+  ARRAY['source', 'consent', 'consent_version', 'subject', 'event', 'feed_epoch', 'current_choice', 'event_record', 'idempotency_key',
     'upstream_cache', 'vendor', 'import_job', 'import_reject', 'export_job']
 );
 
@@ -48,7 +48,7 @@ SELECT is_empty(
 SELECT set_eq(
   $$SELECT proname::text FROM pg_proc
     WHERE pronamespace = 'pmp'::regnamespace AND NOT has_function_privilege('pmp_app', oid, 'EXECUTE')$$,
-  ARRAY['refuse_change', 'source_key', 'is_same_event', 'merge_lines'],
+  ARRAY['refuse_change', 'source_key', 'is_same_event', 'transaction_number', 'overridden', 'merge_lines'],
   'pmp_app may not call what works inside'
 );
 SELECT set_eq(

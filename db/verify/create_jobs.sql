@@ -18,6 +18,6 @@ EXCEPTION WHEN unique_violation THEN NULL;
 END
 $$;
 SELECT 1 / (NOT has_table_privilege('pmp_app', 'pmp.import_job', 'DELETE'))::int;
-INSERT INTO pmp.export_job (id, client, bucket, object_key, as_of)
-VALUES ('00000000-0000-4000-8000-000000000003', 'verify', 'bucket', 'verify', now());
+INSERT INTO pmp.export_job (id, client, bucket, object_key, as_of, known_at)
+VALUES ('00000000-0000-4000-8000-000000000003', 'verify', 'bucket', 'verify', now(), now());
 ROLLBACK;

@@ -28,7 +28,8 @@ def create(connection: Connection, request: dict[str, Any], client: str) -> dict
 
     Args:
         connection: to the database.
-        request: ``{"consent"?, "enabled"?, "as_of"?}``, validated; ``consent`` and ``enabled`` come together.
+        request: ``{"consent"?, "enabled"?, "as_of"?, "known_at"?}``, validated; ``consent`` and ``enabled`` come
+            together. ``known_at`` defaults to now, so that all pages show one state, and ``as_of`` to ``known_at``.
         client: id of the requesting OAuth client.
 
     Returns:
@@ -36,13 +37,15 @@ def create(connection: Connection, request: dict[str, Any], client: str) -> dict
     """
     job = identifiers.new()
     connection.run(
-        "INSERT INTO pmp.export_job (id, consent, enabled, as_of, client, bucket, object_key)"
-        " VALUES (:id, :consent, :enabled, coalesce(CAST(:as_of AS timestamptz), clock_timestamp()), :client, :bucket,"
-        " :key)",
+        "INSERT INTO pmp.export_job (id, consent, enabled, as_of, known_at, client, bucket, object_key)"
+        " SELECT CAST(:id AS uuid), :consent, CAST(:enabled AS boolean),"
+        "  coalesce(CAST(:as_of AS timestamptz), k.known_at), k.known_at, :client, :bucket, :key"
+        " FROM (SELECT least(CAST(:known_at AS timestamptz), clock_timestamp()) AS known_at) AS k",
         id=job,
         consent=request.get("consent"),
         enabled=request.get("enabled"),
         as_of=request.get("as_of"),
+        known_at=request.get("known_at"),
         client=client,
         bucket=configuration().imports_bucket,
         key=f"exports/{job}.ndjson.gz",
@@ -53,14 +56,15 @@ def create(connection: Connection, request: dict[str, Any], client: str) -> dict
 
 
 def get(connection: Connection, job: str) -> dict[str, Any] | None:
-    """GET /exports/{id}: ``{"id", "state", "users", "bytes", "as_of", "download", …}``; None if it does not exist.
+    """GET /exports/{id}: ``{"id", "state", "users", "as_of", "known_at", "download", …}``; None if it does not exist.
 
     ``download`` is a URL that is valid for 15 minutes, or null until the export has succeeded.
     """
     rows = connection.run(
         "SELECT jsonb_build_object('id', id, 'state', state, 'consent', consent, 'enabled', enabled,"
-        " 'as_of', pmp.instant(as_of), 'users', users, 'bytes', bytes, 'started_at', pmp.instant(started_at),"
-        " 'finished_at', pmp.instant(finished_at), 'error', error), bucket, object_key"
+        " 'as_of', pmp.instant(as_of), 'known_at', pmp.instant(known_at), 'users', users, 'bytes', bytes,"
+        " 'started_at', pmp.instant(started_at), 'finished_at', pmp.instant(finished_at), 'error', error),"
+        " bucket, object_key"
         " FROM pmp.export_job WHERE id = :id",
         id=job,
     )
@@ -171,12 +175,14 @@ class _Export:
     def _page(self) -> tuple[int | None, int, str]:
         ((last_key, users, lines),) = self._connection.run(
             "SELECT last_key, users, lines FROM pmp.export_page("
-            " :after, :size, CAST(:consent AS text), CAST(:enabled AS boolean), CAST(:at AS timestamptz))",
+            " :after, :size, CAST(:consent AS text), CAST(:enabled AS boolean),"
+            " CAST(:as_of AS timestamptz), CAST(:known_at AS timestamptz))",
             after=self._after,
             size=PAGE_USERS,
             consent=self._row["consent"],
             enabled=self._row["enabled"],
-            at=self._row["as_of"],
+            as_of=self._row["as_of"],
+            known_at=self._row["known_at"],
         )
         return last_key, users, lines
 

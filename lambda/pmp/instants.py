@@ -1,10 +1,13 @@
 """Instants: RFC 3339 date-times, read by one rule for the API and for imports."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII).fullmatch
 
+
+TOLERANCE = timedelta(minutes=5)
+"""How far a client's clock may run ahead."""
 
 _LONGEST_KEPT = len("2026-01-31T12:00:00.123456Z")
 
@@ -39,6 +42,20 @@ def read(text: str) -> tuple[datetime, str]:
 def has_fraction(text: str | None) -> bool:
     """Whether a valid date-time names a fraction of a second; without one it covers its whole second."""
     return text is not None and "." in text
+
+
+def past_text(text: str | None) -> str | None:
+    """The text of ``read`` for an instant whose state is asked for; None stays None.
+
+    Raises:
+        ValueError: as ``read``, or it is more than five minutes in the future: no state is known yet.
+    """
+    if text is None:
+        return None
+    moment, written = read(text)
+    if moment > datetime.now(UTC) + TOLERANCE:
+        raise ValueError("is in the future; choices until now are known")
+    return written
 
 
 def utc_text(text: str | None) -> str | None:

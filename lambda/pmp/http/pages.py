@@ -1,4 +1,4 @@
-"""Pages of a list: keyset pagination, with one item read ahead to know whether there is a next page."""
+"""Pages of a list: keyset pagination."""
 
 import base64
 import json
@@ -78,15 +78,44 @@ def page(
 
     def of(most: int) -> Response:
         shown = rows[:most]
-        following = cursor(*place(shown[-1])) if len(rows) > len(shown) else None
-        headers = {}
-        if following:
-            query = urlencode({name: _text(value) for name, value in request.query.items()} | {"cursor": following})
-            headers["Link"] = f'<{request.path}?{query}>; rel="next"'
-        items = [{name: value for name, value in row.items() if name != hidden} for row in shown] if hidden else shown
-        return Response(200, {"items": items, "next": following, **more}, headers, compress=True)
+        return _response(request, shown, cursor(*place(shown[-1])) if len(rows) > len(shown) else None, hidden, more)
 
-    response = of(limit(request))
+    return _fitting(rows, of, limit(request))
+
+
+def part(request: Request, rows: dict[str, Any], *, resumes: bool) -> Response:
+    """A page that the database has cut; it may be short or empty although more follow.
+
+    Args:
+        request: with its query.
+        rows: ``{"items": each with its "place", "last": place after which the next page begins, "more": whether that
+            would have items now}``.
+        resumes: whether what is added later comes after ``last``; the response then has ``resume`` for followers.
+    """
+    items = rows["items"]
+
+    def of(most: int) -> Response:
+        is_cut = len(items) > most
+        last = cursor(*(items[most - 1]["place"] if is_cut else rows["last"]))
+        following = last if is_cut or rows["more"] else None
+        return _response(request, items[:most], following, "place", {"resume": last if resumes else None})
+
+    return _fitting(items, of, len(items))
+
+
+def _response(
+    request: Request, items: list[dict[str, Any]], following: str | None, hidden: str, more: dict[str, Any]
+) -> Response:
+    headers = {}
+    if following:
+        query = urlencode({name: _text(value) for name, value in request.query.items()} | {"cursor": following})
+        headers["Link"] = f'<{request.path}?{query}>; rel="next"'
+    shown = [{name: value for name, value in item.items() if name != hidden} for item in items] if hidden else items
+    return Response(200, {"items": shown, "next": following, **more}, headers, compress=True)
+
+
+def _fitting(rows: list[dict[str, Any]], of: Callable[[int], Response], most: int) -> Response:
+    response = of(most)
     response.content = encode(response.document)
     return response if fits(response.content) else of(_count_fitting(rows))
 

@@ -3,14 +3,14 @@
 import csv
 import datetime as dt
 import json
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from pmp import addresses, identifiers, instants
 
 LARGEST_BATCH_LINES = 20_000
-_TOLERANCE = dt.timedelta(minutes=5)
 _CACHE_ENTRIES = 20_000
 _LARGEST_EVENT_CHOICES = 100
 
@@ -33,17 +33,47 @@ class LineError(ValueError):
         self.code, self.pointer, self.detail = code, pointer, detail
 
 
-@dataclass(frozen=True)
+class Version(NamedTuple):
+    """A version of a consent.
+
+    Attributes:
+        number: as lines name it.
+        created_at: since when it is in force.
+        key: ``consent_version.version_key``.
+    """
+
+    number: int
+    created_at: dt.datetime
+    key: int
+
+
 class Catalogue:
     """The consents that lines may name.
 
-    Attributes:
-        version_key_by_consent: key of each consent's newest version.
-        version_key_by_version: key of each version, by (consent, version).
+    Args:
+        versions: by consent, its versions from the first to the newest.
     """
 
-    version_key_by_consent: Mapping[str, int]
-    version_key_by_version: Mapping[tuple[str, int], int]
+    def __init__(self, versions: Mapping[str, Sequence[Version]]) -> None:
+        self._versions = versions
+        self._changes = sorted(version.created_at for known in versions.values() for version in known[1:])
+
+    def __contains__(self, consent: str) -> bool:
+        """Whether the consent exists."""
+        return consent in self._versions
+
+    def era(self, moment: dt.datetime) -> int:
+        """A number that is the same for two instants at which the same version of each consent is in force."""
+        return bisect_right(self._changes, moment)
+
+    def in_force(self, consent: str, moment: dt.datetime) -> Version:
+        """The version in force at an instant; the first one if there was none: the rule of ``pmp.create_event``."""
+        known = self._versions[consent]
+        return next((version for version in reversed(known) if version.created_at <= moment), known[0])
+
+    def version(self, consent: str, number: int) -> Version | None:
+        """The version with this number; None if there is none."""
+        return next((version for version in self._versions[consent] if version.number == number), None)
 
 
 @dataclass(slots=True)
@@ -91,6 +121,7 @@ class Parser:
         id_prefix: first 24 characters of the ids of events without one. The rest is the line's number, so that the same
             bytes give the same ids.
         now: the current time; events more than five minutes later are rejected.
+        uploaded_at: when lines without an instant happened.
         header: first line of a CSV file; None for NDJSON.
 
     Raises:
@@ -102,13 +133,15 @@ class Parser:
         catalogue: Catalogue,
         id_prefix: str,
         now: dt.datetime,
+        uploaded_at: dt.datetime,
         header: str | None = None,
     ) -> None:
         self._catalogue = catalogue
         self._id_prefix = id_prefix
-        self._latest = now + _TOLERANCE
+        self._now, self._uploaded_at = now, uploaded_at
+        self._latest = now + instants.TOLERANCE
         self._columns = None if header is None else _columns(header, catalogue)
-        self._encoded: dict[tuple[tuple[str, bool], ...], _Choices] = {}
+        self._encoded: dict[tuple[int, tuple[tuple[str, bool], ...]], _Choices] = {}
         self._addresses = addresses.Normalizer()
 
     def add(self, batch: Batch, number: int, line: bytes | None) -> None:
@@ -169,7 +202,8 @@ class Parser:
         if type(consents) is not list:
             raise _missing_or_type("/consents", consents, "an array")
         fields += sum(len(choice) if type(choice) is dict else 0 for choice in consents)
-        choices = self._choices(consents)
+        moment, told = self._instant(instant, "/occurred_at")
+        choices = self._choices(consents, moment, told)
         # If the text has more names than the parsed objects, a name appears more than once in an object. A quote and a
         # colon end a name, but may also be inside a string (JSON writes \": there): then the slow way decides.
         if text.count('":') != fields:
@@ -178,22 +212,30 @@ class Parser:
             _uuid(event_id, "/id"),
             _uuid(user_id, "/user/id"),
             self._email(email, "/user/email"),
-            self._instant(instant, "/occurred_at"),
+            told,
             choices,
         )
 
-    def _choices(self, consents: list[Any]) -> _Choices:
+    def _choices(self, consents: list[Any], moment: dt.datetime, told: str) -> _Choices:
+        """The choices as array literals.
+
+        Args:
+            consents: as on the line.
+            moment: at which the wording must have been in force.
+            told: the line's instant; empty if it has none.
+        """
+        era = self._catalogue.era(moment)
         try:
-            key = tuple([(choice["id"], choice["enabled"]) for choice in consents])
+            key = era, tuple([(choice["id"], choice["enabled"]) for choice in consents])
             known = self._encoded.get(key)
             # 1 equals True, and only the slow way finds other fields.
             if known is not None and all(len(c) == 2 and type(c["enabled"]) is bool for c in consents):
                 return known
         except (KeyError, TypeError, IndexError):
             pass
-        return self._choices_slowly(consents)
+        return self._choices_slowly(consents, era, moment, told)
 
-    def _choices_slowly(self, consents: list[Any]) -> _Choices:
+    def _choices_slowly(self, consents: list[Any], era: int, moment: dt.datetime, told: str) -> _Choices:
         if not 1 <= len(consents) <= _LARGEST_EVENT_CHOICES:
             raise LineError("invalid_choices", "/consents", "must have 1 to 100 choices")
         keys, answers, named, seen = [], [], [], set[str]()
@@ -211,7 +253,7 @@ class Parser:
             if consent in seen:
                 raise LineError("repeated_consent", f"{pointer}/id", "appears more than once on the line")
             seen.add(consent)
-            keys.append(self._version_key(consent, version, pointer))
+            keys.append(self._version_key(consent, version, pointer, moment, told))
             answers.append(enabled)
             if version is not None:
                 named.append(keys[-1])
@@ -221,21 +263,24 @@ class Parser:
             '"{' + ",".join(map(str, named)) + '}"' if named else "NULL",
         )
         if len(self._encoded) < _CACHE_ENTRIES and all("version" not in choice for choice in consents):
-            self._encoded[tuple((choice["id"], choice["enabled"]) for choice in consents)] = encoded
+            self._encoded[era, tuple((choice["id"], choice["enabled"]) for choice in consents)] = encoded
         return encoded
 
-    def _version_key(self, consent: str, version: object, pointer: str) -> int:
-        newest = self._catalogue.version_key_by_consent.get(consent)
-        if newest is None:
+    def _version_key(self, consent: str, version: object, pointer: str, moment: dt.datetime, told: str) -> int:
+        if consent not in self._catalogue:
             raise LineError("unknown_consent", f"{pointer}/id", "is not in the catalogue")
         if version is None:
-            return newest
+            return self._catalogue.in_force(consent, moment).key
         if type(version) is not int:
             raise LineError("invalid_type", f"{pointer}/version", "must be an integer")
-        key = self._catalogue.version_key_by_version.get((consent, version))
-        if key is None:
+        named = self._catalogue.version(consent, version)
+        if named is None:
             raise LineError("unknown_version", f"{pointer}/version", "is not a version of this consent")
-        return key
+        if told and named.created_at > moment:
+            created = named.created_at.isoformat()
+            detail = f"was created at {created}, after occurred_at; omit version for the one in force then"
+            raise LineError("version_too_new", f"{pointer}/version", detail)
+        return named.key
 
     def _read_csv(self, text: str) -> tuple[str, str, str, str, _Choices]:
         assert self._columns is not None  # noqa: S101 - the caller's branch
@@ -246,6 +291,7 @@ class Parser:
         event_id, user_id, email, instant = (row.pop(name, "") for name in ("id", "user_id", "email", "occurred_at"))
         if (not user_id) == (not email):
             raise LineError("invalid_user", "/user_id", "must have either user_id or email")
+        moment, told = self._instant(instant or None, "/occurred_at")
         consents: list[dict[str, object]] = []
         if "consent" in row and "enabled" in row:
             consents.append({"id": row["consent"], "enabled": _boolean(row["enabled"], "enabled")})
@@ -255,8 +301,8 @@ class Parser:
             _uuid(event_id or None, "/id"),
             _uuid(user_id or None, "/user_id"),
             self._email(email or None, "/email"),
-            self._instant(instant or None, "/occurred_at"),
-            self._choices(consents),
+            told,
+            self._choices(consents, moment, told),
         )
 
     def _email(self, value: object, pointer: str) -> str:
@@ -271,17 +317,20 @@ class Parser:
             raise LineError("invalid_email", pointer, error.discreet) from None
         return '"' + normalized.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
-    def _instant(self, value: object, pointer: str) -> str:
-        """The instant in UTC, as PostgreSQL reads it."""
+    def _instant(self, value: object, pointer: str) -> tuple[dt.datetime, str]:
+        """When the wording must have been in force, and the told instant as PostgreSQL reads it (empty: none)."""
         if value is None:
-            return ""
+            return self._uploaded_at, ""
         try:
             moment, text = instants.read(value if type(value) is str else "")
         except ValueError as error:
             raise LineError("invalid_instant", pointer, str(error)) from None
         if moment > self._latest:
             raise LineError("instant_in_future", pointer, "is more than five minutes in the future")
-        return text
+        if not instants.has_fraction(text):
+            # It covers its second.
+            moment = moment.replace(microsecond=999_999)
+        return min(moment, self._now), text
 
 
 def _uuid(value: object, pointer: str) -> str:
@@ -317,7 +366,7 @@ def _columns(header: str, catalogue: Catalogue) -> list[str]:
         raise LineError("invalid_header", "", "the CSV header needs a column user_id or email")
     choices = [name for name in columns if name not in {"id", "user_id", "email", "occurred_at"}]
     if set(choices) != {"consent", "enabled"}:
-        unknown = [name for name in choices if name not in catalogue.version_key_by_consent]
+        unknown = [name for name in choices if name not in catalogue]
         if unknown or not choices:
             raise LineError(
                 "invalid_header",

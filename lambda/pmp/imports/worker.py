@@ -10,10 +10,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 from urllib.parse import unquote_plus
 
-from pmp import database, leases, objects, tasks
+from pmp import database, instants, leases, objects, tasks
 from pmp.database import Connection
 from pmp.imports import jobs, text
-from pmp.imports.lines import Batch, Catalogue, LineError, Parser
+from pmp.imports.lines import Batch, Catalogue, LineError, Parser, Version
 from pmp.logging import log
 
 LONGEST_BATCH_BYTES = 8 << 20
@@ -268,20 +268,21 @@ class _Worker:
     def _parser(self) -> Parser:
         rows = _retried(
             lambda connection: connection.run(
-                "SELECT k.id, v.version, v.version_key FROM pmp.consent AS k JOIN pmp.consent_version AS v"
-                " USING (consent_key) ORDER BY v.version"
+                "SELECT k.id, v.version, pmp.instant(v.created_at), v.version_key FROM pmp.consent AS k"
+                " JOIN pmp.consent_version AS v USING (consent_key) ORDER BY v.version"
             )
         )
-        catalogue = Catalogue(
-            {consent: key for consent, _, key in rows}, {(consent, version): key for consent, version, key in rows}
-        )
+        versions: dict[str, list[Version]] = {}
+        for consent, number, created_at, key in rows:
+            versions.setdefault(consent, []).append(Version(number, instants.read(created_at)[0], key))
         digest = self._row["sha256"]
         try:
             return Parser(
-                catalogue,
+                Catalogue(versions),
                 # Version 8 of RFC 9562: 76 bits of the digest, then the line's number.
                 f"{digest[:8]}-{digest[8:12]}-8{digest[12:15]}-b{digest[15:18]}-",
                 dt.datetime.now(dt.UTC),
+                dt.datetime.fromisoformat(self._row["uploaded_at"]),
                 self._row["header"],
             )
         except LineError as error:

@@ -1,72 +1,282 @@
-"""Two clients with different clocks: a received denial holds, and all ways to read agree."""
+"""Clients with different clocks: a received denial holds, and all ways to read agree with a model, at every instant."""
 
 import json
 import uuid
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+import pytest
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from pmp import instants
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from pmp import database, instants
 
 from checks.gateway import Gateway
 from checks.stack import Stack
-from tests.integration.api.test_contract import EMAIL, choose, consents
 from tests.integration.api.test_stateful import DIFFERENCE
 
 FORMS = ("absent", "seconds", "microseconds")
-
-writes = st.lists(
-    st.tuples(st.integers(0, 1), st.booleans(), st.sampled_from(FORMS), st.integers(-2, 0)), min_size=1, max_size=8
-)
-clocks = st.tuples(st.integers(-3, 299), st.integers(-3, 299))
+MICROSECOND = timedelta(microseconds=1)
+DAY = 86400
 
 
-def time_field(form: str, seconds: int) -> dict[str, str]:
-    """Return the ``occurred_at`` field from a client whose clock differs by ``seconds``; empty if "absent"."""
-    moment = datetime.now(UTC) + timedelta(seconds=seconds)
-    return {} if form == "absent" else {"occurred_at": moment.isoformat(timespec=form)}
+def text(moment: datetime | None) -> str | None:
+    """Return the instant in RFC 3339, in UTC with microseconds."""
+    return None if moment is None else moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def counts_at(event: dict[str, Any]) -> datetime:
-    """Return the instant from which the only choice of an API event counts."""
-    moment, received = instants.read(event["occurred_at"])[0], instants.read(event["received_at"])[0]
-    is_late = not event["consents"][0]["enabled"] and not instants.has_fraction(event["occurred_at"])
-    return min(moment + timedelta(microseconds=999_999 if is_late else 0), received)
+@dataclass(frozen=True)
+class Version:
+    """A version of a consent, as the API returned it."""
+
+    number: int
+    created_at: datetime
+    expires_after: timedelta | None
 
 
-def exported(stack: Stack, user: str, as_of: str) -> Any:
-    """Return the user's consents in an export."""
-    line = stack.cluster.psql(
-        "SELECT lines FROM pmp.export_page("
-        f"(SELECT subject_key - 1 FROM pmp.subject WHERE id = '{user}'), 1, NULL, NULL, '{as_of}')"
+@dataclass(frozen=True)
+class Known:
+    """An event with one choice, as the API returned it."""
+
+    body: dict[str, Any]
+    consent: str
+    enabled: bool
+    version: Version
+    occurred_at: datetime
+    received_at: datetime
+    has_fraction: bool
+    place: int
+
+    @property
+    def counts_at(self) -> datetime:
+        """From when the choice counts."""
+        late = timedelta() if self.enabled or self.has_fraction else timedelta(microseconds=999_999)
+        return min(self.occurred_at + late, self.received_at)
+
+    @property
+    def rank(self) -> tuple[datetime, bool, int]:
+        """The greatest of a consent's choices is in force."""
+        return self.counts_at, not self.enabled, self.place
+
+
+class Promises(RuleBasedStateMachine):
+    """One user, two consents, and two clients whose clocks differ by up to five minutes."""
+
+    stack: Stack
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.api = Gateway()
+        name = uuid.uuid4().hex
+        self.email = f"{name}@example.com"
+        self.user: str = self.api.post("/v1/users", {"email": self.email}).json["id"]
+        self.versions: dict[str, list[Version]] = {f"a{name[:20]}": [], f"b{name[:20]}": []}
+        self.consents = list(self.versions)
+        self.events: list[Known] = []
+        for consent in self.consents:
+            self.put(consent, None)
+
+    def put(self, consent: str, days: int | None) -> None:
+        body = {"description": f"Wording {uuid.uuid4()}", "channel": "web", "expires_after_days": days}
+        answer = self.api.put(f"/v1/consents/{consent}", body).json
+        created_at = instants.read(answer["created_at"])[0]
+        self.versions[consent].append(
+            Version(answer["version"], created_at, timedelta(hours=24 * days) if days else None)
+        )
+
+    # What clients do.
+
+    @rule(which=st.integers(0, 1), days=st.sampled_from([None, 1]))
+    def reword(self, which: int, days: int | None) -> None:
+        self.put(self.consents[which], days)
+
+    @rule(
+        which=st.integers(0, 1),
+        enabled=st.booleans(),
+        form=st.sampled_from(FORMS),
+        clock=st.sampled_from([-2, 0, 0, 1, 299]),
+        delay=st.sampled_from([0, 0, 1, 2, 2 * DAY]),
+        named=st.sampled_from([None, None, 0, -1]),
     )
-    return {choice["id"]: choice["enabled"] for choice in json.loads(line)["consents"]}
-
-
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(writes=writes, clocks=clocks)
-def test_received_denial_holds_despite_clock_differences(
-    stack: Stack, writes: list[tuple[int, bool, str, int]], clocks: tuple[int, int]
-) -> None:
-    api = Gateway()
-    user = api.post("/v1/users", {"email": f"{uuid.uuid4().hex}@example.com"}).json["id"]
-    events: list[dict[str, Any]] = []
-    for client, enabled, form, delay in writes:
-        answer = choose(api, user, {EMAIL: enabled}, **time_field(form, clocks[client] + delay))
+    def tell(self, which: int, enabled: bool, form: str, clock: int, delay: int, named: int | None) -> None:  # noqa: PLR0917
+        consent = self.consents[which]
+        choice: dict[str, Any] = {"id": consent, "enabled": enabled}
+        if named is not None:
+            choice["version"] = self.versions[consent][named].number
+        body: dict[str, Any] = {"id": str(uuid.uuid4()), "user": {"id": self.user}, "consents": [choice]}
+        before = datetime.now(UTC)
+        told = before + timedelta(seconds=clock - delay)
+        if form != "absent":
+            body["occurred_at"] = told.isoformat(timespec=form)
+            told = instants.read(body["occurred_at"])[0]
+        covered = told.replace(microsecond=999_999) if form == "seconds" else told
+        answer = self.api.post("/v1/events", body)
+        if named is not None and form != "absent" and min(covered, before) < self.versions[consent][named].created_at:
+            assert answer.status == 422
+            assert answer.json["errors"][0]["pointer"] == "/consents/0/version"
+            return
         assert answer.status == 201, answer.content
-        events.append(answer.json)
-        current = consents(api, user)[EMAIL]
-        winner = max(enumerate(events), key=lambda item: (counts_at(item[1]), not _enabled(item[1]), item[0]))[1]
-        assert current == _enabled(winner)
-        for denial in (event for event in events if not _enabled(event)):
-            assert not current or counts_at(winner) > counts_at(denial)
-        if not enabled and not answer.json["occurred_at"] < answer.json["received_at"]:
-            assert not current
-    now = stack.cluster.psql("SELECT pmp.instant(clock_timestamp())")
-    assert consents(api, user) == consents(api, user, f"?as_of={now}") == exported(stack, user, now)
-    assert stack.cluster.psql(DIFFERENCE) == "0"
+        event = answer.json
+        received = instants.read(event["received_at"])[0]
+        shown = event["consents"][0]["version"]
+        if named is None:
+            at = received if form == "absent" else min(covered, received)
+            in_force = [version for version in self.versions[consent] if version.created_at <= at]
+            assert shown == (in_force or self.versions[consent][:1])[-1].number
+        else:
+            assert shown == choice["version"]
+        known = Known(
+            body=body,
+            consent=consent,
+            enabled=enabled,
+            version=self.versions[consent][shown - 1],
+            occurred_at=received if form == "absent" else told,
+            received_at=received,
+            has_fraction=form != "seconds",
+            place=len(self.events),
+        )
+        assert event["occurred_at"] == (
+            body["occurred_at"].replace("+00:00", "Z") if form == "seconds" else text(known.occurred_at)
+        )
+        self.events.append(known)
+        self.assert_effect_is_told(event, known)
+        if not enabled and not known.occurred_at < known.received_at:
+            assert self.check(None, None)[consent] == (False, "denied", text(known.counts_at))
+
+    def assert_effect_is_told(self, event: dict[str, Any], known: Known) -> None:
+        winner = self.state(None, None)[known.consent]
+        if winner is known:
+            assert "overridden" not in event
+            return
+        tied = winner.counts_at == known.counts_at
+        assert event["overridden"] == [
+            {
+                "id": known.consent,
+                "enabled": winner.enabled,
+                "since": text(winner.counts_at),
+                "reason": "denial_at_same_instant" if tied else "later_choice",
+            }
+        ]
+
+    @rule(data=st.data())
+    def repeat(self, data: st.DataObject) -> None:
+        if not self.events:
+            return
+        known = data.draw(st.sampled_from(self.events))
+        answer = self.api.post("/v1/events", known.body)
+        assert answer.status == 200, answer.content
+        self.assert_effect_is_told(answer.json, known)
+        other = [{**known.body["consents"][0], "enabled": not known.enabled}]
+        assert self.api.post("/v1/events", known.body | {"consents": other}).status == 409
+
+    # What they must see.
+
+    def state(self, as_of: datetime | None, known_at: datetime | None) -> dict[str, Known]:
+        """Return the choice in force by consent."""
+        folded: dict[str, Known] = {}
+        for event in self.visible(as_of, known_at):
+            if event.consent not in folded or event.rank > folded[event.consent].rank:
+                folded[event.consent] = event
+        return folded
+
+    def visible(self, as_of: datetime | None, known_at: datetime | None) -> list[Known]:
+        return [
+            event
+            for event in self.events
+            if (as_of is None or event.counts_at <= as_of) and (known_at is None or event.received_at <= known_at)
+        ]
+
+    def expected(self, as_of: datetime | None, known_at: datetime | None) -> dict[str, str]:
+        """Return given, denied or expired by consent; consents without a choice are missing."""
+        at = as_of or known_at or datetime.now(UTC)
+        words = {}
+        for consent, event in self.state(as_of, known_at).items():
+            limit = event.version.expires_after
+            gone = event.enabled and limit is not None and event.counts_at + limit <= at
+            words[consent] = "expired" if gone else "given" if event.enabled else "denied"
+        return words
+
+    def check(self, as_of: datetime | None, known_at: datetime | None) -> dict[str, tuple[bool, str, str | None]]:
+        pairs = [
+            {"user": user, "consent": consent}
+            for consent in self.consents
+            for user in ({"id": self.user}, {"email": self.email})
+        ]
+        body = {"checks": pairs, "as_of": text(as_of), "known_at": text(known_at)}
+        answer = self.api.post("/v1/check", {name: value for name, value in body.items() if value is not None})
+        assert answer.status == 200, answer.content
+        results = [(one["allowed"], one["reason"], one["since"]) for one in answer.json["results"]]
+        assert results[::2] == results[1::2]
+        return dict(zip(self.consents, results[::2], strict=True))
+
+    @rule(data=st.data())
+    def look_back(self, data: st.DataObject) -> None:
+        moments = {moment for event in self.events for moment in (event.counts_at, event.received_at)}
+        moments |= {moment - MICROSECOND for moment in moments}
+        limit = st.none() | st.sampled_from(sorted(moments)) if moments else st.none()
+        self.assert_all_reads_agree(data.draw(limit, label="as_of"), data.draw(limit, label="known_at"))
+
+    @invariant()
+    def present_state_is_the_same_everywhere(self) -> None:
+        self.assert_all_reads_agree(None, None)
+        for consent, (allowed, _, since) in self.check(None, None).items():
+            denials = [event.counts_at for event in self.events if event.consent == consent and not event.enabled]
+            assert not allowed or not denials or since > text(max(denials))  # type: ignore[operator]
+
+    def assert_all_reads_agree(self, as_of: datetime | None, known_at: datetime | None) -> None:
+        query = "".join(
+            f"&{name}={text(value)}" for name, value in (("as_of", as_of), ("known_at", known_at)) if value is not None
+        )
+        expected, folded = self.expected(as_of, known_at), self.state(as_of, known_at)
+
+        def words(document: dict[str, Any]) -> dict[str, str]:
+            return {
+                choice["id"]: choice.get("reason") or ("given" if choice["enabled"] else "denied")
+                for choice in document["consents"]
+            }
+
+        answer = self.api.get(f"/v1/users/{self.user}?{query[1:]}")
+        assert answer.status == 200, answer.content
+        assert words(answer.json) == expected, "user"
+        assert self.check(as_of, known_at) == {
+            consent: (
+                expected.get(consent) == "given",
+                expected.get(consent, "not_given"),
+                text(folded[consent].counts_at) if consent in folded else None,
+            )
+            for consent in self.consents
+        }, "check"
+        listed = self.api.get(f"/v1/users?email={self.email}{query}").json["items"]
+        assert [words(user) for user in listed] == [expected], "list"
+        for consent in self.consents:
+            for enabled, word in ((True, "given"), (False, "denied")):
+                path = f"/v1/users?consent={consent}&enabled={str(enabled).lower()}{query}"
+                found = [words(user) for user in self.api.get(path).json["items"]]
+                assert found == ([expected] if expected.get(consent) == word else []), "list by choice"
+        events = self.api.get(f"/v1/users/{self.user}/events?limit=500{query}").json["items"]
+        assert {event["id"] for event in events} == {event.body["id"] for event in self.visible(as_of, known_at)}
+        # An export always names both instants.
+        now = datetime.now(UTC)
+        ((line,),) = database.connect().run(
+            "SELECT lines FROM pmp.export_page((SELECT subject_key - 1 FROM pmp.subject WHERE id = :user), 1,"
+            " NULL, NULL, CAST(:as_of AS timestamptz), CAST(:known_at AS timestamptz))",
+            user=self.user,
+            as_of=text(as_of or known_at or now),
+            known_at=text(known_at or now),
+        )
+        assert words(json.loads(line)) == expected, "export"
+
+    def teardown(self) -> None:
+        assert self.stack.cluster.psql(DIFFERENCE).strip() == "0"
 
 
-def _enabled(event: dict[str, Any]) -> bool:
-    return bool(event["consents"][0]["enabled"])
+@pytest.mark.slow
+def test_all_promises_of_the_record_hold_for_any_sequence_of_requests(stack: Stack) -> None:
+    Promises.stack = stack
+    run_state_machine_as_test(
+        Promises,
+        settings=settings(
+            max_examples=6, stateful_step_count=10, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )

@@ -32,7 +32,7 @@ def imported(stack: Stack, store: ObjectStore, key: str, body: bytes) -> dict[st
 
 
 def consents(stack: Stack, email: str) -> Any:
-    listed = stack.cluster.psql(f"SELECT pmp.list_users(NULL, 1, '{email}')")
+    listed = stack.cluster.psql(f"SELECT pmp.find_user('{email}')")
     return {choice["id"]: choice["enabled"] for choice in json.loads(listed)[0]["consents"]}
 
 
@@ -209,7 +209,7 @@ def test_known_event_id_with_other_content_is_rejected(stack: Stack, store: Obje
         {**dated, "occurred_at": "2025-01-01T01:00:00.000+01:00"},
         {**dated, "user": {"email": "KNOWN@example.com"}},
         {**dated, "user": {"id": person}},
-        {**dated, "consents": [{**choice, "version": 1}]},
+        {**undated, "consents": [{**undated["consents"][0], "version": 1}]},
         undated,
     ]
     other = [

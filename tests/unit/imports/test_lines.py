@@ -9,16 +9,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pmp import addresses
-from pmp.imports.lines import Batch, Catalogue, LineError, Parser
+from pmp.imports.lines import Batch, Catalogue, LineError, Parser, Version
 
 from tests.support.shapes import SHAPES, check_time
 
-CATALOGUE = Catalogue({"email_notifications": 1, "sms_notifications": 5}, {("sms_notifications", 1): 2})
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+START, REWORDED = dt.datetime(2025, 1, 1, tzinfo=dt.UTC), dt.datetime(2025, 6, 1, 12, 0, 0, 500_000, dt.UTC)
+CATALOGUE = Catalogue(
+    {
+        "email_notifications": [Version(1, START, 1)],
+        "sms_notifications": [Version(1, START, 2), Version(2, REWORDED, 5)],
+    }
+)
 
 
 def parsed(line: Any, header: str | None = None) -> Batch:
-    parser, batch = Parser(CATALOGUE, "0" * 8 + "-0000-8000-b000-", NOW, header), Batch()
+    parser, batch = Parser(CATALOGUE, "0" * 8 + "-0000-8000-b000-", NOW, NOW, header), Batch()
     # Twice: the second line is parsed with the caches that the first has filled.
     for number in (1, 2):
         parser.add(batch, number, line if isinstance(line, bytes) else json.dumps(line).encode())
@@ -43,7 +49,7 @@ def test_line_is_parsed_into_columns() -> None:
 
 @pytest.mark.parametrize("enabled", [1, 0, "true", None, 1.0])
 def test_only_true_and_false_are_accepted_with_or_without_the_cache(enabled: object) -> None:
-    parser, batch = Parser(CATALOGUE, "x", NOW), Batch()
+    parser, batch = Parser(CATALOGUE, "x", NOW, NOW), Batch()
     for value in (True, False, enabled):
         line = {"user": {"email": "a@example.com"}, "consents": [{"id": "email_notifications", "enabled": value}]}
         parser.add(batch, 1, json.dumps(line).encode())
@@ -67,7 +73,7 @@ def test_imports_accept_the_same_addresses_as_the_api(address: str) -> None:
         expected = addresses.normalize(address)
     except ValueError:
         expected = ""
-    parser, batch = Parser(CATALOGUE, "x", NOW), Batch()
+    parser, batch = Parser(CATALOGUE, "x", NOW, NOW), Batch()
     for email in (f"known@{address.rpartition('@')[2]}", address):
         line = {"user": {"email": email}, "consents": [{"id": "email_notifications", "enabled": True}]}
         parser.add(batch, 1, json.dumps(line).encode())
@@ -119,6 +125,40 @@ def test_any_json_document_is_either_parsed_or_rejected(document: Any) -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_processor_time_grows_no_faster_than_the_line(shape: str, header: str | None) -> None:
     def parse(line: bytes) -> None:
-        Parser(CATALOGUE, "0" * 8 + "-0000-8000-b000-", NOW, header).add(Batch(), 1, line)
+        Parser(CATALOGUE, "0" * 8 + "-0000-8000-b000-", NOW, NOW, header).add(Batch(), 1, line)
 
     check_time(parse, shape)
+
+
+@pytest.mark.parametrize(
+    ("occurred_at", "key"),
+    [
+        (None, "5"),
+        ("2025-06-01T12:00:00.5Z", "5"),
+        ("2025-06-01T12:00:00.499999Z", "2"),
+        ("2025-06-01T12:00:00Z", "5"),  # covers its second
+        ("2025-06-01T11:59:59Z", "2"),
+        ("2020-01-01T00:00:00Z", "2"),  # before the first version
+    ],
+)
+def test_line_answers_the_version_in_force_at_its_instant(occurred_at: str | None, key: str) -> None:
+    line = {"user": {"email": "a@example.com"}, "consents": [{"id": "sms_notifications", "enabled": True}]}
+    # One parser for all lines: what it remembers of a line with another instant must not leak into this one.
+    parser, batch = Parser(CATALOGUE, "x", NOW, NOW), Batch()
+    for instant in ("2025-05-01T00:00:00Z", "2025-07-01T00:00:00Z", occurred_at):
+        parser.add(batch, 1, json.dumps(line | {"occurred_at": instant}).encode())
+    assert batch.versions == ["{2}", "{5}", f"{{{key}}}"]
+
+
+def test_version_that_is_newer_than_the_instant_is_rejected() -> None:
+    choice = {"id": "sms_notifications", "enabled": True, "version": 2}
+    line = {"user": {"email": "a@example.com"}, "consents": [choice]}
+    for occurred_at, codes in (
+        ("2025-06-01T12:00:00.499999Z", ["version_too_new"] * 2),
+        ("2025-06-01T12:00:00.5Z", []),
+        ("2025-06-01T12:00:00Z", []),
+        (None, []),
+    ):
+        batch = parsed(line | {"occurred_at": occurred_at})
+        assert [error.code for _, error in batch.bad] == codes, occurred_at
+        assert all(error.pointer == "/consents/0/version" for _, error in batch.bad)

@@ -4,13 +4,17 @@ import json
 from typing import Any
 
 from pmp import addresses
+from pmp.http.limits import limits
 from pmp.http.messages import Request, Response
 
 
 def check_consents(request: Request, connection: Any) -> Response:
     """POST /v1/check: up to 1,000 pairs of user and consent, in one statement."""
+    moments = limits(request.body, where="pointer")
     checks = [{**check, "user": _lookup_form(check["user"])} for check in request.body["checks"]]
-    ((results,),) = connection.run("SELECT pmp.check_consents(:checks)", checks=json.dumps(checks))
+    ((results,),) = connection.run(
+        "SELECT pmp.check_consents(:checks, :as_of, :known_at)", checks=json.dumps(checks), **moments
+    )
     return Response(200, {"results": results})
 
 

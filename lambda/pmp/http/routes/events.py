@@ -5,8 +5,9 @@ from typing import Any
 
 from pmp import identifiers, instants
 from pmp.http.messages import Request, Response
-from pmp.http.pages import INTEGER, limit, page, position
+from pmp.http.pages import INTEGER, limit, part, position
 from pmp.http.problems import Problem, gone, invalid, not_found
+from pmp.logging import log
 
 
 def create_event(request: Request, connection: Any) -> Response:
@@ -33,10 +34,11 @@ def create_event(request: Request, connection: Any) -> Response:
         return Response(201, result["event"], {"Location": f"/v1/events/{result['event']['id']}"})
     if result["outcome"] == "repeated":
         return Response(200, result["event"])
-    raise _refusal(result["outcome"], result.get("index"))
+    raise _refusal(result)
 
 
-def _refusal(outcome: str, index: int | None) -> Problem:
+def _refusal(result: dict[str, Any]) -> Problem:
+    outcome, index = result["outcome"], result.get("index")
     if outcome == "erased":
         return gone()
     if outcome == "conflict":
@@ -45,6 +47,10 @@ def _refusal(outcome: str, index: int | None) -> Problem:
         "unknown_user": ("/user/id", "no user has this id"),
         "unknown_consent": (f"/consents/{index}/id", "is not in the catalogue; GET /v1/consents lists it"),
         "unknown_version": (f"/consents/{index}/version", "is not a version of this consent"),
+        "version_too_new": (
+            f"/consents/{index}/version",
+            f"was created at {result.get('created_at')}, after occurred_at; omit version for the one in force then",
+        ),
         "in_future": ("/occurred_at", "is more than five minutes in the future"),
     }[outcome]
     return invalid([{"pointer": pointer, "detail": detail}])
@@ -59,7 +65,11 @@ def get_event(request: Request, connection: Any) -> Response:
 
 
 def list_events(request: Request, connection: Any) -> Response:
-    """GET /v1/events: all events, in the order of their receipt."""
-    (after,) = position(request.query.get("cursor"), INTEGER)
-    ((events,),) = connection.run("SELECT pmp.list_events(:after, :most)", after=after, most=limit(request) + 1)
-    return page(request, events, lambda event: (event["sequence"],), hidden="sequence")
+    """GET /v1/events: all events, none before everything that could still be committed ahead of it."""
+    number, sequence = position(request.query.get("cursor"), INTEGER, INTEGER)
+    ((events,),) = connection.run(
+        "SELECT pmp.list_events(:number, :sequence, :most)", number=number, sequence=sequence, most=limit(request)
+    )
+    if not events["more"]:
+        log("feed read", lag_seconds=round(events["lag_seconds"], 3))
+    return part(request, events, resumes=True)

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from pmp import identifiers, instants
+from pmp import identifiers
 from pmp.http.conditions import etag, require_match
+from pmp.http.limits import limits
 from pmp.http.messages import Request, Response, encode
 from pmp.http.pages import cursor, foreign, limit, position
 from pmp.http.problems import invalid, not_found
@@ -68,8 +69,7 @@ def create_export(request: Request, connection: Any) -> Response:
     consent = request.body.get("consent")
     if consent is not None and connection.run("SELECT pmp.get_consent(:id)", id=consent) == [[None]]:
         raise invalid([{"pointer": "/consent", "detail": "is not in the catalogue; GET /v1/consents lists it"}])
-    filters = request.body | ({"as_of": instants.utc_text(request.body["as_of"])} if "as_of" in request.body else {})
-    document = exports.create(connection, filters, request.client)
+    document = exports.create(connection, request.body | limits(request.body, where="pointer"), request.client)
     return Response(201, document, {"Location": f"/v1/exports/{document['id']}"})
 
 

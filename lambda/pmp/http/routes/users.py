@@ -8,8 +8,9 @@ from pmp import addresses, identifiers, instants
 from pmp.configuration import configuration
 from pmp.database import DatabaseError, error_code
 from pmp.http.conditions import changed, etag, require_match
+from pmp.http.limits import limits
 from pmp.http.messages import Request, Response, encode, fits
-from pmp.http.pages import INTEGER, foreign, limit, page, position
+from pmp.http.pages import INTEGER, limit, page, part, position
 from pmp.http.problems import gone, invalid, not_found
 
 _UNIQUE_VIOLATION = "23505"
@@ -42,32 +43,51 @@ def create_user(request: Request, connection: Any) -> Response:
 
 
 def get_user(request: Request, connection: Any) -> Response:
-    """GET /v1/users/{id}: the user's present state, or the state as of an instant."""
-    as_of = instants.utc_text(request.query.get("as_of"))
-    ((user,),) = connection.run("SELECT pmp.get_user(:id, :as_of)", id=request.parameters["id"], as_of=as_of)
+    """GET /v1/users/{id}: the user's present state, or the state as of an instant, or as it was known at an instant."""
+    ((user,),) = connection.run(
+        "SELECT pmp.get_user(:id, :as_of, :known_at)", id=request.parameters["id"], **limits(request.query)
+    )
     return Response(200, _present(user))
 
 
 def list_users(request: Request, connection: Any) -> Response:
     """GET /v1/users: all users, the one with an address, or those who made a choice."""
-    query = request.query
+    query, moments = request.query, limits(request.query)
     if ("consent" in query) != ("enabled" in query):
         lacking = "enabled" if "consent" in query else "consent"
         raise invalid([{"parameter": lacking, "detail": "is required: consent and enabled must be given together"}])
-    (after,) = position(query.get("cursor"), identifiers.UUID)
-    if after is not None and connection.run("SELECT pmp.get_user(:id)", id=after) == [[None]]:
-        raise foreign()
     if "consent" in query and connection.run("SELECT pmp.get_consent(:id)", id=query["consent"]) == [[None]]:
         raise invalid([{"parameter": "consent", "detail": "is not in the catalogue; GET /v1/consents lists it"}])
+    if "email" in query:
+        position(query.get("cursor"))
+        ((users,),) = connection.run(
+            "SELECT pmp.find_user(:address, :consent, :enabled, :as_of, :known_at)",
+            address=addresses.lookup_form(query["email"]),
+            consent=query.get("consent"),
+            enabled=query.get("enabled"),
+            **moments,
+        )
+        return part(request, {"items": users, "last": (), "more": False}, resumes=False)
+    if "consent" in query:
+        (key,) = position(query.get("cursor"), INTEGER)
+        ((users,),) = connection.run(
+            "SELECT pmp.list_users_by_choice(:key, :most, :consent, :enabled, :as_of, :known_at)",
+            key=key,
+            most=limit(request),
+            consent=query["consent"],
+            enabled=query["enabled"],
+            **moments,
+        )
+        return part(request, users, resumes=False)
+    number, key = position(query.get("cursor"), INTEGER, INTEGER)
     ((users,),) = connection.run(
-        "SELECT pmp.list_users(:after, :most, :address, :consent, :enabled)",
-        after=after,
-        most=limit(request) + 1,
-        address=addresses.lookup_form(query["email"]) if "email" in query else None,
-        consent=query.get("consent"),
-        enabled=query.get("enabled"),
+        "SELECT pmp.list_users(:number, :key, :most, :as_of, :known_at)",
+        number=number,
+        key=key,
+        most=limit(request),
+        **moments,
     )
-    return page(request, users, lambda user: (user["id"],))
+    return part(request, users, resumes=True)
 
 
 def erase_user(request: Request, connection: Any) -> Response:
@@ -97,18 +117,29 @@ def _history(identifier: str, connection: Any) -> Any:
 def list_events(request: Request, connection: Any) -> Response:
     """GET /v1/users/{id}/events: the user's events, by occurred_at or by receipt if that is earlier."""
     after = position(request.query.get("cursor"), INTEGER, INTEGER)
-    events = _events(connection, request.parameters["id"], after, limit(request) + 1)
+    events = _events(connection, request.parameters["id"], after, limit(request) + 1, **limits(request.query))
     return page(request, events, _place, hidden="sequence")
 
 
-def _events(connection: Any, user: str, after: tuple[int, int] | tuple[None, None], most: int) -> list[dict[str, Any]]:
+def _events(
+    connection: Any,
+    user: str,
+    after: tuple[int, int] | tuple[None, None],
+    most: int,
+    *,
+    as_of: str | None = None,
+    known_at: str | None = None,
+) -> list[dict[str, Any]]:
     """Up to ``most`` of the user's events, after a place in their order; each has its place (``sequence``)."""
     ((events,),) = connection.run(
-        "SELECT pmp.list_user_events(:id, timestamptz 'epoch' + :moment * interval '1 microsecond', :sequence, :most)",
+        "SELECT pmp.list_user_events(:id, timestamptz 'epoch' + :moment * interval '1 microsecond', :sequence, :most,"
+        " :as_of, :known_at)",
         id=user,
         moment=after[0],
         sequence=after[1],
         most=most,
+        as_of=as_of,
+        known_at=known_at,
     )
     return cast("list[dict[str, Any]]", _present(events))
 

@@ -1,0 +1,58 @@
+-- Deploy pmp:create_feed to pg
+--
+-- Users and events are listed in the order (transaction number, key), up to the oldest transaction that is in flight.
+-- Whatever is still uncommitted comes after that, so a reader who follows the list misses nothing (docs/adr/0208).
+BEGIN;
+CREATE TABLE pmp.feed_epoch (
+  is_only    boolean PRIMARY KEY DEFAULT true CHECK (is_only),
+  base       bigint NOT NULL,
+  written_by xid
+);
+COMMENT ON TABLE pmp.feed_epoch IS
+  'What is added to PostgreSQL''s transaction ids, in one row. A server that restores a dump counts its transactions '
+  'anew; a new base keeps later numbers above the restored ones.';
+COMMENT ON COLUMN pmp.feed_epoch.written_by IS
+  'The row''s own xmin. In a restored copy of the row the two differ.';
+
+CREATE FUNCTION pmp.transaction_number() RETURNS bigint
+LANGUAGE plpgsql SET search_path = pmp, pg_temp AS $$
+DECLARE
+  start bigint;
+BEGIN
+  LOOP
+    SELECT e.base INTO start FROM feed_epoch AS e WHERE e.xmin = e.written_by;
+    IF FOUND THEN
+      RETURN start + pg_current_xact_id()::text::bigint;
+    END IF;
+    -- The first write, or the first one after a restore. Concurrent writers wait here for the one that sets the base.
+    INSERT INTO feed_epoch AS e (base)
+    SELECT greatest(
+      0, (SELECT max(s.transaction_number) FROM subject AS s), (SELECT max(v.transaction_number) FROM event AS v)
+    )
+    ON CONFLICT (is_only) DO UPDATE SET base = excluded.base, written_by = NULL
+    WHERE e.xmin IS DISTINCT FROM e.written_by;
+    -- A subtransaction has an xmin of its own, and no function returns it.
+    UPDATE feed_epoch AS e SET written_by = e.xmin WHERE e.written_by IS NULL;
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION pmp.transaction_number IS
+  'Number of the current transaction: above the numbers of all transactions that ended before it began, also after '
+  'the database was restored from a dump.';
+
+CREATE FUNCTION pmp.feed_horizon() RETURNS bigint
+LANGUAGE sql STABLE SET search_path = pmp, pg_temp AS $$
+  SELECT coalesce((
+    SELECT e.base + pg_snapshot_xmin(pg_current_snapshot())::text::bigint FROM feed_epoch AS e
+    WHERE e.xmin = e.written_by
+  ), 9223372036854775807)
+$$;
+COMMENT ON FUNCTION pmp.feed_horizon IS
+  'All transactions with a number below it have ended. Everything is below it if nothing was written since a restore.';
+
+ALTER TABLE pmp.subject ALTER transaction_number SET DEFAULT pmp.transaction_number();
+ALTER TABLE pmp.event ALTER transaction_number SET DEFAULT pmp.transaction_number();
+
+GRANT SELECT ON pmp.feed_epoch TO pmp_app, pmp_readonly;
+GRANT EXECUTE ON FUNCTION pmp.feed_horizon TO pmp_app, pmp_readonly;
+COMMIT;

@@ -1,0 +1,8 @@
+-- Revert pmp:create_feed from pg
+BEGIN;
+ALTER TABLE pmp.subject ALTER transaction_number DROP DEFAULT;
+ALTER TABLE pmp.event ALTER transaction_number DROP DEFAULT;
+DROP FUNCTION pmp.feed_horizon();
+DROP FUNCTION pmp.transaction_number();
+DROP TABLE pmp.feed_epoch;
+COMMIT;
