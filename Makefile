@@ -53,7 +53,7 @@ token: ## a bearer token (SCOPE="pmp/read" narrows it)
 	@$(LOCAL) token --environment $(ENVIRONMENT) $(if $(SCOPE),--scope "$(SCOPE)")
 
 # On failure it prints a command that fails, so that `eval "$(make -s credentials)" && next` never reaches `next`.
-credentials: ## export lines for AWS tools (IDENTITY=admin|gitlab|plan)
+credentials: ## export lines for AWS tools (IDENTITY=admin|gitlab|plan ENVIRONMENT=…)
 	@$(LOCAL) credentials $(IDENTITY) --environment $(ENVIRONMENT) || { echo false; exit 1; }
 
 import: ## import FILE=path and follow it to its end (DRY_RUN=1)
@@ -138,14 +138,14 @@ bench-imports: install ## imports beside psql \\copy and what teams use
 pipeline: install $(EXECUTOR) ## promote this commit dev to prod on the laptop (THROUGH=dev)
 	@$(LOCAL) pipeline --through $(THROUGH)
 
-policies: install ## granted beside used, per delivery policy (WRITE=1)
+policies: install ## granted beside used, per environment and policy (WRITE=1)
 	@$(LOCAL) policies $(if $(WRITE),--write)
 
 requests: install ## what AWS would refuse of this platform's requests
 	@$(PYTHON) -m checks.aws_requests
 
-rotate-key: install ## replace the laptop's GitLab access key (IDENTITY=plan)
-	@$(LOCAL) rotate-key $(IDENTITY)
+rotate-key: install ## replace a laptop's GitLab access key (IDENTITY=plan ENVIRONMENT=…)
+	@$(LOCAL) rotate-key $(IDENTITY) --environment $(ENVIRONMENT)
 
 ##@ Generated files
 

@@ -32,7 +32,6 @@ _ACCOUNT = {
     "/pmp/bootstrap/kms_key_arn": _KEY,
     "/pmp/bootstrap/state_bucket_name": "pmp-terraform-state-000000000000-eu-west-1",
     "/pmp/account/deployment_bucket_name": "pmp-deployments-000000000000-eu-west-1",
-    "/pmp/account/permissions_boundary_arn": "arn:aws:iam::000000000000:policy/pmp/pmp-boundary",
     "/pmp/account/hosted_zone_name": "pmp.example.com",
 }
 _FOUNDATION = {
@@ -125,6 +124,10 @@ def _seed(address: str) -> None:
         Name=_ACCOUNT["/pmp/account/hosted_zone_name"], CallerReference="tests"
     )["HostedZone"]["Id"]
     per_environment = {f"/pmp/{name}/{key}": value for name in ENVIRONMENTS for key, value in _FOUNDATION.items()}
+    per_environment |= {
+        f"/pmp/account/{name}/permissions_boundary_arn": f"arn:aws:iam::000000000000:policy/pmp/pmp-{name}-boundary"
+        for name in ENVIRONMENTS
+    }
     ssm = session.client("ssm", endpoint_url=address)
     values = _ACCOUNT | {"/pmp/account/hosted_zone_id": zone.removeprefix("/hostedzone/")} | per_environment
     for name, value in values.items():

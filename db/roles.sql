@@ -1,5 +1,6 @@
 -- The roles of one environment. psql runs this file as the master user before every Sqitch deployment; repeating it
--- changes nothing. Passwords are passed on standard input as psql variables, so that no argument list shows them:
+-- changes nothing. Passwords are passed on standard input as psql variables, so that no argument list shows them, and as
+-- SCRAM verifiers (ops/scram.py), so that no server log does:
 --
 --   printf '\\set app_password %s\n\\set migrator_password %s\n\\i db/roles.sql\n' … | psql
 --

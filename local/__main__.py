@@ -129,11 +129,14 @@ def policies_command(
 
 
 @application.command()
-def rotate_key(identity: Annotated[str, typer.Argument(help="gitlab or plan")] = "gitlab") -> None:
-    """Replace the access key of a GitLab identity without interruption."""
+def rotate_key(
+    identity: Annotated[str, typer.Argument(help="gitlab or plan")] = "gitlab",
+    environment: Environment = LAPTOP_ENVIRONMENT,
+) -> None:
+    """Replace the access key of a GitLab identity of one environment without interruption."""
     account = _platform().account
     account.require_running()
-    account.rotate_key(identity)
+    account.rotate_key(identity, environment)
 
 
 @application.command()

@@ -20,15 +20,17 @@ from local.servers.certificates import Authority
 from ops import files, keys
 from ops.aws import AccessKey
 from ops.errors import UserError
-from ops.settings import ENVIRONMENTS, ROOT
+from ops.settings import ENVIRONMENTS, LAPTOP_ENVIRONMENT, ROOT
 
 if TYPE_CHECKING:
     import boto3
 
 NAME = "aws"
 MODULE = "local.ministack"
-# IAM user by identity. The identity "admin", which is not listed, is the account's root.
-USERS = {"gitlab": "gitlab", "plan": "gitlab-plan"}
+IDENTITIES = ("admin", "gitlab", "plan")
+"""Who may ask for credentials: the account's root, and of each environment the users that deploy and plan it."""
+ACCOUNT = "account"
+"""In place of an environment: the identity ``plan`` then plans the account layer."""
 
 _START_SECONDS = 60
 _KEYS_PER_USER = 2
@@ -46,6 +48,16 @@ class Credentials:
         """Return the credentials as the variables that every AWS tool reads."""
         variables = {"AWS_ACCESS_KEY_ID": self.access_key_id, "AWS_SECRET_ACCESS_KEY": self.secret_access_key}
         return variables | ({"AWS_SESSION_TOKEN": self.session_token} if self.session_token else {})
+
+
+def user_name(identity: str, environment: str) -> str:
+    """Return the IAM user of ``gitlab`` or ``plan`` in an environment; all environments share the emulated account."""
+    return f"gitlab-{environment}" if identity == "gitlab" else f"gitlab-plan-{environment}"
+
+
+def _user_names() -> list[str]:
+    users = [user_name(identity, name) for name in ENVIRONMENTS for identity in ("gitlab", "plan")]
+    return [*users, user_name("plan", ACCOUNT)]
 
 
 def _save(path: Path, credentials: Credentials) -> None:
@@ -76,62 +88,64 @@ class Account:
             _save(path, found)
         return found
 
-    def credentials(self, identity: str) -> Credentials:
-        """Return the credentials of ``admin``, or of the IAM user for ``gitlab`` or ``plan``.
+    def credentials(self, identity: str, environment: str = LAPTOP_ENVIRONMENT) -> Credentials:
+        """Return the credentials of ``admin``, or of the IAM user that deploys or plans ``environment``.
 
         Raises:
             UserError: no such identity, or the account has not been deployed yet.
         """
         if identity == "admin":
             return self.admin()
-        if identity not in USERS:
-            raise UserError(f"IDENTITY={identity!r} is not known: use {', '.join(['admin', *USERS])}")
-        if (found := _load(self._key_file(identity))) is None:
-            raise UserError(f"there is no key for {identity!r} yet: run 'make up' first")
+        if identity not in IDENTITIES:
+            raise UserError(f"IDENTITY={identity!r} is not known: use {', '.join(IDENTITIES)}")
+        user = user_name(identity, environment)
+        if (found := _load(self._key_file(user))) is None:
+            raise UserError(f"there is no key for {user} yet: run 'make up' first")
         return found
 
     def ensure_keys(self) -> str:
-        """Create an access key for each IAM user of `USERS` unless the one on file works; return what was done."""
-        created = [user for identity, user in USERS.items() if self._ensure_key(identity, user)]
+        """Create an access key for each of GitLab's IAM users unless the one on file works; return what was done."""
+        created = [user for user in _user_names() if self._ensure_key(user)]
         return f"new keys for {', '.join(created)}" if created else "keys on file"
 
-    def rotate_key(self, identity: str) -> None:
-        """Replace the access key of the IAM user for ``identity``, and keep the new one on file.
+    def rotate_key(self, identity: str, environment: str = LAPTOP_ENVIRONMENT) -> None:
+        """Replace the access key of the IAM user that deploys or plans ``environment``; keep the new one on file.
 
         Raises:
             UserError: no such identity, or the key cannot be rotated.
         """
-        if identity not in USERS:
-            raise UserError(f"IDENTITY={identity!r} has no access key to rotate: use {', '.join(USERS)}")
-        self.credentials(identity)  # refuses before anything changes if there is no key on file
+        if identity not in IDENTITIES[1:]:
+            raise UserError(f"IDENTITY={identity!r} has no access key to rotate: use {', '.join(IDENTITIES[1:])}")
+        self.credentials(identity, environment)  # refuses before anything changes if there is no key on file
+        user = user_name(identity, environment)
 
         def keep(key: AccessKey) -> None:
-            _save(self._key_file(identity), Credentials(key.identifier, key.secret))
+            _save(self._key_file(user), Credentials(key.identifier, key.secret))
 
         def sts_of(key: AccessKey) -> Any:
             return self._session(Credentials(key.identifier, key.secret)).client("sts")
 
-        keys.rotate(USERS[identity], self.session("admin").client("iam"), sts_of, keep)
+        keys.rotate(user, self.session("admin").client("iam"), sts_of, keep)
 
-    def _key_file(self, identity: str) -> Path:
-        return self.instance.credentials / f"{identity}.json"
+    def _key_file(self, user: str) -> Path:
+        return self.instance.credentials / f"{user}.json"
 
-    def _ensure_key(self, identity: str, user: str) -> bool:
+    def _ensure_key(self, user: str) -> bool:
         iam = self.session("admin").client("iam")
         keys = iam.list_access_keys(UserName=user)["AccessKeyMetadata"]
-        found = _load(self._key_file(identity))
+        found = _load(self._key_file(user))
         if found and any(key["AccessKeyId"] == found.access_key_id and key["Status"] == "Active" for key in keys):
             return False
         # An interrupted run may have created keys whose secret was not stored.
         for key in sorted(keys, key=lambda key: str(key["CreateDate"]))[: max(0, len(keys) - _KEYS_PER_USER + 1)]:
             iam.delete_access_key(UserName=user, AccessKeyId=key["AccessKeyId"])
         created = iam.create_access_key(UserName=user)["AccessKey"]
-        _save(self._key_file(identity), Credentials(created["AccessKeyId"], created["SecretAccessKey"]))
+        _save(self._key_file(user), Credentials(created["AccessKeyId"], created["SecretAccessKey"]))
         return True
 
-    def session(self, identity: str) -> "boto3.Session":
+    def session(self, identity: str, environment: str = LAPTOP_ENVIRONMENT) -> "boto3.Session":
         """Return a boto3 session of one identity; its clients talk to this instance and verify its certificate."""
-        return self._session(self.credentials(identity))
+        return self._session(self.credentials(identity, environment))
 
     def _session(self, credentials: Credentials) -> "boto3.Session":
         import boto3
@@ -177,7 +191,7 @@ class Account:
 
     def export_lines(self, identity: str, environment: str) -> str:
         """Return shell lines that point AWS tools, Terraform and ``python -m ops`` at this instance as ``identity``."""
-        variables = self.credentials(identity).environment() | self.instance.tool_environment(environment)
+        variables = self.credentials(identity, environment).environment() | self.instance.tool_environment(environment)
         return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items())
 
     # -- process -------------------------------------------------------------------------------------------------

@@ -88,7 +88,7 @@ class Deployment:
         log = self.instance.logs / f"{log_name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         variables = clean_environment() | self.instance.tool_environment(self.environment.name)
-        variables |= self.account.credentials(identity).environment() | self._scratch()
+        variables |= self.account.credentials(identity, self.environment.name).environment() | self._scratch()
         command = [sys.executable, "-m", "ops", *arguments]
         with log.open("ab") as output:
             output.write(f"\n$ python -m ops {' '.join(arguments)}   # as {identity}\n".encode())

@@ -12,7 +12,7 @@ from local.servers.pgbouncer import Bouncer
 from local.servers.postgres import Cluster
 from ops import files, plans
 from ops.errors import UserError
-from ops.settings import ENVIRONMENTS, ROOT
+from ops.settings import ENVIRONMENTS, LAPTOP_ENVIRONMENT, PROMOTED_ENVIRONMENTS, ROOT
 
 _HOST = "localhost"
 UNCHANGED_PLAN = ROOT / "local" / "ministack" / plans.UNCHANGED_PLAN
@@ -124,6 +124,8 @@ def write_account_variables(instance: Instance) -> None:
     variables = {
         "hosted_zone_name": HOSTED_ZONE_NAME,
         "environments": ENVIRONMENTS,
+        # The jobs of the pipeline's first environment publish, and so does 'make up'.
+        "publishing_environments": [PROMOTED_ENVIRONMENTS[0], LAPTOP_ENVIRONMENT],
         "platform": {"s3_use_path_style": True},
     }
     _write_json(instance.platform_directory / "account.tfvars.json", variables)

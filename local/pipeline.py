@@ -16,6 +16,7 @@ from pathlib import Path
 import yaml
 
 from local import services
+from local.account import ACCOUNT
 from local.deployment import Deployment
 from local.platform import Platform, alone
 from ops.errors import UserError
@@ -160,8 +161,11 @@ def variables_of(platform: Platform) -> tuple[dict[str, str], dict[str, dict[str
     common = {name: value for name, value in common.items() if name not in {"PMP_ENVIRONMENT", "PMP_BUILD_DIRECTORY"}}
     common["PMP_TOOLS"] = str(ROOT / ".venv")
     scoped: dict[str, dict[str, str]] = {}
-    for scope, identity in {"plan/*": "plan", **dict.fromkeys(PROMOTED_ENVIRONMENTS, "gitlab")}.items():
-        for name, value in platform.account.credentials(identity).environment().items():
+    scopes = {"plan/account/*": ("plan", ACCOUNT)}
+    for environment in PROMOTED_ENVIRONMENTS:
+        scopes |= {environment: ("gitlab", environment), f"plan/{environment}": ("plan", environment)}
+    for scope, (identity, environment) in scopes.items():
+        for name, value in platform.account.credentials(identity, environment).environment().items():
             scoped.setdefault(name, {})[scope] = value
     return common, scoped
 

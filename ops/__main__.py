@@ -61,10 +61,14 @@ def plan(
         Path | None, typer.Option(help="folder for the plan; default build/plans/<layer>-<environment>")
     ] = None,
     refuse_changes: Annotated[bool, typer.Option("--refuse-changes", help="fail if anything would change")] = False,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="as an identity that only plans; the plan cannot be applied")
+    ] = False,
 ) -> None:
     """Save a plan of one layer, with a redacted copy for people and GitLab."""
     target = Target.of(layer, environment)
-    layers.plan(target, (out or target.plan_directory).absolute(), refuse_changes=refuse_changes)
+    directory = (out or target.plan_directory).absolute()
+    layers.plan(target, directory, refuse_changes=refuse_changes, read_only=read_only)
 
 
 @application.command(rich_help_panel=_LAYERS)

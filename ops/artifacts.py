@@ -89,6 +89,22 @@ def publish() -> None:
     say(f"publish: s3://{bucket}/{object_key(digest)} {outcome}, digest verified")
 
 
+def verify_published(digest: str) -> None:
+    """Check that the deployment bucket, which may belong to another account, holds the bytes of ``digest``.
+
+    Raises:
+        UserError: it holds no such zip, or other bytes under that name.
+    """
+    bucket, s3 = _bucket(), aws.client("s3")
+    try:
+        body = s3.get_object(Bucket=bucket, Key=object_key(digest))["Body"]
+    except ClientError as error:
+        if aws.error_code(error) not in {"404", "NoSuchKey", "NotFound"}:
+            raise
+        raise UserError(f"s3://{bucket} has no {object_key(digest)}: the job 'publish' uploads it") from None
+    _require_digest(digest, bucket, hashlib.sha256(body.read()).hexdigest())
+
+
 def published_release(digest: str) -> str:
     """Return the commit that first built the published zip with this digest.
 
@@ -115,11 +131,14 @@ def published_release(digest: str) -> str:
 
 def _verify(s3: Any, bucket: str, digest: str) -> None:
     head = s3.head_object(Bucket=bucket, Key=object_key(digest), ChecksumMode="ENABLED")
-    found = head.get("ChecksumSHA256")
-    if found is None:
-        body = s3.get_object(Bucket=bucket, Key=object_key(digest))["Body"].read()
-        found = _base64(hashlib.sha256(body).hexdigest())
-    if found != _base64(digest):
+    if (found := head.get("ChecksumSHA256")) is None:
+        verify_published(digest)
+    else:
+        _require_digest(digest, bucket, base64.b64decode(found).hex())
+
+
+def _require_digest(digest: str, bucket: str, found: str) -> None:
+    if found != digest:
         raise UserError(
             f"s3://{bucket}/{object_key(digest)} does not match the digest in its name: somebody wrote it to "
             "the deployment bucket by hand; delete the object and publish again"

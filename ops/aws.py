@@ -54,6 +54,11 @@ def client(service: str) -> Any:
     return boto3.client(service, region_name=region(), config=config)  # type: ignore[call-overload]
 
 
+def account_id() -> str:
+    """Return the caller's account, twelve digits."""
+    return str(client("sts").get_caller_identity()["Account"])
+
+
 def error_code(error: ClientError) -> str:
     """Return AWS's code for an error, for example ``AccessDeniedException``."""
     return str(error.response.get("Error", {}).get("Code", ""))

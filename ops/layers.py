@@ -38,6 +38,12 @@ class Version:
         prefix = f"/pmp/{environment}/service"
         return cls(aws.parameter(f"{prefix}/release"), aws.parameter(f"{prefix}/code_sha256"))
 
+    @classmethod
+    def deployed_or_none(cls, environment: str) -> "Version | None":
+        """Return the version that the environment runs now, or None if nothing is deployed there."""
+        exists = aws.parameter_or_none(f"/pmp/{environment}/service/release") is not None
+        return cls.deployed(environment) if exists else None
+
     def variables(self) -> dict[str, str]:
         """Return the version as Terraform variables."""
         return {"release": self.release, "code_sha256": self.code_sha256}
@@ -50,6 +56,7 @@ def plan(
     version: Version | None = None,
     refuse_changes: bool = False,
     destroy: bool = False,
+    read_only: bool = False,
 ) -> bool:
     """Plan a layer into ``directory``, without the state's lock: whoever plans need not be able to write it.
 
@@ -61,6 +68,8 @@ def plan(
         version: for the layer service; this commit and its zip by default.
         refuse_changes: fail when anything would change, but for known gaps of an emulated platform.
         destroy: plan the end of the layer.
+        read_only: plan as an identity that changes nothing. The plan cannot be applied, and a layer that does not exist
+            yet is not planned: its state would have to be created first.
 
     Returns:
         Whether applying the plan would change anything.
@@ -72,18 +81,28 @@ def plan(
     directory.mkdir(parents=True, exist_ok=True)
     for name in (plans.PLAN, plans.DOCUMENT, plans.TEXT, plans.REPORT, plans.ORIGIN):
         (directory / name).unlink(missing_ok=True)
+    terraform.init(create=not read_only)
+    if not terraform.exists:
+        plans.save_absence(directory)
+        say(
+            f"plan {target}: does not exist yet, its first deployment will create everything; nothing to compare",
+            "bold",
+        )
+        return False
     variables = {}
     if target.layer == "service":
         variables = (version or Version.built()).variables()
-        clients.ensure_for_smoke(target.environment)
-    terraform.init()
+        if read_only:
+            variables["read_only"] = "true"
+        else:
+            clients.ensure_for_smoke(target.environment)
     saved = directory / plans.PLAN
     has_changes = terraform.plan(saved, variables, destroy=destroy)
     # The plan holds every value in clear: no other user of this machine may read it.
     saved.chmod(0o600)
     document = terraform.show_json(saved)
     found = plans.changes(document)
-    origin = plans.Origin(target.layer, target.environment, release(), plans.sha256(saved))
+    origin = plans.Origin(target.layer, target.environment, release(), plans.sha256(saved), read_only)
     plans.save(directory, origin, document, terraform.show_text(saved))
     for change in found:
         say(f"  {change}")
@@ -120,6 +139,9 @@ def apply(target: Target, directory: Path) -> None:
     document = terraform.show_json(saved)
     if target.environment:
         plans.refuse_other_environment(document, target)
+    # A destruction deploys no code: its digest is all zeros.
+    if target.layer == "service" and (digest := plans.variable(document, "code_sha256")).strip("0"):
+        artifacts.verify_published(digest)
     terraform.apply(saved)
     saved.unlink()
     say(f"apply {target}: {plans.summary(plans.changes(document), document)}: done", "bold")
@@ -160,10 +182,10 @@ def drift(targets: Sequence[Target]) -> None:
     """
     differences = []
     for target in targets:
-        version = Version.deployed(target.environment) if target.layer == "service" else None
+        version = Version.deployed_or_none(target.environment) if target.layer == "service" else None
         directory = target.plan_directory.with_name(f"{target.name}-drift")
         try:
-            plan(target, directory, version=version, refuse_changes=True)
+            plan(target, directory, version=version, refuse_changes=True, read_only=True)
         except UserError as error:
             differences.append(str(error))
     if differences:

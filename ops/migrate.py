@@ -13,7 +13,7 @@ import shutil
 import string
 from pathlib import Path
 
-from ops import aws
+from ops import aws, scram
 from ops.errors import UserError
 from ops.migrations import read_plan
 from ops.output import say, step
@@ -75,13 +75,16 @@ class Migration:
         }
 
     def define_roles(self) -> None:
-        """Create the roles and give them their passwords, as the master user; changes nothing the second time.
+        """Create the roles and give them their passwords, as the master user.
+
+        PostgreSQL gets SCRAM verifiers: a statement that is slow or fails is written to the server's log.
 
         Raises:
             UserError: psql failed; the message holds no password.
         """
         script = "".join(
-            f"\\set {name}_password {psql_literal(self._secrets[name]['password'])}\n" for name in ("app", _MIGRATOR)
+            f"\\set {name}_password {psql_literal(scram.verifier(self._secrets[name]['password']))}\n"
+            for name in ("app", _MIGRATOR)
         )
         with step(f"roles of {self.environment}"):
             self._run(

@@ -27,8 +27,8 @@ class _Planned:
 def _planned(directory: Path) -> list[_Planned]:
     found = []
     for report in sorted(directory.glob(f"*/{plans.REPORT}")):
-        text = report.with_name(plans.TEXT)
-        found.append(_Planned(report.parent.name, json.loads(report.read_text()), text.read_text()))
+        text = report.with_name(plans.TEXT).read_text()
+        found.append(_Planned(report.parent.name, json.loads(report.read_text()), text))
     return found
 
 
@@ -42,7 +42,10 @@ def body(directory: Path, commit: str) -> str:
     if not found:
         raise UserError(f"no plan below {directory}: the plan jobs must run before the report")
     rows = [
-        f"| {one.name} | {one.counts['create']} | {one.counts['update']} | {one.counts['delete']} |" for one in found
+        f"| {one.name} | {one.counts['create']} | {one.counts['update']} | {one.counts['delete']} |"
+        if one.text != plans.DOES_NOT_EXIST
+        else f"| {one.name} | does not exist yet | | |"
+        for one in found
     ]
     table = "\n".join(["| layer and environment | add | change | destroy |", "|---|--:|--:|--:|", *rows])
     details = [

@@ -218,6 +218,7 @@ class Origin:
     environment: str
     release: str
     plan_sha256: str
+    read_only: bool = False
 
 
 def save(directory: Path, origin: Origin, document: dict[str, Any], text: str) -> None:
@@ -227,6 +228,15 @@ def save(directory: Path, origin: Origin, document: dict[str, Any], text: str) -
     (directory / TEXT).write_text(text)
     (directory / REPORT).write_text(json.dumps(counts(found)) + "\n")
     (directory / ORIGIN).write_text(json.dumps(asdict(origin), indent=2) + "\n")
+
+
+DOES_NOT_EXIST = "It does not exist yet: its first deployment will create everything.\n"
+
+
+def save_absence(directory: Path) -> None:
+    """Write the files of a layer that does not exist yet, so that a report can say so."""
+    (directory / TEXT).write_text(DOES_NOT_EXIST)
+    (directory / REPORT).write_text(json.dumps(counts([])) + "\n")
 
 
 def sha256(file: Path) -> str:
@@ -252,6 +262,8 @@ def require_plan(directory: Path, target: Target, commit: str) -> Path:
         raise UserError(f"the plan in {directory} has already been applied; a plan can be applied once: {again}")
     if origin.plan_sha256 != sha256(plan):
         raise UserError(f"{plan} is not the file that was planned: {again}")
+    if origin.read_only:
+        raise UserError(f"the plan in {directory} was made with --read-only, only to be looked at: {again}")
     made_for = Target(origin.layer, origin.environment)
     if made_for != target:
         raise UserError(f"the plan in {directory} was created for {made_for}, but this job applies {target}: {again}")
@@ -263,13 +275,18 @@ def require_plan(directory: Path, target: Target, commit: str) -> Path:
     return plan
 
 
+def variable(document: dict[str, Any], name: str) -> str:
+    """Return the value of a variable of a plan; empty if it has none."""
+    return str(document.get("variables", {}).get(name, {}).get("value", ""))
+
+
 def refuse_other_environment(document: dict[str, Any], target: Target) -> None:
     """Refuse a plan whose ``environment`` variable names another environment, whatever its accompanying files say.
 
     Raises:
         UserError: the plan is for another environment.
     """
-    found = document.get("variables", {}).get("environment", {}).get("value", "")
+    found = variable(document, "environment")
     if found != target.environment:
         raise UserError(
             f"the plan itself is for environment {found or '(none)'}, but this job applies {target}: "

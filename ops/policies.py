@@ -1,15 +1,16 @@
-"""Compare what the delivery identity's policies grant with what deployments use.
+"""Compare what the policies of GitLab's identities grant with what deployments use.
 
 The laptop platform records every decision of its IAM enforcement as a JSON line ``{"principal", "action", "resource",
 "decision", "sid"}``. An action that a policy grants and no deployment requested must be listed with a reason in
 ``modules/delivery/unused-grants.yml``; otherwise the comparison fails. The same holds for a statement without which
 every request would still be allowed. The committed record ``modules/delivery/used-actions.yml`` lets the tests check
-the policies without a platform.
+the policies without a platform. There, `<environment>` stands for the name of the environment that was deployed.
 """
 
 import fnmatch
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,39 @@ from ops.settings import ROOT
 MODULE = ROOT / "modules/delivery"
 USED = MODULE / "used-actions.yml"
 UNUSED = MODULE / "unused-grants.yml"
-USERS = {"delivery": "gitlab", "plan": "gitlab-plan"}
-
+DELIVER, PLAN = "gitlab", "gitlab-plan"
+"""Identities in the committed record: who deploys an environment, and who plans it or the account layer."""
 
 Requests = dict[str, dict[str, str]]
 """Allowed requests: by the statement (Sid) that allowed them, each action with the ARN of one resource."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """One of GitLab's IAM users: its part, ``gitlab`` or ``gitlab-plan``, and what it does it for."""
+
+    user: str
+    part: str
+    environment: str
+    """Name of an environment, or ``account`` for the account layer."""
+
+
+def identities(policies_by_user: Mapping[str, Iterable[str]]) -> list[Identity]:
+    """Return GitLab's identities, told by the names of the policies that are attached to IAM users.
+
+    Args:
+        policies_by_user: names of attached policies by the user's name, such as ``pmp-dev-guardrails``.
+    """
+    found = []
+    for user, names in sorted(policies_by_user.items()):
+        text = "\n".join(names)
+        if match := re.search(r"^pmp-(.+)-guardrails$", text, re.MULTILINE):
+            found.append(Identity(user, DELIVER, match[1]))
+        elif match := re.search(r"^pmp-(.+)-plan-state$", text, re.MULTILINE):
+            found.append(Identity(user, PLAN, match[1]))
+        elif "pmp-plan-account" in names:
+            found.append(Identity(user, PLAN, "account"))
+    return found
 
 
 @dataclass(frozen=True)
@@ -91,10 +120,27 @@ def merged(*records: Requests) -> Requests:
     return found
 
 
-def committed(user: str) -> Requests:
-    """Return the committed record of ``user``, with the delivery user's: a plan makes the same requests for both."""
+def committed(part: str, environment: str) -> Requests:
+    """Return the committed record as if ``environment`` had been deployed.
+
+    The record of who plans includes that of who deploys: a plan makes the same requests for both.
+    """
     record = yaml.safe_load(USED.read_text()) if USED.exists() else {}
-    return merged(record.get(user, {}), record.get(USERS["delivery"], {}))
+    found = merged(record.get(part, {}), record.get(DELIVER, {}))
+    return _replaced(found, lambda arn: arn.replace(_ANY, environment))
+
+
+_ANY = "<environment>"
+
+
+def general(requests: Requests, environment: str) -> Requests:
+    """Return a record in which `<environment>` stands for the name of the environment."""
+    name = re.compile(rf"(?<![a-z0-9]){re.escape(environment)}(?![a-z0-9])")
+    return _replaced(requests, lambda arn: name.sub(_ANY, arn))
+
+
+def _replaced(requests: Requests, change: Callable[[str], str]) -> Requests:
+    return {sid: {action: change(arn) for action, arn in actions.items()} for sid, actions in requests.items()}
 
 
 def explained_actions() -> dict[str, str]:
@@ -193,15 +239,25 @@ def table(balances: Iterable[Balance]) -> Table:
     return drawn
 
 
-def write(lines: list[str], sids: Mapping[str, frozenset[str]]) -> None:
-    """Add a record to the committed one, and drop statements that are not in ``sids`` (the current ones by user)."""
+def write(lines: list[str], policies: Mapping[Identity, Mapping[str, Mapping[str, Any]]]) -> None:
+    """Add a record to the committed one, and drop statements that no identity has.
+
+    Args:
+        lines: of the record.
+        policies: documents by name, of each identity.
+    """
     record = yaml.safe_load(USED.read_text()) if USED.exists() else {}
-    found = {
-        user: {sid: one for sid, one in merged(record.get(user, {}), recorded(lines, user)).items() if sid in present}
-        for user, present in sids.items()
-    }
+    found: dict[str, Requests] = {}
+    for part in (DELIVER, PLAN):
+        ours = {identity: documents for identity, documents in policies.items() if identity.part == part}
+        new = [general(recorded(lines, identity.user), identity.environment) for identity in ours]
+        sids = {
+            one["Sid"] for documents in ours.values() for document in documents.values() for one in allowing(document)
+        }
+        known = merged(record.get(part, {}), *new)
+        found[part] = {sid: actions for sid, actions in known.items() if sid in sids}
     USED.write_text(
-        "# Requests of deployments on the laptop platform, from first apply to destroy: by user, by the Sid that\n"
+        "# Requests of deployments on the laptop platform, from first apply to destroy: by identity, by the Sid that\n"
         "# allowed them, each action with one resource. Written by `make policies WRITE=1`.\n" + yaml.safe_dump(found)
     )
 
@@ -221,19 +277,16 @@ def compare(records: list[Path], iam: Any, *, write_record: bool = False) -> Non
         lines = [line for record in records for line in record.read_text().splitlines()]
     except OSError as error:
         raise UserError(f"no IAM record at {error.filename}: run 'make up' first") from error
-    policies = {user: attached_policies(iam, user) for user in USERS.values()}
+    policies = {identity: attached_policies(iam, identity.user) for identity in attached(iam)}
+    if not policies:
+        raise UserError("the account has no identities of GitLab: apply the account layer first")
     if write_record:
-        write(
-            lines,
-            {
-                user: frozenset(one["Sid"] for document in documents.values() for one in allowing(document))
-                for user, documents in policies.items()
-            },
-        )
+        write(lines, policies)
     unexplained, needless = set[str](), set[str]()
-    for user, documents in policies.items():
-        balances = balance(documents, merged(recorded(lines, user), committed(user)))
-        Console(width=140).print(f"IAM user {user}", table(balances))
+    for identity, documents in policies.items():
+        requests = merged(recorded(lines, identity.user), committed(identity.part, identity.environment))
+        balances = balance(documents, requests)
+        Console(width=140).print(f"IAM user {identity.user}", table(balances))
         unexplained |= {action for one in balances for action in one.unexplained}
         needless |= {f"{one.policy}/{sid}" for one in balances for sid in one.needless}
     if unexplained or needless:
@@ -242,3 +295,14 @@ def compare(records: list[Path], iam: Any, *, write_record: bool = False) -> Non
             f"{', '.join(sorted(needless)) or 'none'}. Remove them from modules/delivery, or give the reason in "
             f"{shown(UNUSED)}"
         )
+
+
+def attached(iam: Any) -> list[Identity]:
+    """Return the account's identities of GitLab; ``iam`` is boto3's client, as an administrator."""
+    users = [user["UserName"] for user in iam.list_users(PathPrefix="/pmp/")["Users"]]
+    return identities(
+        {
+            user: [one["PolicyName"] for one in iam.list_attached_user_policies(UserName=user)["AttachedPolicies"]]
+            for user in users
+        }
+    )

@@ -31,6 +31,8 @@ class Terraform:
             UserError: ``TF_WORKSPACE`` names another environment.
         """
         self.target = target
+        self.exists = True
+        """Whether the target has a state, known after `init`."""
         workspace = os.environ.get("TF_WORKSPACE")
         if workspace and workspace != target.workspace:
             raise UserError(
@@ -49,8 +51,12 @@ class Terraform:
             "AWS_REGION": aws.region(),
         }
 
-    def init(self) -> None:
-        """Initialise the root with the state bucket, and select (or create) its workspace.
+    def init(self, *, create: bool = True) -> None:
+        """Initialise the root with the state bucket, and select its workspace.
+
+        Args:
+            create: create a workspace that does not exist, which writes its empty state. Without it, `exists` says
+                whether there is one.
 
         Raises:
             UserError: Terraform's own first error, or the bootstrap is missing.
@@ -69,7 +75,17 @@ class Terraform:
             # -reconfigure: the state never moves, so a data directory that remembers another bucket is merely stale.
             self._run("init", ["-reconfigure", "-backend-config=backend.hcl", *settings], quiet=True)
             if self.target.environment:
-                self._run("workspace select", ["-or-create", self.target.workspace], quiet=True)
+                self._select(create=create)
+
+    def _select(self, *, create: bool) -> None:
+        if not create:
+            command = self._command("workspace list", [])
+            status, lines = run(command, directory=ROOT, environment=self.environment(), show=None)
+            self.exists = status == 0 and self.target.workspace in {line.lstrip("* ").strip() for line in lines}
+            if status == 0 and not self.exists:
+                return
+        self._run("workspace select", ["-or-create"] * create + [self.target.workspace], quiet=True)
+        self.exists = True
 
     def variable_files(self) -> list[str]:
         """Return ``-var-file`` options for the files of the environment and, if there is one, of its platform.
@@ -80,6 +96,9 @@ class Terraform:
         files = [ROOT / "envs" / f"{self.target.environment}.tfvars"] if self.target.environment else []
         if directory := platform_directory():
             files.append(directory / f"{self.target.environment or self.target.layer}.tfvars.json")
+        elif not self.target.environment:
+            # By the account's id: the values of another account cannot be applied here.
+            files.append(self.target.root / "accounts" / f"{aws.account_id()}.tfvars")
         for file in files:
             if not file.exists():
                 raise UserError(f"{shown(file)} is missing: it holds the variables of {self.target}")

@@ -10,6 +10,26 @@ data "aws_ssm_parameter" "state_bucket_name" {
   name = "/pmp/bootstrap/state_bucket_name"
 }
 
+locals {
+  account_id  = data.aws_caller_identity.this.account_id
+  region      = data.aws_region.this.name
+  kms_key_arn = nonsensitive(data.aws_ssm_parameter.kms_key_arn.value)
+  state       = nonsensitive(data.aws_ssm_parameter.state_bucket_name.value)
+
+  # What each environment's API needs of its identity stands in its own variable file.
+  api_by_environment = {
+    for name in var.environments : name => provider::terraform::decode_tfvars(file("${path.module}/../${name}.tfvars")).service.api
+  }
+  is_shared      = length(var.environments) > 1
+  hosted_zone_id = aws_route53_zone.this.zone_id
+
+  deployment_bucket = var.deployment_bucket != null ? var.deployment_bucket : {
+    name        = one(module.artifacts[*].bucket_name)
+    kms_key_arn = local.kms_key_arn
+  }
+  oidc_host = try(trimprefix(var.gitlab_oidc.url, "https://"), "")
+}
+
 resource "aws_route53_zone" "this" {
   # checkov:skip=CKV2_AWS_38: DNSSEC needs the parent zone's owner; see docs/adr
   # checkov:skip=CKV2_AWS_39: queries for a handful of public names are not worth a log
@@ -17,30 +37,65 @@ resource "aws_route53_zone" "this" {
   comment = "Names of PMP's APIs"
 }
 
-module "delivery" {
-  source = "../../modules/delivery"
+# All environments run the code of one bucket: where another account holds it, this one has none.
+module "artifacts" {
+  source = "../../modules/artifacts"
+  count  = var.deployment_bucket == null ? 1 : 0
 
-  account_id            = data.aws_caller_identity.this.account_id
-  region                = data.aws_region.this.name
-  environments          = coalesce(var.environments, toset(jsondecode(file("${path.module}/../environments.json")).promoted))
-  state_bucket_name     = nonsensitive(data.aws_ssm_parameter.state_bucket_name.value)
-  kms_key_arn           = nonsensitive(data.aws_ssm_parameter.kms_key_arn.value)
-  hosted_zone_id        = aws_route53_zone.this.zone_id
-  hosted_zone_role_arns = var.hosted_zone_role_arns
-  truststore_arns       = var.truststore_arns
-  gitlab_oidc           = var.gitlab_oidc
-  enable_group          = var.enable_group
+  account_id         = local.account_id
+  region             = local.region
+  kms_key_arn        = local.kms_key_arn
+  reader_account_ids = var.code_reader_account_ids
+}
+
+resource "aws_iam_openid_connect_provider" "gitlab" {
+  count = var.gitlab_oidc == null ? 0 : 1
+
+  url            = var.gitlab_oidc.url
+  client_id_list = [var.gitlab_oidc.audience]
+}
+
+module "delivery" {
+  source   = "../../modules/delivery"
+  for_each = local.api_by_environment
+
+  environment         = each.key
+  is_only_environment = !local.is_shared
+  account_id          = local.account_id
+  region              = local.region
+  state_bucket_name   = local.state
+  kms_key_arn         = local.kms_key_arn
+  deployment_bucket   = merge(local.deployment_bucket, { may_publish = contains(var.publishing_environments, each.key) })
+  hosted_zone_id      = local.hosted_zone_id
+  domain_name         = "${each.value.subdomain}.${var.hosted_zone_name}"
+  hosted_zone_roles = try({
+    writer_arn = each.value.hosted_zone_role_arn
+    reader_arn = each.value.hosted_zone_reader_role_arn
+  }, null)
+  truststore_uri          = try(each.value.truststore.uri, null)
+  enable_group            = var.enable_group
+  plan_policy_arn_by_name = local.is_shared ? {} : { account = aws_iam_policy.plan_account.arn }
+
+  gitlab_oidc = !contains(keys(try(var.gitlab_oidc.subjects_by_environment, {})), each.key) ? null : {
+    provider_arn     = aws_iam_openid_connect_provider.gitlab[0].arn
+    host             = local.oidc_host
+    audience         = var.gitlab_oidc.audience
+    deliver_subjects = var.gitlab_oidc.subjects_by_environment[each.key].deliver
+    plan_subjects    = var.gitlab_oidc.subjects_by_environment[each.key].plan
+  }
 }
 
 resource "aws_ssm_parameter" "this" {
   # checkov:skip=CKV2_AWS_34: names and ids for the other layers; none is a secret
   # checkov:skip=CKV_AWS_337: as above
-  for_each = {
-    deployment_bucket_name   = module.delivery.deployment_bucket_name
-    hosted_zone_id           = aws_route53_zone.this.zone_id
-    hosted_zone_name         = aws_route53_zone.this.name
-    permissions_boundary_arn = module.delivery.permissions_boundary_arn
-  }
+  for_each = merge(
+    {
+      deployment_bucket_name = local.deployment_bucket.name
+      hosted_zone_id         = local.hosted_zone_id
+      hosted_zone_name       = aws_route53_zone.this.name
+    },
+    { for name, delivery in module.delivery : "${name}/permissions_boundary_arn" => delivery.permissions_boundary_arn },
+  )
 
   name        = "/pmp/account/${each.key}"
   description = "From PMP's account layer"

@@ -6,6 +6,10 @@ terraform {
       source  = "hashicorp/aws"
       version = "~> 5.100"
     }
+    # Reads the environments' variable files. It is part of Terraform.
+    terraform = {
+      source = "terraform.io/builtin/terraform"
+    }
   }
 
   # Settings: backend.hcl, and bucket, key and region from the job (they differ by account).

@@ -5,7 +5,7 @@ locals {
   delivery_only = {
     StringEquals = { "kms:CallerAccount" = local.account_id }
     ArnLike = { "aws:PrincipalArn" = [
-      for principal in ["user/pmp/gitlab", "user/pmp/gitlab-${var.environment}", "role/pmp/gitlab-delivery", "role/pmp/gitlab-${var.environment}"] :
+      for principal in ["user/pmp/gitlab", "user/pmp/gitlab-${var.environment}", "role/pmp/gitlab", "role/pmp/gitlab-${var.environment}"] :
       "arn:aws:iam::${local.account_id}:${principal}"
     ] }
   }

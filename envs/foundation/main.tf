@@ -8,7 +8,7 @@ data "aws_caller_identity" "this" {}
 data "aws_region" "this" {}
 
 data "aws_ssm_parameter" "permissions_boundary_arn" {
-  name = "/pmp/account/permissions_boundary_arn"
+  name = "/pmp/account/${var.environment}/permissions_boundary_arn"
 }
 
 data "aws_ssm_parameter" "deployment_bucket_name" {

@@ -1,8 +1,13 @@
 # What the account and foundation layers hand over. None of it is a secret.
 data "aws_ssm_parameter" "account" {
-  for_each = toset(["deployment_bucket_name", "hosted_zone_id", "hosted_zone_name", "permissions_boundary_arn"])
+  for_each = {
+    deployment_bucket_name   = "deployment_bucket_name"
+    hosted_zone_id           = "hosted_zone_id"
+    hosted_zone_name         = "hosted_zone_name"
+    permissions_boundary_arn = "${var.environment}/permissions_boundary_arn"
+  }
 
-  name = "/pmp/account/${each.key}"
+  name = "/pmp/account/${each.value}"
 }
 
 data "aws_ssm_parameter" "foundation" {

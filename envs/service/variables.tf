@@ -66,10 +66,11 @@ variable "service" {
       }), {})
     })
     api = object({
-      subdomain            = string
-      hosted_zone_role_arn = optional(string)
-      throttling           = optional(object({ rate_per_second = number, burst = number }))
-      throttling_by_route  = optional(map(object({ rate_per_second = number, burst = number })), {})
+      subdomain                   = string
+      hosted_zone_role_arn        = optional(string)
+      hosted_zone_reader_role_arn = optional(string)
+      throttling                  = optional(object({ rate_per_second = number, burst = number }))
+      throttling_by_route         = optional(map(object({ rate_per_second = number, burst = number })), {})
       cors = optional(object({
         allow_origins = list(string)
         max_age       = optional(number, 600)
@@ -87,9 +88,20 @@ variable "service" {
   }
 
   validation {
+    condition     = (var.service.api.hosted_zone_role_arn == null) == (var.service.api.hosted_zone_reader_role_arn == null)
+    error_message = "service.api.hosted_zone_role_arn changes records of another account's zone; service.api.hosted_zone_reader_role_arn must name the role there that only reads them, for plans of merge requests. Give both or none."
+  }
+
+  validation {
     condition     = var.environment != "prod" || !var.service.function.imports.enable_force_destroy
     error_message = "service.function.imports.enable_force_destroy must be false in prod: a destroy would take uploads with it."
   }
+}
+
+variable "read_only" {
+  description = "Whether this is only a plan, by an identity that changes nothing (`python -m ops plan --read-only`)."
+  type        = bool
+  default     = false
 }
 
 variable "platform" {

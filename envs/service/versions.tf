@@ -30,7 +30,8 @@ provider "aws" {
   alias = "dns"
 
   dynamic "assume_role" {
-    for_each = var.service.api.hosted_zone_role_arn[*]
+    # A merge request plans with its own code, so it reads the zone as a role that cannot change it.
+    for_each = (var.read_only ? var.service.api.hosted_zone_reader_role_arn : var.service.api.hosted_zone_role_arn)[*]
 
     content {
       role_arn = assume_role.value

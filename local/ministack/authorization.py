@@ -16,15 +16,20 @@ from importlib import resources
 from typing import Any
 
 from ministack.core import iam_actions
-from ministack.services import ec2, iam, kms, rds
+from ministack.services import acm, apigateway, apigateway_v1, cognito, ec2, iam, kms, rds, tagging
 
 Parameters = Mapping[str, Any]
 
 # By service: request parameters that name the resource, with the pattern of its ARN; the first one present counts.
 _NAMED: dict[str, tuple[tuple[str, str], ...]] = {
+    "acm": (("CertificateArn", "{}"),),
     "autoscaling": tuple(
         (name, "arn:aws:autoscaling:${Region}:${Account}:autoScalingGroup:*:autoScalingGroupName/{}")
         for name in ("AutoScalingGroupName", "Tags.member.1.ResourceId")
+    ),
+    "cognito-idp": (
+        ("UserPoolId", "arn:aws:cognito-idp:${Region}:${Account}:userpool/{}"),
+        ("ResourceArn", "{}"),
     ),
     "kms": (("AliasName", "arn:aws:kms:${Region}:${Account}:{}"),),
     "lambda": (("FunctionName", "arn:aws:lambda:${Region}:${Account}:function:{}"),),
@@ -194,6 +199,38 @@ def kms_keys(body: Mapping[str, Any]) -> dict[str, list[str]]:
     return {"kms:ResourceAliases": [f"alias/{alias}" for alias in aliases]} if aliases else {}
 
 
+def cognito_keys(body: Mapping[str, Any]) -> dict[str, str]:
+    """Return the condition keys ``aws:RequestTag/…`` of a request that makes a user pool."""
+    tags = body.get("UserPoolTags")
+    return {f"aws:RequestTag/{name}": value for name, value in tags.items()} if isinstance(tags, dict) else {}
+
+
+def route53_keys(body: bytes) -> dict[str, list[str]]:
+    """Return the names of the records that a request changes, as Route 53 normalizes them.
+
+    https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/specifying-conditions-route53.html
+    """
+    names = re.findall(rb"<ResourceRecordSet>\s*<Name>([^<]+)</Name>", body)
+    found = [name.decode().lower().removesuffix(".") for name in names]
+    return {"route53:ChangeResourceRecordSetsNormalizedRecordNames": found} if found else {}
+
+
+def resource_tags(arn: str) -> dict[str, str] | None:
+    """Return the tags of what an ARN of ACM, Cognito or API Gateway names; None if MiniStack's own result is right.
+
+    The parts of an API have its tags: https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-tagging-supported-resources.html
+    """
+    service, _, name = arn.removeprefix("arn:aws:").partition(":")
+    if service == "acm":
+        return {tag["Key"]: tag["Value"] for tag in (acm._certificates.get(arn) or {}).get("Tags", [])}
+    if service == "cognito-idp":
+        return dict((cognito._user_pools.get(arn.rpartition("/")[2]) or {}).get("UserPoolTags") or {})
+    if service == "apigateway" and (match := re.match(r"[^:]*::(/(?:apis|domainnames)/[^/]+)", name)):
+        stores = (apigateway._api_tags, apigateway_v1._v1_tags)
+        return next((dict(tags) for store in stores for one, tags in store.items() if one.endswith(match[1])), {})
+    return None
+
+
 def _json(body: bytes) -> dict[str, Any]:
     try:
         value = json.loads(body) if body[:1] == b"{" else {}
@@ -219,6 +256,19 @@ def named_resource(service: str, parameters: Parameters, document: Mapping[str, 
     return None
 
 
+def service_keys(service: str, body: bytes, parameters: Parameters, account: str) -> dict[str, Any]:
+    """Return the condition keys that MiniStack omits for a request."""
+    complete: dict[str, Callable[[], Mapping[str, Any]]] = {
+        "cognito-idp": lambda: cognito_keys(_json(body)),
+        "ec2": lambda: ec2_keys(parameters),
+        "iam": lambda: iam_keys(parameters, account),
+        "kms": lambda: kms_keys(_json(body)),
+        "rds": lambda: rds_keys(parameters),
+        "route53": lambda: route53_keys(body),
+    }
+    return dict(complete[service]()) if service in complete else {}
+
+
 def install() -> None:
     """Complete the resources and condition keys with which MiniStack evaluates policies in this process."""
     from ministack.core.responses import get_account_id
@@ -241,25 +291,24 @@ def install() -> None:
 
     def complete_keys(service: str, action: str, body: bytes, parameters: Any) -> dict[str, Any]:
         keys: dict[str, Any] = dict(tag_keys(service, action, body, parameters))
-        if service == "iam":
-            keys.update(iam_keys(parameters, get_account_id()))
-        elif service == "ec2":
-            keys.update(ec2_keys(parameters))
-        elif service == "rds":
-            keys.update(rds_keys(parameters))
-        elif service == "kms":
-            keys.update(kms_keys(_json(body)))
-        elif service == "cognito-idp" and isinstance(tags := _json(body).get("UserPoolTags"), dict):
-            keys.update({f"aws:RequestTag/{name}": value for name, value in tags.items()})
-        return keys
+        return keys | service_keys(service, body, parameters, get_account_id())
 
     def complete_s3_keys(action: str, parameters: Any, path: str = "", headers: Any = None) -> dict[str, Any]:
         keys: dict[str, Any] = dict(s3_keys(action, parameters, path, headers))
         key_id = (headers or {}).get("x-amz-server-side-encryption-aws-kms-key-id")
         if action == "s3:PutObject" and key_id:
             keys["s3:x-amz-server-side-encryption-aws-kms-key-id"] = key_id
+        if action == "s3:PutObject" and (condition := (headers or {}).get("if-none-match")):
+            keys["s3:if-none-match"] = condition
         return keys
+
+    tags = tagging.resource_tags
+
+    def complete_tags(arn: str) -> dict[str, str] | None:
+        found = resource_tags(arn)
+        return tags(arn) if found is None else found
 
     iam_actions.extract_resource_arn = complete_resource
     iam_actions.request_tag_context = complete_keys
     iam_actions.s3_service_context = complete_s3_keys
+    tagging.resource_tags = complete_tags

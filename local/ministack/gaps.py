@@ -42,12 +42,19 @@ def keep_master_secret() -> None:
         instance = rds._instances.get(rds._p(parameters, "DBInstanceIdentifier"))
         if answer[0] == 200 and instance and rds._p(parameters, "ManageMasterUserPassword") == "true":
             login = {"username": instance["MasterUsername"], "password": rds._generate_master_user_password()}
+            arn = secretsmanager.create_secret_in_process(
+                f"rds!db-{rds.new_uuid()}",
+                json.dumps(login),
+                description=f"Secret managed by RDS for {instance['DBInstanceIdentifier']}",
+            )
+            # RDS tags it so, and policies tell by the tag whose secret it is.
+            _, secret = secretsmanager._resolve(arn)
+            secret["Tags"] = [
+                {"Key": "aws:secretsmanager:owningService", "Value": "rds"},
+                {"Key": "aws:rds:primaryDBInstanceArn", "Value": instance["DBInstanceArn"]},
+            ]
             instance["MasterUserSecret"] = {
-                "SecretArn": secretsmanager.create_secret_in_process(
-                    f"rds!db-{rds.new_uuid()}",
-                    json.dumps(login),
-                    description=f"Secret managed by RDS for {instance['DBInstanceIdentifier']}",
-                ),
+                "SecretArn": arn,
                 "KmsKeyId": rds._p(parameters, "MasterUserSecretKmsKeyId"),
             }
         return answer

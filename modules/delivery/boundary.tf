@@ -1,16 +1,27 @@
-# Permissions boundary of every role that the delivery identity makes: no policy of such a role grants more than this.
+# Permissions boundary of every role that the environment's identity makes: no policy of such a role grants more than this.
 resource "aws_iam_policy" "boundary" {
-  name        = "pmp-boundary"
+  name        = "${local.prefix}-boundary"
   path        = local.iam_path
-  description = "Upper bound of every role that the delivery of PMP makes"
+  description = "Upper bound of every role of PMP in ${var.environment}"
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [
       {
-        Sid      = "WriteLogsAndTraces"
+        # RDS writes the samples of all instances of an account to one group.
+        Sid    = "WriteLogs"
+        Effect = "Allow"
+        Action = [
+          "logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents", "logs:PutRetentionPolicy",
+        ]
+        Resource = [
+          for name in ["/aws/lambda/${local.prefix}*", "/pmp/${local.prefix}*", "RDS*"] : "${local.arn.prefix.logs}:log-group:${name}"
+        ]
+      },
+      {
+        Sid      = "FindLogGroups"
         Effect   = "Allow"
-        Action   = ["logs:CreateLogStream", "logs:DescribeLogGroups", "logs:DescribeLogStreams", "logs:PutLogEvents", "logs:CreateLogGroup", "logs:PutRetentionPolicy"]
-        Resource = ["${local.arn.prefix.logs}:log-group:*"]
+        Action   = ["logs:DescribeLogGroups"]
+        Resource = "${local.arn.prefix.logs}:log-group:*"
       },
       {
         Sid      = "WriteTraces"
@@ -31,13 +42,13 @@ resource "aws_iam_policy" "boundary" {
         Sid      = "UseImportsBuckets"
         Effect   = "Allow"
         Action   = ["s3:AbortMultipartUpload", "s3:DeleteObjectVersion", "s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket", "s3:ListBucketVersions", "s3:PutObject"]
-        Resource = flatten([for environment in var.environments : ["arn:aws:s3:::pmp-${environment}-imports-${var.account_id}-${var.region}", "arn:aws:s3:::pmp-${environment}-imports-${var.account_id}-${var.region}/*"]])
+        Resource = ["arn:aws:s3:::${local.imports_buckets}", "arn:aws:s3:::${local.imports_buckets}/*"]
       },
       {
         Sid      = "RecordErasures"
         Effect   = "Allow"
         Action   = ["s3:PutObject"]
-        Resource = [for environment in var.environments : "arn:aws:s3:::pmp-${environment}-erasures-${var.account_id}-${var.region}/erasures/*"]
+        Resource = "arn:aws:s3:::${local.erasures_buckets}/erasures/*"
       },
       {
         Sid      = "ConnectToDatabases"
@@ -49,25 +60,25 @@ resource "aws_iam_policy" "boundary" {
         Sid      = "InvokeFunctions"
         Effect   = "Allow"
         Action   = ["lambda:InvokeFunction"]
-        Resource = [for environment in var.environments : "${local.arn.prefix.lambda}:function:pmp-${environment}*"]
+        Resource = "${local.arn.prefix.lambda}:function:${local.prefix}*"
       },
       {
         Sid      = "SendFailedEvents"
         Effect   = "Allow"
         Action   = ["sqs:SendMessage"]
-        Resource = "${local.arn.prefix.sqs}:pmp-*"
+        Resource = "${local.arn.prefix.sqs}:${local.prefix}*"
       },
       {
         Sid      = "ReadSecrets"
         Effect   = "Allow"
         Action   = ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"]
-        Resource = concat(local.secrets, [local.master_secrets])
+        Resource = local.secrets
       },
       {
         Sid      = "ReadParameters"
         Effect   = "Allow"
         Action   = ["ssm:GetParameter", "ssm:GetParameters"]
-        Resource = local.parameters
+        Resource = concat([local.parameters], local.account_parameters)
       },
       {
         Sid       = "UseKeysThroughServices"
@@ -92,6 +103,8 @@ resource "aws_iam_policy" "boundary" {
         Action   = ["s3:*"]
         Resource = [local.arn.state, "${local.arn.state}/*"]
       },
+      # Closes another environment's network to a function: so the database logins above are its own.
+      merge(local.only_own_tags, { Sid = "DenyOtherEnvironments" }),
     ]
   })
 }

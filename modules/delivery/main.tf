@@ -1,20 +1,27 @@
-# The deployment bucket, the identity that GitLab deploys as, and what bounds it. Applied by an administrator: the
-# identity cannot change anything in here.
+# The identities that GitLab deploys and plans one environment as, and what bounds them. Applied by an administrator: the
+# identities cannot change anything in here.
 
 locals {
   iam_path = "/pmp/"
+  # In an account of its own, the environment's identity does without its name.
+  name      = var.is_only_environment ? "gitlab" : "gitlab-${var.environment}"
+  plan_name = var.is_only_environment ? "gitlab-plan" : "gitlab-plan-${var.environment}"
   arn = {
     iam     = "arn:aws:iam::${var.account_id}"
     prefix  = { for service in ["acm", "apigateway", "autoscaling", "cloudwatch", "cognito-idp", "ec2", "kms", "lambda", "logs", "rds", "rds-db", "route53resolver", "scheduler", "secretsmanager", "sns", "sqs", "ssm"] : service => "arn:aws:${service}:${var.region}:${var.account_id}" }
     state   = "arn:aws:s3:::${var.state_bucket_name}"
-    deploys = "arn:aws:s3:::${local.deployment_bucket_name}"
+    deploys = "arn:aws:s3:::${var.deployment_bucket.name}"
   }
-  boundary_arn = "${local.arn.iam}:policy${local.iam_path}pmp-boundary"
+  plan_policy_arns = merge(
+    { for concern, policy in aws_iam_policy.plan : concern => policy.arn },
+    var.plan_policy_arn_by_name,
+  )
+  boundary_arn = "${local.arn.iam}:policy${local.iam_path}${local.prefix}-boundary"
 }
 
 resource "aws_iam_user" "gitlab" {
   # checkov:skip=CKV_AWS_273: an IAM user was asked for; the same policies serve an OIDC role (gitlab_oidc) by one input
-  name = "gitlab"
+  name = local.name
   path = local.iam_path
 }
 
@@ -29,22 +36,22 @@ resource "aws_iam_user_policy_attachment" "gitlab" {
 # Plans merge requests: reads metadata, changes nothing.
 resource "aws_iam_user" "plan" {
   # checkov:skip=CKV_AWS_273: as for the user gitlab
-  name = "gitlab-plan"
+  name = local.plan_name
   path = local.iam_path
 }
 
 resource "aws_iam_user_policy_attachment" "plan" {
   # checkov:skip=CKV_AWS_40: as for the user gitlab
-  for_each = aws_iam_policy.plan
+  for_each = local.plan_policy_arns
 
   user       = aws_iam_user.plan.name
-  policy_arn = each.value.arn
+  policy_arn = each.value
 }
 
 resource "aws_iam_group" "this" {
   count = var.enable_group ? 1 : 0
 
-  name = "pmp-delivery"
+  name = "${local.prefix}-delivery"
   path = local.iam_path
 }
 
@@ -58,9 +65,9 @@ resource "aws_iam_group_policy_attachment" "this" {
 resource "aws_iam_policy" "delivery" {
   for_each = local.delivery_statements
 
-  name        = "pmp-delivery-${each.key}"
+  name        = "${local.prefix}-${each.key}"
   path        = local.iam_path
-  description = "What the delivery of PMP needs: ${each.key}"
+  description = "What deploying PMP in ${var.environment} needs: ${each.key}"
   policy      = jsonencode({ Version = "2012-10-17", Statement = each.value })
 
   lifecycle {
@@ -74,9 +81,9 @@ resource "aws_iam_policy" "delivery" {
 resource "aws_iam_policy" "plan" {
   for_each = local.plan_statements
 
-  name        = "pmp-plan-${each.key}"
+  name        = "${local.prefix}-plan-${each.key}"
   path        = local.iam_path
-  description = "What planning a change of PMP needs: ${each.key}"
+  description = "What planning a change of PMP in ${var.environment} needs: ${each.key}"
   policy      = jsonencode({ Version = "2012-10-17", Statement = each.value })
 
   lifecycle {

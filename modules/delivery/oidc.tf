@@ -1,23 +1,15 @@
 # GitLab's jobs without long-lived keys: the same policies, carried by roles that a job's id_token may assume.
-resource "aws_iam_openid_connect_provider" "gitlab" {
-  count = var.gitlab_oidc == null ? 0 : 1
-
-  url            = var.gitlab_oidc.url
-  client_id_list = [var.gitlab_oidc.audience]
-}
-
 locals {
-  oidc_host = try(trimprefix(var.gitlab_oidc.url, "https://"), "")
-  oidc_roles = {
+  subjects_by_role = {
     for name, subjects in {
-      gitlab-delivery = try(var.gitlab_oidc.deliver_subjects, [])
-      gitlab-plan     = try(var.gitlab_oidc.plan_subjects, [])
+      (local.name)      = try(var.gitlab_oidc.deliver_subjects, [])
+      (local.plan_name) = try(var.gitlab_oidc.plan_subjects, [])
     } : name => subjects if length(subjects) > 0
   }
 }
 
 resource "aws_iam_role" "gitlab" {
-  for_each = local.oidc_roles
+  for_each = local.subjects_by_role
 
   name                 = each.key
   path                 = local.iam_path
@@ -26,26 +18,26 @@ resource "aws_iam_role" "gitlab" {
     Version = "2012-10-17"
     Statement = [{
       Effect    = "Allow"
-      Principal = { Federated = aws_iam_openid_connect_provider.gitlab[0].arn }
+      Principal = { Federated = var.gitlab_oidc.provider_arn }
       Action    = "sts:AssumeRoleWithWebIdentity"
       Condition = {
-        StringEquals = { "${local.oidc_host}:aud" = var.gitlab_oidc.audience }
-        StringLike   = { "${local.oidc_host}:sub" = each.value }
+        StringEquals = { "${var.gitlab_oidc.host}:aud" = var.gitlab_oidc.audience }
+        StringLike   = { "${var.gitlab_oidc.host}:sub" = each.value }
       }
     }]
   })
 }
 
 resource "aws_iam_role_policy_attachment" "gitlab_delivery" {
-  for_each = { for concern, policy in aws_iam_policy.delivery : concern => policy.arn if contains(keys(local.oidc_roles), "gitlab-delivery") }
+  for_each = { for concern, policy in aws_iam_policy.delivery : concern => policy.arn if contains(keys(local.subjects_by_role), local.name) }
 
-  role       = aws_iam_role.gitlab["gitlab-delivery"].name
+  role       = aws_iam_role.gitlab[local.name].name
   policy_arn = each.value
 }
 
 resource "aws_iam_role_policy_attachment" "gitlab_plan" {
-  for_each = { for concern, policy in aws_iam_policy.plan : concern => policy.arn if contains(keys(local.oidc_roles), "gitlab-plan") }
+  for_each = { for concern, arn in local.plan_policy_arns : concern => arn if contains(keys(local.subjects_by_role), local.plan_name) }
 
-  role       = aws_iam_role.gitlab["gitlab-plan"].name
+  role       = aws_iam_role.gitlab[local.plan_name].name
   policy_arn = each.value
 }

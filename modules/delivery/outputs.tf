@@ -1,18 +1,5 @@
-output "deployment_bucket_name" {
-  description = "Bucket that holds the code to run, as `lambda/<sha256>.zip`."
-  value       = aws_s3_bucket.deployments.id
-
-  # Nothing may be uploaded before the bucket is closed and encrypts.
-  depends_on = [
-    aws_s3_bucket_policy.deployments,
-    aws_s3_bucket_public_access_block.deployments,
-    aws_s3_bucket_server_side_encryption_configuration.deployments,
-    aws_s3_bucket_versioning.deployments,
-  ]
-}
-
 output "permissions_boundary_arn" {
-  description = "Boundary that every role made by the delivery identity must carry."
+  description = "Boundary that every role of the environment must carry."
   value       = aws_iam_policy.boundary.arn
 }
 
@@ -32,6 +19,6 @@ output "plan_policy_arn_by_concern" {
 }
 
 output "role_arn_by_name" {
-  description = "Roles that GitLab's OIDC tokens may assume (`gitlab-delivery`, `gitlab-plan`); empty without `gitlab_oidc`."
+  description = "Roles that GitLab's OIDC tokens may assume, by the names of the users with the same policies; empty without `gitlab_oidc`."
   value       = { for name, role in aws_iam_role.gitlab : name => role.arn }
 }

@@ -1,21 +1,22 @@
-# What GitLab's identity may do: one policy per concern, no service wildcard. `make policies` compares each granted
-# action with what a deployment really asks for.
+# What the identity of one environment may do: one policy per concern, no service wildcard. `make policies` compares each
+# granted action with what a deployment really asks for.
 
 locals {
-  parameters = concat(
-    ["${local.arn.prefix.ssm}:parameter/pmp/account/*", "${local.arn.prefix.ssm}:parameter/pmp/bootstrap/*"],
-    [for environment in var.environments : "${local.arn.prefix.ssm}:parameter/pmp/${environment}/*"],
-  )
-  secrets = [for environment in var.environments : "${local.arn.prefix.secretsmanager}:secret:pmp/${environment}/*"]
+  # The name of the environment's resources begins with it. No environment's name begins with another's (envs/account).
+  prefix  = "pmp-${var.environment}"
+  secrets = ["${local.arn.prefix.secretsmanager}:secret:pmp/${var.environment}/*"]
+  # What the account layer hands over to every environment, and to this one.
+  account_parameters = [
+    for name in ["account/deployment_bucket_name", "account/hosted_zone_*", "account/${var.environment}/*", "bootstrap/*"] :
+    "${local.arn.prefix.ssm}:parameter/pmp/${name}"
+  ]
+  parameters = "${local.arn.prefix.ssm}:parameter/pmp/${var.environment}/*"
   # RDS names the master's secret itself.
   master_secrets = "${local.arn.prefix.secretsmanager}:secret:rds!db-*"
-  states = flatten([
-    for layer in ["foundation", "service"] : [
-      for environment in var.environments : "${local.arn.state}/${layer}/${environment}/${layer}.tfstate"
-    ]
-  ])
+  states         = [for layer in local.layers : "${local.arn.state}/${layer}/${var.environment}/${layer}.tfstate"]
   # Before a workspace is chosen, Terraform looks for the default workspace's state. There is none.
-  default_states = [for layer in ["foundation", "service"] : "${local.arn.state}/${layer}.tfstate"]
+  default_states = [for layer in local.layers : "${local.arn.state}/${layer}.tfstate"]
+  layers         = ["foundation", "service"]
   network_types = [
     "elastic-ip", "internet-gateway", "natgateway", "route-table", "security-group", "security-group-rule", "subnet",
     "vpc", "vpc-endpoint", "vpc-flow-log",
@@ -23,23 +24,35 @@ locals {
   # The tags bound the identity only because it cannot set them on what it did not make: see TagNew* and TagRunner.
   own = { StringEquals = {
     "aws:ResourceTag/Project"     = "pmp"
-    "aws:ResourceTag/Environment" = sort(var.environments)
+    "aws:ResourceTag/Environment" = var.environment
   } }
+  own_request = { StringEquals = {
+    "aws:RequestTag/Project"     = "pmp"
+    "aws:RequestTag/Environment" = var.environment
+  } }
+  # The first tags of what has none yet.
+  first_tags = merge(local.own_request, { Null = { "aws:ResourceTag/Project" = "true", "aws:ResourceTag/Environment" = "true" } })
   # Route 53 publishes the metrics of its health checks in us-east-1 only, so their alarm and its topic are there.
   # https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/monitoring-health-checks.html
-  alarm_regions      = distinct([var.region, "us-east-1"])
-  dns_firewall_types = ["firewall-config", "firewall-domain-list", "firewall-rule-group", "firewall-rule-group-association"]
-  imports_buckets    = "pmp-*-imports-${var.account_id}-${var.region}"
-  erasures_buckets   = "pmp-*-erasures-${var.account_id}-${var.region}"
-  roles              = [for environment in var.environments : "${local.arn.iam}:role${local.iam_path}pmp-${environment}-*"]
+  alarm_regions = distinct([var.region, "us-east-1"])
+  # The state's key, and the deployed code's, which is another account's where that account holds the deployment bucket.
+  shared_keys        = distinct([var.kms_key_arn, var.deployment_bucket.kms_key_arn])
+  dns_firewall_types = ["firewall-domain-list", "firewall-rule-group", "firewall-rule-group-association"]
+  imports_buckets    = "${local.prefix}-imports-${var.account_id}-${var.region}"
+  erasures_buckets   = "${local.prefix}-erasures-${var.account_id}-${var.region}"
+  roles              = "${local.arn.iam}:role${local.iam_path}${local.prefix}-*"
 
   delivery_statements = {
     state = [
       {
-        Sid      = "FindStates"
-        Effect   = "Allow"
-        Action   = ["s3:ListBucket"]
-        Resource = local.arn.state
+        # Terraform lists the workspaces of a layer, and with them the names, not the states, of other environments. IfExists:
+        # S3 asks for the same permission, without a prefix, to answer 404 and not 403 where an object is missing.
+        # https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
+        Sid       = "FindStates"
+        Effect    = "Allow"
+        Action    = ["s3:ListBucket"]
+        Resource  = local.arn.state
+        Condition = { StringEqualsIfExists = { "s3:prefix" = [for layer in local.layers : "${layer}/"] } }
       },
       {
         Sid      = "ReadStates"
@@ -63,20 +76,20 @@ locals {
         Sid       = "UseStateKeyThroughS3"
         Effect    = "Allow"
         Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
-        Resource  = var.kms_key_arn
+        Resource  = local.shared_keys
         Condition = { StringEquals = { "kms:ViaService" = ["s3.${var.region}.amazonaws.com", "lambda.${var.region}.amazonaws.com"] } }
       },
       {
         Sid      = "HandOverBetweenLayers"
         Effect   = "Allow"
         Action   = ["ssm:AddTagsToResource", "ssm:DeleteParameter", "ssm:GetParameter", "ssm:GetParametersByPath", "ssm:ListTagsForResource", "ssm:PutParameter"]
-        Resource = [for environment in var.environments : "${local.arn.prefix.ssm}:parameter/pmp/${environment}/*"]
+        Resource = local.parameters
       },
       {
         Sid      = "ReadAccountLayer"
         Effect   = "Allow"
         Action   = ["ssm:GetParameter"]
-        Resource = slice(local.parameters, 0, 2)
+        Resource = local.account_parameters
       },
       {
         Sid      = "ListParameters"
@@ -86,20 +99,28 @@ locals {
       },
     ]
 
-    artifacts = [
+    artifacts = concat([
       {
-        Sid      = "FindCode"
-        Effect   = "Allow"
-        Action   = ["s3:ListBucket"]
-        Resource = local.arn.deploys
+        Sid       = "FindCode"
+        Effect    = "Allow"
+        Action    = ["s3:ListBucket"]
+        Resource  = local.arn.deploys
+        Condition = { StringEqualsIfExists = { "s3:prefix" = "lambda/" } }
       },
       {
-        Sid      = "PublishCode"
+        Sid      = "ReadCode"
         Effect   = "Allow"
-        Action   = ["s3:GetObject", "s3:PutObject"]
+        Action   = ["s3:GetObject"]
         Resource = "${local.arn.deploys}/lambda/*"
       },
-    ]
+      ],
+      # One environment's jobs publish the zip that all of them run.
+      [for publishes in [var.deployment_bucket.may_publish] : {
+        Sid      = "PublishCode"
+        Effect   = "Allow"
+        Action   = ["s3:PutObject"]
+        Resource = "${local.arn.deploys}/lambda/*"
+    } if publishes])
 
     network = [
       {
@@ -157,11 +178,11 @@ locals {
         Effect   = "Allow"
         Action   = ["ec2:CreateTags"]
         Resource = [for kind in local.network_types : "${local.arn.prefix.ec2}:${kind}/*"]
-        Condition = { StringEquals = { "ec2:CreateAction" = [
+        Condition = { StringEquals = merge(local.own_request.StringEquals, { "ec2:CreateAction" = [
           "AllocateAddress", "AuthorizeSecurityGroupEgress", "AuthorizeSecurityGroupIngress", "CreateFlowLogs",
           "CreateInternetGateway", "CreateNatGateway", "CreateRouteTable", "CreateSecurityGroup", "CreateSubnet",
           "CreateVpc", "CreateVpcEndpoint",
-        ] } }
+        ] }) }
       },
       {
         Sid    = "ChangeOwnNetwork"
@@ -169,7 +190,7 @@ locals {
         Action = [
           "ec2:AssociateRouteTable", "ec2:AttachInternetGateway", "ec2:AuthorizeSecurityGroupEgress",
           "ec2:AuthorizeSecurityGroupIngress", "ec2:CreateFlowLogs", "ec2:CreateNatGateway", "ec2:CreateRoute",
-          "ec2:CreateRouteTable", "ec2:CreateSecurityGroup", "ec2:CreateSubnet", "ec2:CreateTags",
+          "ec2:CreateRouteTable", "ec2:CreateSecurityGroup", "ec2:CreateSubnet",
           "ec2:CreateVpcEndpoint", "ec2:DeleteFlowLogs", "ec2:DeleteInternetGateway", "ec2:DeleteNatGateway",
           "ec2:DeleteRoute", "ec2:DeleteRouteTable", "ec2:DeleteSecurityGroup", "ec2:DeleteSubnet", "ec2:DeleteTags",
           "ec2:DeleteVpc", "ec2:DeleteVpcEndpoints", "ec2:DetachInternetGateway", "ec2:DisassociateAddress",
@@ -179,6 +200,14 @@ locals {
         ]
         Resource  = [for kind in local.network_types : "${local.arn.prefix.ec2}:${kind}/*"]
         Condition = local.own
+      },
+      {
+        # What is PMP's stays PMP's and this environment's.
+        Sid       = "TagOwnNetwork"
+        Effect    = "Allow"
+        Action    = ["ec2:CreateTags"]
+        Resource  = [for kind in concat(local.network_types, ["launch-template"]) : "${local.arn.prefix.ec2}:${kind}/*"]
+        Condition = merge(local.own, { StringEqualsIfExists = local.own_request.StringEquals })
       },
       {
         # An interface endpoint's private DNS names are a hosted zone of AWS's, which has no id before it is made.
@@ -197,7 +226,7 @@ locals {
         ]
         Resource = [
           for place in ["aws/apigateway", "aws/lambda", "aws/rds/instance", "aws/rds/proxy", "pmp"] :
-          "${local.arn.prefix.logs}:log-group:/${place}/pmp-*"
+          "${local.arn.prefix.logs}:log-group:/${place}/${local.prefix}*"
         ]
       },
     ]
@@ -214,9 +243,9 @@ locals {
           "rds:RemoveTagsFromResource", "rds:ResetDBParameterGroup",
         ]
         Resource = concat(
-          [for kind in ["db", "pg", "snapshot", "subgrp"] : "${local.arn.prefix.rds}:${kind}:pmp-*"],
+          [for kind in ["db", "pg", "snapshot", "subgrp"] : "${local.arn.prefix.rds}:${kind}:${local.prefix}*"],
           # A protected instance leaves a last snapshot, final-pmp-<environment>-<random>.
-          ["${local.arn.prefix.rds}:og:default*", "${local.arn.prefix.rds}:snapshot:final-pmp-*"],
+          ["${local.arn.prefix.rds}:og:default*", "${local.arn.prefix.rds}:snapshot:final-${local.prefix}*"],
         )
       },
       {
@@ -232,14 +261,11 @@ locals {
       {
         # RDS has no condition key for the call that tags, so a proxy without a Project tag can be taken over; one of another
         # product that has the tag cannot.
-        Sid      = "TagNewProxies"
-        Effect   = "Allow"
-        Action   = ["rds:AddTagsToResource"]
-        Resource = "${local.arn.prefix.rds}:db-proxy:*"
-        Condition = {
-          StringEquals = { "aws:RequestTag/Project" = "pmp" }
-          Null         = { "aws:ResourceTag/Project" = "true" }
-        }
+        Sid       = "TagNewProxies"
+        Effect    = "Allow"
+        Action    = ["rds:AddTagsToResource"]
+        Resource  = "${local.arn.prefix.rds}:db-proxy:*"
+        Condition = local.first_tags
       },
       {
         Sid    = "ChangeOwnProxies"
@@ -257,7 +283,7 @@ locals {
         Effect = "Allow"
         Action = ["rds:DeregisterDBProxyTargets", "rds:ModifyDBProxyTargetGroup", "rds:RegisterDBProxyTargets"]
         Resource = [
-          "${local.arn.prefix.rds}:cluster:pmp-*", "${local.arn.prefix.rds}:db:pmp-*", "${local.arn.prefix.rds}:target-group:*",
+          "${local.arn.prefix.rds}:cluster:${local.prefix}*", "${local.arn.prefix.rds}:db:${local.prefix}*", "${local.arn.prefix.rds}:target-group:*",
         ]
       },
       {
@@ -266,7 +292,7 @@ locals {
         Effect    = "Allow"
         Action    = ["kms:CreateKey", "rds:CreateDBProxy"]
         Resource  = "*"
-        Condition = { StringEquals = { "aws:RequestTag/Project" = "pmp" } }
+        Condition = local.own_request
       },
       {
         # This action has no resource types.
@@ -288,11 +314,21 @@ locals {
         Resource = local.secrets
       },
       {
-        # RDS makes the master's secret in the caller's name; the migration job makes the database's roles with it.
-        Sid      = "UseMasterSecret"
-        Effect   = "Allow"
-        Action   = ["secretsmanager:CreateSecret", "secretsmanager:GetSecretValue", "secretsmanager:TagResource"]
-        Resource = local.master_secrets
+        # RDS makes the master's secret in the caller's name, and tags it with the ARN of the instance that it belongs to.
+        # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-secrets-manager.html
+        Sid       = "MakeMasterSecret"
+        Effect    = "Allow"
+        Action    = ["secretsmanager:CreateSecret", "secretsmanager:TagResource"]
+        Resource  = local.master_secrets
+        Condition = { Null = { "aws:ResourceTag/aws:rds:primaryDBInstanceArn" = "true" } }
+      },
+      {
+        # The migration job makes the database's roles with it. Its name does not tell the environment, its tag does.
+        Sid       = "UseMasterSecret"
+        Effect    = "Allow"
+        Action    = ["secretsmanager:GetSecretValue"]
+        Resource  = local.master_secrets
+        Condition = { StringLike = { "aws:ResourceTag/aws:rds:primaryDBInstanceArn" = "${local.arn.prefix.rds}:db:${local.prefix}*" } }
       },
       {
         # The tag is set when the key is made, and cannot be put on a key that is already in use under some name.
@@ -301,7 +337,7 @@ locals {
         Action   = ["kms:TagResource"]
         Resource = "${local.arn.prefix.kms}:key/*"
         Condition = {
-          StringEquals = { "aws:RequestTag/Project" = "pmp" }
+          StringEquals = local.own_request.StringEquals
           Null         = { "kms:ResourceAliases" = "true" }
         }
       },
@@ -320,7 +356,7 @@ locals {
         Sid      = "NameOwnKeys"
         Effect   = "Allow"
         Action   = ["kms:CreateAlias", "kms:DeleteAlias", "kms:UpdateAlias"]
-        Resource = "${local.arn.prefix.kms}:alias/pmp-*"
+        Resource = "${local.arn.prefix.kms}:alias/${local.prefix}*"
       },
       {
         # RDS, Lambda and others take a grant of the key for themselves; the identity cannot grant it to anybody else.
@@ -356,24 +392,38 @@ locals {
           "route53resolver:CreateFirewallRuleGroup",
         ]
         Resource  = [for kind in local.dns_firewall_types : "${local.arn.prefix.route53resolver}:${kind}/*"]
-        Condition = { StringEquals = { "aws:RequestTag/Project" = "pmp" } }
+        Condition = local.own_request
       },
       {
-        # Named by ids that AWS makes up. A tag cannot bound a VPC's configuration, and no action tags at creation alone.
+        # Named by ids that AWS makes up.
         Sid    = "KeepDnsFirewall"
         Effect = "Allow"
         Action = [
           "route53resolver:CreateFirewallRule", "route53resolver:DeleteFirewallDomainList",
           "route53resolver:DeleteFirewallRule", "route53resolver:DeleteFirewallRuleGroup",
-          "route53resolver:DisassociateFirewallRuleGroup", "route53resolver:GetFirewallConfig",
+          "route53resolver:DisassociateFirewallRuleGroup",
           "route53resolver:GetFirewallDomainList", "route53resolver:GetFirewallRuleGroup",
           "route53resolver:GetFirewallRuleGroupAssociation", "route53resolver:ListFirewallDomains",
           "route53resolver:ListFirewallRules", "route53resolver:ListTagsForResource", "route53resolver:TagResource",
-          "route53resolver:UntagResource", "route53resolver:UpdateFirewallConfig",
-          "route53resolver:UpdateFirewallDomains", "route53resolver:UpdateFirewallRule",
-          "route53resolver:UpdateFirewallRuleGroupAssociation",
+          "route53resolver:UntagResource", "route53resolver:UpdateFirewallDomains",
+          "route53resolver:UpdateFirewallRule", "route53resolver:UpdateFirewallRuleGroupAssociation",
         ]
-        Resource = [for kind in local.dns_firewall_types : "${local.arn.prefix.route53resolver}:${kind}/*"]
+        Resource  = [for kind in local.dns_firewall_types : "${local.arn.prefix.route53resolver}:${kind}/*"]
+        Condition = merge(local.own, { StringEqualsIfExists = local.own_request.StringEquals })
+      },
+      {
+        Sid       = "TagNewDnsFirewall"
+        Effect    = "Allow"
+        Action    = ["route53resolver:TagResource"]
+        Resource  = [for kind in local.dns_firewall_types : "${local.arn.prefix.route53resolver}:${kind}/*"]
+        Condition = local.first_tags
+      },
+      {
+        # A VPC's setting, which cannot carry a tag.
+        Sid      = "SetDnsFirewall"
+        Effect   = "Allow"
+        Action   = ["route53resolver:GetFirewallConfig", "route53resolver:UpdateFirewallConfig"]
+        Resource = "${local.arn.prefix.route53resolver}:firewall-config/*"
       },
       {
         # This action has no resource types.
@@ -403,7 +453,7 @@ locals {
           "autoscaling:DeleteAutoScalingGroup", "autoscaling:DeleteTags", "autoscaling:StartInstanceRefresh",
           "autoscaling:UpdateAutoScalingGroup",
         ]
-        Resource = "${local.arn.prefix.autoscaling}:autoScalingGroup:*:autoScalingGroupName/pmp-*"
+        Resource = "${local.arn.prefix.autoscaling}:autoScalingGroup:*:autoScalingGroupName/${local.prefix}*"
       },
       {
         Sid      = "MakeLaunchTemplates"
@@ -416,13 +466,13 @@ locals {
         Effect    = "Allow"
         Action    = ["ec2:CreateTags"]
         Resource  = "${local.arn.prefix.ec2}:launch-template/*"
-        Condition = { StringEquals = { "ec2:CreateAction" = "CreateLaunchTemplate" } }
+        Condition = { StringEquals = merge(local.own_request.StringEquals, { "ec2:CreateAction" = "CreateLaunchTemplate" }) }
       },
       {
         Sid    = "ChangeOwnLaunchTemplates"
         Effect = "Allow"
         Action = [
-          "ec2:CreateLaunchTemplateVersion", "ec2:CreateTags", "ec2:DeleteLaunchTemplate", "ec2:DeleteTags", "ec2:ModifyLaunchTemplate",
+          "ec2:CreateLaunchTemplateVersion", "ec2:DeleteLaunchTemplate", "ec2:DeleteTags", "ec2:ModifyLaunchTemplate",
         ]
         Resource  = "${local.arn.prefix.ec2}:launch-template/*"
         Condition = local.own
@@ -466,13 +516,13 @@ locals {
           "cloudwatch:DeleteAlarms", "cloudwatch:DescribeAlarms", "cloudwatch:ListTagsForResource",
           "cloudwatch:PutMetricAlarm", "cloudwatch:TagResource", "cloudwatch:UntagResource",
         ]
-        Resource = [for region in local.alarm_regions : "arn:aws:cloudwatch:${region}:${var.account_id}:alarm:pmp-*"]
+        Resource = [for region in local.alarm_regions : "arn:aws:cloudwatch:${region}:${var.account_id}:alarm:${local.prefix}*"]
       },
       {
         Sid      = "KeepDashboards"
         Effect   = "Allow"
         Action   = ["cloudwatch:DeleteDashboards", "cloudwatch:GetDashboard", "cloudwatch:PutDashboard"]
-        Resource = "arn:aws:cloudwatch::${var.account_id}:dashboard/pmp-*"
+        Resource = "arn:aws:cloudwatch::${var.account_id}:dashboard/${local.prefix}*"
       },
       {
         Sid    = "KeepTopics"
@@ -480,7 +530,7 @@ locals {
         Action = [
           "sns:CreateTopic", "sns:DeleteTopic", "sns:GetTopicAttributes", "sns:ListTagsForResource", "sns:SetTopicAttributes", "sns:Subscribe", "sns:TagResource", "sns:UntagResource",
         ]
-        Resource = [for region in local.alarm_regions : "arn:aws:sns:${region}:${var.account_id}:pmp-*"]
+        Resource = [for region in local.alarm_regions : "arn:aws:sns:${region}:${var.account_id}:${local.prefix}*"]
       },
       {
         # This action has no resource types.
@@ -505,7 +555,7 @@ locals {
         Effect    = "Allow"
         Action    = ["cognito-idp:CreateUserPool"]
         Resource  = "*"
-        Condition = { StringEquals = { "aws:RequestTag/Project" = "pmp" } }
+        Condition = local.own_request
       },
       {
         Sid      = "ReadSubscriptionsAndDomains"
@@ -525,7 +575,15 @@ locals {
           "cognito-idp:UntagResource", "cognito-idp:UpdateResourceServer", "cognito-idp:UpdateUserPool",
           "cognito-idp:UpdateUserPoolClient",
         ]
-        Resource = "${local.arn.prefix.cognito-idp}:userpool/*"
+        Resource  = "${local.arn.prefix.cognito-idp}:userpool/*"
+        Condition = merge(local.own, { StringEqualsIfExists = local.own_request.StringEquals })
+      },
+      {
+        Sid       = "TagNewUserPools"
+        Effect    = "Allow"
+        Action    = ["cognito-idp:TagResource"]
+        Resource  = "${local.arn.prefix.cognito-idp}:userpool/*"
+        Condition = local.first_tags
       },
     ]
 
@@ -542,7 +600,7 @@ locals {
           "lambda:RemovePermission", "lambda:TagResource", "lambda:UntagResource", "lambda:UpdateFunctionCode",
           "lambda:UpdateFunctionConfiguration", "lambda:UpdateFunctionEventInvokeConfig",
         ]
-        Resource = "${local.arn.prefix.lambda}:function:pmp-*"
+        Resource = "${local.arn.prefix.lambda}:function:${local.prefix}*"
       },
       {
         # How much concurrency the account has left. This action has no resource types.
@@ -572,7 +630,7 @@ locals {
         Effect    = "Allow"
         Action    = ["acm:RequestCertificate"]
         Resource  = "*"
-        Condition = { StringEquals = { "aws:RequestTag/Project" = "pmp" } }
+        Condition = local.own_request
       },
       {
         # A certificate is named by an id that AWS makes up.
@@ -582,12 +640,31 @@ locals {
           "acm:AddTagsToCertificate", "acm:DeleteCertificate", "acm:DescribeCertificate", "acm:ListTagsForCertificate",
           "acm:RemoveTagsFromCertificate",
         ]
-        Resource = "${local.arn.prefix.acm}:certificate/*"
+        Resource  = "${local.arn.prefix.acm}:certificate/*"
+        Condition = merge(local.own, { StringEqualsIfExists = local.own_request.StringEquals })
       },
       {
-        Sid      = "KeepRecords"
+        Sid       = "TagNewCertificates"
+        Effect    = "Allow"
+        Action    = ["acm:AddTagsToCertificate"]
+        Resource  = "${local.arn.prefix.acm}:certificate/*"
+        Condition = local.first_tags
+      },
+      {
+        # The zone is everybody's, a name in it is one environment's.
+        # https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/specifying-conditions-route53.html
+        Sid      = "ChangeOwnRecords"
         Effect   = "Allow"
-        Action   = ["route53:ChangeResourceRecordSets", "route53:GetHostedZone", "route53:ListResourceRecordSets"]
+        Action   = ["route53:ChangeResourceRecordSets"]
+        Resource = "arn:aws:route53:::hostedzone/${var.hosted_zone_id}"
+        Condition = { "ForAllValues:StringLike" = {
+          "route53:ChangeResourceRecordSetsNormalizedRecordNames" = [var.domain_name, "*.${var.domain_name}"]
+        } }
+      },
+      {
+        Sid      = "ReadRecords"
+        Effect   = "Allow"
+        Action   = ["route53:GetHostedZone", "route53:ListResourceRecordSets"]
         Resource = "arn:aws:route53:::hostedzone/${var.hosted_zone_id}"
       },
       {
@@ -616,13 +693,13 @@ locals {
         Sid      = "KeepSchedules"
         Effect   = "Allow"
         Action   = ["scheduler:CreateSchedule", "scheduler:DeleteSchedule", "scheduler:GetSchedule", "scheduler:UpdateSchedule"]
-        Resource = "${local.arn.prefix.scheduler}:schedule/default/pmp-*"
+        Resource = "${local.arn.prefix.scheduler}:schedule/default/${local.prefix}*"
       },
       {
         Sid      = "KeepQueues"
         Effect   = "Allow"
         Action   = ["sqs:CreateQueue", "sqs:DeleteQueue", "sqs:GetQueueAttributes", "sqs:ListQueueTags", "sqs:SetQueueAttributes", "sqs:TagQueue", "sqs:UntagQueue"]
-        Resource = "${local.arn.prefix.sqs}:pmp-*"
+        Resource = "${local.arn.prefix.sqs}:${local.prefix}*"
       },
       {
         # API Gateway's access logs go through CloudWatch's log delivery, which is set up in the caller's name. These
@@ -637,18 +714,18 @@ locals {
       },
       ],
       # API Gateway reads a truststore in the caller's name.
-      [for arns in [var.truststore_arns] : {
-        Sid      = "ReadTruststores"
+      [for uri in var.truststore_uri[*] : {
+        Sid      = "ReadTruststore"
         Effect   = "Allow"
         Action   = ["s3:GetObject", "s3:GetObjectVersion"]
-        Resource = sort(arns)
-      } if length(arns) > 0],
-      [for arns in [var.hosted_zone_role_arns] : {
+        Resource = "arn:aws:s3:::${trimprefix(uri, "s3://")}"
+      }],
+      [for role in var.hosted_zone_roles[*] : {
         Sid      = "ChangeRecordsOfAnotherAccount"
         Effect   = "Allow"
         Action   = ["sts:AssumeRole"]
-        Resource = sort(arns)
-    } if length(arns) > 0])
+        Resource = role.writer_arn
+    }])
 
     iam = concat([
       {
@@ -685,7 +762,7 @@ locals {
           "iam:AddRoleToInstanceProfile", "iam:CreateInstanceProfile", "iam:DeleteInstanceProfile", "iam:GetInstanceProfile",
           "iam:RemoveRoleFromInstanceProfile", "iam:TagInstanceProfile", "iam:UntagInstanceProfile",
         ]
-        Resource = [for environment in var.environments : "${local.arn.iam}:instance-profile${local.iam_path}pmp-${environment}-*"]
+        Resource = "${local.arn.iam}:instance-profile${local.iam_path}${local.prefix}-*"
       },
       {
         Sid       = "MakeServiceLinkedRoles"
@@ -700,7 +777,7 @@ locals {
         Sid       = "Pass${replace(title(replace(role, "-", " ")), " ", "")}"
         Effect    = "Allow"
         Action    = ["iam:PassRole"]
-        Resource  = [for environment in var.environments : "${local.arn.iam}:role${local.iam_path}pmp-${environment}-${role}"]
+        Resource  = "${local.arn.iam}:role${local.iam_path}${local.prefix}-${role}"
         Condition = { StringEquals = { "iam:PassedToService" = service } }
     }])
 
@@ -711,7 +788,7 @@ locals {
         Action = ["iam:*"]
         Resource = [
           "${local.arn.iam}:user/*", "${local.arn.iam}:group/*", "${local.arn.iam}:policy/*", "${local.arn.iam}:oidc-provider/*",
-          "${local.arn.iam}:role${local.iam_path}gitlab-*",
+          "${local.arn.iam}:role${local.iam_path}gitlab*",
         ]
       },
       {
@@ -727,7 +804,7 @@ locals {
           "kms:CreateGrant", "kms:DisableKey", "kms:DisableKeyRotation", "kms:PutKeyPolicy", "kms:ScheduleKeyDeletion",
           "kms:TagResource", "kms:UntagResource", "kms:UpdateKeyDescription",
         ]
-        Resource = var.kms_key_arn
+        Resource = local.shared_keys
       },
       {
         Sid       = "NeverChangeSharedBuckets"
@@ -741,7 +818,21 @@ locals {
         Action   = ["s3:DeleteObject"]
         Resource = ["${local.arn.state}/*.tfstate", "${local.arn.deploys}/*"]
       },
+      local.only_own_tags,
     ]
+  }
+
+  # Whatever else is granted: what carries the tag of another environment is out of reach. A role for DNS records, and
+  # objects such as a truststore, belong to others by design.
+  only_own_tags = {
+    Sid       = "NeverReachAnotherEnvironment"
+    Effect    = "Deny"
+    NotAction = ["s3:GetObject", "s3:GetObjectVersion", "sts:AssumeRole"]
+    Resource  = "*"
+    Condition = {
+      StringNotEquals = { "aws:ResourceTag/Environment" = var.environment }
+      Null            = { "aws:ResourceTag/Environment" = "false" }
+    }
   }
 
   attachable_policy_arns = [

@@ -21,64 +21,35 @@ locals {
         Sid      = "ReadHandOver"
         Effect   = "Allow"
         Action   = ["ssm:GetParameter", "ssm:GetParametersByPath", "ssm:ListTagsForResource"]
-        Resource = [for environment in var.environments : "${local.arn.prefix.ssm}:parameter/pmp/${environment}/*"]
+        Resource = local.parameters
+        },
+        local.only_own_tags,
+      ],
+      [for role in var.hosted_zone_roles[*] : {
+        Sid      = "ReadRecordsOfAnotherAccount"
+        Effect   = "Allow"
+        Action   = ["sts:AssumeRole"]
+        Resource = role.reader_arn
       }],
     )
-    # The same reads, on the same resources, as the delivery identity has.
+    # The same reads, on the same resources and conditions, as the delivery identity has.
     read-foundation = flatten([for concern in ["network", "database", "dns", "runner"] : local.plan_reads[concern]])
     read-service    = flatten([for concern in ["monitoring", "service", "iam"] : local.plan_reads[concern]])
-    # Whether somebody changed by hand what an administrator applied: this module, and the hosted zone.
-    read-account = [
-      {
-        Sid      = "ReadAccountState"
-        Effect   = "Allow"
-        Action   = ["s3:GetObject"]
-        Resource = "${local.arn.state}/account.tfstate"
-      },
-      {
-        Sid      = "ReadDelivery"
-        Effect   = "Allow"
-        Action   = ["iam:GetPolicy", "iam:GetPolicyVersion", "iam:GetUser", "iam:ListAttachedUserPolicies"]
-        Resource = ["${local.arn.iam}:policy${local.iam_path}pmp-*", "${local.arn.iam}:user${local.iam_path}gitlab*"]
-      },
-      {
-        Sid    = "ReadDeliveryByOtherPrincipals"
-        Effect = "Allow"
-        Action = [
-          "iam:GetGroup", "iam:GetOpenIDConnectProvider", "iam:GetRole", "iam:ListAttachedGroupPolicies",
-          "iam:ListAttachedRolePolicies", "iam:ListRolePolicies",
-        ]
-        Resource = [
-          "${local.arn.iam}:group${local.iam_path}pmp-*", "${local.arn.iam}:oidc-provider/*",
-          "${local.arn.iam}:role${local.iam_path}gitlab-*",
-        ]
-      },
-      {
-        Sid      = "ReadDeploymentBucket"
-        Effect   = "Allow"
-        Action   = one([for statement in local.plan_reads.service : statement.Action if statement.Sid == "KeepImportBuckets"])
-        Resource = local.arn.deploys
-      },
-      {
-        Sid      = "ReadTagsOfAccountLayer"
-        Effect   = "Allow"
-        Action   = ["route53:ListTagsForResource", "ssm:ListTagsForResource"]
-        Resource = ["arn:aws:route53:::hostedzone/${var.hosted_zone_id}", "${local.arn.prefix.ssm}:parameter/pmp/account/*"]
-      },
-    ]
   }
 
   plan_reads = {
     for concern, statements in local.delivery_statements : concern => [
-      for statement in statements : {
-        Sid      = statement.Sid
-        Effect   = "Allow"
-        Resource = statement.Resource
-        Action = [
-          for action in statement.Action : action
-          if can(regex(":(Describe|Get|List|GET$)", action)) && !contains(local.not_for_plans, action)
-        ]
-        } if statement.Sid != "UseMasterSecret" && length([
+      for statement in statements : merge(
+        { for name, element in statement : name => element if name == "Condition" },
+        {
+          Sid      = statement.Sid
+          Effect   = "Allow"
+          Resource = statement.Resource
+          Action = [
+            for action in statement.Action : action
+            if can(regex(":(Describe|Get|List|GET$)", action)) && !contains(local.not_for_plans, action)
+          ]
+          }) if statement.Sid != "UseMasterSecret" && length([
           for action in try(statement.Action, []) : action
           if statement.Effect == "Allow" && can(regex(":(Describe|Get|List|GET$)", action)) && !contains(local.not_for_plans, action)
       ]) > 0

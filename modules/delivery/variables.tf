@@ -18,14 +18,25 @@ variable "region" {
   }
 }
 
-variable "environments" {
-  description = "Environments that the delivery identity may deploy in this account. State, secrets and parameters of any other are out of its reach."
-  type        = set(string)
+variable "environment" {
+  description = "Environment that the identities deploy and plan. Whatever belongs to another is out of their reach. In an account with several, no environment's name may begin with another's, because names of resources begin with `pmp-<environment>`."
+  type        = string
 
   validation {
-    condition     = length(var.environments) > 0 && alltrue([for name in var.environments : can(regex("^[a-z][a-z0-9-]{1,20}$", name))])
-    error_message = "environments must name at least one environment, each 2 to 21 lower-case letters, digits and hyphens."
+    condition     = can(regex("^[a-z][a-z0-9-]{1,20}$", var.environment))
+    error_message = "environment must be 2 to 21 lower-case letters, digits and hyphens, not ${var.environment}."
   }
+
+  validation {
+    condition     = !can(regex("^(plan|account)(-|$)", var.environment))
+    error_message = "environment ${var.environment}: gitlab-plan and gitlab-account are names of other identities, choose another one."
+  }
+}
+
+variable "is_only_environment" {
+  description = "Whether the environment has the account to itself. Its users are then `gitlab` and `gitlab-plan`, otherwise `gitlab-<environment>` and `gitlab-plan-<environment>`."
+  type        = bool
+  default     = false
 }
 
 variable "state_bucket_name" {
@@ -34,7 +45,7 @@ variable "state_bucket_name" {
 }
 
 variable "kms_key_arn" {
-  description = "Full ARN of the bootstrap's key: it encrypts Terraform's state and the deployed code."
+  description = "Full ARN of the bootstrap's key, which encrypts Terraform's state."
   type        = string
 
   validation {
@@ -43,47 +54,81 @@ variable "kms_key_arn" {
   }
 }
 
+variable "deployment_bucket" {
+  description = "The one bucket of the code to run: its `name`, the full ARN of its key (`kms_key_arn`), and whether this environment's jobs publish code to it (`may_publish`)."
+  type = object({
+    name        = string
+    kms_key_arn = string
+    may_publish = optional(bool, false)
+  })
+
+  validation {
+    condition     = can(regex("^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[0-9a-f-]{36}$", var.deployment_bucket.kms_key_arn))
+    error_message = "deployment_bucket.kms_key_arn must be the full ARN of a key, not its id and not an alias."
+  }
+}
+
 variable "hosted_zone_id" {
   description = "Route 53 zone in which the environments' API domains are made."
   type        = string
 }
 
-variable "hosted_zone_role_arns" {
-  description = "Roles of other accounts that the delivery identity may assume to change DNS records there (`service.api.hosted_zone_role_arn`)."
-  type        = set(string)
-  default     = []
+variable "domain_name" {
+  description = "The API's domain name, such as `api.dev.pmp.example.com`. The identity may change records of this name and of names below it, no others."
+  type        = string
 
   validation {
-    condition     = alltrue([for arn in var.hosted_zone_role_arns : can(regex("^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]+$", arn))])
-    error_message = "hosted_zone_role_arns must be full ARNs of roles, without wildcards."
+    condition     = can(regex("^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\.)+[a-z]{2,63}$", var.domain_name))
+    error_message = "domain_name must be a domain in lower case, without a trailing dot, not ${var.domain_name}."
   }
 }
 
-variable "truststore_arns" {
-  description = "S3 objects that hold the authorities of mutual TLS (`service.api.truststore`), as ARNs such as `arn:aws:s3:::certificates/pmp/truststore.pem`."
-  type        = set(string)
-  default     = []
+variable "hosted_zone_roles" {
+  description = "Roles of the account that holds the hosted zone: the identity that deploys assumes `writer_arn` (`service.api.hosted_zone_role_arn`), the one that plans `reader_arn` (`service.api.hosted_zone_reader_role_arn`). Null where the zone is in this account."
+  type = object({
+    writer_arn = string
+    reader_arn = string
+  })
+  default = null
 
   validation {
-    condition     = alltrue([for arn in var.truststore_arns : can(regex("^arn:aws[a-z-]*:s3:::[a-z0-9.-]{3,63}/[^*?]+$", arn))])
-    error_message = "truststore_arns must be ARNs of S3 objects, without wildcards."
+    condition     = alltrue([for arn in try(values(var.hosted_zone_roles), []) : can(regex("^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]+$", arn))])
+    error_message = "hosted_zone_roles must be full ARNs of roles, without wildcards."
   }
+
+  validation {
+    condition     = var.hosted_zone_roles == null || try(var.hosted_zone_roles.writer_arn != var.hosted_zone_roles.reader_arn, false)
+    error_message = "hosted_zone_roles: a merge request plans with its own code, so reader_arn must be another role than writer_arn."
+  }
+}
+
+variable "truststore_uri" {
+  description = "S3 object that holds the authorities of mutual TLS (`service.api.truststore`), such as `s3://certificates/pmp/truststore.pem`; null without mutual TLS."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.truststore_uri == null || can(regex("^s3://[a-z0-9.-]{3,63}/[^*?]+$", var.truststore_uri))
+    error_message = "truststore_uri must be s3://<bucket>/<key>, without wildcards."
+  }
+}
+
+variable "plan_policy_arn_by_name" {
+  description = "More policies for the identity that plans, such as the account layer's."
+  type        = map(string)
+  default     = {}
 }
 
 variable "gitlab_oidc" {
-  description = "GitLab as OpenID Connect provider: its `url`, the audience (`aud`) of the jobs' id_tokens, and the subjects (`sub`, wildcards allowed) that may deploy or only plan. Null makes no provider and no roles."
+  description = "GitLab as OpenID Connect provider of the account: the ARN of the provider, its `host`, the audience (`aud`) of the jobs' id_tokens, and the subjects (`sub`, wildcards allowed) that may deploy this environment or only plan it. Null makes no roles."
   type = object({
-    url              = string
+    provider_arn     = string
+    host             = string
     audience         = string
     deliver_subjects = list(string)
     plan_subjects    = optional(list(string), [])
   })
   default = null
-
-  validation {
-    condition     = var.gitlab_oidc == null || can(regex("^https://[^/]+$", var.gitlab_oidc.url))
-    error_message = "gitlab_oidc.url must be https://<host> without a path."
-  }
 
   validation {
     condition = alltrue([
@@ -95,7 +140,7 @@ variable "gitlab_oidc" {
 }
 
 variable "enable_group" {
-  description = "Whether to make a group `pmp-delivery` that carries the same policies as the user, for people who deploy by hand."
+  description = "Whether to make a group `pmp-<environment>-delivery` that carries the same policies as the user, for people who deploy by hand."
   type        = bool
   default     = false
 }

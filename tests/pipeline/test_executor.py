@@ -77,7 +77,9 @@ def pipeline(
     (tools / "bin" / "python").write_text(PYTHON)
     (tools / "bin" / "python").chmod(0o755)
     notes.touch()
-    keys = {"plan/*": "plan-key", **dict.fromkeys(ENVIRONMENTS, "deploy-key")}
+    keys = {"plan/account/*": "plan-account"}
+    for environment in ENVIRONMENTS:
+        keys |= {environment: f"deploy-{environment}", f"plan/{environment}": f"plan-{environment}"}
     variables = {"PMP_TOOLS": str(tools), "PMP_NOTES": str(notes), "PMP_FAIL": fail, **(started_by or {})}
     laptop.write_variables(checkout, variables, {"AWS_ACCESS_KEY_ID": keys})
     outcome = laptop.execute(checkout, gates, jobs, quiet=True)
@@ -96,7 +98,7 @@ def test_one_commit_passes_through_all_environments_in_order(tmp_path: Path) -> 
     assert len({line[3] for line in commands}) == 1, "all jobs run on one commit"
     digests = {line[5] for line in commands if line[4] in {"-m ops plan service", "-m ops smoke --built"}}
     assert digests == {"d1"}, "all jobs use the digest of the only build"
-    assert {line[2] for line in commands if line[1] in ENVIRONMENTS} == {"deploy-key"}
+    assert all(line[2] == f"deploy-{line[1]}" for line in commands if line[1] in ENVIRONMENTS)
     assert {line[2] for line in commands if line[0] == "package"} == {""}, "a build needs no credentials"
     applied = {line[0]: line[2] for line in ran.lines if line[1] == "applies"}
     assert applied == {name.replace("plan", "apply"): name for name in chains if ":plan:" in name}
@@ -130,7 +132,7 @@ def test_merge_request_plans_with_the_read_only_identity(tmp_path: Path) -> None
     assert ran.outcome.status == 0, "\n".join(ran.outcome.transcript[-20:])
     planned = {(line[1], line[4], line[2]) for line in ran.lines if line[4].startswith("-m ops plan ")}
     assert planned == {
-        (environment, f"-m ops plan {layer}", "plan-key")
+        (environment, f"-m ops plan {layer} --read-only", f"plan-{environment}")
         for environment in ENVIRONMENTS
         for layer in ("foundation", "service")
     }
@@ -144,8 +146,8 @@ def test_nightly_schedule_runs_only_drift_checks(tmp_path: Path) -> None:
     ran = pipeline(tmp_path, [], started_by={"CI_PIPELINE_SOURCE": "schedule"})
     assert ran.outcome.status == 0, "\n".join(ran.outcome.transcript[-20:])
     assert {(line[1], line[2], line[4]) for line in ran.lines} == {
-        ("", "plan-key", "-m ops drift account"),
-        *((environment, "plan-key", "-m ops drift") for environment in ENVIRONMENTS),
+        *((environment, "plan-account", "-m ops drift account") for environment in ENVIRONMENTS),
+        *((environment, f"plan-{environment}", "-m ops drift") for environment in ENVIRONMENTS),
     }
 
 

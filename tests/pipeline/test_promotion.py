@@ -17,6 +17,7 @@ from rich.console import Console
 from checks import aws_requests
 from local import instance as instances
 from local import pipeline as laptop
+from local.account import ACCOUNT
 from local.platform import Platform
 from ops import git, http, policies
 from ops.settings import PROMOTED_ENVIRONMENTS, ROOT
@@ -53,7 +54,9 @@ def ci(
     """Run ``python -m ops`` as a job does, in the promoted checkout or in ``directory``."""
     directory = directory or checkout(platform)
     process = os.environ | platform.instance.tool_environment(environment) | {"CI_COMMIT_SHA": head(directory)}
-    process |= platform.account.credentials(identity).environment() | variables
+    # The identity that plans the account layer is nobody's of an environment.
+    subject = ACCOUNT if "account" in arguments else environment
+    process |= platform.account.credentials(identity, subject).environment() | variables
     command = [sys.executable, "-m", "ops", *arguments]
     return subprocess.run(command, cwd=directory, env=process, capture_output=True, text=True, check=False)
 
@@ -190,8 +193,9 @@ def test_stale_lock_names_its_holder_and_can_be_released(platform: Platform, tmp
 
 
 def test_manual_change_is_reported_as_drift(platform: Platform) -> None:
-    clean = ci(platform, "dev", "drift", "account", "foundation", "service", identity="plan")
-    assert clean.returncode == 0, clean.stderr
+    for layers in (["account"], ["foundation", "service"]):
+        clean = ci(platform, "dev", "drift", *layers, identity="plan")
+        assert clean.returncode == 0, clean.stderr
     functions = platform.account.session("admin").client("lambda")
     name = platform.account.parameter("/pmp/dev/service/function_name")
     memory = functions.get_function_configuration(FunctionName=name)["MemorySize"]
@@ -209,8 +213,8 @@ def test_manually_widened_policy_is_reported_as_drift(platform: Platform) -> Non
     iam = platform.account.session("admin").client("iam")
     policy = next(
         one["PolicyArn"]
-        for one in iam.list_attached_user_policies(UserName="gitlab")["AttachedPolicies"]
-        if one["PolicyName"] == "pmp-delivery-artifacts"
+        for one in iam.list_attached_user_policies(UserName="gitlab-dev")["AttachedPolicies"]
+        if one["PolicyName"] == "pmp-dev-artifacts"
     )
     everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
     original = iam.get_policy(PolicyArn=policy)["Policy"]["DefaultVersionId"]
@@ -219,7 +223,7 @@ def test_manually_widened_policy_is_reported_as_drift(platform: Platform) -> Non
     try:
         found = ci(platform, "dev", "drift", "account", identity="plan")
         assert found.returncode == 1
-        assert 'aws_iam_policy.delivery["artifacts"]' in last_line(found)
+        assert 'module.delivery["dev"].aws_iam_policy.delivery["artifacts"]' in last_line(found)
     finally:
         # The emulator cannot make an older version the default again.
         iam.create_policy_version(PolicyArn=policy, PolicyDocument=json.dumps(document), SetAsDefault=True)
@@ -291,9 +295,10 @@ def test_policies_suffice_for_update_rollback_and_destroy(platform: Platform, tm
     # Requests recorded on this platform and those committed earlier: one run does not cover every kind of change.
     iam = platform.account.session("admin").client("iam")
     lines = platform.instance.iam_record.read_text().splitlines()
-    for user in policies.USERS.values():
-        requests = policies.merged(policies.recorded(lines, user), policies.committed(user))
-        for one in policies.balance(policies.attached_policies(iam, user), requests):
+    for identity in policies.attached(iam):
+        committed = policies.committed(identity.part, identity.environment)
+        requests = policies.merged(policies.recorded(lines, identity.user), committed)
+        for one in policies.balance(policies.attached_policies(iam, identity.user), requests):
             assert not one.unexplained, one.policy
             assert not one.needless, one.policy
     assert aws_requests.recorded_violations(platform.instance.request_record.read_text().splitlines()) == []

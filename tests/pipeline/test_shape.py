@@ -149,7 +149,7 @@ def test_only_migrations_run_on_runners_inside_the_vpc() -> None:
 def test_scheduled_drift_covers_all_layers_and_environments() -> None:
     for name in ("drift", "drift:account"):
         assert jobs()[name]["rules"] == [{"if": '$CI_PIPELINE_SOURCE == "schedule"'}]
-    assert jobs()["drift"]["parallel"]["matrix"] == [{"PMP_ENVIRONMENT": list(ENVIRONMENTS)}]
+        assert jobs()[name]["parallel"]["matrix"] == [{"PMP_ENVIRONMENT": list(ENVIRONMENTS)}]
     assert jobs()["drift:account"]["script"] == ["python -m ops drift account"]
 
 

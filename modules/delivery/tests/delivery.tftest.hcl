@@ -2,23 +2,28 @@ mock_provider "aws" {
   mock_resource "aws_iam_policy" {
     defaults = { arn = "arn:aws:iam::123456789012:policy/pmp/x" }
   }
-  mock_resource "aws_iam_openid_connect_provider" {
-    defaults = { arn = "arn:aws:iam::123456789012:oidc-provider/gitlab.com" }
-  }
 }
 
 variables {
-  environments      = ["dev", "staging", "prod"]
+  environment       = "dev"
   account_id        = "123456789012"
   region            = "eu-west-1"
   state_bucket_name = "pmp-terraform-state-123456789012-eu-west-1"
   kms_key_arn       = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
   hosted_zone_id    = "Z0123456789ABCDEFGHIJ"
+  domain_name       = "api.dev.pmp.example.com"
+  deployment_bucket = {
+    name        = "pmp-deployments-123456789012-eu-west-1"
+    kms_key_arn = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+  }
 }
 
 run "policies_fit_the_limits_of_iam" {
   variables {
-    environments = ["dev", "staging", "prod", "local"]
+    # As long as it can be, with every option.
+    environment       = "abcdefghijklmnopqrstu"
+    truststore_uri    = "s3://certificates/pmp/truststore.pem"
+    hosted_zone_roles = { writer_arn = "arn:aws:iam::111111111111:role/dns/writer", reader_arn = "arn:aws:iam::111111111111:role/dns/reader" }
   }
 
   assert {
@@ -49,37 +54,43 @@ run "each_role_is_passed_to_one_service" {
   assert {
     condition = alltrue([
       for statement in jsondecode(aws_iam_policy.delivery["iam"].policy).Statement :
-      can(statement.Condition.StringEquals["iam:PassedToService"]) && alltrue([
-        for arn in statement.Resource : startswith(arn, "arn:aws:iam::123456789012:role/pmp/pmp-") && !strcontains(arn, "*")
-      ])
+      can(statement.Condition.StringEquals["iam:PassedToService"]) && startswith(statement.Resource, "arn:aws:iam::123456789012:role/pmp/pmp-dev-") && !strcontains(statement.Resource, "*")
       if contains(statement.Action, "iam:PassRole")
     ])
     error_message = "a PassRole statement has no service, or names a pattern or an outside role"
   }
 }
 
-run "policies_do_not_name_other_environments" {
-  variables {
-    environments = ["dev"]
-  }
-
+run "users_carry_their_environments_name" {
   assert {
-    condition     = !strcontains(join("", [for policy in aws_iam_policy.delivery : policy.policy]), "/prod/")
-    error_message = "the identity of dev may reach a resource of prod"
+    condition     = output.user_names == { delivery = "gitlab-dev", plan = "gitlab-plan-dev" }
+    error_message = "where environments share an account, their users must be told apart"
   }
 }
 
-run "oidc_role_checks_audience_and_subject" {
+run "an_environment_alone_in_its_account_has_the_user_gitlab" {
+  variables {
+    is_only_environment = true
+  }
+
+  assert {
+    condition     = output.user_names == { delivery = "gitlab", plan = "gitlab-plan" }
+    error_message = "alone in its account, the environment's users must be gitlab and gitlab-plan"
+  }
+}
+
+run "oidc_roles_check_audience_and_subject" {
   variables {
     gitlab_oidc = {
-      url              = "https://gitlab.com"
+      provider_arn     = "arn:aws:iam::123456789012:oidc-provider/gitlab.com"
+      host             = "gitlab.com"
       audience         = "https://gitlab.com"
       deliver_subjects = ["project_path:example/pmp:ref_type:branch:ref:main"]
     }
   }
 
   assert {
-    condition = jsondecode(aws_iam_role.gitlab["gitlab-delivery"].assume_role_policy).Statement[0].Condition == {
+    condition = jsondecode(aws_iam_role.gitlab["gitlab-dev"].assume_role_policy).Statement[0].Condition == {
       StringEquals = { "gitlab.com:aud" = "https://gitlab.com" }
       StringLike   = { "gitlab.com:sub" = ["project_path:example/pmp:ref_type:branch:ref:main"] }
     }
@@ -89,6 +100,28 @@ run "oidc_role_checks_audience_and_subject" {
   assert {
     condition     = toset(keys(aws_iam_role_policy_attachment.gitlab_delivery)) == toset(keys(aws_iam_policy.delivery)) && length(aws_iam_role.gitlab) == 1
     error_message = "the role must have the user's policies, and there must be no plan role"
+  }
+}
+
+run "only_a_publisher_writes_code" {
+  assert {
+    condition     = !strcontains(aws_iam_policy.delivery["artifacts"].policy, "s3:PutObject")
+    error_message = "an environment that does not publish must only read code"
+  }
+}
+
+run "publisher_writes_code_below_its_prefix" {
+  variables {
+    deployment_bucket = {
+      name        = "pmp-deployments-123456789012-eu-west-1"
+      kms_key_arn = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+      may_publish = true
+    }
+  }
+
+  assert {
+    condition     = [for statement in jsondecode(aws_iam_policy.delivery["artifacts"].policy).Statement : statement.Resource if contains(statement.Action, "s3:PutObject")] == ["arn:aws:s3:::pmp-deployments-123456789012-eu-west-1/lambda/*"]
+    error_message = "the publisher must be able to write code, and nothing else"
   }
 }
 
@@ -107,17 +140,7 @@ run "subject_that_matches_every_project_is_refused" {
   command = plan
 
   variables {
-    gitlab_oidc = { url = "https://gitlab.com", audience = "https://gitlab.com", deliver_subjects = ["project_path:*:ref_type:branch:ref:main"] }
-  }
-
-  expect_failures = [var.gitlab_oidc]
-}
-
-run "oidc_provider_without_tls_is_refused" {
-  command = plan
-
-  variables {
-    gitlab_oidc = { url = "http://gitlab.example.com", audience = "x", deliver_subjects = ["project_path:example/pmp:ref_type:branch:ref:main"] }
+    gitlab_oidc = { provider_arn = "arn:aws:iam::123456789012:oidc-provider/gitlab.com", host = "gitlab.com", audience = "https://gitlab.com", deliver_subjects = ["project_path:*:ref_type:branch:ref:main"] }
   }
 
   expect_failures = [var.gitlab_oidc]
@@ -137,10 +160,40 @@ run "invalid_environment_is_refused" {
   command = plan
 
   variables {
-    environments = ["dev/../prod"]
+    environment = "dev/../prod"
   }
 
-  expect_failures = [var.environments]
+  expect_failures = [var.environment]
+}
+
+run "environment_named_like_another_identity_is_refused" {
+  command = plan
+
+  variables {
+    environment = "plan-b"
+  }
+
+  expect_failures = [var.environment]
+}
+
+run "alias_instead_of_the_code_keys_arn_is_refused" {
+  command = plan
+
+  variables {
+    deployment_bucket = { name = "pmp-deployments-123456789012-eu-west-1", kms_key_arn = "alias/pmp-terraform-state" }
+  }
+
+  expect_failures = [var.deployment_bucket]
+}
+
+run "domain_with_a_trailing_dot_is_refused" {
+  command = plan
+
+  variables {
+    domain_name = "api.dev.pmp.example.com."
+  }
+
+  expect_failures = [var.domain_name]
 }
 
 run "invalid_account_id_is_refused" {
@@ -167,36 +220,51 @@ run "wildcard_role_of_another_account_is_refused" {
   command = plan
 
   variables {
-    hosted_zone_role_arns = ["arn:aws:iam::111111111111:role/*"]
+    hosted_zone_roles = { writer_arn = "arn:aws:iam::111111111111:role/*", reader_arn = "arn:aws:iam::111111111111:role/reader" }
   }
 
-  expect_failures = [var.hosted_zone_role_arns]
+  expect_failures = [var.hosted_zone_roles]
+}
+
+run "plan_as_the_role_that_changes_records_is_refused" {
+  command = plan
+
+  variables {
+    hosted_zone_roles = { writer_arn = "arn:aws:iam::111111111111:role/dns", reader_arn = "arn:aws:iam::111111111111:role/dns" }
+  }
+
+  expect_failures = [var.hosted_zone_roles]
 }
 
 run "wildcard_truststore_object_is_refused" {
   command = plan
 
   variables {
-    truststore_arns = ["arn:aws:s3:::certificates/*"]
+    truststore_uri = "s3://certificates/*"
   }
 
-  expect_failures = [var.truststore_arns]
+  expect_failures = [var.truststore_uri]
 }
 
 run "unused_options_grant_nothing" {
   assert {
-    condition     = !strcontains(aws_iam_policy.delivery["service"].policy, "sts:AssumeRole") && !strcontains(aws_iam_policy.delivery["service"].policy, "s3:GetObjectVersion")
+    condition     = !strcontains(join("", concat(values(aws_iam_policy.delivery)[*].policy, values(aws_iam_policy.plan)[*].policy)), "\"Action\":[\"sts:AssumeRole\"]") && !strcontains(aws_iam_policy.delivery["service"].policy, "s3:GetObjectVersion")
     error_message = "without its option, another account's zone or a truststore must not be granted"
   }
 }
 
-run "zone_of_another_account_grants_only_its_named_role" {
+run "zone_of_another_account_grants_each_identity_its_own_role" {
   variables {
-    hosted_zone_role_arns = ["arn:aws:iam::111111111111:role/dns/pmp-records"]
+    hosted_zone_roles = { writer_arn = "arn:aws:iam::111111111111:role/dns/writer", reader_arn = "arn:aws:iam::111111111111:role/dns/reader" }
   }
 
   assert {
-    condition     = [for statement in jsondecode(aws_iam_policy.delivery["service"].policy).Statement : statement.Resource if statement.Action == ["sts:AssumeRole"]] == [["arn:aws:iam::111111111111:role/dns/pmp-records"]]
-    error_message = "the identity must be able to assume the named role and no other"
+    condition     = [for statement in jsondecode(aws_iam_policy.delivery["service"].policy).Statement : statement.Resource if try(statement.Action == ["sts:AssumeRole"], false)] == ["arn:aws:iam::111111111111:role/dns/writer"]
+    error_message = "the identity that deploys must be able to assume the writer and no other role"
+  }
+
+  assert {
+    condition     = [for statement in jsondecode(aws_iam_policy.plan["state"].policy).Statement : statement.Resource if try(statement.Action == ["sts:AssumeRole"], false)] == ["arn:aws:iam::111111111111:role/dns/reader"]
+    error_message = "the identity that plans must be able to assume the reader and no other role"
   }
 }

@@ -1,10 +1,12 @@
-"""The delivery identity as planned, and an emulated account that enforces its policies."""
+"""The identities of GitLab as planned, and an emulated account of dev and prod that enforces their policies."""
 
 import json
+import shutil
 import subprocess
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 
 from checks.stack import free_port
 from checks.tree import copied_tree, registry
-from local.account import Account
+from local.account import Account, Credentials
 from local.instance import Instance
 from ops import bootstrap
 
@@ -22,22 +24,58 @@ ACCOUNT_ID = "000000000000"
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT_ID}:key/11111111-2222-3333-4444-555555555555"
 STATE_BUCKET = f"pmp-terraform-state-{ACCOUNT_ID}-{REGION}"
 DEPLOYMENT_BUCKET = f"pmp-deployments-{ACCOUNT_ID}-{REGION}"
-ZONE_ROLE = "arn:aws:iam::111111111111:role/dns/pmp-records"
+ZONE = "Z0123456789ABCDEFGHIJ"
+WRITER = "arn:aws:iam::111111111111:role/dns/pmp-writer"
+READER = "arn:aws:iam::111111111111:role/dns/pmp-reader"
+DOMAIN = "pmp.example.com"
 
 ROOT = f"""
 module "delivery" {{
-  source = "../modules/delivery"
+  source   = "../modules/delivery"
+  for_each = toset(["dev", "prod"])
 
+  environment       = each.key
   account_id        = "{ACCOUNT_ID}"
   region            = "{REGION}"
-  environments      = ["dev"]
   state_bucket_name = "{STATE_BUCKET}"
   kms_key_arn       = "{KEY}"
-  hosted_zone_id    = "Z0123456789ABCDEFGHIJ"
+  hosted_zone_id    = "{ZONE}"
+  domain_name       = each.key == "prod" ? "api.{DOMAIN}" : "api.dev.{DOMAIN}"
+  deployment_bucket = {{ name = "{DEPLOYMENT_BUCKET}", kms_key_arn = "{KEY}", may_publish = each.key == "dev" }}
 
   # Every option is set, so that the statements of each are tested too.
-  hosted_zone_role_arns = ["{ZONE_ROLE}"]
-  truststore_arns       = ["arn:aws:s3:::certificates/pmp/truststore.pem"]
+  hosted_zone_roles = {{ writer_arn = "{WRITER}", reader_arn = "{READER}" }}
+  truststore_uri    = "s3://certificates/pmp/truststore.pem"
+}}
+
+module "artifacts" {{
+  source = "../modules/artifacts"
+
+  account_id  = "{ACCOUNT_ID}"
+  region      = "{REGION}"
+  kms_key_arn = "{KEY}"
+}}
+
+# For envs/account/drift.tf.
+locals {{
+  account_id        = "{ACCOUNT_ID}"
+  region            = "{REGION}"
+  state             = "{STATE_BUCKET}"
+  kms_key_arn       = "{KEY}"
+  hosted_zone_id    = "{ZONE}"
+  deployment_bucket = {{ name = "{DEPLOYMENT_BUCKET}" }}
+  is_shared         = true
+  oidc_host         = ""
+}}
+
+variable "gitlab_oidc" {{
+  default = null
+}}
+
+resource "aws_iam_openid_connect_provider" "gitlab" {{
+  count = 0
+  url            = "https://gitlab.com"
+  client_id_list = []
 }}
 
 provider "aws" {{
@@ -49,7 +87,7 @@ provider "aws" {{
 
 @dataclass(frozen=True)
 class Delivery:
-    """Planned policy documents: by policy name, for the user ``gitlab``, the user ``gitlab-plan``, and the boundary."""
+    """Planned policy documents of one environment: by policy name, for who deploys and who plans, and the boundary."""
 
     policies: dict[str, dict[str, Any]]
     plan_policies: dict[str, dict[str, Any]]
@@ -61,30 +99,58 @@ class Delivery:
         return Delivery(*json.loads(text))
 
 
+@dataclass(frozen=True)
+class Planned:
+    """What the account layer plans: policies by environment, of the deployment bucket, and to plan this layer."""
+
+    deliveries: dict[str, Delivery]
+    bucket_policy: str
+    account_policy: dict[str, Any]
+
+
 @pytest.fixture(scope="session")
-def delivery() -> Delivery:
-    """Return the policies of an account where only dev may be deployed."""
+def planned() -> Planned:
+    """Return the policies of an account that dev and prod share."""
     with registry() as environment, copied_tree("delivery") as tree:
         root = tree / "root"
         root.mkdir()
         (root / "main.tf").write_text(ROOT)
+        shutil.copy(tree / "envs" / "account" / "drift.tf", root)
         for command in (["init", "-input=false"], ["plan", "-input=false", "-out=plan"]):
             subprocess.run(["terraform", f"-chdir={root}", *command], env=environment, check=True, capture_output=True)
         shown = subprocess.run(
             ["terraform", f"-chdir={root}", "show", "-json", "plan"], env=environment, check=True, capture_output=True
         ).stdout
-    module = json.loads(shown)["planned_values"]["root_module"]["child_modules"][0]
-    documents: dict[str, dict[str, dict[str, Any]]] = {"delivery": {}, "plan": {}, "boundary": {}}
-    for resource in module["resources"]:
-        if resource["type"] == "aws_iam_policy":
-            values = resource["values"]
-            documents[resource["name"]][values["name"]] = json.loads(values["policy"])
-    return Delivery(documents["delivery"], documents["plan"], documents["boundary"]["pmp-boundary"])
+    root_module = json.loads(shown)["planned_values"]["root_module"]
+    modules = {one["address"]: one["resources"] for one in root_module["child_modules"]}
+    [account_policy] = [
+        json.loads(one["values"]["policy"]) for one in root_module["resources"] if one["type"] == "aws_iam_policy"
+    ]
+    [bucket_policy] = [
+        one["values"]["policy"] for one in modules.pop("module.artifacts") if one["type"] == "aws_s3_bucket_policy"
+    ]
+    deliveries = {}
+    for address, found in modules.items():
+        documents: dict[str, dict[str, dict[str, Any]]] = {"delivery": {}, "plan": {}, "boundary": {}}
+        for resource in found:
+            if resource["type"] == "aws_iam_policy":
+                values = resource["values"]
+                documents[resource["name"]][values["name"]] = json.loads(values["policy"])
+        [boundary] = documents["boundary"].values()
+        deliveries[address.split('"')[1]] = Delivery(documents["delivery"], documents["plan"], boundary)
+    return Planned(deliveries, bucket_policy, account_policy)
+
+
+@pytest.fixture(scope="session")
+def delivery(planned: Planned) -> Delivery:
+    """Return the policies of dev; who plans has the account layer's as well, as in an account of its own."""
+    found = planned.deliveries["dev"]
+    return replace(found, plan_policies=found.plan_policies | {"pmp-plan-account": planned.account_policy})
 
 
 @dataclass(frozen=True)
 class Enforced:
-    """An account that enforces policies, and its sessions by identity: ``admin``, ``gitlab``, ``plan``."""
+    """An account that enforces policies, and its sessions: ``admin``, and of dev and prod by the IAM user's name."""
 
     instance: Instance
     sessions: dict[str, boto3.Session]
@@ -97,18 +163,18 @@ class Enforced:
 
 
 @pytest.fixture(scope="session")
-def enforced(delivery: Delivery, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Enforced]:
+def enforced(planned: Planned, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Enforced]:
     """Yield an account after bootstrap and account layer, without Terraform's waits; it enforces IAM and uses TLS."""
     instance = Instance(f"iam-{uuid.uuid4().hex[:6]}", free_port(), tmp_path_factory.mktemp("platform"))
     account = Account(instance)
     account.start()
     try:
-        yield _prepare(account, instance, delivery)
+        yield _prepare(account, instance, planned)
     finally:
         account.stop()
 
 
-def _prepare(account: Account, instance: Instance, delivery: Delivery) -> Enforced:
+def _prepare(account: Account, instance: Instance, planned: Planned) -> Enforced:
     admin = account.session("admin")
     admin_keys = account.admin().environment() | {
         "AWS_REGION": REGION,
@@ -121,37 +187,63 @@ def _prepare(account: Account, instance: Instance, delivery: Delivery) -> Enforc
             patch.setenv(name, value)
         bootstrap.bootstrap()
     key_arn = str(admin.client("ssm").get_parameter(Name="/pmp/bootstrap/kms_key_arn")["Parameter"]["Value"])
-    own = delivery.under(key_arn)
     iam = admin.client("iam")
-    boundary = iam.create_policy(PolicyName="pmp-boundary", Path="/pmp/", PolicyDocument=json.dumps(own.boundary))
-    for user, policies in (("gitlab", own.policies), ("gitlab-plan", own.plan_policies)):
-        iam.create_user(UserName=user, Path="/pmp/")
-        for name, document in policies.items():
-            made = iam.create_policy(PolicyName=name, Path="/pmp/", PolicyDocument=json.dumps(document))
-            iam.attach_user_policy(UserName=user, PolicyArn=made["Policy"]["Arn"])
-    account.ensure_keys()
+    sessions = {"admin": admin}
+    for environment, planned_delivery in planned.deliveries.items():
+        own = planned_delivery.under(key_arn)
+        iam.create_policy(
+            PolicyName=f"pmp-{environment}-boundary", Path="/pmp/", PolicyDocument=json.dumps(own.boundary)
+        )
+        for user, policies in (
+            (f"gitlab-{environment}", own.policies),
+            (f"gitlab-plan-{environment}", own.plan_policies),
+        ):
+            iam.create_user(UserName=user, Path="/pmp/")
+            for name, document in policies.items():
+                made = iam.create_policy(PolicyName=name, Path="/pmp/", PolicyDocument=json.dumps(document))
+                iam.attach_user_policy(UserName=user, PolicyArn=made["Policy"]["Arn"])
+            key = iam.create_access_key(UserName=user)["AccessKey"]
+            sessions[user] = account._session(Credentials(key["AccessKeyId"], key["SecretAccessKey"]))
     # Resources that the identity must not reach.
     principal = {"AWS": f"arn:aws:iam::{ACCOUNT_ID}:root"}
     trust = {"Statement": [{"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}]}
     iam.create_role(RoleName="outside-admin", AssumeRolePolicyDocument=json.dumps(trust))
-    iam.create_role(
-        RoleName="pmp-dev-function",
-        Path="/pmp/",
-        AssumeRolePolicyDocument=json.dumps(trust),
-        PermissionsBoundary=boundary["Policy"]["Arn"],
-    )
+    for environment in planned.deliveries:
+        iam.create_role(
+            RoleName=f"pmp-{environment}-function",
+            Path="/pmp/",
+            AssumeRolePolicyDocument=json.dumps(trust),
+            PermissionsBoundary=f"arn:aws:iam::{ACCOUNT_ID}:policy/pmp/pmp-{environment}-boundary",
+        )
     s3 = admin.client("s3")
     s3.create_bucket(Bucket=DEPLOYMENT_BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
-    s3.put_object(
-        Bucket=STATE_BUCKET,
-        Key="service/prod/service.tfstate",
-        Body=b"{}",
-        ServerSideEncryption="aws:kms",
-        SSEKMSKeyId=key_arn,
-    )
+    s3.put_bucket_policy(Bucket=DEPLOYMENT_BUCKET, Policy=planned.bucket_policy)
+    for key in ("service/prod/service.tfstate", "foundation/prod/foundation.tfstate"):
+        s3.put_object(Bucket=STATE_BUCKET, Key=key, Body=b"{}", ServerSideEncryption="aws:kms", SSEKMSKeyId=key_arn)
     foreign = admin.client("kms").create_key()["KeyMetadata"]["KeyId"]
     admin.client("kms").create_alias(AliasName="alias/other-product", TargetKeyId=foreign)
-    return Enforced(instance, {name: account.session(name) for name in ("admin", "gitlab", "plan")}, key_arn, foreign)
+    return Enforced(instance, sessions, key_arn, foreign)
+
+
+_attempts: Counter[tuple[str, str]] = Counter()
+
+
+@pytest.fixture(scope="session")
+def record_attempt() -> Callable[[str, str], None]:
+    """Return a function that counts a denied attempt of an IAM user on an environment."""
+
+    def count(user: str, environment: str) -> None:
+        _attempts[user, environment] += 1
+
+    return count
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the denied attempts by identity and environment."""
+    if _attempts:
+        terminalreporter.write_sep("-", "attempts on another environment, all denied")
+        for (user, environment), number in sorted(_attempts.items()):
+            terminalreporter.write_line(f"{user:<20} on {environment:<8} {number:>4}")
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,7 @@ def allowed(statements: list[dict[str, Any]], **request: str) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("name", ["user/pmp/gitlab", "user/pmp/gitlab-dev", "role/pmp/gitlab-delivery"])
+@pytest.mark.parametrize("name", ["user/pmp/gitlab", "user/pmp/gitlab-dev", "role/pmp/gitlab", "role/pmp/gitlab-dev"])
 def test_deploying_identity_can_use_the_key_without_a_tag(plans: Planner, name: str) -> None:
     who = {"aws__PrincipalArn": f"arn:aws:iam::{ACCOUNT}:{name}"}
     assert allowed(_statements(plans), **who) >= SETTING_UP

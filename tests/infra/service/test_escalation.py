@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from tests.infra.service.conftest import ACCOUNT_ID, DEPLOYMENT_BUCKET, REGION, STATE_BUCKET, Enforced
 
-BOUNDARY = f"arn:aws:iam::{ACCOUNT_ID}:policy/pmp/pmp-boundary"
+BOUNDARY = f"arn:aws:iam::{ACCOUNT_ID}:policy/pmp/pmp-dev-boundary"
 ADMINISTRATOR = "arn:aws:iam::aws:policy/AdministratorAccess"
 EVERYTHING = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
 TRUST = json.dumps(
@@ -44,11 +44,11 @@ Attempt = Callable[[Enforced], Any]
 
 
 def _iam(operation: str, **arguments: Any) -> Attempt:
-    return lambda account: getattr(account.client("gitlab", "iam"), operation)(**arguments)
+    return lambda account: getattr(account.client("gitlab-dev", "iam"), operation)(**arguments)
 
 
 def _s3(operation: str, **arguments: Any) -> Attempt:
-    return lambda account: getattr(account.client("gitlab", "s3"), operation)(**arguments)
+    return lambda account: getattr(account.client("gitlab-dev", "s3"), operation)(**arguments)
 
 
 def _kms(operation: str, key: str, **arguments: Any) -> Attempt:
@@ -56,14 +56,14 @@ def _kms(operation: str, key: str, **arguments: Any) -> Attempt:
 
     def attempt(account: Enforced) -> Any:
         key_id = account.key_arn if key == "state" else account.foreign_key_id
-        return getattr(account.client("gitlab", "kms"), operation)(KeyId=key_id, **arguments)
+        return getattr(account.client("gitlab-dev", "kms"), operation)(KeyId=key_id, **arguments)
 
     return attempt
 
 
 def _decrypt_foreign(account: Enforced) -> Any:
     blob = account.client("admin", "kms").encrypt(KeyId=account.foreign_key_id, Plaintext=b"x")["CiphertextBlob"]
-    return account.client("gitlab", "kms").decrypt(KeyId=account.foreign_key_id, CiphertextBlob=blob)
+    return account.client("gitlab-dev", "kms").decrypt(KeyId=account.foreign_key_id, CiphertextBlob=blob)
 
 
 def _ec2(operation: str, what: str, tags: list[dict[str, str]] | None = None, **arguments: Any) -> Attempt:
@@ -79,7 +79,7 @@ def _ec2(operation: str, what: str, tags: list[dict[str, str]] | None = None, **
     def attempt(account: Enforced) -> Any:
         found = _network(account, tags or [], what)
         filled = json.loads(re.sub(r"\{(\w+)\}", lambda match: found[match[1]], json.dumps(arguments)))
-        return getattr(account.client("gitlab", "ec2"), operation)(**filled)
+        return getattr(account.client("gitlab-dev", "ec2"), operation)(**filled)
 
     return attempt
 
@@ -128,7 +128,7 @@ def _proxy(operation: str, tags: list[dict[str, str]], **arguments: Any) -> Atte
         )
         named = {"name": name, "arn": made["DBProxy"]["DBProxyArn"]}
         filled = {key: value.format(**named) if isinstance(value, str) else value for key, value in arguments.items()}
-        return getattr(account.client("gitlab", "rds"), operation)(**filled)
+        return getattr(account.client("gitlab-dev", "rds"), operation)(**filled)
 
     return attempt
 
@@ -183,31 +183,31 @@ OTHER_OWNERS: dict[str, list[dict[str, str]]] = {
 
 ESCALATIONS: dict[str, Attempt] = {
     "create an administrator": _iam("create_user", UserName="root2"),
-    "give itself AdministratorAccess": _iam("attach_user_policy", UserName="gitlab", PolicyArn=ADMINISTRATOR),
+    "give itself AdministratorAccess": _iam("attach_user_policy", UserName="gitlab-dev", PolicyArn=ADMINISTRATOR),
     "give itself an inline policy": _iam(
-        "put_user_policy", UserName="gitlab", PolicyName="more", PolicyDocument=EVERYTHING
+        "put_user_policy", UserName="gitlab-dev", PolicyName="more", PolicyDocument=EVERYTHING
     ),
     "detach its guardrails": _iam(
         "detach_user_policy",
-        UserName="gitlab",
-        PolicyArn=f"arn:aws:iam::{ACCOUNT_ID}:policy/pmp/pmp-delivery-guardrails",
+        UserName="gitlab-dev",
+        PolicyArn=f"arn:aws:iam::{ACCOUNT_ID}:policy/pmp/pmp-dev-guardrails",
     ),
-    "make itself another access key": _iam("create_access_key", UserName="gitlab"),
-    "make a key for the plan identity": _iam("create_access_key", UserName="gitlab-plan"),
-    "join a group": _iam("add_user_to_group", GroupName="admins", UserName="gitlab"),
-    "set itself a password": _iam("create_login_profile", UserName="gitlab", Password="Correct-horse-1"),
+    "make itself another access key": _iam("create_access_key", UserName="gitlab-dev"),
+    "make a key for the plan identity": _iam("create_access_key", UserName="gitlab-plan-dev"),
+    "join a group": _iam("add_user_to_group", GroupName="admins", UserName="gitlab-dev"),
+    "set itself a password": _iam("create_login_profile", UserName="gitlab-dev", Password="Correct-horse-1"),
     "widen the boundary": _iam(
         "create_policy_version", PolicyArn=BOUNDARY, PolicyDocument=EVERYTHING, SetAsDefault=True
     ),
     "widen its own policy": _iam(
         "create_policy_version",
-        PolicyArn=f"arn:aws:iam::{ACCOUNT_ID}:policy/pmp/pmp-delivery-iam",
+        PolicyArn=f"arn:aws:iam::{ACCOUNT_ID}:policy/pmp/pmp-dev-iam",
         PolicyDocument=EVERYTHING,
         SetAsDefault=True,
     ),
     "go back to an older version of its policy": _iam(
         "set_default_policy_version",
-        PolicyArn=f"arn:aws:iam::{ACCOUNT_ID}:policy/pmp/pmp-delivery-iam",
+        PolicyArn=f"arn:aws:iam::{ACCOUNT_ID}:policy/pmp/pmp-dev-iam",
         VersionId="v1",
     ),
     "delete the boundary": _iam("delete_policy", PolicyArn=BOUNDARY),
@@ -230,7 +230,7 @@ ESCALATIONS: dict[str, Attempt] = {
     "trust another OIDC provider": _iam(
         "create_open_id_connect_provider", Url="https://evil.example.com", ClientIDList=["x"]
     ),
-    "become an outside role": lambda account: account.client("gitlab", "sts").assume_role(
+    "become an outside role": lambda account: account.client("gitlab-dev", "sts").assume_role(
         RoleArn=f"arn:aws:iam::{ACCOUNT_ID}:role/outside-admin", RoleSessionName="escalation"
     ),
     "read another environment's state": _s3("get_object", Bucket=STATE_BUCKET, Key="service/prod/service.tfstate"),
@@ -254,14 +254,14 @@ ESCALATIONS: dict[str, Attempt] = {
     "change the state key's policy": _kms("put_key_policy", "state", PolicyName="default", Policy=EVERYTHING),
     "delete the state key": _kms("schedule_key_deletion", "state", PendingWindowInDays=7),
     "use the state key directly": _kms("encrypt", "state", Plaintext=b"x"),
-    "read another product's secret": lambda account: account.client("gitlab", "secretsmanager").get_secret_value(
+    "read another product's secret": lambda account: account.client("gitlab-dev", "secretsmanager").get_secret_value(
         SecretId="other/product"
     ),
-    "read another environment's secret": lambda account: account.client("gitlab", "secretsmanager").get_secret_value(
-        SecretId="pmp/prod/database/pmp_app"
-    ),
+    "read another environment's secret": lambda account: account.client(
+        "gitlab-dev", "secretsmanager"
+    ).get_secret_value(SecretId="pmp/prod/database/pmp_app"),
     "change another product's function": lambda account: account.client(
-        "gitlab", "lambda"
+        "gitlab-dev", "lambda"
     ).update_function_configuration(FunctionName="other", Timeout=3),
     **{
         f"{verb} of {owner}": _ec2(operation, what, tags, **arguments)
@@ -273,16 +273,16 @@ ESCALATIONS: dict[str, Attempt] = {
         for owner, tags in OTHER_OWNERS.items()
         for verb, (operation, arguments) in PROXY_CHANGES.items()
     },
-    "delete another product's database": lambda account: account.client("gitlab", "rds").delete_db_instance(
+    "delete another product's database": lambda account: account.client("gitlab-dev", "rds").delete_db_instance(
         DBInstanceIdentifier="other", SkipFinalSnapshot=True
     ),
-    "write what the account layer hands over": lambda account: account.client("gitlab", "ssm").put_parameter(
+    "write what the account layer hands over": lambda account: account.client("gitlab-dev", "ssm").put_parameter(
         Name="/pmp/account/permissions_boundary_arn", Value=ADMINISTRATOR, Type="String", Overwrite=True
     ),
 }
 
 PERMITTED: dict[str, Attempt] = {
-    "write its state": lambda account: account.client("gitlab", "s3").put_object(
+    "write its state": lambda account: account.client("gitlab-dev", "s3").put_object(
         Bucket=STATE_BUCKET,
         Key="service/dev/service.tfstate",
         Body=b"{}",
@@ -293,7 +293,7 @@ PERMITTED: dict[str, Attempt] = {
     "give a bounded role a policy": _iam(
         "put_role_policy", RoleName="pmp-dev-function", PolicyName="function", PolicyDocument=EVERYTHING
     ),
-    "make a network": lambda account: account.client("gitlab", "ec2").create_vpc(CidrBlock="10.98.0.0/16"),
+    "make a network": lambda account: account.client("gitlab-dev", "ec2").create_vpc(CidrBlock="10.98.0.0/16"),
     **{
         f"{verb} of its own": _proxy(operation, OWN_TAGS, **arguments)
         for verb, (operation, arguments) in PROXY_CHANGES.items()
@@ -317,56 +317,58 @@ def _describe_client(account: Enforced) -> Any:
     admin = account.client("admin", "cognito-idp")
     pool = admin.create_user_pool(PoolName="pmp-dev")["UserPool"]["Id"]
     client = admin.create_user_pool_client(UserPoolId=pool, ClientName="x", GenerateSecret=True)["UserPoolClient"]
-    return account.client("plan", "cognito-idp").describe_user_pool_client(UserPoolId=pool, ClientId=client["ClientId"])
+    return account.client("gitlab-plan-dev", "cognito-idp").describe_user_pool_client(
+        UserPoolId=pool, ClientId=client["ClientId"]
+    )
 
 
 PLAN_REFUSED: dict[str, Attempt] = {
-    "write a state": lambda account: account.client("plan", "s3").put_object(
+    "write a state": lambda account: account.client("gitlab-plan-dev", "s3").put_object(
         Bucket=STATE_BUCKET,
         Key="service/dev/service.tfstate",
         Body=b"{}",
         ServerSideEncryption="aws:kms",
         SSEKMSKeyId=account.key_arn,
     ),
-    "publish code": lambda account: account.client("plan", "s3").put_object(
+    "publish code": lambda account: account.client("gitlab-plan-dev", "s3").put_object(
         Bucket=DEPLOYMENT_BUCKET, Key=f"lambda/{'0' * 64}.zip", Body=b"x"
     ),
-    "make a role": lambda account: account.client("plan", "iam").create_role(
+    "make a role": lambda account: account.client("gitlab-plan-dev", "iam").create_role(
         RoleName="pmp-dev-scheduler2", Path="/pmp/", AssumeRolePolicyDocument=TRUST, PermissionsBoundary=BOUNDARY
     ),
-    "make a network": lambda account: account.client("plan", "ec2").create_vpc(CidrBlock="10.97.0.0/16"),
-    "change a function": lambda account: account.client("plan", "lambda").update_function_configuration(
+    "make a network": lambda account: account.client("gitlab-plan-dev", "ec2").create_vpc(CidrBlock="10.97.0.0/16"),
+    "change a function": lambda account: account.client("gitlab-plan-dev", "lambda").update_function_configuration(
         FunctionName="pmp-dev", Timeout=3
     ),
-    "write a parameter": lambda account: account.client("plan", "ssm").put_parameter(
+    "write a parameter": lambda account: account.client("gitlab-plan-dev", "ssm").put_parameter(
         Name="/pmp/dev/service/release", Value="x", Type="String"
     ),
-    "make a password": lambda account: account.client("plan", "secretsmanager").create_secret(
+    "make a password": lambda account: account.client("gitlab-plan-dev", "secretsmanager").create_secret(
         Name="pmp/dev/x", SecretString="x"
     ),
-    "read a password": lambda account: account.client("plan", "secretsmanager").get_secret_value(
+    "read a password": lambda account: account.client("gitlab-plan-dev", "secretsmanager").get_secret_value(
         SecretId=_secret(account, "pmp/dev/database/pmp_app")
     ),
-    "read an OAuth client's secret": lambda account: account.client("plan", "secretsmanager").get_secret_value(
-        SecretId=_secret(account, "pmp/dev/clients/smoke")
-    ),
+    "read an OAuth client's secret": lambda account: account.client(
+        "gitlab-plan-dev", "secretsmanager"
+    ).get_secret_value(SecretId=_secret(account, "pmp/dev/clients/smoke")),
     "describe an OAuth client": _describe_client,
-    "read a runner's token": lambda account: account.client("plan", "ssm").get_parameters(
+    "read a runner's token": lambda account: account.client("gitlab-plan-dev", "ssm").get_parameters(
         Names=["/pmp/dev/runner/token"], WithDecryption=True
     ),
-    "read deployed code": lambda account: account.client("plan", "s3").get_object(
+    "read deployed code": lambda account: account.client("gitlab-plan-dev", "s3").get_object(
         Bucket=DEPLOYMENT_BUCKET, Key=f"lambda/{'0' * 64}.zip"
     ),
-    "take a state's lock": lambda account: account.client("plan", "s3").put_object(
+    "take a state's lock": lambda account: account.client("gitlab-plan-dev", "s3").put_object(
         Bucket=STATE_BUCKET, Key="service/dev/service.tfstate.tflock", Body=b"{}"
     ),
-    "release a state's lock": lambda account: account.client("plan", "s3").delete_object(
+    "release a state's lock": lambda account: account.client("gitlab-plan-dev", "s3").delete_object(
         Bucket=STATE_BUCKET, Key="service/dev/service.tfstate.tflock"
     ),
-    "read another environment's state": lambda account: account.client("plan", "s3").get_object(
+    "read another environment's state": lambda account: account.client("gitlab-plan-dev", "s3").get_object(
         Bucket=STATE_BUCKET, Key="service/prod/service.tfstate"
     ),
-    "decrypt with the state key directly": lambda account: account.client("plan", "kms").decrypt(
+    "decrypt with the state key directly": lambda account: account.client("gitlab-plan-dev", "kms").decrypt(
         KeyId=account.key_arn,
         CiphertextBlob=account.client("admin", "kms").encrypt(KeyId=account.key_arn, Plaintext=b"x")["CiphertextBlob"],
     ),
@@ -419,7 +421,7 @@ def test_state_bucket_accepts_only_the_right_encryption(
     arguments: dict[str, Any] = {"Bucket": STATE_BUCKET, "Key": "foundation/dev/foundation.tfstate", "Body": b"{}"}
 
     def attempt(account: Enforced) -> Any:
-        return account.client("gitlab", "s3").put_object(**arguments, **headers)
+        return account.client("gitlab-dev", "s3").put_object(**arguments, **headers)
 
     if accepted:
         attempt(enforced)
@@ -430,15 +432,15 @@ def test_state_bucket_accepts_only_the_right_encryption(
 def test_second_access_key_works_until_it_is_deactivated(enforced: Enforced) -> None:
     """Keys rotate without a gap: both work until one is deactivated."""
     iam = enforced.client("admin", "iam")
-    second = iam.create_access_key(UserName="gitlab-plan")["AccessKey"]
+    second = iam.create_access_key(UserName="gitlab-plan-dev")["AccessKey"]
     try:
-        for identity in (enforced.client("plan", "sts"), _client_of(enforced, second)):
-            assert identity.get_caller_identity()["Arn"].endswith("user/pmp/gitlab-plan")
-        iam.update_access_key(UserName="gitlab-plan", AccessKeyId=second["AccessKeyId"], Status="Inactive")
+        for identity in (enforced.client("gitlab-plan-dev", "sts"), _client_of(enforced, second)):
+            assert identity.get_caller_identity()["Arn"].endswith("user/pmp/gitlab-plan-dev")
+        iam.update_access_key(UserName="gitlab-plan-dev", AccessKeyId=second["AccessKeyId"], Status="Inactive")
         with pytest.raises(ClientError):
             _client_of(enforced, second).get_caller_identity()
     finally:
-        iam.delete_access_key(UserName="gitlab-plan", AccessKeyId=second["AccessKeyId"])
+        iam.delete_access_key(UserName="gitlab-plan-dev", AccessKeyId=second["AccessKeyId"])
 
 
 def _client_of(enforced: Enforced, key: dict[str, Any]) -> Any:

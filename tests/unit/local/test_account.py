@@ -19,7 +19,7 @@ def _put(account: Account, name: str, value: str) -> None:
 
 def _make_users(account: Account) -> Any:
     iam = account.session("admin").client("iam")
-    for user in accounts.USERS.values():
+    for user in accounts._user_names():
         iam.create_user(UserName=user)
     return iam
 
@@ -29,27 +29,29 @@ def test_account_checks_signatures(account: Account) -> None:
     account.ensure_keys()
     account.session("gitlab").client("sts").get_caller_identity()
     good = account.credentials("gitlab")
-    accounts._save(account.instance.credentials / "gitlab.json", replace(good, secret_access_key="x" * 40))
+    accounts._save(account.instance.credentials / "gitlab-local.json", replace(good, secret_access_key="x" * 40))
     with pytest.raises(ClientError, match="SignatureDoesNotMatch"):
         account.session("gitlab").client("sts").get_caller_identity()
 
 
 def test_keys_are_private_and_created_once(account: Account) -> None:
     _make_users(account)
-    assert account.ensure_keys() == "new keys for gitlab, gitlab-plan"
+    assert account.ensure_keys() == f"new keys for {', '.join(accounts._user_names())}"
     assert account.ensure_keys() == "keys on file"
     for path in account.instance.credentials.iterdir():
         assert path.stat().st_mode & 0o777 == 0o600
-    assert account.session("plan").client("sts").get_caller_identity()["Arn"].endswith(":user/gitlab-plan")
+    for environment in ("local", "prod", "account"):
+        caller = account.session("plan", environment).client("sts").get_caller_identity()
+        assert caller["Arn"].endswith(f":user/gitlab-plan-{environment}")
 
 
 def test_lost_key_is_replaced_without_exceeding_two_keys_per_user(account: Account) -> None:
     iam = _make_users(account)
     for _ in range(4):
         account.ensure_keys()
-        (account.instance.credentials / "gitlab.json").unlink()
-    assert account.ensure_keys() == "new keys for gitlab"
-    assert len(iam.list_access_keys(UserName="gitlab")["AccessKeyMetadata"]) <= 2
+        (account.instance.credentials / "gitlab-local.json").unlink()
+    assert account.ensure_keys() == "new keys for gitlab-local"
+    assert len(iam.list_access_keys(UserName="gitlab-local")["AccessKeyMetadata"]) <= 2
 
 
 def test_iam_decisions_are_recorded_once(account: Account) -> None:
@@ -58,7 +60,7 @@ def test_iam_decisions_are_recorded_once(account: Account) -> None:
         "Version": "2012-10-17",
         "Statement": [{"Sid": "Look", "Effect": "Allow", "Action": "ssm:GetParameter", "Resource": "*"}],
     }
-    iam.put_user_policy(UserName="gitlab", PolicyName="p", PolicyDocument=json.dumps(policy))
+    iam.put_user_policy(UserName="gitlab-local", PolicyName="p", PolicyDocument=json.dumps(policy))
     account.ensure_keys()
     _put(account, "/x", "1")
     ssm = account.session("gitlab").client("ssm")
@@ -69,7 +71,7 @@ def test_iam_decisions_are_recorded_once(account: Account) -> None:
     lines = [json.loads(line) for line in account.instance.iam_record.read_text().splitlines()]
     seen = [(line["action"], line["decision"], line["sid"]) for line in lines]
     assert seen == [("ssm:GetParameter", "Allow", "Look"), ("ssm:DeleteParameter", "ImplicitDeny", "")]
-    assert lines[0]["principal"].endswith(":user/gitlab")
+    assert lines[0]["principal"].endswith(":user/gitlab-local")
     assert lines[0]["resource"].endswith(":parameter/x")
 
 
@@ -115,7 +117,7 @@ def test_request_to_a_stopped_platform_is_an_error(account: Account) -> None:
 def test_unknown_identity_is_an_error(account: Account) -> None:
     with pytest.raises(UserError, match="IDENTITY='root' is not known: use admin, gitlab, plan"):
         account.credentials("root")
-    with pytest.raises(UserError, match="there is no key for 'gitlab' yet"):
+    with pytest.raises(UserError, match="there is no key for gitlab-local yet"):
         account.credentials("gitlab")
 
 

@@ -104,6 +104,13 @@ def test_first_plan_creates_the_note_and_later_plans_update_it(gitlab: GitLab, p
     assert gitlab.requests[-1] == f"PUT {NOTES}/5"
 
 
+def test_layer_that_does_not_exist_yet_is_named(gitlab: GitLab, planned: Path) -> None:
+    (planned / "service-prod").mkdir()
+    plans.save_absence(planned / "service-prod")
+    note.publish(planned)
+    assert "| service-prod | does not exist yet | | |" in gitlab.notes[-1]["body"]
+
+
 def test_wrong_token_gives_an_error_with_advice(gitlab: GitLab, planned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(note.TOKEN, "wrong")
     expected = r"GitLab refused GET .* 401 .* does PMP_NOTE_TOKEN have the scope api"

@@ -180,6 +180,13 @@ def test_plan_for_another_target_or_commit_is_refused(saved: Path, target: Targe
         plans.require_plan(saved, target, commit)
 
 
+def test_plan_that_was_only_to_be_looked_at_is_refused(saved: Path) -> None:
+    origin = plans.Origin("service", "dev", COMMIT, plans.sha256(saved / plans.PLAN), read_only=True)
+    plans.save(saved, origin, {"resource_changes": []}, "text")
+    with pytest.raises(UserError, match="was made with --read-only, only to be looked at: create it with"):
+        plans.require_plan(saved, DEV, COMMIT)
+
+
 def test_replaced_plan_file_is_refused(saved: Path) -> None:
     (saved / plans.PLAN).write_bytes(b"another plan")
     with pytest.raises(UserError, match="is not the file that was planned"):

@@ -69,6 +69,15 @@ def test_targets_do_not_share_working_data_or_plans(monkeypatch: pytest.MonkeyPa
     assert Target("service", "prod").state_key == "service/prod/service.tfstate"
 
 
+def test_account_layer_takes_the_values_of_the_account_that_it_is_applied_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PMP_PLATFORM_DIRECTORY", raising=False)
+    monkeypatch.setattr("ops.aws.account_id", lambda: "123456789012")
+    with pytest.raises(
+        UserError, match=r"envs/account/accounts/123456789012\.tfvars is missing: it holds the variables"
+    ):
+        Terraform(Target("account", "")).variable_files()
+
+
 def test_variable_files_are_those_of_environment_and_platform(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     runner = Terraform(Target("foundation", "dev"))
     monkeypatch.delenv("PMP_PLATFORM_DIRECTORY", raising=False)
@@ -103,6 +112,26 @@ def test_a_plan_takes_no_lock_and_an_apply_does(monkeypatch: pytest.MonkeyPatch)
     runner.apply(Path("plan"))
     assert "-lock=false" in given["plan"]
     assert not [option for option in given["apply"] if option.startswith("-lock=")]
+
+
+@pytest.mark.parametrize(("listed", "exists"), [("default\n* dev", True), ("* default\n  staging", False)])
+def test_identity_that_only_reads_creates_no_workspace(
+    listed: str, exists: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    given = dict[str, list[str]]()
+
+    def command(_: Terraform, subcommand: str, options: list[str]) -> list[str]:
+        given[subcommand] = list(options)
+        return ["printf", "%s\n", listed]
+
+    monkeypatch.setattr(Terraform, "_command", command)
+    runner = Terraform(Target("foundation", "dev"))
+    runner._select(create=False)
+    assert runner.exists == exists
+    assert given.get("workspace select") == (["dev"] if exists else None)
+    runner._select(create=True)
+    assert given["workspace select"] == ["-or-create", "dev"]
 
 
 def test_held_lock_error_gives_advice() -> None:
