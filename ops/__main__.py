@@ -48,9 +48,13 @@ def bootstrap_command(
         list[str] | None,
         typer.Option(help="a role or user that applies the account layer, repeatable; the first time: yourself"),
     ] = None,
+    reader_account: Annotated[
+        list[str] | None,
+        typer.Option(help="id of another account that deploys this account's code, repeatable"),
+    ] = None,
 ) -> None:
     """Deploy the state's key and bucket by CloudFormation (as administrator, once per account)."""
-    bootstrap.bootstrap(administrator_arn or ())
+    bootstrap.bootstrap(administrator_arn or (), reader_account or ())
 
 
 @application.command(rich_help_panel=_LAYERS)

@@ -21,12 +21,14 @@ _POLL = {"Delay": 5, "MaxAttempts": 120}
 _POLL_EMULATED = {"Delay": 1, "MaxAttempts": 60}
 
 
-def bootstrap(administrator_arns: Sequence[str] = ()) -> None:
+def bootstrap(administrator_arns: Sequence[str] = (), reader_accounts: Sequence[str] = ()) -> None:
     """Create or update both stacks; changes nothing where nothing changed.
 
     Args:
         administrator_arns: principals that apply the account layer, wildcards allowed. Without any, those of the stack
             are kept, or the caller is taken where there is no stack yet.
+        reader_accounts: ids of other accounts that deploy the code of this account's deployment bucket. Without any, those
+            of the stack are kept.
 
     Raises:
         UserError: a principal does not exist, or a stack failed; the message holds CloudFormation's first reason.
@@ -37,8 +39,13 @@ def bootstrap(administrator_arns: Sequence[str] = ()) -> None:
     administrators = list(administrator_arns)
     if not administrators and _status(aws.client("cloudformation"), name) is None:
         administrators = [own_principal_arn()]
-    parameters = {"AdministratorArns": ",".join(administrators)} if administrators else {}
-    deploy_stack(name, _DIRECTORY / "kms-key.yml", parameters, kept=("AdministratorArns", "AliasName"))
+    for account in reader_accounts:
+        if not re.fullmatch(r"\d{12}", account):
+            raise UserError(f"--reader-account {account} is not the id of an account: give its twelve digits")
+    given = {"AdministratorArns": administrators, "ReaderAccountIds": reader_accounts}
+    parameters = {key: ",".join(values) for key, values in given.items() if values}
+    kept = ("AdministratorArns", "ReaderAccountIds", "AliasName")
+    deploy_stack(name, _DIRECTORY / "kms-key.yml", parameters, kept=kept)
     key = aws.parameter("/pmp/bootstrap/kms_key_arn")
     deploy_stack("pmp-terraform-state", _DIRECTORY / "terraform-state.yml", {"KmsKeyArn": key})
     say(f"bootstrap: state bucket {aws.parameter('/pmp/bootstrap/state_bucket_name')} under {key}")

@@ -15,6 +15,8 @@ class _Loader(yaml.SafeLoader):
 
 def _function(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
     name = suffix if suffix == "Ref" else f"Fn::{suffix}"
+    if isinstance(node, yaml.SequenceNode):
+        return {name: loader.construct_sequence(node, deep=True)}
     return {name: loader.construct_scalar(node) if isinstance(node, yaml.ScalarNode) else None}
 
 
@@ -45,7 +47,8 @@ def test_administering_the_key_does_not_allow_decryption(templates: Path) -> Non
     key = _resources(templates / "kms-key.yml")["Key"]["Properties"]
     assert key["EnableKeyRotation"] is True
     cryptographic = {"kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey", "kms:ReEncryptFrom", "kms:CreateGrant"}
-    for statement in key["KeyPolicy"]["Statement"]:
+    for entry in key["KeyPolicy"]["Statement"]:
+        statement = entry["Fn::If"][1] if "Fn::If" in entry else entry
         assert not any("*" in action for action in statement["Action"]), statement["Sid"]
         if cryptographic & set(statement["Action"]):
             assert "aws:PrincipalArn" in statement["Condition"]["ArnLike"], statement["Sid"]

@@ -71,6 +71,7 @@ def test_the_first_time_it_is_the_caller(monkeypatch: pytest.MonkeyPatch, caller
 def test_an_update_keeps_whom_the_stack_has(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(monkeypatch, Aws(f"arn:aws:iam::{ACCOUNT}:root", stack=True)) == [
         {"ParameterKey": "AdministratorArns", "UsePreviousValue": True},
+        {"ParameterKey": "ReaderAccountIds", "UsePreviousValue": True},
         {"ParameterKey": "AliasName", "UsePreviousValue": True},
     ]
 
@@ -79,8 +80,20 @@ def test_an_update_takes_whom_it_is_given(monkeypatch: pytest.MonkeyPatch) -> No
     given = (ROLE, f"arn:aws:iam::{ACCOUNT}:role/aws-reserved/*Administrator*")
     assert run(monkeypatch, Aws(f"arn:aws:iam::{ACCOUNT}:root", stack=True), *given) == [
         {"ParameterKey": "AdministratorArns", "ParameterValue": ",".join(given)},
+        {"ParameterKey": "ReaderAccountIds", "UsePreviousValue": True},
         {"ParameterKey": "AliasName", "UsePreviousValue": True},
     ]
+
+
+def test_accounts_that_read_code_are_named_to_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    aws = Aws(f"arn:aws:iam::{ACCOUNT}:root", stack=True)
+    monkeypatch.setattr("ops.aws.client", lambda _: aws)
+    monkeypatch.setattr("ops.aws.parameter", lambda _: "x")
+    bootstrap.bootstrap((), ("222222222222", "333333333333"))
+    told = {"ParameterKey": "ReaderAccountIds", "ParameterValue": "222222222222,333333333333"}
+    assert told in aws.told["pmp-kms-key"]
+    with pytest.raises(UserError, match="--reader-account prod is not the id of an account"):
+        bootstrap.bootstrap((), ("prod",))
 
 
 @pytest.mark.parametrize(
