@@ -27,8 +27,8 @@ def bootstrap(administrator_arns: Sequence[str] = (), reader_accounts: Sequence[
     Args:
         administrator_arns: principals that apply the account layer, wildcards allowed. Without any, those of the stack
             are kept, or the caller is taken where there is no stack yet.
-        reader_accounts: ids of other accounts that deploy the code of this account's deployment bucket. Without any, those
-            of the stack are kept.
+        reader_accounts: ids of other accounts that deploy the code of this account's deployment bucket. Without any,
+            those of the stack are kept.
 
     Raises:
         UserError: a principal does not exist, or a stack failed; the message holds CloudFormation's first reason.
