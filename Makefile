@@ -134,7 +134,7 @@ bench-imports: install ## imports beside psql \\copy and what teams use
 
 ##@ AWS and its emulator
 
-.PHONY: pipeline policies requests rotate-key
+.PHONY: pipeline options policies requests rotate-key
 pipeline: install $(EXECUTOR) ## promote this commit dev to prod on the laptop (THROUGH=dev)
 	@$(LOCAL) pipeline --through $(THROUGH)
 
@@ -143,6 +143,9 @@ policies: install ## granted beside used, per environment and policy (WRITE=1)
 
 requests: install ## what AWS would refuse of this platform's requests
 	@$(PYTHON) -m checks.aws_requests
+
+options: install ## apply each option of a module once on the laptop (ARGS="truststore")
+	@$(PYTHON) -m checks.options $(ARGS)
 
 rotate-key: install ## replace a laptop's GitLab access key (IDENTITY=plan ENVIRONMENT=…)
 	@$(LOCAL) rotate-key $(IDENTITY) --environment $(ENVIRONMENT)
