@@ -127,7 +127,7 @@ def test_failed_migration_stops_all_later_jobs(tmp_path: Path) -> None:
 
 def test_merge_request_plans_with_the_read_only_identity(tmp_path: Path) -> None:
     # Other tests cover the jobs that need no platform.
-    jobs = ("plan", "report")
+    jobs = (*(f"plan:{environment}" for environment in ENVIRONMENTS), "report")
     ran = pipeline(tmp_path, [], jobs=jobs, started_by={"CI_PIPELINE_SOURCE": "merge_request_event"})
     assert ran.outcome.status == 0, "\n".join(ran.outcome.transcript[-20:])
     planned = {(line[1], line[4], line[2]) for line in ran.lines if line[4].startswith("-m ops plan ")}
@@ -146,7 +146,7 @@ def test_nightly_schedule_runs_only_drift_checks(tmp_path: Path) -> None:
     ran = pipeline(tmp_path, [], started_by={"CI_PIPELINE_SOURCE": "schedule"})
     assert ran.outcome.status == 0, "\n".join(ran.outcome.transcript[-20:])
     assert {(line[1], line[2], line[4]) for line in ran.lines} == {
-        *((environment, "plan-account", "-m ops drift account") for environment in ENVIRONMENTS),
+        ("", "plan-account", "-m ops drift account"),
         *((environment, f"plan-{environment}", "-m ops drift") for environment in ENVIRONMENTS),
     }
 

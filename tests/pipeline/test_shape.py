@@ -109,17 +109,22 @@ def test_every_artifact_expires() -> None:
 
 
 def test_merge_requests_plan_everything_and_keep_no_plan() -> None:
-    plan = jobs()["plan"]
-    [matrix] = plan["parallel"]["matrix"]
-    assert matrix == {"PMP_ENVIRONMENT": list(ENVIRONMENTS), "PMP_LAYER": ["foundation", "service"]}
-    assert plan["environment"] == {"name": "plan/$PMP_ENVIRONMENT", "action": "prepare"}
-    assert not any(path.endswith(("tfplan", "plans/", "**")) for path in plan["artifacts"]["paths"])
-    assert plan["artifacts"]["reports"]["terraform"] == "build/plans/*/report.json"
+    assert needs("report") == {f"plan:{environment}" for environment in ENVIRONMENTS}
+    for environment in ENVIRONMENTS:
+        plan = jobs()[f"plan:{environment}"]
+        assert plan["parallel"]["matrix"] == [{"PMP_LAYER": ["foundation", "service"]}]
+        assert plan["variables"]["PMP_ENVIRONMENT"] == environment
+        assert plan["environment"] == {"name": f"plan/{environment}", "action": "prepare"}
+        assert not any(path.endswith(("tfplan", "plans/", "**")) for path in plan["artifacts"]["paths"])
+        assert plan["artifacts"]["reports"]["terraform"] == "build/plans/*/report.json"
 
 
 @pytest.mark.parametrize(
     "name",
-    ["lint", "unit", "database", "compatibility", "terraform", "plan", "report", "drift", "drift:account"],
+    [
+        *("lint", "unit", "database", "compatibility", "terraform", "report"),
+        *(f"{job}:{environment}" for job in ("plan", "drift", "drift:account") for environment in ENVIRONMENTS),
+    ],
 )
 def test_read_only_jobs_have_no_deployment_identity(name: str) -> None:
     assert jobs()[name].get("environment", {"name": "plan/"})["name"].startswith("plan/")
@@ -138,7 +143,8 @@ def test_merge_requests_run_only_their_own_jobs() -> None:
         return first.get("when") != "never"
 
     found = {name for name, job in jobs().items() if runs(job["rules"])}
-    assert found == {"lint", "unit", "database", "compatibility", "terraform", "package", "plan", "report"}
+    plans = {f"plan:{environment}" for environment in ENVIRONMENTS}
+    assert found == {"lint", "unit", "database", "compatibility", "terraform", "package", "report"} | plans
 
 
 def test_only_migrations_run_on_runners_inside_the_vpc() -> None:
@@ -147,10 +153,12 @@ def test_only_migrations_run_on_runners_inside_the_vpc() -> None:
 
 
 def test_scheduled_drift_covers_all_layers_and_environments() -> None:
-    for name in ("drift", "drift:account"):
-        assert jobs()[name]["rules"] == [{"if": '$CI_PIPELINE_SOURCE == "schedule"'}]
-        assert jobs()[name]["parallel"]["matrix"] == [{"PMP_ENVIRONMENT": list(ENVIRONMENTS)}]
-    assert jobs()["drift:account"]["script"] == ["python -m ops drift account"]
+    for environment in ENVIRONMENTS:
+        for name in (f"drift:{environment}", f"drift:account:{environment}"):
+            assert jobs()[name]["rules"] == [{"if": '$CI_PIPELINE_SOURCE == "schedule"'}]
+        assert jobs()[f"drift:{environment}"]["variables"] == {"PMP_ENVIRONMENT": environment}
+        assert jobs()[f"drift:{environment}"]["script"] == ["python -m ops drift"]
+        assert jobs()[f"drift:account:{environment}"]["script"] == ["python -m ops drift account"]
 
 
 @pytest.mark.parametrize("name", ["unlock", "rollback"])

@@ -15,7 +15,17 @@ import pytest
 from botocore.exceptions import ClientError
 from ministack.core import iam_evaluator
 
-from tests.infra.service.conftest import ACCOUNT_ID, DEPLOYMENT_BUCKET, DOMAIN, REGION, STATE_BUCKET, Enforced, Planned
+from tests.infra.service.conftest import (
+    ACCOUNT_ID,
+    DEPLOYMENT_BUCKET,
+    DOMAIN,
+    READER,
+    REGION,
+    STATE_BUCKET,
+    WRITER,
+    Enforced,
+    Planned,
+)
 
 DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError"}
 TAGS = {"Project": "pmp", "Environment": "prod"}
@@ -436,6 +446,18 @@ def test_role_of_another_environment_cannot_be_passed(
     assert decision("dev") == "Allow"
     assert decision("prod") == "ImplicitDeny"
     record_attempt("gitlab-dev", "prod")
+
+
+@pytest.mark.parametrize(("user", "role"), [("gitlab-dev", WRITER), ("gitlab-plan-dev", READER)])
+def test_zone_of_another_account_is_reached_by_the_own_role_alone(user: str, role: str, enforced: Enforced) -> None:
+    """Who plans reads records, who deploys changes them; the emulated account does not have the roles."""
+    sts = enforced.client(user, "sts")
+    refused_by_own_policies = {}
+    for arn in (WRITER, READER):
+        with pytest.raises(ClientError, match="AccessDenied") as raised:
+            sts.assume_role(RoleArn=arn, RoleSessionName="records")
+        refused_by_own_policies[arn] = "no identity-based policy allows" in str(raised.value)
+    assert refused_by_own_policies == {WRITER: role != WRITER, READER: role != READER}
 
 
 def _own_key(account: Enforced) -> Any:
