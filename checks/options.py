@@ -2,8 +2,8 @@
 
 What a module offers has to be granted, and an ordinary deployment uses few options. Each of them is applied here and
 taken back, with the policies enforced, and the platform records the requests like those of a deployment: ``make
-policies WRITE=1`` adds them to the committed record. The options are set in a copy of the tree, in ``envs/local.tfvars``, from
-which the account layer takes what the identity needs.
+policies WRITE=1`` adds them to the committed record. The options are set in a copy of the tree, in
+``envs/local.tfvars``, from which the account layer takes what the identity needs.
 
 The emulator has no Route 53 Resolver, so the DNS firewall (``foundation.network.dns_allow_list``) is not among them.
 """

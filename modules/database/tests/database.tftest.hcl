@@ -32,7 +32,7 @@ variables {
   proxy_subnet_ids           = ["subnet-1", "subnet-2"]
   security_group_id_by_role  = { database = "sg-1", proxy = "sg-2" }
   kms_key_arn                = "arn:aws:kms:eu-west-1:123456789012:key/00000000-0000-0000-0000-000000000000"
-  permissions_boundary_arn   = "arn:aws:iam::123456789012:policy/pmp/pmp-boundary"
+  permissions_boundary_arn   = "arn:aws:iam::123456789012:policy/pmp/pmp-dev-boundary"
 }
 
 run "proxy_requires_tls_and_iam" {

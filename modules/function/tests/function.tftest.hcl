@@ -46,7 +46,7 @@ variables {
   api_url                  = "https://api.dev.pmp.example.com"
   token_url                = "https://pmp-dev-123456789012.auth.eu-west-1.amazoncognito.com/oauth2/token"
   kms_key_arn              = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
-  permissions_boundary_arn = "arn:aws:iam::123456789012:policy/pmp/pmp-boundary"
+  permissions_boundary_arn = "arn:aws:iam::123456789012:policy/pmp/pmp-dev-boundary"
 }
 
 run "roles_have_the_path_and_the_boundary" {

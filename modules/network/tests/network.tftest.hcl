@@ -31,7 +31,7 @@ variables {
   interface_endpoints      = ["lambda", "ssm"]
   bucket_names             = ["pmp-dev-imports"]
   kms_key_arn              = "arn:aws:kms:eu-west-1:123456789012:key/00000000-0000-0000-0000-000000000000"
-  permissions_boundary_arn = "arn:aws:iam::123456789012:policy/pmp/pmp-boundary"
+  permissions_boundary_arn = "arn:aws:iam::123456789012:policy/pmp/pmp-dev-boundary"
 }
 
 run "security_groups_allow_only_the_listed_connections" {

@@ -20,7 +20,7 @@ variables {
   subnet_ids               = ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"]
   security_group_id        = "sg-0123456789abcdef0"
   kms_key_arn              = "arn:aws:kms:eu-west-1:123456789012:key/00000000-0000-0000-0000-000000000000"
-  permissions_boundary_arn = "arn:aws:iam::123456789012:policy/pmp/pmp-boundary"
+  permissions_boundary_arn = "arn:aws:iam::123456789012:policy/pmp/pmp-dev-boundary"
 }
 
 run "instance_is_encrypted_and_has_no_public_access" {

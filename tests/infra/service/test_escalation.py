@@ -277,7 +277,7 @@ ESCALATIONS: dict[str, Attempt] = {
         DBInstanceIdentifier="other", SkipFinalSnapshot=True
     ),
     "write what the account layer hands over": lambda account: account.client("gitlab-dev", "ssm").put_parameter(
-        Name="/pmp/account/permissions_boundary_arn", Value=ADMINISTRATOR, Type="String", Overwrite=True
+        Name="/pmp/account/dev/permissions_boundary_arn", Value=ADMINISTRATOR, Type="String", Overwrite=True
     ),
 }
 

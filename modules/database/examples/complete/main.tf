@@ -14,5 +14,5 @@ module "database" {
   proxy_subnet_ids           = ["subnet-11111111111111111", "subnet-22222222222222222"]
   security_group_id_by_role  = { database = "sg-11111111111111111", proxy = "sg-22222222222222222" }
   kms_key_arn                = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-4333-8444-555555555555"
-  permissions_boundary_arn   = "arn:aws:iam::123456789012:policy/pmp/pmp-boundary"
+  permissions_boundary_arn   = "arn:aws:iam::123456789012:policy/pmp/pmp-dev-boundary"
 }

@@ -32,5 +32,5 @@ module "function" {
   imports                  = { retention_days = 7 }
   schedules                = { refresh_vendors = "rate(1 hour)" }
   kms_key_arn              = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
-  permissions_boundary_arn = "arn:aws:iam::123456789012:policy/pmp/pmp-boundary"
+  permissions_boundary_arn = "arn:aws:iam::123456789012:policy/pmp/pmp-dev-boundary"
 }

@@ -14,5 +14,5 @@ module "network" {
   bucket_names             = ["pmp-dev-imports-123456789012-eu-west-1"]
   dns_allow_list           = ["vendor-list.consensu.org", "gitlab.com"]
   kms_key_arn              = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-4333-8444-555555555555"
-  permissions_boundary_arn = "arn:aws:iam::123456789012:policy/pmp/pmp-boundary"
+  permissions_boundary_arn = "arn:aws:iam::123456789012:policy/pmp/pmp-dev-boundary"
 }

@@ -19,7 +19,7 @@ module "runner" {
   subnet_ids               = ["subnet-0123456789abcdef0"]
   security_group_id        = "sg-0123456789abcdef0"
   kms_key_arn              = "arn:aws:kms:eu-west-1:123456789012:key/00000000-0000-0000-0000-000000000000"
-  permissions_boundary_arn = "arn:aws:iam::123456789012:policy/pmp/pmp-boundary"
+  permissions_boundary_arn = "arn:aws:iam::123456789012:policy/pmp/pmp-dev-boundary"
 }
 
 output "user_data" {
