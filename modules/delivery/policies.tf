@@ -30,6 +30,8 @@ locals {
     "aws:RequestTag/Project"     = "pmp"
     "aws:RequestTag/Environment" = var.environment
   } }
+  # Its own, which keeps its tags.
+  own_and_tags = merge(local.own, { StringEqualsIfExists = local.own_request.StringEquals })
   # The first tags of what has none yet.
   first_tags = merge(local.own_request, { Null = { "aws:ResourceTag/Project" = "true", "aws:ResourceTag/Environment" = "true" } })
   # Route 53 publishes the metrics of its health checks in us-east-1 only, so their alarm and its topic are there.
@@ -207,7 +209,7 @@ locals {
         Effect    = "Allow"
         Action    = ["ec2:CreateTags"]
         Resource  = [for kind in concat(local.network_types, ["launch-template"]) : "${local.arn.prefix.ec2}:${kind}/*"]
-        Condition = merge(local.own, { StringEqualsIfExists = local.own_request.StringEquals })
+        Condition = local.own_and_tags
       },
       {
         # An interface endpoint's private DNS names are a hosted zone of AWS's, which has no id before it is made.
@@ -275,7 +277,7 @@ locals {
           "rds:RemoveTagsFromResource",
         ]
         Resource  = "${local.arn.prefix.rds}:db-proxy:*"
-        Condition = local.own
+        Condition = local.own_and_tags
       },
       {
         # A proxy's default target group is made with it, and carries no tags.
@@ -350,7 +352,7 @@ locals {
           "kms:TagResource", "kms:UntagResource", "kms:UpdateAlias", "kms:UpdateKeyDescription",
         ]
         Resource  = "${local.arn.prefix.kms}:key/*"
-        Condition = local.own
+        Condition = local.own_and_tags
       },
       {
         Sid      = "NameOwnKeys"
@@ -409,7 +411,7 @@ locals {
           "route53resolver:UpdateFirewallRule", "route53resolver:UpdateFirewallRuleGroupAssociation",
         ]
         Resource  = [for kind in local.dns_firewall_types : "${local.arn.prefix.route53resolver}:${kind}/*"]
-        Condition = merge(local.own, { StringEqualsIfExists = local.own_request.StringEquals })
+        Condition = local.own_and_tags
       },
       {
         Sid       = "TagNewDnsFirewall"
@@ -576,7 +578,7 @@ locals {
           "cognito-idp:UpdateUserPoolClient",
         ]
         Resource  = "${local.arn.prefix.cognito-idp}:userpool/*"
-        Condition = merge(local.own, { StringEqualsIfExists = local.own_request.StringEquals })
+        Condition = local.own_and_tags
       },
       {
         Sid       = "TagNewUserPools"
@@ -641,7 +643,7 @@ locals {
           "acm:RemoveTagsFromCertificate",
         ]
         Resource  = "${local.arn.prefix.acm}:certificate/*"
-        Condition = merge(local.own, { StringEqualsIfExists = local.own_request.StringEquals })
+        Condition = local.own_and_tags
       },
       {
         Sid       = "TagNewCertificates"

@@ -319,6 +319,47 @@ def test_changes_of_an_existing_network_require_its_tags(delivery: Delivery) -> 
     assert not unbound
 
 
+_SETS_TAGS = re.compile(r":(CreateTags|AddTags\w*|Tag\w+)$")
+
+
+def _only_new_or_own(statement: dict[str, Any]) -> bool:
+    """Whether a statement sets tags only on what is being made, has no tags yet, or is its own."""
+    condition = statement.get("Condition", {})
+    absent = {key for key, value in condition.get("Null", {}).items() if value == "true"}
+    is_new = "ec2:CreateAction" in condition.get("StringEquals", {}) or bool(
+        absent & {"aws:ResourceTag/Environment", "kms:ResourceAliases"}
+    )
+    own = _is_bound_by_tag(statement)
+    request = condition.get("StringEquals", {}) | condition.get("StringEqualsIfExists", {})
+    gives_own = request.get("aws:RequestTag/Environment") == "dev"
+    # Auto Scaling makes instances and volumes, which no statement bounds by tags.
+    return (is_new or own) and (gives_own or statement["Sid"] == "TagRunner")
+
+
+def test_tags_that_bound_an_action_are_set_on_new_or_own_resources_only(delivery: Delivery) -> None:
+    """Otherwise the identity could first tag what belongs to somebody else, and then change it."""
+    bounded = {
+        action.partition(":")[0]
+        for _, statement in _statements(delivery)
+        if _is_bound_by_tag(statement)
+        for action in _list(statement["Action"])
+    }
+    assert {"acm", "cognito-idp", "ec2", "kms", "rds", "route53resolver"} <= bounded
+    loose = [
+        f"{sid}: {action}"
+        for sid, statement in _statements(delivery)
+        for action in _list(statement["Action"])
+        if _SETS_TAGS.search(action)
+        and action.partition(":")[0] in bounded
+        # Resources with a name are bounded by it.
+        and not all(
+            ":pmp-dev" in one or "final-pmp-dev" in one or ":og:" in one for one in _list(statement["Resource"])
+        )
+        and not _only_new_or_own(statement)
+    ]
+    assert not loose
+
+
 def _documents(delivery: Delivery) -> dict[str, dict[str, dict[str, Any]]]:
     return {policies.DELIVER: delivery.policies, policies.PLAN: delivery.plan_policies}
 
