@@ -116,7 +116,7 @@ class Platform:
         for file in (*self._instance.build.glob("lambda*"),):
             (build / file.name).unlink(missing_ok=True)
             (build / file.name).symlink_to(file)
-        # The copy is no git checkout.
+        # Git does not know the copy.
         variables |= {"PMP_BUILD_DIRECTORY": str(build), "CI_COMMIT_SHA": release()} | self._account.credentials(
             identity
         ).environment()

@@ -20,8 +20,8 @@ class Rule(NamedTuple):
     value: str | None
     """As written in the source; `_GIVEN` for any value, None if the attribute must be absent."""
     reason: str
-    exempt: str = ""
-    """A folder to which the rule does not apply; a comment beside the rule gives the reason."""
+    exempt: tuple[str, ...] = ()
+    """Folders to which the rule does not apply; a comment beside the rule gives the reason."""
 
 
 RULES = (
@@ -41,13 +41,13 @@ RULES = (
         "its default of 100 leaves no connection for migrations",
     ),
     Rule("aws_iam_role", "path", _GIVEN, "GitLab's identity may create roles only under one path"),
-    # An administrator applies modules/delivery. Its roles are GitLab's own, and their policies are the limit.
+    # An administrator applies these. Their roles are GitLab's own, and their policies are the limit.
     Rule(
         "aws_iam_role",
         "permissions_boundary",
         _GIVEN,
         "GitLab's identity may create roles only within the boundary",
-        exempt="modules/delivery",
+        exempt=("modules/delivery", "envs/account"),
     ),
     Rule("aws_iam_role_policy", "policy", _GIVEN, "an empty policy hides a mistake"),
     Rule("aws_iam_role", "inline_policy", None, "inline policies are separate resources, so that plans show them"),
@@ -102,7 +102,7 @@ def unguarded_resources(root: Path, files: Iterable[Path]) -> Iterator[str]:
                 if name == "__is_block__":
                     continue
                 for rule in RULES:
-                    if rule.type != type_ or (rule.exempt and file.is_relative_to(rule.exempt)):
+                    if rule.type != type_ or any(map(file.is_relative_to, rule.exempt)):
                         continue
                     if finding := _finding(rule, content):
                         yield f"{file}: {type_}.{name.strip(chr(34))}: {finding}"
