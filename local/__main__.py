@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from local import instance as instances
+from local.account import ACCOUNT
 from local.pipeline import run_pipeline
 from local.platform import MEMORY_LIMIT_BYTES, Platform
 from ops import import_file, policies
@@ -101,7 +102,8 @@ def credentials(
 ) -> None:
     """Print export lines for AWS tools, Terraform and `python -m ops`."""
     platform = _platform()
-    platform.environment(environment)
+    if (identity, environment) != ("plan", ACCOUNT):
+        platform.environment(environment)
     platform.account.require_running()
     print(platform.account.export_lines(identity, environment))
 
