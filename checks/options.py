@@ -102,6 +102,8 @@ class Platform:
         self._instance = instance
         self._account = account
         self.tree = tree
+        # Git does not know the copy, and a plan is bound to a commit.
+        self._commit = release()
 
     def ops(self, identity: str, *arguments: str) -> None:
         """Run ``python -m ops`` of the copy as an identity.
@@ -116,8 +118,7 @@ class Platform:
         for file in (*self._instance.build.glob("lambda*"),):
             (build / file.name).unlink(missing_ok=True)
             (build / file.name).symlink_to(file)
-        # Git does not know the copy.
-        variables |= {"PMP_BUILD_DIRECTORY": str(build), "CI_COMMIT_SHA": release()} | self._account.credentials(
+        variables |= {"PMP_BUILD_DIRECTORY": str(build), "CI_COMMIT_SHA": self._commit} | self._account.credentials(
             identity
         ).environment()
         done = subprocess.run(

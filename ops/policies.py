@@ -33,6 +33,9 @@ Requests = dict[str, dict[str, str]]
 """Allowed requests: by the statement (Sid) that allowed them, each action with the ARN of one resource."""
 
 
+_ACCOUNT_POLICY = "pmp-plan-account"
+
+
 @dataclass(frozen=True)
 class Identity:
     """One of GitLab's IAM users: its part, ``gitlab`` or ``gitlab-plan``, and what it does it for."""
@@ -56,7 +59,8 @@ def identities(policies_by_user: Mapping[str, Iterable[str]]) -> list[Identity]:
             found.append(Identity(user, DELIVER, match[1]))
         elif match := re.search(r"^pmp-(.+)-plan-state$", text, re.MULTILINE):
             found.append(Identity(user, PLAN, match[1]))
-        elif "pmp-plan-account" in names:
+        # In an account of one environment, who plans that also plans the account layer.
+        if _ACCOUNT_POLICY in names:
             found.append(Identity(user, PLAN, "account"))
     return found
 
@@ -209,10 +213,12 @@ def balance(policies: Mapping[str, Mapping[str, Any]], requests: Requests) -> li
     ]
 
 
-def attached_policies(iam: Any, user: str) -> dict[str, dict[str, Any]]:
-    """Return the documents of the policies attached to an IAM user, by policy name; ``iam`` is boto3's client."""
+def attached_policies(iam: Any, identity: Identity) -> dict[str, dict[str, Any]]:
+    """Return the documents of an identity's policies, by policy name; ``iam`` is boto3's client."""
     documents: dict[str, dict[str, Any]] = {}
-    for attached in iam.list_attached_user_policies(UserName=user)["AttachedPolicies"]:
+    for attached in iam.list_attached_user_policies(UserName=identity.user)["AttachedPolicies"]:
+        if (attached["PolicyName"] == _ACCOUNT_POLICY) != (identity.environment == "account"):
+            continue
         version = iam.get_policy(PolicyArn=attached["PolicyArn"])["Policy"]["DefaultVersionId"]
         document = iam.get_policy_version(PolicyArn=attached["PolicyArn"], VersionId=version)["PolicyVersion"][
             "Document"
@@ -277,7 +283,7 @@ def compare(records: list[Path], iam: Any, *, write_record: bool = False) -> Non
         lines = [line for record in records for line in record.read_text().splitlines()]
     except OSError as error:
         raise UserError(f"no IAM record at {error.filename}: run 'make up' first") from error
-    policies = {identity: attached_policies(iam, identity.user) for identity in attached(iam)}
+    policies = {identity: attached_policies(iam, identity) for identity in attached(iam)}
     if not policies:
         raise UserError("the account has no identities of GitLab: apply the account layer first")
     if write_record:

@@ -298,7 +298,7 @@ def test_policies_suffice_for_update_rollback_and_destroy(platform: Platform, tm
     for identity in policies.attached(iam):
         committed = policies.committed(identity.part, identity.environment)
         requests = policies.merged(policies.recorded(lines, identity.user), committed)
-        for one in policies.balance(policies.attached_policies(iam, identity.user), requests):
+        for one in policies.balance(policies.attached_policies(iam, identity), requests):
             assert not one.unexplained, one.policy
             assert not one.needless, one.policy
     assert aws_requests.recorded_violations(platform.instance.request_record.read_text().splitlines()) == []

@@ -360,25 +360,31 @@ def test_tags_that_bound_an_action_are_set_on_new_or_own_resources_only(delivery
     assert not loose
 
 
-def _documents(delivery: Delivery) -> dict[str, dict[str, dict[str, Any]]]:
-    return {policies.DELIVER: delivery.policies, policies.PLAN: delivery.plan_policies}
+def _balances(delivery: Delivery) -> Iterator[policies.Balance]:
+    """Compare with the record: the policies of who deploys and who plans dev, and who plans the account layer."""
+    account = {"pmp-plan-account": delivery.plan_policies["pmp-plan-account"]}
+    planning = {name: one for name, one in delivery.plan_policies.items() if name not in account}
+    for part, environment, documents in (
+        (policies.DELIVER, "dev", delivery.policies),
+        (policies.PLAN, "dev", planning),
+        (policies.PLAN, "account", account),
+    ):
+        yield from policies.balance(documents, policies.committed(part, environment))
 
 
 def test_every_grant_is_used_or_explained(delivery: Delivery) -> None:
     """A deployment on the laptop platform used every grant, or the list of unused grants says why not."""
-    for part, documents in _documents(delivery).items():
-        for one in policies.balance(documents, policies.committed(part, "dev")):
-            assert not one.unexplained, (
-                f"{one.policy} grants actions that no request used: {sorted(one.unexplained)}; remove them, or say why "
-                f"in {policies.UNUSED.name}"
-            )
+    for one in _balances(delivery):
+        assert not one.unexplained, (
+            f"{one.policy} grants actions that no request used: {sorted(one.unexplained)}; remove them, or say why in "
+            f"{policies.UNUSED.name}"
+        )
 
 
 def test_every_statement_allows_a_recorded_request(delivery: Delivery) -> None:
     """Each statement allows a recorded request that no other statement allows: without it, a step would fail."""
-    for part, documents in _documents(delivery).items():
-        for one in policies.balance(documents, policies.committed(part, "dev")):
-            assert not one.needless, f"no step needs these statements of {one.policy}: {sorted(one.needless)}"
+    for one in _balances(delivery):
+        assert not one.needless, f"no step needs these statements of {one.policy}: {sorted(one.needless)}"
 
 
 def test_duplicate_or_unused_statement_is_found(delivery: Delivery) -> None:
@@ -398,7 +404,7 @@ def test_duplicate_or_unused_statement_is_found(delivery: Delivery) -> None:
 
 def test_sids_are_unique(delivery: Delivery) -> None:
     """The record names a statement by its Sid alone."""
-    for documents in _documents(delivery).values():
+    for documents in (delivery.policies, delivery.plan_policies):
         sids = [one["Sid"] for document in documents.values() for one in document["Statement"]]
         assert len(sids) == len(set(sids))
 
