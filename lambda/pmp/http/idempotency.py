@@ -14,6 +14,8 @@ from pmp.http.problems import Problem
 
 _IN_FLIGHT = {"state": "in_flight"}
 _LOST_CONNECTION_SECONDS = 2.0
+_MADE_AGAIN = {"createImport"}
+"""Operations whose document is made again instead of kept: its signed URL is a secret, and expires before the key."""
 
 
 def fingerprint(request: Request) -> bytes:
@@ -60,7 +62,7 @@ def once(route: Callable[..., Response], request: Request, connection: Any, key:
             mark=mark,
             status=response.status,
             headers=encode(response.headers).decode(),
-            body=(response.body() or b"").decode(),
+            body="" if request.operation in _MADE_AGAIN else (response.body() or b"").decode(),
         )
         return response
     if known == _IN_FLIGHT:
@@ -71,4 +73,9 @@ def once(route: Callable[..., Response], request: Request, connection: Any, key:
         error = {"header": "Idempotency-Key", "detail": detail}
         raise Problem(422, "key-reused", f"Idempotency-Key: {detail}", errors=[error])
     headers = {**known["headers"], "Idempotency-Replayed": "true"}
+    if request.operation in _MADE_AGAIN:
+        from pmp import imports
+
+        document = imports.announced(connection, headers["Location"].rpartition("/")[2])
+        return Response(known["status"], document, headers)
     return Response(known["status"], headers=headers, content=known["body"].encode())

@@ -5,7 +5,17 @@ validates each line and merges batches, each in one transaction with the job's n
 invocation, the next one resumes from that position; lines that were already committed are recognised and skipped.
 """
 
-from pmp.imports.jobs import cancel, create, get, list_jobs, rejects_url
+from pmp.imports.jobs import announced, cancel, create, get, list_jobs, rejects_url
 from pmp.imports.worker import handle_notification, housekeeping, run
 
-__all__ = ["cancel", "create", "get", "handle_notification", "housekeeping", "list_jobs", "rejects_url", "run"]
+__all__ = [
+    "announced",
+    "cancel",
+    "create",
+    "get",
+    "handle_notification",
+    "housekeeping",
+    "list_jobs",
+    "rejects_url",
+    "run",
+]

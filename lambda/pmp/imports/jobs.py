@@ -49,13 +49,25 @@ def create(connection: Connection, request: dict[str, Any], client: str) -> dict
         bucket=bucket,
         key=key,
     )
+    return {"id": job, "state": "waiting", "upload": _upload(bucket, key, sha256)}
+
+
+def announced(connection: Connection, job: str) -> dict[str, Any]:
+    """The answer of ``create`` again, with a new URL: the first one may have expired, and is stored nowhere."""
+    ((bucket, key, sha256),) = connection.run(
+        "SELECT bucket, object_key, expected_sha256 FROM pmp.import_job WHERE id = :id", id=job
+    )
+    return {"id": job, "state": "waiting", "upload": _upload(bucket, key, sha256)}
+
+
+def _upload(bucket: str, key: str, sha256: str | None) -> dict[str, Any]:
     # S3 refuses other bytes; the worker compares again, because not every S3-compatible store does.
     checksum = {"ChecksumSHA256": base64.b64encode(bytes.fromhex(sha256)).decode()} if sha256 else {}
     url = objects.client().generate_presigned_url(
         "put_object", Params={"Bucket": bucket, "Key": key, **checksum}, ExpiresIn=UPLOAD_SECONDS
     )
     headers = {"x-amz-checksum-sha256": checksum["ChecksumSHA256"]} if checksum else {}
-    return {"id": job, "state": "waiting", "upload": {"method": "PUT", "url": url, "headers": headers}}
+    return {"method": "PUT", "url": url, "headers": headers}
 
 
 def get(connection: Connection, job: str, *, lock: bool = False) -> dict[str, Any] | None:

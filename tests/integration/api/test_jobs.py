@@ -1,9 +1,11 @@
 """The import and export API as a client sees it; ``tests/integration/imports`` tests the jobs themselves."""
 
 import uuid
+from urllib.parse import urlsplit
 
 import pytest
 from pmp import database, tasks
+from pmp.imports import jobs
 
 from checks.gateway import Gateway
 from checks.stack import Stack
@@ -23,10 +25,21 @@ def test_import_can_be_created_read_and_cancelled(api: Gateway) -> None:
     assert api.delete(made.headers["Location"]).json == cancelled.json
 
 
-def test_import_created_twice_with_one_key_is_one_import(api: Gateway) -> None:
-    key, body = uuid.uuid4().hex, {"format": "csv", "compression": "none"}
-    first, again = (api.post("/v1/imports", body, Idempotency_Key=key) for _ in range(2))
-    assert first.json == again.json
+def test_import_created_twice_with_one_key_is_one_import_with_a_new_url(
+    api: Gateway, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, body = uuid.uuid4().hex, {"format": "csv", "compression": "gzip", "sha256": "0" * 64}
+    first = api.post("/v1/imports", body, Idempotency_Key=key)
+    stored = stack.cluster.psql(f"SELECT body FROM pmp.idempotency_key WHERE key = '{key}'")
+    assert "Signature" not in stored
+    monkeypatch.setattr(jobs, "UPLOAD_SECONDS", 1234)  # so that a new URL differs within the same second
+    again = api.post("/v1/imports", body, Idempotency_Key=key)
+    assert (again.status, again.headers["Idempotency-Replayed"]) == (201, "true")
+    before, after = first.json, again.json
+    old, new = (document["upload"].pop("url") for document in (before, after))
+    assert before == after
+    assert urlsplit(old).path == urlsplit(new).path
+    assert "X-Amz-Expires=1234" in new
 
 
 def test_imports_are_listed_newest_first(api: Gateway) -> None:
