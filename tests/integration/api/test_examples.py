@@ -63,7 +63,7 @@ class Story:
                 assert found.keys() == example.keys()
                 for item in example["items"]:
                     assert any(not list(self._differences(item, other, "")) for other in self._items(answer)), item
-                hidden = {"items": [], **dict.fromkeys(CURSORS & example.keys())}
+                hidden: dict[str, Any] = {"items": [], **dict.fromkeys(CURSORS & example.keys())}
                 example, found = ({**page, **hidden} for page in (example, found))
             if name == "getOpenapi":
                 found = {member: found[member] for member in example}
