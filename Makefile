@@ -134,7 +134,7 @@ bench-imports: install ## imports beside psql \\copy and what teams use
 
 ##@ AWS and its emulator
 
-.PHONY: pipeline options policies requests rotate-key
+.PHONY: pipeline options policies requests rotate-key moto
 pipeline: install $(EXECUTOR) ## promote this commit dev to prod on the laptop (THROUGH=dev)
 	@$(LOCAL) pipeline --through $(THROUGH)
 
@@ -143,6 +143,10 @@ policies: install ## granted beside used, per environment and policy (WRITE=1)
 
 requests: install ## what AWS would refuse of this platform's requests
 	@$(PYTHON) -m checks.aws_requests
+	@$(PYTHON) -m checks.judges.policies
+
+moto: install ## deploy all layers to moto, a second emulator (minutes)
+	@$(PYTHON) -m checks.judges.emulator
 
 options: install ## apply each option of a module once on the laptop (ARGS="truststore")
 	@$(PYTHON) -m checks.options $(ARGS)

@@ -22,6 +22,7 @@ import pytest
 
 from checks import aws_requests
 from checks.fuzz import tokens
+from checks.judges import policies
 from ops.settings import release
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -323,6 +324,7 @@ def test_aws_would_accept_every_request_of_the_deployment(life: Life) -> None:
     lines = (life.directory / "requests.jsonl").read_text().splitlines()
     assert len(aws_requests.counts(lines)) >= 20, "the record lacks services that every deployment uses"
     assert aws_requests.recorded_violations(lines) == []
+    assert policies.findings(policies.documents(lines)) == set(policies.explained())
 
 
 def test_down_leaves_nothing(life: Life) -> None:

@@ -1,6 +1,9 @@
 """The checker of AWS requests: one mutation per kind of rule, on requests that are right without it."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import botocore.session
@@ -173,3 +176,43 @@ def test_a_record_names_each_violation_once_and_the_line_that_is_no_request() ->
     assert len(aws_requests.recorded_violations(lines)) == 1
     with pytest.raises(ValueError, match="line 3 is not a request"):
         aws_requests.recorded_violations([*lines, "{}"])
+
+
+def test_withheld_secret_counts_as_given() -> None:
+    secret = {"Name": "/pmp/dev/x", "Type": "SecureString", "Value": None}
+    assert aws_requests.violations("ssm", "PutParameter", secret) == []
+    assert aws_requests.violations("ssm", "PutParameter", {"Name": "x"})[0].reason == "is required"
+
+
+def test_length_of_bytes_is_checked() -> None:
+    def found(size: int) -> list[str]:
+        request = {"KeyId": "alias/x", "CiphertextBlob": {"bytes": size}}
+        return [one.reason for one in aws_requests.violations("kms", "Decrypt", request)]
+
+    assert found(200) == []
+    assert found(6145) == ["6,145 bytes is above the most of 6,144"]
+
+
+def _run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "checks.aws_requests", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_command_prints_a_line_for_each_violation_and_fails(tmp_path: Path) -> None:
+    record = tmp_path / "requests.jsonl"
+    right = {"service": "ec2", "operation": "CreateVpc", "parameters": {"CidrBlock": "10.0.0.0/16"}}
+    record.write_text(json.dumps(right) + "\n")
+    done = _run(str(record))
+    assert (done.returncode, done.stdout) == (0, f"{record}: 1 distinct requests (ec2 1), 0 violations\n")
+    wrong = {"service": "ec2", "operation": "CreateSecurityGroup", "parameters": {"GroupName": "a", "Description": "'"}}
+    record.write_text(json.dumps(right) + "\n" + json.dumps(wrong) + "\n")
+    done = _run(str(record))
+    assert done.returncode == 1
+    assert len(done.stdout.splitlines()) == 2
+    assert "ec2:CreateSecurityGroup Description: \"'\" has '" in done.stdout
+
+
+def test_command_without_a_record_says_what_to_do(tmp_path: Path) -> None:
+    done = _run(str(tmp_path / "none"))
+    assert done.returncode == 1
+    assert done.stderr == f"error: there is no record {tmp_path}/none: run 'make up' first\n"
