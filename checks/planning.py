@@ -7,11 +7,12 @@ platform.
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -134,21 +135,6 @@ def _seed(address: str) -> None:
         ssm.put_parameter(Name=name, Value=value, Type="String", Overwrite=True)
 
 
-@contextlib.contextmanager
-def _mirrors(modules: Path | None, providers: Path | None) -> Iterator[None]:
-    """Make the registry serve ``modules`` (None: the stand-ins), and let Terraform find ``providers``."""
-    wanted = {"PMP_MODULE_MIRROR": modules or STAND_INS, "PMP_PROVIDER_MIRROR": providers}
-    before = {name: os.environ.pop(name, None) for name in wanted}
-    os.environ.update({name: str(path) for name, path in wanted.items() if path})
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
-
-
 class Planner:
     """Plans layers in a copy of the tree; ``planner`` creates it."""
 
@@ -156,6 +142,12 @@ class Planner:
         self._tree = tree
         self._environment = environment
         self._plans: dict[tuple[str, str], Plan] = {}
+        self._documents: dict[tuple[str, str], dict[str, Any]] = {}
+        self._schemas: dict[str, dict[str, dict[str, Any]]] = {}
+
+    def prepare(self, change: Callable[[Path], None]) -> None:
+        """Change the copied tree before its first plan."""
+        change(self._tree)
 
     def _terraform(self, layer: str, *arguments: str) -> str:
         done = subprocess.run(
@@ -184,8 +176,74 @@ class Planner:
             TerraformError: Terraform failed.
         """
         if (layer, environment) not in self._plans:
-            self._plans[layer, environment] = Plan(layer, environment, *self._resources(layer, environment, ()))
+            self._plans[layer, environment] = read(layer, environment, self.document(layer, environment))
         return self._plans[layer, environment]
+
+    def document(self, layer: str, environment: str) -> dict[str, Any]:
+        """Return the plan as ``terraform show -json`` prints it, which names types, keys and versions, too."""
+        if (layer, environment) not in self._documents:
+            self._documents[layer, environment] = self._plan(layer, environment)
+        return self._documents[layer, environment]
+
+    def update(
+        self, layer: str, environment: str, state: dict[str, Any], variables: dict[str, str], release: str
+    ) -> dict[str, Any]:
+        """Plan a change of a deployed layer without asking AWS for its resources; return the JSON document.
+
+        Args:
+            layer: as in ``LAYERS``.
+            environment: as in ``ENVIRONMENTS``.
+            state: what is deployed, as a state file of version 4.
+            variables: new text by regular expression in the environment's var file; one without a match is left out.
+            release: commit to deploy (40 hexadecimal digits).
+        """
+        text = (self._tree / f"envs/{environment}.tfvars").read_text()
+        for pattern, new in variables.items():
+            text = re.sub(pattern, new, text)
+        changed, deployed = self._tree / "update.tfvars", self._tree / "update.tfstate"
+        changed.write_text(text)
+        deployed.write_text(json.dumps(state))
+        more = (f"-var-file={changed}", f"-state={deployed}", "-refresh=false")
+        return self._plan(layer, environment, more, release=release)
+
+    def test(self, layer: str, environment: str, test: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """Plan the layer in a Terraform test of one ``run`` block; return the planned arguments by address.
+
+        Args:
+            layer: as in ``LAYERS``.
+            environment: as in ``ENVIRONMENTS``.
+            test: the test file, in Terraform's JSON syntax.
+
+        Raises:
+            TerraformError: the test failed; the message is its first error.
+        """
+        self._select(layer, environment)
+        (self._tree / "envs" / layer / "planning.tftest.json").write_text(json.dumps(test))
+        command = ["terraform", f"-chdir={self._tree / 'envs' / layer}", "test", "-filter=planning.tftest.json"]
+        command += ["-json", "-verbose", *self._variables(layer, environment)]
+        done = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
+        events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        errors = [event["diagnostic"] for event in events if event.get("diagnostic", {}).get("severity") == "error"]
+        if done.returncode:
+            raise TerraformError("\n".join(_words(error) for error in errors) or done.stderr or done.stdout)
+        [plan] = [event["test_plan"] for event in events if event["type"] == "test_plan"]
+        return {
+            change["address"]: change["change"]["after"]
+            for change in plan["resource_changes"]
+            if change["mode"] == "managed"
+        }
+
+    def schemas(self, layer: str) -> dict[str, dict[str, Any]]:
+        """Return the schema of each resource type of the layer's providers, as ``providers schema -json`` prints it."""
+        if layer not in self._schemas:
+            self._initialize(layer)
+            document = json.loads(self._terraform(layer, "providers", "schema", "-json"))
+            self._schemas[layer] = {
+                kind: schema["block"]
+                for provider in document["provider_schemas"].values()
+                for kind, schema in provider.get("resource_schemas", {}).items()
+            }
+        return self._schemas[layer]
 
     def refusal(self, layer: str, environment: str, changes: dict[str, str], platform: str = _PLATFORM) -> str:
         """Plan ``layer`` with a changed var file of the environment, which must fail; return the error on one line.
@@ -206,45 +264,77 @@ class Planner:
         changed = self._tree / "changed.tfvars"
         changed.write_text(text)
         try:
-            self._resources(layer, environment, (f"-var-file={changed}",), platform)
+            self._plan(layer, environment, (f"-var-file={changed}",), platform)
         except TerraformError as error:
             # Without the frame that Terraform draws around an error, and the line breaks in it.
             return " ".join(str(error).replace("│", " ").split())
         raise AssertionError(f"envs/{layer} was planned with {changes}")
 
-    def _resources(
-        self, layer: str, environment: str, more: tuple[str, ...], platform: str = _PLATFORM
-    ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+    def _select(self, layer: str, environment: str) -> None:
         self._initialize(layer)
         self._terraform(layer, "workspace", "select", "-or-create", environment)
+
+    def _variables(
+        self,
+        layer: str,
+        environment: str,
+        more: tuple[str, ...] = (),
+        platform: str = _PLATFORM,
+        release: str = "0" * 40,
+    ) -> list[str]:
         variables = [f"-var-file=../{environment}.tfvars", *more, f"-var=platform={platform}"]
         if layer == "service":
-            variables += [f"-var=release={'0' * 40}", f"-var=code_sha256={'0' * 64}"]
+            variables += [f"-var=release={release}", f"-var=code_sha256={release:0<64}"]
+        return variables
+
+    def _plan(
+        self,
+        layer: str,
+        environment: str,
+        more: tuple[str, ...] = (),
+        platform: str = _PLATFORM,
+        release: str = "0" * 40,
+    ) -> dict[str, Any]:
+        self._select(layer, environment)
+        variables = self._variables(layer, environment, more, platform, release)
         self._terraform(layer, "plan", "-input=false", "-no-color", "-lock=false", "-out=plan", *variables)
-        document = json.loads(self._terraform(layer, "show", "-json", "plan"))
-        resources = dict(_resources(document["planned_values"]["root_module"]))
-        changes = {
-            entry["address"]: entry["change"].get("after_unknown") or {} for entry in document["resource_changes"]
-        }
-        return resources, {address: changes.get(address, {}) for address in resources}
+        document: dict[str, Any] = json.loads(self._terraform(layer, "show", "-json", "plan"))
+        return document
 
 
-def _resources(module: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _words(diagnostic: dict[str, Any]) -> str:
+    place = diagnostic.get("address") or diagnostic.get("range", {}).get("filename", "")
+    return ": ".join(part for part in (place, diagnostic["summary"], diagnostic.get("detail")) if part)
+
+
+def read(layer: str, environment: str, document: dict[str, Any]) -> Plan:
+    """Return the planned resources of a JSON document."""
+    resources = {entry["address"]: entry.get("values", {}) for entry in entries(document["planned_values"])}
+    changes = {entry["address"]: entry["change"].get("after_unknown") or {} for entry in document["resource_changes"]}
+    return Plan(layer, environment, resources, {address: changes.get(address, {}) for address in resources})
+
+
+def entries(values: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the managed resources in the ``planned_values`` of a JSON document, each with its ``module``."""
+    yield from _entries(values["root_module"], "")
+
+
+def _entries(module: dict[str, Any], address: str) -> Iterator[dict[str, Any]]:
     for resource in module.get("resources", []):
         if resource["mode"] == "managed":
-            yield resource["address"], resource.get("values", {})
+            yield resource | {"module": address}
     for child in module.get("child_modules", []):
-        yield from _resources(child)
+        yield from _entries(child, child["address"])
 
 
 @contextlib.contextmanager
-def planner(account: str, *, modules: Path | None = None, providers: Path | None = None) -> Iterator[Planner]:
-    """Yield a planner that uses the stand-ins, or the modules of a mirror.
+def planner(account: str, *, modules: Path | None = STAND_INS) -> Iterator[Planner]:
+    """Yield a planner that uses the stand-ins, or other modules.
 
     Args:
         account: URL of the emulated account.
-        modules: folder of ``<namespace>/<name>/<provider>/<version>/``; None for the stand-ins.
-        providers: filesystem mirror of providers; None for the machine's own.
+        modules: folder of ``<namespace>/<name>/<provider>/<version>/``; None for the source that a deployment from here
+            would use, which is a mirror, the public registry or the stand-ins.
     """
-    with _mirrors(modules, providers), registry() as environment, copied_tree("plans") as tree:
+    with registry(modules) as environment, copied_tree("plans") as tree:
         yield Planner(tree, environment | {"AWS_ENDPOINT_URL": account})

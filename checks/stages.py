@@ -23,7 +23,7 @@ COMMAND_BY_STAGE: dict[str, tuple[str, ...]] = {
     "unit": (*_PYTEST, "tests/unit"),
     "db": (sys.executable, "-m", "checks.database"),
     "terraform": (sys.executable, "-m", "checks.terraform"),
-    "infra": (*_PYTEST, "tests/infra"),
+    "infra": (*_PYTEST, "tests/infra", "-m", "not nightly"),
     "integration": (*_PYTEST, "tests/integration"),
     "pipeline": (*_PYTEST, "tests/pipeline", "-m", "not e2e"),
     "terratest": (sys.executable, "-m", "checks.terratest"),

@@ -48,33 +48,41 @@ def terraform_folders(tree: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def registry() -> Iterator[dict[str, str]]:
+def registry(modules: Path | None = None) -> Iterator[dict[str, str]]:
     """Run the module registry on a free port; yield environment variables that point Terraform at it.
+
+    Args:
+        modules: folder of modules to serve; None for the source that a deployment from here would use.
 
     Raises:
         RuntimeError: it did not start; the message is the first line that it printed.
     """
+    settings = os.environ | ({"PMP_MODULE_MIRROR": str(modules)} if modules else {})
     with tempfile.TemporaryDirectory(prefix="pmp-registry-") as directory:
         configuration = Path(directory) / "terraformrc"
         command = [sys.executable, "-m", "local.registry", "--write-cli-config", str(configuration)]
         with subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command, cwd=ROOT, env=settings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as process:
             assert process.stdout is not None
             try:
                 first_line = process.stdout.readline().strip()
                 if process.poll() is not None or not configuration.exists():
                     raise RuntimeError(first_line or "the module registry ended without printing anything")
-                yield {
-                    **{name: value for name, value in os.environ.items() if not name.startswith("TF_")},
-                    "TF_CLI_CONFIG_FILE": str(configuration),
-                    "TF_IN_AUTOMATION": "1",
-                    "CHECKPOINT_DISABLE": "1",
-                    # A check must not reach an AWS account with the credentials of the person who runs it.
-                    "AWS_REGION": "eu-west-1",
-                    "AWS_ACCESS_KEY_ID": "none",
-                    "AWS_SECRET_ACCESS_KEY": "none",
-                    "AWS_EC2_METADATA_DISABLED": "true",
-                }
+                yield _terraform_environment(configuration)
             finally:
                 process.terminate()
+
+
+def _terraform_environment(configuration: Path) -> dict[str, str]:
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("TF_")},
+        "TF_CLI_CONFIG_FILE": str(configuration),
+        "TF_IN_AUTOMATION": "1",
+        "CHECKPOINT_DISABLE": "1",
+        # A check must not reach an AWS account with the credentials of the person who runs it.
+        "AWS_REGION": "eu-west-1",
+        "AWS_ACCESS_KEY_ID": "none",
+        "AWS_SECRET_ACCESS_KEY": "none",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
