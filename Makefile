@@ -105,7 +105,7 @@ test-infra: install ## templates, policies and the plans of every environment
 test-integration: install ## the Lambda against PostgreSQL behind PgBouncer
 	@$(STAGE) integration -- $(ARGS)
 
-.PHONY: test-pipeline test-terratest test-e2e test-import-faults parity fuzz-api bench bench-api bench-imports
+.PHONY: test-pipeline test-terratest test-e2e test-import-faults parity nightly fuzz-api bench bench-api bench-imports
 test-pipeline: install $(EXECUTOR) ## the pipeline's shape (ARGS="-m e2e": all of it, 20 min)
 	@$(STAGE) pipeline -- $(ARGS)
 
@@ -118,8 +118,12 @@ test-e2e: install ## a second platform: up, smoke test, up again, down
 test-import-faults: install ## imports under faults, many times each (minutes)
 	@PMP_FAULT_ROUNDS=20 $(PYTHON) -m pytest tests/integration/imports/test_faults.py
 
-parity: install ## plans with stand-ins beside the released modules
-	@$(PYTHON) -m checks.parity
+parity: install ## plans with stand-ins beside the released modules (VERSIONS=file: beside other versions)
+	@$(PYTHON) -m checks.parity $(if $(VERSIONS),--versions '$(VERSIONS)') $(ARGS)
+
+nightly: install ## every case of the sampled tests, and 'make parity', which must not be skipped
+	@$(PYTHON) -m pytest tests -m nightly
+	@$(PYTHON) -m checks.parity --required
 
 fuzz-api: install ## 5,000 generated requests against a throwaway API
 	@$(PYTHON) -m checks.fuzz $(ARGS)

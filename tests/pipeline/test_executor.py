@@ -1,4 +1,4 @@
-"""Run ``.gitlab-ci.yml`` in gitlab-ci-local, with a ``python`` that only records its calls.
+"""Run ``.gitlab-ci.yml`` in gitlab-ci-local, with a ``python`` and a ``make`` that only record their calls.
 
 The commit contains this working tree's pipeline, so that the tests see changes before they are committed.
 """
@@ -74,8 +74,9 @@ def pipeline(
         subprocess.run([*git, *command], check=True)
     tools, notes = tmp_path / "tools", tmp_path / "notes"
     (tools / "bin").mkdir(parents=True)
-    (tools / "bin" / "python").write_text(PYTHON)
-    (tools / "bin" / "python").chmod(0o755)
+    for program in ("python", "make"):
+        (tools / "bin" / program).write_text(PYTHON)
+        (tools / "bin" / program).chmod(0o755)
     notes.touch()
     keys = {"plan/account/*": "plan-account"}
     for environment in ENVIRONMENTS:
@@ -142,10 +143,11 @@ def test_merge_request_plans_with_the_read_only_identity(tmp_path: Path) -> None
     assert kept == {"report.json"}, "the plan itself is not kept"
 
 
-def test_nightly_schedule_runs_only_drift_checks(tmp_path: Path) -> None:
+def test_nightly_schedule_changes_nothing(tmp_path: Path) -> None:
     ran = pipeline(tmp_path, [], started_by={"CI_PIPELINE_SOURCE": "schedule"})
     assert ran.outcome.status == 0, "\n".join(ran.outcome.transcript[-20:])
     assert {(line[1], line[2], line[4]) for line in ran.lines} == {
+        ("", "", "nightly"),
         ("", "plan-account", "-m ops drift account"),
         *((environment, f"plan-{environment}", "-m ops drift") for environment in ENVIRONMENTS),
     }

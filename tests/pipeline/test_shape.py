@@ -122,7 +122,7 @@ def test_merge_requests_plan_everything_and_keep_no_plan() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("lint", "unit", "database", "compatibility", "terraform", "report"),
+        *("lint", "unit", "database", "compatibility", "terraform", "nightly", "report"),
         *(f"{job}:{environment}" for job in ("plan", "drift", "drift:account") for environment in ENVIRONMENTS),
     ],
 )
@@ -159,6 +159,14 @@ def test_scheduled_drift_covers_all_layers_and_environments() -> None:
         assert jobs()[f"drift:{environment}"]["variables"] == {"PMP_ENVIRONMENT": environment}
         assert jobs()[f"drift:{environment}"]["script"] == ["python -m ops drift"]
         assert jobs()[f"drift:account:{environment}"]["script"] == ["python -m ops drift account"]
+
+
+def test_the_nightly_job_does_not_accept_a_skipped_comparison() -> None:
+    assert jobs()["nightly"]["script"] == ["make nightly"]
+    assert jobs()["nightly"]["rules"] == [{"if": '$CI_PIPELINE_SOURCE == "schedule"'}]
+    [commands] = re.findall(r"^nightly:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert "-m checks.parity --required" in commands
+    assert "pytest tests -m nightly" in commands
 
 
 @pytest.mark.parametrize("name", ["unlock", "rollback"])
