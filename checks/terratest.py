@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -81,12 +82,14 @@ def main() -> None:
     account = Account(instance)
     try:
         account.start()
-        start_registry(instance)
+        print(start_registry(instance), flush=True)
         environment = {
             **clean_environment(),
             **instance.tool_environment("dev"),
             **account.admin().environment(),
             "CHECKPOINT_DISABLE": "1",
+            # Where Terraform packages the function, it needs uv.
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PMP_TERRATEST_CODE": str(build_code(instance.build)),
         }
         with copied_tree("terratest") as tree:

@@ -4,6 +4,10 @@
 
 writes ``build/lambda-<sha256>.zip`` and ``build/lambda.sha256``, and prints the digest. It installs the locked packages
 with uv (each hash is checked), keeps the files that the function uses, and refuses packages that are not pure Python.
+
+    python lambda/build.py --directory build/package
+
+writes the same files into a folder instead, which Terraform's lambda module zips where no pipeline does.
 """
 
 import argparse
@@ -11,6 +15,8 @@ import base64
 import fnmatch
 import hashlib
 import os
+import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -22,6 +28,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 EARLIEST = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a zip can store; every entry gets it."""
+
+FILE_MODE = 0o644
+"""Mode of every file, in the zip and unpacked."""
 
 LEFT_OUT = [
     "*.dist-info/*",
@@ -48,8 +57,9 @@ VIEWER_FILES = ["swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png", "
 
 def _install(lock: Path, target: Path, *options: str) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in {"VIRTUAL_ENV", "PYTHONPATH"}}
-    program = Path(sys.executable).with_name("uv")
-    command = [str(program) if program.exists() else "uv", "pip", "install", "--quiet", "--require-hashes"]
+    beside = [Path(sys.executable).with_name("uv"), HERE.parent / ".venv/bin/uv"]
+    program = next((str(path) for path in beside if path.exists()), "uv")
+    command = [program, "pip", "install", "--quiet", "--require-hashes"]
     command += ["--no-compile-bytecode", "--link-mode", "copy", "--only-binary", ":all:"]
     command += ["--python-version", "3.13", "--python-platform", "aarch64-manylinux2014"]
     command += ["--target", str(target), "-r", str(lock), *options]
@@ -101,9 +111,32 @@ def archive(entries: list[tuple[str, bytes]], target: Path) -> None:
         for name, content in sorted(entries):
             entry = zipfile.ZipInfo(name, EARLIEST)
             entry.create_system = 3
-            entry.external_attr = 0o100644 << 16
+            entry.external_attr = (stat.S_IFREG | FILE_MODE) << 16
             entry.compress_type = zipfile.ZIP_DEFLATED
             bundle.writestr(entry, content, compresslevel=9)
+
+
+def files() -> list[tuple[str, bytes]]:
+    """Return all files of the package: names relative to its root, and contents.
+
+    Raises:
+        SystemExit: uv is missing, or a package cannot be installed or is not pure Python.
+    """
+    with tempfile.TemporaryDirectory(prefix="pmp-build-") as temporary:
+        packages, viewer = Path(temporary, "packages"), Path(temporary, "viewer")
+        _install(HERE / "requirements.lock", packages)
+        _install(HERE / "viewer.lock", viewer, "--no-deps")
+        return [*_packages(packages), *_own(HERE), *_viewer(viewer)]
+
+
+def unpack(entries: list[tuple[str, bytes]], directory: Path) -> None:
+    """Write the files into a folder, with the modes that they have in the zip; what was there is removed."""
+    shutil.rmtree(directory, ignore_errors=True)
+    for name, content in entries:
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        path.chmod(FILE_MODE)
 
 
 def build(output: Path) -> tuple[str, Path]:
@@ -113,18 +146,14 @@ def build(output: Path) -> tuple[str, Path]:
         The zip's SHA-256 in hexadecimal, and its path.
 
     Raises:
-        SystemExit: uv is missing, a package cannot be installed or is not pure Python, or this Python uses zlib-ng.
+        SystemExit: as ``files``, or this Python uses zlib-ng.
     """
     if "ng" in zlib.ZLIB_RUNTIME_VERSION:
         raise SystemExit(
             f"this Python compresses with zlib-ng ({zlib.ZLIB_RUNTIME_VERSION}), whose output differs from zlib's; "
             "build with a Python that is linked to zlib, such as the one in the pipeline's image"
         )
-    with tempfile.TemporaryDirectory(prefix="pmp-build-") as temporary:
-        packages, viewer = Path(temporary, "packages"), Path(temporary, "viewer")
-        _install(HERE / "requirements.lock", packages)
-        _install(HERE / "viewer.lock", viewer, "--no-deps")
-        entries = [*_packages(packages), *_own(HERE), *_viewer(viewer)]
+    entries = files()
     output.mkdir(parents=True, exist_ok=True)
     unnamed = output / f".lambda-{os.getpid()}.zip"
     archive(entries, unnamed)
@@ -139,7 +168,12 @@ def main() -> None:
     """Build; print the digest on standard output (for scripts) and everything else on standard error."""
     parser = argparse.ArgumentParser(description="Build the Lambda's zip, reproducibly.")
     parser.add_argument("--output", type=Path, default=HERE.parent / "build", help="folder to write (default: build)")
-    digest, path = build(parser.parse_args().output)
+    parser.add_argument("--directory", type=Path, help="write the files into this folder instead of a zip; replaced")
+    arguments = parser.parse_args()
+    if arguments.directory:
+        unpack(files(), arguments.directory)
+        return
+    digest, path = build(arguments.output)
     terraform_digest = base64.b64encode(bytes.fromhex(digest)).decode()
     print(f"{path} ({path.stat().st_size:,} bytes; base64 digest {terraform_digest})", file=sys.stderr)
     print(digest)

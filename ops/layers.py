@@ -14,7 +14,10 @@ from ops.terraform import Terraform
 
 @dataclass(frozen=True)
 class Version:
-    """A version of the service layer: the commit, and the SHA-256 of the function's zip in hexadecimal."""
+    """A version of the service layer: the commit, and the SHA-256 of the function's zip in hexadecimal.
+
+    The digest is ``unknown`` where Terraform packaged the function itself, and where it will.
+    """
 
     release: str
     code_sha256: str
@@ -46,7 +49,8 @@ class Version:
 
     def variables(self) -> dict[str, str]:
         """Return the version as Terraform variables."""
-        return {"release": self.release, "code_sha256": self.code_sha256}
+        digest = {} if self.code_sha256 == "unknown" else {"code_sha256": self.code_sha256}
+        return {"release": self.release, **digest}
 
 
 def plan(

@@ -39,7 +39,7 @@ resource "aws_ssm_parameter" "this" {
     function_name       = module.function.function_name
     imports_bucket_name = module.function.imports_bucket_name
     release             = var.release
-    code_sha256         = var.code_sha256
+    code_sha256         = coalesce(var.code_sha256, "unknown")
   }
 
   name        = "/pmp/${var.environment}/service/${each.key}"

@@ -25,12 +25,13 @@ variable "release" {
 }
 
 variable "code_sha256" {
-  description = "SHA-256 (hexadecimal) of the zip to run, which lies in the deployment bucket as `lambda/<sha256>.zip`."
+  description = "SHA-256 (hexadecimal) of the zip to run, which lies in the deployment bucket as `lambda/<sha256>.zip`. The pipeline always gives it. Without it, Terraform packages `lambda/` of this working tree and uploads that."
   type        = string
+  default     = null
 
   validation {
-    condition     = can(regex("^[0-9a-f]{64}$", var.code_sha256))
-    error_message = "code_sha256 must be a SHA-256 in 64 hexadecimal digits, not ${var.code_sha256}: 'python -m ops package' prints it."
+    condition     = var.code_sha256 == null || can(regex("^[0-9a-f]{64}$", var.code_sha256))
+    error_message = "code_sha256 must be a SHA-256 in 64 hexadecimal digits, not ${coalesce(var.code_sha256, "null")}: 'python -m ops package' prints it."
   }
 }
 

@@ -6,6 +6,9 @@ data "aws_region" "this" {}
 
 locals {
   arn_suffix     = "${data.aws_region.this.name}:${data.aws_caller_identity.this.account_id}"
+  packages       = var.code.sha256 == null
+  sources        = [for file in fileset("${path.module}/../../lambda", "**") : file if !strcontains(file, "__pycache__")]
+  source_hash    = sha256(jsonencode({ for file in local.sources : file => filesha256("${path.module}/../../lambda/${file}") }))
   imports_bucket = "${var.name}-imports-${data.aws_caller_identity.this.account_id}-${data.aws_region.this.name}"
 }
 
@@ -23,9 +26,30 @@ module "function" {
   timeout       = var.timeout_seconds
   tracing_mode  = "Active"
 
-  # The key holds the digest: the module sets no source_code_hash for an existing package, so only a new key deploys.
-  create_package      = false
-  s3_existing_package = { bucket = var.code.bucket_name, key = "lambda/${var.code.sha256}.zip" }
+  # With a digest, the zip that was promoted. The key holds the digest: the module sets no source_code_hash for an existing
+  # package, so only a new key deploys.
+  create_package      = local.packages
+  s3_existing_package = local.packages ? null : { bucket = var.code.bucket_name, key = "lambda/${coalesce(var.code.sha256, "none")}.zip" }
+
+  # Without one, the module packages lambda/ itself: build.py writes the files and the module zips them, without entries for
+  # folders. See ADR 0310.
+  source_path = local.packages ? [{
+    path     = "${path.module}/package"
+    commands = ["python3 ../../../lambda/build.py --directory ../../../build/package", ":zip ../../../build/package"]
+    patterns = ["!.*/"]
+  }] : null
+  hash_extra    = local.packages ? local.source_hash : ""
+  artifacts_dir = "${path.module}/../../build"
+  store_on_s3   = local.packages
+  s3_bucket     = local.packages ? var.code.bucket_name : null
+  s3_prefix     = "lambda/"
+  # The bucket has no ACLs, so S3 refuses the module's default, `private`.
+  # https://docs.aws.amazon.com/AmazonS3/latest/userguide/about-object-ownership.html
+  s3_acl                  = "bucket-owner-full-control"
+  s3_object_storage_class = "STANDARD"
+  # What was uploaded need not be on this disk: a plan on another machine builds nothing again.
+  recreate_missing_package     = false
+  trigger_on_package_timestamp = false
 
   create_role = false
   # Named by way of its policy, so that the policy is there before the function runs. A depends_on of the whole module would
@@ -39,7 +63,7 @@ module "function" {
   environment_variables = merge(var.environment_variables, {
     PMP_ENVIRONMENT     = var.environment
     PMP_RELEASE         = var.code.release
-    PMP_CODE_SHA256     = var.code.sha256
+    PMP_CODE_SHA256     = coalesce(var.code.sha256, "unknown")
     PMP_DATABASE_HOST   = var.database.host
     PMP_DATABASE_PORT   = tostring(var.database.port)
     PMP_DATABASE_NAME   = var.database.name

@@ -14,16 +14,16 @@ variable "environment" {
 }
 
 variable "code" {
-  description = "The zip to run: the bucket that holds it as `lambda/<sha256>.zip`, its SHA-256 (hexadecimal) and the commit it was built from."
+  description = "The zip to run: the bucket that holds it as `lambda/<sha256>.zip`, its SHA-256 (hexadecimal) and the commit it was built from. Without `sha256`, Terraform packages `lambda/` into the bucket."
   type = object({
     bucket_name = string
-    sha256      = string
+    sha256      = optional(string)
     release     = string
   })
 
   validation {
-    condition     = can(regex("^[0-9a-f]{64}$", var.code.sha256))
-    error_message = "code.sha256 must be a SHA-256 in 64 hexadecimal digits, as 'python -m ops package' prints it."
+    condition     = var.code.sha256 == null || can(regex("^[0-9a-f]{64}$", var.code.sha256))
+    error_message = "code.sha256 must be a SHA-256 in 64 hexadecimal digits, as 'python -m ops package' prints it; leave it out to let Terraform package lambda/."
   }
 
   validation {

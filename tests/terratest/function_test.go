@@ -1,9 +1,13 @@
 package terratest
 
 import (
+	"archive/zip"
+	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -107,4 +111,35 @@ func TestFunction(t *testing.T) {
 	t.Run("a second plan changes nothing", func(t *testing.T) {
 		assertUnchanged(t, options)
 	})
+
+	t.Run("without a digest Terraform packages the same files", func(t *testing.T) {
+		delete(options.Vars, "code_path")
+		terraform.Apply(t, options)
+		store := s3.NewFromConfig(configuration, func(o *s3.Options) { o.UsePathStyle = true })
+		bucket := aws.String(name + "-code")
+		listed := must[*s3.ListObjectsV2Output](t, "packages")(store.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: bucket, Prefix: aws.String("lambda/")}))
+		require.Len(t, listed.Contents, 1, "the promoted zip is gone, the packaged one is there")
+		object := must[*s3.GetObjectOutput](t, "package")(store.GetObject(ctx, &s3.GetObjectInput{Bucket: bucket, Key: listed.Contents[0].Key}))
+		packaged := must[[]byte](t, "package")(io.ReadAll(object.Body))
+		assert.Equal(t, files(t, must[[]byte](t, "code")(os.ReadFile(path))), files(t, packaged))
+
+		function := must[*lambda.GetFunctionOutput](t, "function")(client.GetFunction(ctx, &lambda.GetFunctionInput{FunctionName: aws.String(name)}))
+		deployed := sha256.Sum256(packaged)
+		assert.Equal(t, base64.StdEncoding.EncodeToString(deployed[:]), aws.ToString(function.Configuration.CodeSha256))
+		answer := must[*lambda.InvokeOutput](t, "invocation")(client.Invoke(ctx, &lambda.InvokeInput{FunctionName: aws.String(name), Payload: []byte(healthRequest)}))
+		require.Nil(t, answer.FunctionError, "%s", answer.Payload)
+		assertUnchanged(t, options)
+	})
+}
+
+// files returns the mode and the contents' digest of every entry of a zip, by name.
+func files(t *testing.T, code []byte) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	for _, entry := range must[*zip.Reader](t, "zip")(zip.NewReader(bytes.NewReader(code), int64(len(code)))).File {
+		reader := must[io.ReadCloser](t, entry.Name)(entry.Open())
+		content := must[[]byte](t, entry.Name)(io.ReadAll(reader))
+		found[entry.Name] = fmt.Sprintf("%v %s %x", entry.Mode(), entry.Modified.UTC(), sha256.Sum256(content))
+	}
+	return found
 }

@@ -49,6 +49,26 @@ variables {
   permissions_boundary_arn = "arn:aws:iam::123456789012:policy/pmp/pmp-dev-boundary"
 }
 
+run "a_digest_deploys_the_promoted_zip_and_builds_nothing" {
+  assert {
+    condition     = module.function.s3_object.key == "lambda/${var.code.sha256}.zip" && module.function.s3_object.bucket == var.code.bucket_name
+    error_message = "the function does not run the zip that code names"
+  }
+}
+
+run "without_a_digest_the_sources_name_the_package" {
+  command = plan
+
+  variables {
+    code = { bucket_name = "pmp-deployments-123456789012-eu-west-1", release = "0123456789abcdef0123456789abcdef01234567" }
+  }
+
+  assert {
+    condition     = can(regex("^lambda/[0-9a-f]{64}\\.zip$", module.function.s3_object.key))
+    error_message = "the function does not run a package of its sources"
+  }
+}
+
 run "roles_have_the_path_and_the_boundary" {
   assert {
     condition = alltrue([

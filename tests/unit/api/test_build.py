@@ -45,6 +45,25 @@ def test_another_checkout_builds_the_same_bytes(bundle: Path, tmp_path: Path, ma
     assert (tmp_path / "out" / "lambda.sha256").read_text() == f"{digest}\n"
 
 
+def test_unpacked_files_are_those_of_the_zip(bundle: Path, tmp_path: Path) -> None:
+    """Terraform's lambda module zips this folder where no pipeline builds."""
+    target = tmp_path / "package"
+    (target / "of an earlier run").mkdir(parents=True)
+    build = [sys.executable, str(ROOT / "lambda/build.py"), "--directory", str(target)]
+    command = ["sh", "-c", f"umask 077; {shlex.join(build)}"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    with zipfile.ZipFile(bundle) as zipped:
+        expected = {entry.filename: (entry.external_attr >> 16, zipped.read(entry)) for entry in zipped.infolist()}
+    found = {
+        path.relative_to(target).as_posix(): (path.stat().st_mode, path.read_bytes())
+        for path in target.rglob("*")
+        if path.is_file()
+    }
+    assert found == expected
+    assert not (target / "of an earlier run").exists()
+
+
 def test_zip_contains_only_the_pure_python_that_is_used(bundle: Path) -> None:
     names = zipfile.ZipFile(bundle).namelist()
     assert names == sorted(names)

@@ -17,3 +17,12 @@ output "lambda_cloudwatch_log_group_name" {
   description = "Name of the log group."
   value       = one(aws_cloudwatch_log_group.lambda[*].name)
 }
+
+output "s3_object" {
+  description = "Where the code is: `bucket`, `key`, `version_id`."
+  value = {
+    bucket     = aws_lambda_function.this[0].s3_bucket
+    key        = aws_lambda_function.this[0].s3_key
+    version_id = aws_lambda_function.this[0].s3_object_version
+  }
+}
