@@ -125,7 +125,7 @@ nightly: install ## every case of the sampled tests, and 'make parity', which mu
 	@$(PYTHON) -m pytest tests -m nightly
 	@$(PYTHON) -m checks.parity --required
 
-fuzz-api: install ## 5,000 generated requests against a throwaway API
+fuzz-api: install ## 8,000 generated requests against a throwaway API
 	@$(PYTHON) -m checks.fuzz $(ARGS)
 
 bench: bench-api bench-imports ## both benchmarks, each beside its floor and its peers

@@ -164,7 +164,7 @@ def main() -> None:
     parser.add_argument(
         "--certificates", type=existing, help="certificate authorities to trust (PEM), for a platform with its own"
     )
-    parser.add_argument("--cases", type=int, default=5000, help="least number of cases (default 5000)")
+    parser.add_argument("--cases", type=int, default=8000, help="least number of cases (default 8000)")
     parser.add_argument("--operations", help="regular expression of paths (default: all)")
     arguments = parser.parse_args()
     chosen = {"cases": arguments.cases, "operations": arguments.operations, "bundle": arguments.certificates}
