@@ -121,8 +121,9 @@ test-import-faults: install ## imports under faults, many times each (minutes)
 parity: install ## plans with stand-ins beside the released modules (VERSIONS=file: beside other versions)
 	@$(PYTHON) -m checks.parity $(if $(VERSIONS),--versions '$(VERSIONS)') $(ARGS)
 
-nightly: install ## every case of the sampled tests, and 'make parity', which must not be skipped
+nightly: install ## every case of the sampled tests, 'make fuzz-api', and 'make parity', which must not be skipped
 	@$(PYTHON) -m pytest tests -m nightly
+	@$(PYTHON) -m checks.fuzz
 	@$(PYTHON) -m checks.parity --required
 
 fuzz-api: install ## 8,000 generated requests against a throwaway API
