@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pmp.http.conditions import conditional, require_match
 from pmp.http.messages import LARGEST_ANSWER_BYTES, Request, Response, encode, receive, send
-from pmp.http.pages import INTEGER, cursor, page, position
+from pmp.http.pages import INTEGER, cursor, page, part, position
 from pmp.http.problems import Problem
 from pmp.http.validation import parse_json, parse_query
 from pmp.identifiers import UUID
@@ -229,6 +229,31 @@ def test_page_is_cut_where_lambda_could_not_return_it(text: str) -> None:
         (after,) = position(document["next"], INTEGER)
         after += 1
     assert seen == [row["id"] for row in rows]
+
+
+@pytest.mark.parametrize("more", [True, False])
+@pytest.mark.parametrize("resumes", [True, False])
+def test_page_that_the_database_cut_is_cut_again_where_it_does_not_fit(*, more: bool, resumes: bool) -> None:
+    items = [{"id": number, "place": [number], "text": '"' * 100_000} for number in range(60)]
+    seen: list[int] = []
+    after = 0
+    while after < len(items):
+        rows = {"items": items[after:], "last": [len(items) + 5], "more": more}
+        response = part(_request(), rows, resumes=resumes)
+        sent = send(response, _request())
+        assert len(json.dumps(sent)) <= LARGEST_ANSWER_BYTES
+        document = json.loads(sent["body"])
+        seen += [item["id"] for item in document["items"]]
+        is_last = len(seen) == len(items)
+        if document["next"] is None:
+            assert is_last
+            assert not more
+            break
+        (place,) = position(document["next"], INTEGER)
+        assert place == (len(items) + 5 if is_last else seen[-1])
+        assert document["resume"] == (document["next"] if resumes else None)
+        after = place + 1
+    assert seen == [item["id"] for item in items]
 
 
 def test_whole_page_is_sent_if_it_fits() -> None:
