@@ -8,10 +8,19 @@ BEGIN
   -- The limit applies before the filter, so that a page never reads more than row_limit users.
   RETURN QUERY
     WITH page AS (
-      SELECT s.subject_key, s.erased_at, s AS person FROM subject AS s
-      WHERE s.subject_key > after_key ORDER BY s.subject_key LIMIT row_limit
+      SELECT * FROM subject AS s WHERE s.subject_key > after_key ORDER BY s.subject_key LIMIT row_limit
     ), described AS MATERIALIZED (
-      SELECT p.subject_key, describe_user(p.person, as_of, known_at) AS document FROM page AS p WHERE p.erased_at IS NULL
+      -- What describe_user() returns; calling it for each user takes more than twice as long.
+      SELECT p.subject_key, jsonb_build_object('id', p.id, 'email', p.email, 'consents', (
+        SELECT coalesce(jsonb_agg(
+          describe_choice(k.id, c.enabled, expiry(c.enabled, c.counts_at, v.expires_after_days), as_of)
+          ORDER BY c.consent_key
+        ), '[]')
+        FROM replay(p.subject_key, as_of, known_at) AS c
+        JOIN consent_version AS v USING (version_key)
+        JOIN consent AS k ON k.consent_key = c.consent_key
+      )) AS document
+      FROM page AS p WHERE p.erased_at IS NULL
     )
     SELECT
       (SELECT max(p.subject_key) FROM page AS p), count(d.document),
