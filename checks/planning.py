@@ -39,6 +39,7 @@ _FOUNDATION = {
     "foundation/alarm_topic_arn_by_severity": json.dumps(
         {severity: f"arn:aws:sns:eu-west-1:000000000000:pmp-{severity}" for severity in ("critical", "warning")}
     ),
+    "foundation/alarm_threshold_by_name": "{}",
     "foundation/database_identifier": "pmp",
     "foundation/database_name": "pmp",
     "foundation/database_proxy_host": "pmp.proxy-0.eu-west-1.rds.amazonaws.com",

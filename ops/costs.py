@@ -33,6 +33,8 @@ RUNNER_HOUR = {"t4g.small": 0.0168}
 RUNNER_DISK_GIB, DISK_GIB_MONTH = 16, 0.08
 KEY_MONTH, SECRET_MONTH, ALARM_MONTH, DASHBOARD_MONTH, METRIC_MONTH = 1.0, 0.40, 0.10, 3.0, 0.30
 LOG_GIB = 0.50
+# https://aws.amazon.com/route53/pricing/: a health check of an endpoint in AWS, and what HTTPS adds.
+HEALTH_CHECK_MONTH, HEALTH_CHECK_HTTPS_MONTH = 0.50, 1.00
 LAMBDA_GIB_SECOND, LAMBDA_MILLION, API_MILLION = 0.0000133334, 0.20, 1.00
 
 # Assumed use: millions of requests per month, and what each request takes.
@@ -63,6 +65,7 @@ _END = """
   storage are free.
 - Burstable classes stay within their credits. Beyond them each vCPU-hour costs $0.075: `make sizing` shows the cost of
   a month at full load.
+- The heartbeat's own requests count as the API's: three regions ask about once in five seconds, half a million a month.
 - Left out because small or dependent on use: S3, Route 53 ($0.50 per zone), SNS, SQS, EventBridge, X-Ray, Enhanced
   Monitoring's log, Cognito's tokens and clients, traffic to the internet, Lambda time for imports.
 
@@ -123,6 +126,9 @@ def lines(environment: str, settings: dict[str, Any], size: dict[str, Any]) -> I
     alarms = ALARMS + (CREDIT_ALARMS if size["is_burstable"] else 0)
     watching = alarms * ALARM_MONTH + DASHBOARD_MONTH + LOG_METRICS * METRIC_MONTH
     yield "Alarms, dashboard, metrics", f"{alarms} + 1 + {LOG_METRICS}", watching
+    if settings["service"].get("heartbeat", {}).get("enable", True):
+        asking = HEALTH_CHECK_MONTH + HEALTH_CHECK_HTTPS_MONTH + ALARM_MONTH
+        yield "Heartbeat from outside", "1 HTTPS check, 1 alarm", asking
     yield "Key and secrets", f"1 + {SECRETS}", KEY_MONTH + SECRETS * SECRET_MONTH
     millions = MILLION_REQUESTS.get(environment, MILLION_REQUESTS_ELSEWHERE)
     seconds = millions * 1e6 * REQUEST_SECONDS * function["memory_mb"] / 1024

@@ -56,6 +56,7 @@ _SAMPLES: dict[str, tuple[float, float]] = {
     "failed imports": (0, 0),
     "failed events": (0, 0),
     "overdue": (0, 0),
+    "get an answer": (100, 0),
 }
 
 _COLORS = ("#1f77b4", "#ff7f0e", "#2ca02c")
@@ -75,7 +76,7 @@ def planned_body() -> dict[str, Any]:
         UserError: Terraform failed; the message quotes its error.
     """
     with tempfile.TemporaryDirectory(prefix="pmp-dashboard-") as scratch:
-        for module in ("dashboard", "sizing"):
+        for module in ("alarms", "dashboard", "sizing"):
             shutil.copytree(ROOT / "modules" / module, Path(scratch) / "modules" / module)
         folder = Path(scratch) / _EXAMPLE
         configuration = Path(scratch) / "terraformrc"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ops import artifacts, aws, clients, plans
+from ops import artifacts, aws, clients, plans, quotas
 from ops.errors import UserError
 from ops.output import say, step
 from ops.settings import Target, release
@@ -79,7 +79,8 @@ def plan(
         Whether applying the plan would change anything.
 
     Raises:
-        UserError: Terraform failed, the plan would destroy a protected resource, or changes are refused.
+        UserError: Terraform failed, the plan would destroy a protected resource, needs more than the account's quotas
+            allow, or changes are refused.
     """
     terraform = Terraform(target)
     directory.mkdir(parents=True, exist_ok=True)
@@ -112,11 +113,13 @@ def plan(
         say(f"  {change}")
     try:
         plans.refuse_destruction(found)
+        quotas.require(document)
         if refuse_changes:
             _refuse_changes(target, found, has_changes=has_changes)
     except UserError:
         saved.unlink()  # a refused plan must never be applied
         raise
+    quotas.announce(target, document)
     say(f"plan {target}: {plans.summary(found, document)}", "bold")
     return has_changes
 
@@ -134,7 +137,8 @@ def apply(target: Target, directory: Path) -> None:
     """Apply the plan saved in ``directory``, then remove it.
 
     Raises:
-        UserError: the plan belongs to another layer, environment or commit, or Terraform failed.
+        UserError: the plan belongs to another layer, environment or commit, needs more than the account's quotas allow,
+            or Terraform failed.
     """
     # A laptop deploys its working tree, whose HEAD may move meanwhile; a pipeline deploys a fixed commit.
     saved = plans.require_plan(directory, target, os.environ.get("CI_COMMIT_SHA", ""))
@@ -143,9 +147,14 @@ def apply(target: Target, directory: Path) -> None:
     document = terraform.show_json(saved)
     if target.environment:
         plans.refuse_other_environment(document, target)
+<<<<<<< HEAD
     # A destruction deploys no code: its digest is all zeros.
     if target.layer == "service" and (digest := plans.variable(document, "code_sha256")).strip("0"):
         artifacts.verify_published(digest)
+=======
+    # Something else may have taken the room since the plan.
+    quotas.require(document)
+>>>>>>> 77da60b (Watch the API from outside, and read quotas before an apply)
     terraform.apply(saved)
     saved.unlink()
     say(f"apply {target}: {plans.summary(plans.changes(document), document)}: done", "bold")

@@ -43,7 +43,9 @@ variable "foundation" {
       backup_retention_days = number
     })
     alarms = object({
-      runbook_url = optional(string)
+      email_addresses_by_severity = optional(map(set(string)), {})
+      https_endpoints_by_severity = optional(map(set(string)), {})
+      runbook_url                 = optional(string)
     })
     log_retention_days = number
   })
@@ -81,6 +83,10 @@ variable "service" {
         version = optional(string)
       }))
     })
+    heartbeat = optional(object({
+      enable          = optional(bool, true)
+      checker_regions = optional(set(string), ["eu-west-1", "us-east-1", "us-west-2"])
+    }), {})
   })
 
   validation {
@@ -91,6 +97,11 @@ variable "service" {
   validation {
     condition     = (var.service.api.hosted_zone_role_arn == null) == (var.service.api.hosted_zone_reader_role_arn == null)
     error_message = "service.api.hosted_zone_role_arn changes records of another account's zone; service.api.hosted_zone_reader_role_arn must name the role there that only reads them, for plans of merge requests. Give both or none."
+  }
+
+  validation {
+    condition     = var.service.api.truststore == null || !var.service.heartbeat.enable
+    error_message = "service.heartbeat cannot watch an API with mutual TLS (service.api.truststore): Route 53 has no client certificate and would always get a refusal. Set service.heartbeat.enable = false, and let a probe with a certificate ask /v1/ready; modules/heartbeat/README.md says how."
   }
 
   validation {

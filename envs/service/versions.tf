@@ -25,6 +25,21 @@ provider "aws" {
   }
 }
 
+# Where Route 53 publishes the metrics of its health checks.
+provider "aws" {
+  alias             = "us_east_1"
+  region            = "us-east-1"
+  s3_use_path_style = try(var.platform.s3_use_path_style, false)
+
+  default_tags {
+    tags = {
+      Project     = "pmp"
+      Environment = var.environment
+      Layer       = "service"
+    }
+  }
+}
+
 # Changes records of the hosted zone, which may live in another account.
 provider "aws" {
   alias = "dns"

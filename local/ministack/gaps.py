@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import unquote
 from xml.sax.saxutils import escape
 
-from ministack.services import apigateway, cloudwatch, ec2, rds, secretsmanager
+from ministack.services import apigateway, cloudwatch, ec2, lambda_svc, rds, route53, secretsmanager
 
 Parameters = dict[str, Any]
 Answer = tuple[int, dict[str, str], bytes]
@@ -28,6 +28,9 @@ def install() -> None:
     keep_flow_log_settings()
     tell_whole_alarms()
     keep_stage_without_its_settings()
+    tell_address_limit()
+    tell_concurrency_limit()
+    write_health_checks_in_lower_case()
 
 
 def keep_master_secret() -> None:
@@ -215,6 +218,64 @@ def keep_endpoint_settings() -> None:
     ec2._vpce_fields_xml = describe_with_settings
     ec2._ACTION_MAP["CreateVpcEndpoint"] = create_with_settings
     ec2._ACTION_MAP["ModifyVpcEndpoint"] = modify_with_settings
+
+
+# As for an account whose quota was raised: all of PMP's environments may share the emulated one.
+_ADDRESS_LIMIT = 20
+
+
+def tell_address_limit() -> None:
+    """Tell how many Elastic IP addresses the account may hold; MiniStack does not know DescribeAccountAttributes.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeAccountAttributes.html
+    """
+
+    def describe(_parameters: Parameters) -> Answer:
+        value = f"<item><attributeValue>{_ADDRESS_LIMIT}</attributeValue></item>"
+        attribute = f"<attributeName>vpc-max-elastic-ips</attributeName><attributeValueSet>{value}</attributeValueSet>"
+        answer: Answer = ec2._xml(
+            200,
+            "DescribeAccountAttributesResponse",
+            f"<accountAttributeSet><item>{attribute}</item></accountAttributeSet>",
+        )
+        return answer
+
+    ec2._ACTION_MAP["DescribeAccountAttributes"] = describe
+
+
+def tell_concurrency_limit() -> None:
+    """Tell AWS's default limit of concurrent executions; MiniStack tells how many this machine's memory carries.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+    """
+    answer = lambda_svc._get_account_settings
+
+    def answer_with_default() -> Answer:
+        status, headers, body = answer()
+        settings = json.loads(body)
+        functions = [lambda_svc._functions[name] for name in list(lambda_svc._functions)]
+        reserved = sum(int(function.get("concurrency") or 0) for function in functions)
+        limit = lambda_svc._AWS_DEFAULT_ACCOUNT_CONCURRENCY
+        settings["AccountLimit"] |= {
+            "ConcurrentExecutions": limit,
+            "UnreservedConcurrentExecutions": max(limit - reserved, 0),
+        }
+        return status, headers, json.dumps(settings).encode()
+
+    lambda_svc._get_account_settings = answer_with_default
+
+
+def write_health_checks_in_lower_case() -> None:
+    """Write a health check's booleans as true and false; MiniStack writes True, which clients read as false."""
+    build = route53._build_health_check_el
+
+    def build_in_lower_case(parent: Any, check: dict[str, Any]) -> None:
+        build(parent, check)
+        for element in parent[-1].iter():
+            if element.text in {"True", "False"}:
+                element.text = element.text.lower()
+
+    route53._build_health_check_el = build_in_lower_case
 
 
 # Names of a setting in the request and in the response.

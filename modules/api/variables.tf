@@ -59,6 +59,12 @@ variable "audience" {
     condition     = length(var.audience) > 0
     error_message = "No API client exists, so no token could ever be accepted: make one with 'python -m ops client NAME' first."
   }
+
+  # https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html
+  validation {
+    condition     = length(var.audience) <= 50
+    error_message = "There are ${length(var.audience)} API clients, and an authorizer of API Gateway takes 50 audiences, which AWS does not raise: remove clients that nobody uses, as docs/runbook.md says under 'Client 51'."
+  }
 }
 
 variable "throttling" {

@@ -1,5 +1,5 @@
 # One screen per environment, top to bottom as a request goes: API, function, proxy, database, and what runs beside them.
-# The lines drawn across are the limits that modules/alarms and modules/sizing know.
+# The lines drawn across are the limits of modules/sizing (pool, vCPUs, …) and the thresholds of modules/alarms.
 locals {
   # A row of widgets: three of 8 columns in CloudWatch's grid of 24.
   width  = 8
@@ -12,13 +12,13 @@ locals {
   proxy    = { namespace = "AWS/RDS", dimensions = ["ProxyName", var.database.proxy_name] }
   log      = { namespace = "PMP/${var.name}", dimensions = [] }
   queue    = { namespace = "AWS/SQS", dimensions = ["QueueName", var.function.failed_events_queue_name] }
+  outside  = { namespace = "AWS/Route53", dimensions = ["HealthCheckId", try(var.heartbeat.health_check_id, "")] }
 
   panels = concat(
     [
       {
         title = "Requests and errors"
         unit  = "per minute"
-        limit = null
         metrics = [
           { of = local.gateway, name = "Count", stat = "Sum", label = "requests" },
           { of = local.gateway, name = "4xx", stat = "Sum", label = "4xx" },
@@ -28,7 +28,7 @@ locals {
       {
         title = "Time of a request"
         unit  = "ms"
-        limit = { label = "alarm (p99)", value = 2000 }
+        alarm = "api-latency"
         metrics = [
           { of = local.gateway, name = "Latency", stat = "p50", label = "API p50" },
           { of = local.gateway, name = "Latency", stat = "p99", label = "API p99" },
@@ -39,6 +39,7 @@ locals {
         title = "Concurrent invocations"
         unit  = "invocations"
         limit = { label = "reserved", value = var.function.reserved_concurrency }
+        alarm = "function-concurrency"
         metrics = [
           { of = local.lambda, name = "ConcurrentExecutions", stat = "Maximum", label = "running" },
           { of = local.lambda, name = "Throttles", stat = "Sum", label = "throttled" },
@@ -59,7 +60,7 @@ locals {
       {
         title = "Waiting for a connection"
         unit  = "µs"
-        limit = { label = "alarm", value = var.database.borrow_timeout_seconds * 1000000 * 0.1 }
+        alarm = "proxy-borrow-latency"
         metrics = [
           { of = local.proxy, name = "DatabaseConnectionsBorrowLatency", stat = "Average", label = "borrow latency" },
         ]
@@ -68,6 +69,7 @@ locals {
         title = "Database load"
         unit  = "sessions"
         limit = { label = "vCPUs", value = var.database.vcpu }
+        alarm = "database-load"
         metrics = [
           { of = local.instance, name = "DBLoad", stat = "Average", label = "all" },
           { of = local.instance, name = "DBLoadCPU", stat = "Average", label = "on CPU" },
@@ -78,7 +80,7 @@ locals {
     [for panel in [{
       title = "CPU credits"
       unit  = "credits"
-      limit = { label = "alarm (balance)", value = floor(var.database.largest_credit_balance * 0.1) }
+      alarm = "database-credit-balance"
       metrics = [
         { of = local.instance, name = "CPUCreditBalance", stat = "Minimum", label = "balance" },
         { of = local.instance, name = "CPUSurplusCreditBalance", stat = "Maximum", label = "surplus" },
@@ -90,6 +92,7 @@ locals {
         title = "Connections to the database"
         unit  = "connections"
         limit = { label = "max_connections", value = var.database.max_connections }
+        alarm = "database-connections"
         metrics = [
           { of = local.instance, name = "DatabaseConnections", stat = "Maximum", label = "in use" },
         ]
@@ -97,7 +100,7 @@ locals {
       {
         title = "Free storage and memory"
         unit  = "bytes"
-        limit = null
+        alarm = "database-storage"
         metrics = [
           { of = local.instance, name = "FreeStorageSpace", stat = "Minimum", label = "storage" },
           { of = local.instance, name = "FreeableMemory", stat = "Minimum", label = "memory" },
@@ -106,7 +109,6 @@ locals {
       {
         title = "Imported lines"
         unit  = "lines"
-        limit = null
         metrics = [
           { of = local.log, name = "ImportAcceptedLines", stat = "Sum", label = "accepted" },
           { of = local.log, name = "ImportRejectedLines", stat = "Sum", label = "rejected" },
@@ -115,7 +117,6 @@ locals {
       {
         title = "Failures beside requests"
         unit  = "count"
-        limit = null
         metrics = [
           { of = local.log, name = "ErrorLines", stat = "Sum", label = "error lines" },
           { of = local.log, name = "ImportFailures", stat = "Sum", label = "failed imports" },
@@ -125,13 +126,27 @@ locals {
       {
         title = "Vendor list overdue"
         unit  = "seconds"
-        limit = { label = "alarm", value = 86400 }
+        alarm = "vendor-list-stale"
         metrics = [
           { of = local.log, name = "VendorListOverdueSeconds", stat = "Maximum", label = "overdue" },
         ]
       },
     ],
+    [for panel in [{
+      title  = "Seen from outside"
+      unit   = "percent of checkers"
+      region = "us-east-1"
+      metrics = [
+        { of = local.outside, name = "HealthCheckPercentageHealthy", stat = "Average", label = "get an answer" },
+      ]
+    }] : panel if var.heartbeat != null],
   )
+
+  # A limit as it is drawn: what the environment has, then where its alarm rings.
+  limits = [for panel in local.panels : concat(
+    [for limit in try(panel.limit, null)[*] : limit],
+    [for name in try(panel.alarm, null)[*] : { label = "alarm ${name}", value = var.alarm_threshold_by_name[name] } if contains(keys(var.alarm_threshold_by_name), name)],
+  )]
 
   widgets = [for index, panel in local.panels : {
     type   = "metric"
@@ -142,7 +157,7 @@ locals {
     properties = merge(
       {
         title  = panel.title
-        region = data.aws_region.this.name
+        region = try(panel.region, data.aws_region.this.name)
         view   = "timeSeries"
         period = 60
         yAxis  = { left = { min = 0, label = panel.unit, showUnits = false } }
@@ -150,7 +165,7 @@ locals {
           [metric.of.namespace, metric.name], metric.of.dimensions, [{ stat = metric.stat, label = metric.label }],
         )]
       },
-      panel.limit == null ? null : { annotations = { horizontal = [panel.limit] } },
+      length(local.limits[index]) == 0 ? null : { annotations = { horizontal = local.limits[index] } },
     )
   }]
 }

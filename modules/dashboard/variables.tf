@@ -11,14 +11,12 @@ variable "name" {
 variable "database" {
   description = "Instance and proxy, and their limits (`modules/sizing`), which are drawn as lines."
   type = object({
-    identifier             = string
-    proxy_name             = string
-    vcpu                   = number
-    is_burstable           = bool
-    largest_credit_balance = number
-    max_connections        = number
-    pool_size              = number
-    borrow_timeout_seconds = optional(number, 4)
+    identifier      = string
+    proxy_name      = string
+    vcpu            = number
+    is_burstable    = bool
+    max_connections = number
+    pool_size       = number
   })
 }
 
@@ -37,4 +35,18 @@ variable "api" {
     id         = string
     stage_name = optional(string, "$default")
   })
+}
+
+variable "alarm_threshold_by_name" {
+  description = "Thresholds of `modules/alarms` by the alarms' names (`threshold_by_name`), which are drawn as lines; one that is missing is not drawn."
+  type        = map(number)
+  default     = {}
+}
+
+variable "heartbeat" {
+  description = "Health check that asks from outside (`modules/heartbeat`); null for none."
+  type = object({
+    health_check_id = string
+  })
+  default = null
 }

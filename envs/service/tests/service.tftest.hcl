@@ -6,6 +6,10 @@ mock_provider "aws" {
   alias = "dns"
 }
 
+mock_provider "aws" {
+  alias = "us_east_1"
+}
+
 variables {
   environment = "dev"
   release     = "0123456789abcdef0123456789abcdef01234567"

@@ -166,6 +166,24 @@ run "domain_outside_the_hosted_zone_is_refused" {
   expect_failures = [var.domain_name]
 }
 
+run "fifty_audiences_are_accepted" {
+  command = plan
+
+  variables {
+    audience = [for number in range(50) : format("client%02d", number)]
+  }
+}
+
+run "more_audiences_than_an_authorizer_takes_are_refused" {
+  command = plan
+
+  variables {
+    audience = [for number in range(51) : format("client%02d", number)]
+  }
+
+  expect_failures = [var.audience]
+}
+
 run "empty_audience_is_refused" {
   command = plan
 

@@ -7,30 +7,31 @@ mock_provider "aws" {
 variables {
   name = "pmp-dev"
   database = {
-    identifier             = "pmp-dev"
-    proxy_name             = "pmp-dev"
-    vcpu                   = 2
-    is_burstable           = true
-    largest_credit_balance = 576
-    max_connections        = 374
-    pool_size              = 336
+    identifier      = "pmp-dev"
+    proxy_name      = "pmp-dev"
+    vcpu            = 2
+    is_burstable    = true
+    max_connections = 374
+    pool_size       = 336
   }
   function = {
     name                     = "pmp-dev"
     reserved_concurrency     = 50
     failed_events_queue_name = "pmp-dev-failed-events"
   }
-  api = { id = "abc123" }
+  api                     = { id = "abc123" }
+  heartbeat               = { health_check_id = "11111111-2222-3333-4444-555555555555" }
+  alarm_threshold_by_name = { database-load = 3, database-storage = 4294967296, function-errors = 0 }
 }
 
 run "widgets_fit_the_grid_and_show_their_metrics" {
   assert {
-    condition     = length(jsondecode(output.dashboard_body).widgets) == 12
+    condition     = length(jsondecode(output.dashboard_body).widgets) == 13
     error_message = "${length(jsondecode(output.dashboard_body).widgets)} widgets"
   }
 
   assert {
-    condition = length(distinct([for widget in jsondecode(output.dashboard_body).widgets : "${widget.x} ${widget.y}"])) == 12 && alltrue([
+    condition = length(distinct([for widget in jsondecode(output.dashboard_body).widgets : "${widget.x} ${widget.y}"])) == 13 && alltrue([
       for widget in jsondecode(output.dashboard_body).widgets : widget.x + widget.width <= 24
     ])
     error_message = "widgets overlap or exceed CloudWatch's 24 columns"
@@ -57,16 +58,56 @@ run "widgets_fit_the_grid_and_show_their_metrics" {
   }
 }
 
+run "thresholds_of_the_alarms_are_drawn_beside_limits" {
+  assert {
+    condition = { for widget in jsondecode(output.dashboard_body).widgets : widget.properties.title => [
+      for limit in try(widget.properties.annotations.horizontal, []) : "${limit.label} ${limit.value}"
+      ] if length(try(widget.properties.annotations.horizontal, [])) > 0 } == {
+      "Concurrent invocations"      = ["reserved 50"]
+      "The proxy's pool"            = ["pool 336"]
+      "Database load"               = ["vCPUs 2", "alarm database-load 3"]
+      "Connections to the database" = ["max_connections 374"]
+      "Free storage and memory"     = ["alarm database-storage 4294967296"]
+    }
+    error_message = "lines: ${jsonencode({ for widget in jsondecode(output.dashboard_body).widgets : widget.properties.title => try(widget.properties.annotations.horizontal, []) })}"
+  }
+}
+
+run "the_view_from_outside_is_read_where_route_53_publishes_it" {
+  assert {
+    condition = [for widget in jsondecode(output.dashboard_body).widgets : [widget.properties.region, widget.properties.metrics[0][0], widget.properties.metrics[0][3]] if widget.properties.title == "Seen from outside"] == [
+      ["us-east-1", "AWS/Route53", "11111111-2222-3333-4444-555555555555"]
+    ]
+    error_message = "the health check's widget reads another region"
+  }
+
+  assert {
+    condition     = length([for widget in jsondecode(output.dashboard_body).widgets : widget if widget.properties.region == "eu-west-1"]) == 12
+    error_message = "another widget left the environment's region"
+  }
+}
+
+run "without_heartbeat_there_is_no_view_from_outside" {
+  variables {
+    heartbeat = null
+  }
+
+  assert {
+    condition     = !strcontains(output.dashboard_body, "Route53")
+    error_message = "the dashboard shows a health check that does not exist"
+  }
+}
+
 run "class_that_is_not_burstable_has_no_credit_widget" {
   variables {
     database = {
-      identifier      = "pmp-prod", proxy_name = "pmp-prod", vcpu = 2, is_burstable = false, largest_credit_balance = 0
+      identifier      = "pmp-prod", proxy_name = "pmp-prod", vcpu = 2, is_burstable = false
       max_connections = 1500, pool_size = 1350
     }
   }
 
   assert {
-    condition     = length(jsondecode(output.dashboard_body).widgets) == 11 && !strcontains(output.dashboard_body, "Credit")
+    condition     = length(jsondecode(output.dashboard_body).widgets) == 12 && !strcontains(output.dashboard_body, "Credit")
     error_message = "the dashboard shows the credits of a class without credits"
   }
 }
