@@ -73,8 +73,8 @@ migrations: install ## lint the migrations: squawk, expand before contract
 compatibility: install ## this release's and the previous code on both schemas
 	@$(OPS) compatibility $(ARGS)
 
-sizing: install ## what a database class carries and costs (CLASS=all)
-	@$(OPS) sizing $(or $(CLASS),all)
+sizing: install ## what a database class carries and costs (CLASS=all RATE=5000)
+	@$(OPS) sizing $(or $(CLASS),all) $(if $(RATE),--rate $(RATE))
 
 ##@ Tests (ARGS="-k name")
 

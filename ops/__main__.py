@@ -246,9 +246,10 @@ def import_command(
 @application.command("sizing", rich_help_panel=_REPORTS)
 def sizing_command(
     instance_class: Annotated[str, typer.Argument(help="a class such as db.t3.medium, or all")] = sizing.ALL,
+    rate: Annotated[int | None, typer.Option(help="only classes that carry so many requests per second")] = None,
 ) -> None:
     """Print how much load a database instance class carries and what its bursts cost."""
-    sizing.show(instance_class)
+    sizing.show(instance_class, rate)
 
 
 @application.command("costs", rich_help_panel=_REPORTS)

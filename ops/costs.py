@@ -23,8 +23,12 @@ INSTANCE_HOUR = {
     "db.m6g.large": 0.159,
     "db.r6g.large": 0.225,
     "db.r6g.xlarge": 0.45,
+    "db.r6g.2xlarge": 0.90,
 }
 STORAGE_GIB_MONTH = 0.115
+# What is provisioned above gp3's baseline, in one zone.
+IOPS_MONTH, THROUGHPUT_MIB_MONTH = 0.02, 0.08
+BASELINE_IOPS, BASELINE_THROUGHPUT_MIB = 12_000, 500
 PROXY_VCPU_HOUR = 0.015
 ADVANCED_INSIGHTS_VCPU_HOUR = 0.0125
 NAT_GATEWAY_HOUR, NAT_GIB, ADDRESS_HOUR = 0.045, 0.045, 0.005
@@ -55,6 +59,21 @@ on them. A month has {hours} hours. Other regions differ by a few percent; disco
 this page to compare settings; it is not a quotation. Prices are in `ops/costs.py`; quantities come from the tfvars and
 `modules/sizing`. `make costs` regenerates this page, and a test fails when it is stale.
 """
+
+# modules/sizing/examples/requests_5000, with prod's other settings.
+FAST = {"instance_class": "db.r6g.2xlarge", "storage_gib": {"initial": 400, "max": 4000}}
+_FAST_ITEMS = ("Database", "Storage", "RDS Proxy", "Database Insights")
+
+_FAST = """
+## What 5,000 requests a second take
+
+`make sizing RATE=5000` names the classes that carry them. `modules/sizing/examples/requests_5000` takes {name},
+with {gib} GiB of storage because smaller gp3 has 3,000 IOPS. What changes beside `prod`, in US dollars a month
+(requests, logs and Lambda grow with the traffic):
+
+| | prod | 5,000 requests a second |
+| --- | ---: | ---: |
+{rows}"""
 
 _END = """
 ## Assumptions
@@ -109,7 +128,11 @@ def lines(environment: str, settings: dict[str, Any], size: dict[str, Any]) -> I
 
     yield "Database", f"{name}{twice}", INSTANCE_HOUR[name] * HOURS * copies
     gib = database["storage_gib"]["initial"]
-    yield "Storage", f"{gib} GiB gp3{twice}", gib * STORAGE_GIB_MONTH * copies
+    stored = gib * STORAGE_GIB_MONTH
+    if more := database.get("storage_performance"):
+        stored += (more["iops"] - BASELINE_IOPS) * IOPS_MONTH
+        stored += (more["throughput_mib"] - BASELINE_THROUGHPUT_MIB) * THROUGHPUT_MIB_MONTH
+    yield "Storage", f"{gib} GiB gp3{twice}", stored * copies
     yield "RDS Proxy", f"{max(vcpu, 2)} vCPU", max(vcpu, 2) * PROXY_VCPU_HOUR * HOURS
     if database["insights_mode"] == "advanced":
         count = vcpu * copies
@@ -139,6 +162,19 @@ def lines(environment: str, settings: dict[str, Any], size: dict[str, Any]) -> I
     yield "Logs", f"{logged:.0f} GiB", logged * LOG_GIB
 
 
+def _fast(prod: dict[str, Any], today: list[tuple[str, str, float]], size: dict[str, Any]) -> str:
+    """Return the section about 5,000 requests a second beside prod's settings and costs."""
+    database = prod["foundation"]["database"] | FAST
+    changed = prod | {"foundation": prod["foundation"] | {"database": database}}
+    before = {item: dollars for item, _, dollars in today}
+    rows = "\n".join(
+        f"| {item} | {before[item]:,.2f} | {dollars:,.2f} ({how}) |"
+        for item, how, dollars in lines("prod", changed, size)
+        if item in _FAST_ITEMS
+    )
+    return _FAST.format(name=database["instance_class"], gib=database["storage_gib"]["initial"], rows=rows)
+
+
 def document() -> str:
     """Return the text of docs/costs.md.
 
@@ -148,7 +184,7 @@ def document() -> str:
     """
     settings = {name: variables(name) for name in ENVIRONMENTS}
     classes = {name: one["foundation"]["database"]["instance_class"] for name, one in settings.items()}
-    sizing = evaluate(sorted(set(classes.values())))
+    sizing = evaluate(sorted({*classes.values(), str(FAST["instance_class"])}))
     table = {name: list(lines(name, settings[name], sizing[classes[name]])) for name in ENVIRONMENTS}
     items = list(dict.fromkeys(item for rows in table.values() for item, _, _ in rows))
     written = [
@@ -168,6 +204,7 @@ def document() -> str:
     )
     written += [
         "| **Total, US dollars** | " + " | ".join(totals) + " |",
+        _fast(settings["prod"], table["prod"], sizing[str(FAST["instance_class"])]),
         _END.format(requests=requests, milliseconds=f"{REQUEST_SECONDS * 1000:g}", log_kib=REQUEST_LOG_KIB),
     ]
     return "\n".join(written)

@@ -22,12 +22,15 @@ from ops.settings import ROOT
 MODULE = ROOT / "modules/sizing"
 
 ALL = "all"
+STORAGE_GIB = 400
+"""Storage of the classes that are shown: from here on gp3 has its larger baseline."""
 _ROOT = """\
 module "sizing" {{
   source   = "./sizing"
   for_each = toset({classes})
 
   instance_class = each.key
+  storage        = {{ gib = {gib} }}
 }}
 
 output "sizing" {{
@@ -84,7 +87,7 @@ def evaluate(names: list[str]) -> dict[str, dict[str, Any]]:
     if unknown := sorted(set(names) - set(known := classes())):
         raise UserError(f"modules/sizing does not know {', '.join(unknown)}: use one of {', '.join(known)}, or 'all'")
     with _scratch() as folder:
-        (folder / "main.tf").write_text(_ROOT.format(classes=json.dumps(names)))
+        (folder / "main.tf").write_text(_ROOT.format(classes=json.dumps(names), gib=STORAGE_GIB))
         _terraform(folder, "init", "-input=false")
         _terraform(folder, "apply", "-auto-approve", "-input=false")
         found: dict[str, dict[str, Any]] = json.loads(_terraform(folder, "output", "-json", "sizing"))
@@ -92,46 +95,50 @@ def evaluate(names: list[str]) -> dict[str, dict[str, Any]]:
 
 
 def table(sizing_by_class: dict[str, dict[str, Any]]) -> Table:
-    """Return a table with one row per class."""
+    """Return a table with one row per class, at most 80 columns wide."""
     shown = Table(
-        title="Concurrency limits by instance class (modules/sizing)",
+        title="What each class carries (modules/sizing)",
         caption=(
-            "tx/s: transactions of 1 ms processor time; free = at the baseline, burst = all vCPUs. "
-            "Surplus: at full load all month, $0.075 per vCPU-hour."
+            "req/s: what the stage lets through, the least of what connections, processor and storage carry; 1 ms of "
+            f"processor time each, gp3 of {STORAGE_GIB} GiB or more (smaller gp3: at most 3,000). "
+            "free: without spending CPU credits. surplus: US dollars of a month at full load."
         ),
+        box=None,
+        padding=(0, 1, 0, 0),
+        caption_justify="left",
+        title_justify="left",
     )
-    shown.add_column("class")
-    for heading in (
-        *("vCPU", "GiB", "max_conn.", "pool %", "pool", "concurrency", "req/s", "burst"),
-        *("tx/s free", "tx/s burst", "credits/h", "surplus $/month"),
-    ):
+    shown.add_column("class", no_wrap=True)
+    for heading in ("vCPU", "GiB", "max_conn", "pool", "concurrency", "req/s", "free", "surplus"):
         shown.add_column(heading, justify="right", no_wrap=True)
     for name, size in sizing_by_class.items():
         numbers = (
-            *(size["vcpu"], size["memory_gib"], size["max_connections"], size["max_connections_percent"]),
-            *(size["pool_size"], size["reserved_concurrency"]),
-            *(size["throttling"]["rate_limit"], size["throttling"]["burst_limit"]),
-            *(size["transactions_per_second"]["free"], size["transactions_per_second"]["burst"]),
+            *(size["vcpu"], size["memory_gib"], size["max_connections"], size["pool_size"]),
+            *(size["reserved_concurrency"], size["throttling"]["rate_limit"], size["transactions_per_second"]["free"]),
         )
-        burstable = size["is_burstable"]
-        shown.add_row(
-            name,
-            *(f"{number:,}" for number in numbers),
-            f"{size['cpu_credits']['earned_per_hour']:g}" if burstable else "-",
-            f"{size['surplus_dollars_per_month']:,.2f}" if burstable else "-",
-        )
+        surplus = f"{size['surplus_dollars_per_month']:,.2f}" if size["is_burstable"] else "-"
+        shown.add_row(name, *(f"{number:,}" for number in numbers), surplus)
     return shown
 
 
-def show(instance_class: str) -> None:
+def show(instance_class: str, rate: int | None = None) -> None:
     """Print how much load a database instance class carries and what its bursts cost.
 
     Args:
         instance_class: a class such as ``db.t3.medium``, or ``all``.
+        rate: show only classes that carry so many requests per second.
 
     Raises:
-        UserError: the class is not known, or Terraform failed or is not installed.
+        UserError: the class is not known, none carries the rate, or Terraform failed or is not installed.
     """
     sizing = evaluate(classes() if instance_class == ALL else [instance_class])
+    if rate is not None:
+        most = max(size["throttling"]["rate_limit"] for size in sizing.values())
+        sizing = {name: size for name, size in sizing.items() if size["throttling"]["rate_limit"] >= rate}
+        if not sizing:
+            raise UserError(
+                f"no class carries {rate:,} requests a second, the most is {most:,}: lower the rate, or provision more "
+                "IOPS than gp3's baseline (foundation.database.storage_performance)"
+            )
     # A file or a pipe has no width, so the table must not be folded there.
-    Console(width=None if sys.stdout.isatty() else 180).print(table(sizing))
+    Console(width=None if sys.stdout.isatty() else 80).print(table(sizing))

@@ -56,6 +56,7 @@ module "sizing" {
 
   instance_class       = var.foundation.database.instance_class
   reserved_concurrency = var.service.function.reserved_concurrency
+  storage              = merge({ gib = var.foundation.database.storage_gib.initial }, var.foundation.database.storage_performance)
 }
 
 module "database" {
@@ -65,6 +66,7 @@ module "database" {
   environment                 = var.environment
   instance_class              = var.foundation.database.instance_class
   storage_gib                 = var.foundation.database.storage_gib
+  storage_performance         = var.foundation.database.storage_performance
   enable_multi_az             = var.foundation.database.enable_multi_az
   enable_protection           = var.foundation.database.enable_protection
   backup_retention_days       = var.foundation.database.backup_retention_days

@@ -28,6 +28,7 @@ variable "foundation" {
     database = object({
       instance_class              = string
       storage_gib                 = object({ initial = number, max = number })
+      storage_performance         = optional(object({ iops = number, throughput_mib = number }))
       enable_multi_az             = bool
       enable_protection           = bool
       backup_retention_days       = number

@@ -11,12 +11,14 @@ locals {
   api_port    = try(var.platform.api_port, 443)
 }
 
-# Refuses a concurrency that the database cannot carry, and says how much the API may let through.
+# Refuses a concurrency or a rate that the database cannot carry, and says how much the API may let through.
 module "sizing" {
   source = "../../modules/sizing"
 
   instance_class       = var.foundation.database.instance_class
   reserved_concurrency = var.service.function.reserved_concurrency
+  storage              = merge({ gib = var.foundation.database.storage_gib.initial }, var.foundation.database.storage_performance)
+  rate_per_second      = try(var.service.api.throttling.rate_per_second, null)
 }
 
 module "function" {
@@ -82,7 +84,7 @@ module "api" {
   audience      = local.audience
 
   throttling = {
-    rate_per_second = try(var.service.api.throttling.rate_per_second, module.sizing.throttling.rate_limit)
+    rate_per_second = module.sizing.throttling.rate_limit
     burst           = try(var.service.api.throttling.burst, module.sizing.throttling.burst_limit)
     by_route        = var.service.api.throttling_by_route
   }

@@ -40,6 +40,8 @@ variable "foundation" {
   type = object({
     database = object({
       instance_class        = string
+      storage_gib           = object({ initial = number })
+      storage_performance   = optional(object({ iops = number, throughput_mib = number }))
       backup_retention_days = number
     })
     alarms = object({

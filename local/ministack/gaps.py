@@ -30,7 +30,7 @@ def install() -> None:
     keep_stage_without_its_settings()
     tell_address_limit()
     tell_concurrency_limit()
-    write_health_checks_in_lower_case()
+    keep_health_check_settings()
 
 
 def keep_master_secret() -> None:
@@ -265,9 +265,18 @@ def tell_concurrency_limit() -> None:
     lambda_svc._get_account_settings = answer_with_default
 
 
-def write_health_checks_in_lower_case() -> None:
-    """Write a health check's booleans as true and false; MiniStack writes True, which clients read as false."""
-    build = route53._build_health_check_el
+def keep_health_check_settings() -> None:
+    """Keep the regions of a health check, which MiniStack empties, and its booleans, which clients read as false.
+
+    https://docs.aws.amazon.com/Route53/latest/APIReference/API_HealthCheckConfig.html
+    """
+    parse, build = route53._parse_health_check_config, route53._build_health_check_el
+
+    def parse_with_regions(document: Any) -> dict[str, Any]:
+        settings: dict[str, Any] = parse(document)
+        if (regions := route53._find(document, "Regions")) is not None:
+            settings["Regions"] = [region.text for region in regions]
+        return settings
 
     def build_in_lower_case(parent: Any, check: dict[str, Any]) -> None:
         build(parent, check)
@@ -275,6 +284,7 @@ def write_health_checks_in_lower_case() -> None:
             if element.text in {"True", "False"}:
                 element.text = element.text.lower()
 
+    route53._parse_health_check_config = parse_with_regions
     route53._build_health_check_el = build_in_lower_case
 
 

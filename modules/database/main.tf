@@ -49,6 +49,8 @@ module "instance" {
   allocated_storage     = var.storage_gib.initial
   max_allocated_storage = var.storage_gib.max
   storage_type          = "gp3"
+  iops                  = try(var.storage_performance.iops, null)
+  storage_throughput    = try(var.storage_performance.throughput_mib, null)
   storage_encrypted     = true
   kms_key_id            = var.kms_key_arn
 

@@ -57,6 +57,31 @@ variable "storage_gib" {
   }
 }
 
+variable "storage_performance" {
+  description = "Provisioned IOPS and throughput (MiB/s) of the storage; null for its baseline: 3,000 IOPS and 125 MiB/s below 400 GiB, 12,000 and 500 from there."
+  type = object({
+    iops           = number
+    throughput_mib = number
+  })
+  default = null
+
+  # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/CHAP_Storage.html#gp3-storage
+  validation {
+    condition     = var.storage_performance == null || var.storage_gib.initial >= 400
+    error_message = "storage_performance needs storage_gib.initial of at least 400, not ${var.storage_gib.initial}: RDS provisions nothing for smaller gp3 storage of PostgreSQL."
+  }
+
+  validation {
+    condition     = var.storage_performance == null ? true : var.storage_performance.iops >= 12000 && var.storage_performance.iops <= 64000
+    error_message = "storage_performance.iops must be from 12000, the baseline, to 64000."
+  }
+
+  validation {
+    condition     = var.storage_performance == null ? true : var.storage_performance.throughput_mib >= 500 && var.storage_performance.throughput_mib <= 4000
+    error_message = "storage_performance.throughput_mib must be from 500, the baseline, to 4000."
+  }
+}
+
 variable "enable_multi_az" {
   description = "Whether a standby runs in a second zone."
   type        = bool

@@ -3,13 +3,16 @@
 #   max_connections      M = min(memory × usable share / 9531392, 5000)          [1]
 #   proxy's pool         P = floor(M × percent), with P + admin + reserved ≤ M   [2]
 #   reserved concurrency C ≤ floor(P / connections per invocation)
-#   stage's throttling   rate = C / mean duration, burst = C
+#   stage's throttling   rate = min(C / mean duration, what the processor carries, what the storage carries), burst = C
 #
 # [1] Default of max_connections, LEAST({DBInstanceClassMemory/9531392}, 5000):
 #     https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/CHAP_Limits.html#RDS_Limits.MaxConnections
 #     DBInstanceClassMemory is what the operating system and RDS's own processes leave, measured at about 17 % less
 #     than the class's memory, so that much is taken off.
 # [2] MaxConnectionsPercent: https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-proxy-connections.html
+#
+# gp3 of PostgreSQL: 3,000 IOPS and 125 MiB/s below 400 GiB; from there 12,000 and 500, and more can be provisioned:
+# https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/CHAP_Storage.html#gp3-storage
 #
 # Memory, vCPU and baseline: https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Concepts.DBInstanceClass.Summary.html
 # and https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/burstable-credits-baseline-concepts.html
@@ -48,4 +51,22 @@ locals {
   surplus_dollars_per_vcpu_hour = 0.075
   hours_per_month               = 730
   vcpu_seconds_per_transaction  = var.transaction_cpu_milliseconds / 1000
+
+  is_striped             = try(var.storage.gib, 0) >= 400
+  storage_iops           = try(coalesce(var.storage.iops), local.is_striped ? 12000 : 3000)
+  storage_throughput_mib = try(coalesce(var.storage.throughput_mib), local.is_striped ? 500 : 125)
+
+  # Requests per second that each part carries; a request is one transaction (ADR 0100).
+  carried = merge(
+    {
+      connections = floor(local.reserved_concurrency * 1000 / var.request_milliseconds)
+      processor   = floor(local.class.vcpu / local.vcpu_seconds_per_transaction)
+    },
+    var.storage == null ? {} : {
+      iops       = floor(local.storage_iops / var.transaction_storage.operations)
+      throughput = floor(local.storage_throughput_mib * 1024 / var.transaction_storage.kib)
+    },
+  )
+  most_carried = min(values(local.carried)...)
+  narrowest    = [for part in ["processor", "iops", "throughput", "connections"] : part if lookup(local.carried, part, -1) == local.most_carried][0]
 }

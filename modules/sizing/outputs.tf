@@ -46,10 +46,15 @@ output "reserved_concurrency" {
 output "throttling" {
   description = "Throttling of the API's stage: `rate_limit` in requests per second, `burst_limit` in requests at once."
   value = {
-    rate_limit = floor(local.reserved_concurrency * 1000 / var.request_milliseconds)
+    rate_limit = coalesce(var.rate_per_second, local.most_carried)
     # Each request of a burst is an invocation of its own.
     burst_limit = local.reserved_concurrency
   }
+}
+
+output "requests_per_second" {
+  description = "Requests per second that each part carries: `connections` (the reserved concurrency), `processor` at full speed, and `iops` and `throughput` where `storage` is given. The least of them is what the stage lets through."
+  value       = local.carried
 }
 
 output "transactions_per_second" {

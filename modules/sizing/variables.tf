@@ -73,6 +73,46 @@ variable "connections_per_invocation" {
   }
 }
 
+variable "storage" {
+  description = "gp3 storage: its size in GiB, and `iops` and `throughput_mib` (MiB/s) where more than its baseline is provisioned. Null leaves storage out of the account."
+  type = object({
+    gib            = number
+    iops           = optional(number)
+    throughput_mib = optional(number)
+  })
+  default = null
+
+  validation {
+    condition     = var.storage == null ? true : var.storage.gib >= 20 && try(coalesce(var.storage.iops), 1) > 0 && try(coalesce(var.storage.throughput_mib), 1) > 0
+    error_message = "storage.gib must be at least 20, iops and throughput_mib above 0."
+  }
+}
+
+variable "transaction_storage" {
+  description = "What one transaction asks of the storage, on average over reads and writes: `operations` and `kib`. The defaults are an assumption (one write in six requests, each with its share of the log and of pages): replace them by ReadIOPS, WriteIOPS and their throughput in production."
+  type = object({
+    operations = number
+    kib        = number
+  })
+  default = { operations = 1, kib = 16 }
+
+  validation {
+    condition     = var.transaction_storage.operations > 0 && var.transaction_storage.kib > 0
+    error_message = "transaction_storage.operations and kib must be above 0."
+  }
+}
+
+variable "rate_per_second" {
+  description = "Requests per second that the API's stage is to let through; null for the most that is carried."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.rate_per_second == null ? true : var.rate_per_second <= local.most_carried
+    error_message = "rate_per_second ${coalesce(var.rate_per_second, 0)} is more than is carried: ${join(", ", [for part, rate in local.carried : "${part} ${rate}"])} requests a second. Lower rate_per_second to ${local.most_carried}, or raise what is narrowest (${local.narrowest}): the class for the processor, storage for iops and throughput, reserved_concurrency for connections."
+  }
+}
+
 variable "request_milliseconds" {
   description = "Mean duration of a request in the function, in milliseconds; what the throttling rate follows from."
   type        = number

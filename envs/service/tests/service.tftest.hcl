@@ -15,7 +15,7 @@ variables {
   release     = "0123456789abcdef0123456789abcdef01234567"
   code_sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
   foundation = {
-    database           = { instance_class = "db.t4g.small", backup_retention_days = 7 }
+    database           = { instance_class = "db.t4g.small", storage_gib = { initial = 20 }, backup_retention_days = 7 }
     alarms             = {}
     log_retention_days = 30
   }

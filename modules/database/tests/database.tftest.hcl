@@ -35,6 +35,48 @@ variables {
   permissions_boundary_arn   = "arn:aws:iam::123456789012:policy/pmp/pmp-dev-boundary"
 }
 
+run "provisioned_storage_from_400_gib_is_accepted" {
+  command = plan
+
+  variables {
+    storage_gib         = { initial = 400, max = 1000 }
+    storage_performance = { iops = 12000, throughput_mib = 4000 }
+  }
+}
+
+run "provisioned_storage_below_400_gib_is_refused" {
+  command = plan
+
+  variables {
+    storage_gib         = { initial = 399, max = 1000 }
+    storage_performance = { iops = 20000, throughput_mib = 800 }
+  }
+
+  expect_failures = [var.storage_performance]
+}
+
+run "iops_below_the_baseline_are_refused" {
+  command = plan
+
+  variables {
+    storage_gib         = { initial = 400, max = 1000 }
+    storage_performance = { iops = 3000, throughput_mib = 800 }
+  }
+
+  expect_failures = [var.storage_performance]
+}
+
+run "throughput_above_what_gp3_has_is_refused" {
+  command = plan
+
+  variables {
+    storage_gib         = { initial = 400, max = 1000 }
+    storage_performance = { iops = 20000, throughput_mib = 4001 }
+  }
+
+  expect_failures = [var.storage_performance]
+}
+
 run "proxy_requires_tls_and_iam" {
   assert {
     condition     = aws_db_proxy.this.require_tls && !aws_db_proxy.this.debug_logging && one(aws_db_proxy.this.auth).iam_auth == "REQUIRED"

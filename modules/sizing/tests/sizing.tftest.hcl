@@ -16,7 +16,7 @@ run "medium_burstable_class_has_the_documented_sizes" {
   }
 
   assert {
-    condition     = output.throttling == { rate_limit = 5160, burst_limit = 258 }
+    condition     = output.requests_per_second == tomap({ connections = 5160, processor = 2000 }) && output.throttling == { rate_limit = 2000, burst_limit = 258 }
     error_message = "throttling is ${jsonencode(output.throttling)}"
   }
 
@@ -199,4 +199,108 @@ run "transaction_cpu_time_of_zero_is_refused" {
   }
 
   expect_failures = [var.transaction_cpu_milliseconds]
+}
+
+run "few_connections_limit_what_a_large_processor_could_carry" {
+  command = plan
+
+  variables {
+    instance_class       = "db.r6g.large"
+    reserved_concurrency = 20
+  }
+
+  assert {
+    condition     = output.throttling.rate_limit == 400
+    error_message = "20 invocations of 50 ms are 400 requests a second, not ${output.throttling.rate_limit}"
+  }
+}
+
+run "small_storage_limits_what_a_large_processor_could_carry" {
+  command = plan
+
+  variables {
+    instance_class = "db.r6g.2xlarge"
+    storage        = { gib = 399 }
+  }
+
+  assert {
+    condition     = output.throttling.rate_limit == 3000 && output.requests_per_second["processor"] == 8000
+    error_message = "399 GiB of gp3 have 3,000 IOPS: ${jsonencode(output.requests_per_second)}"
+  }
+}
+
+run "storage_from_400_gib_has_four_times_the_baseline" {
+  command = plan
+
+  variables {
+    instance_class = "db.r6g.2xlarge"
+    storage        = { gib = 400 }
+  }
+
+  assert {
+    condition     = output.requests_per_second == tomap({ connections = 69220, processor = 8000, iops = 12000, throughput = 32000 })
+    error_message = "carried: ${jsonencode(output.requests_per_second)}"
+  }
+}
+
+run "provisioned_storage_counts_instead_of_the_baseline" {
+  command = plan
+
+  variables {
+    instance_class      = "db.r6g.16xlarge"
+    storage             = { gib = 400, iops = 20000, throughput_mib = 600 }
+    transaction_storage = { operations = 2, kib = 64 }
+  }
+
+  assert {
+    condition     = output.requests_per_second["iops"] == 10000 && output.requests_per_second["throughput"] == 9600 && output.throttling.rate_limit == 9600
+    error_message = "carried: ${jsonencode(output.requests_per_second)}"
+  }
+}
+
+run "rate_that_the_database_carries_is_accepted" {
+  command = plan
+
+  variables {
+    instance_class  = "db.t3.medium"
+    rate_per_second = 2000
+  }
+
+  assert {
+    condition     = output.throttling.rate_limit == 2000
+    error_message = "the rate is ${output.throttling.rate_limit}"
+  }
+}
+
+run "rate_above_what_is_carried_is_refused" {
+  command = plan
+
+  variables {
+    instance_class  = "db.t3.medium"
+    rate_per_second = 2001
+  }
+
+  expect_failures = [var.rate_per_second]
+}
+
+run "storage_smaller_than_gp3_is_refused" {
+  command = plan
+
+  variables {
+    instance_class = "db.t3.medium"
+    storage        = { gib = 5 }
+  }
+
+  expect_failures = [var.storage]
+}
+
+run "transaction_without_storage_is_refused" {
+  command = plan
+
+  variables {
+    instance_class      = "db.t3.medium"
+    transaction_storage = { operations = 0, kib = 16 }
+  }
+
+  expect_failures = [var.transaction_storage]
 }

@@ -31,6 +31,14 @@ pytestmark = pytest.mark.slow
             "insights_mode advanced is not for db.t4g.small",
         ),
         (
+            "prod",
+            {
+                "storage_gib           = { initial = 100, max = 1000 }": "storage_gib = { initial = 100, max = 1000 }\n"
+                "storage_performance = { iops = 12000, throughput_mib = 500 }"
+            },
+            "storage_performance needs storage_gib.initial of at least 400, not 100",
+        ),
+        (
             "dev",
             {"reserved_concurrency = 20": "reserved_concurrency = 5000"},
             "would exhaust the database's connections: db.t4g.small has about 187, the proxy's pool takes 168 of them",

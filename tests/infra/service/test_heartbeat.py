@@ -48,7 +48,9 @@ def test_delivery_makes_and_removes_a_heartbeat(enforced: Enforced) -> None:
         ResourceType="healthcheck", ResourceId=identifier, AddTags=[{"Key": "Project", "Value": "pmp"}]
     )
     seen = client(enforced, "plan", "route53", "us-east-1").get_health_check(HealthCheckId=identifier)
-    assert seen["HealthCheck"]["HealthCheckConfig"]["EnableSNI"] is True
+    settings = seen["HealthCheck"]["HealthCheckConfig"]
+    assert settings["EnableSNI"] is True
+    assert settings["Regions"] == CHECK["HealthCheckConfig"]["Regions"]
     topic = client(enforced, "gitlab", "sns", "us-east-1").create_topic(Name="pmp-dev-heartbeat")["TopicArn"]
     assert topic.split(":")[3] == "us-east-1"
     cloudwatch = client(enforced, "gitlab", "cloudwatch", "us-east-1")

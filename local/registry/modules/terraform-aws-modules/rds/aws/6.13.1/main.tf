@@ -49,6 +49,8 @@ resource "aws_db_instance" "this" {
   allocated_storage     = var.allocated_storage
   max_allocated_storage = var.max_allocated_storage
   storage_type          = var.storage_type
+  iops                  = var.iops
+  storage_throughput    = var.storage_throughput
   storage_encrypted     = var.storage_encrypted
   kms_key_id            = var.kms_key_id
 

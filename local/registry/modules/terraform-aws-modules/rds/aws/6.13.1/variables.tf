@@ -45,6 +45,18 @@ variable "storage_type" {
   default     = null
 }
 
+variable "iops" {
+  description = "Provisioned operations per second; null for the storage's baseline."
+  type        = number
+  default     = null
+}
+
+variable "storage_throughput" {
+  description = "Provisioned throughput in MiB/s; null for the storage's baseline."
+  type        = number
+  default     = null
+}
+
 variable "storage_encrypted" {
   description = "Whether storage is encrypted."
   type        = bool
