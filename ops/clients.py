@@ -9,6 +9,11 @@ from ops.output import say
 
 ALL_SCOPES = ("pmp/check", "pmp/read", "pmp/write", "pmp/admin")
 SMOKE = "smoke"
+MOST_CLIENTS = 50
+"""Audiences of one authorizer; AWS does not raise it (ADR 0407).
+
+https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html
+"""
 
 
 def ensure_for_smoke(environment: str) -> None:
@@ -26,7 +31,7 @@ def ensure(environment: str, name: str, scopes: tuple[str, ...]) -> str:
     The secret is never printed.
 
     Raises:
-        UserError: a scope is not known, or the foundation is missing.
+        UserError: a scope is not known, the foundation is missing, or there are as many clients as an authorizer takes.
     """
     unknown = set(scopes) - set(ALL_SCOPES)
     if unknown or not scopes:
@@ -44,6 +49,7 @@ def ensure(environment: str, name: str, scopes: tuple[str, ...]) -> str:
     }
     client = _find(cognito, pool, name)
     if client is None:
+        _refuse_more_than_fit(environment)
         client = cognito.create_user_pool_client(**settings, GenerateSecret=True)["UserPoolClient"]
         outcome = "created"
     elif sorted(client.get("AllowedOAuthScopes", [])) != sorted(scopes):
@@ -77,6 +83,18 @@ def _parameter_name(environment: str, name: str) -> str:
 
 def _secret_name(environment: str, name: str) -> str:
     return f"pmp/{environment}/clients/{name}"
+
+
+def _refuse_more_than_fit(environment: str) -> None:
+    prefix = f"/pmp/{environment}/clients/"
+    pages = aws.client("ssm").get_paginator("get_parameters_by_path").paginate(Path=prefix)
+    names = sorted(one["Name"].removeprefix(prefix) for page in pages for one in page["Parameters"])
+    if len(names) >= MOST_CLIENTS:
+        raise UserError(
+            f"{environment} has {len(names)} API clients, as many as an authorizer of API Gateway takes: delete one "
+            f"that nobody uses (user pool client, secret pmp/{environment}/clients/<name>, parameter {prefix}<name>), "
+            f"or use an issuer with one audience for all clients (ADR 0407); there are {', '.join(names)}"
+        )
 
 
 def _find(cognito: Any, pool: str, name: str) -> dict[str, Any] | None:

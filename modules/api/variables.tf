@@ -63,7 +63,7 @@ variable "audience" {
   # https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html
   validation {
     condition     = length(var.audience) <= 50
-    error_message = "There are ${length(var.audience)} API clients, and an authorizer of API Gateway takes 50 audiences, which AWS does not raise: remove clients that nobody uses, as docs/runbook.md says under 'Client 51'."
+    error_message = "There are ${length(var.audience)} API clients, and an authorizer of API Gateway takes 50 audiences, which AWS does not raise: delete clients that nobody uses, or use an issuer with one audience for all of them (ADR 0407)."
   }
 }
 

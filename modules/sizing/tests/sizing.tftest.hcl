@@ -16,7 +16,7 @@ run "medium_burstable_class_has_the_documented_sizes" {
   }
 
   assert {
-    condition     = output.requests_per_second == tomap({ connections = 5160, processor = 2000 }) && output.throttling == { rate_limit = 2000, burst_limit = 258 }
+    condition     = output.requests_per_second == { connections = 5160, processor = 2000 } && output.throttling == { rate_limit = 2000, burst_limit = 258 }
     error_message = "throttling is ${jsonencode(output.throttling)}"
   }
 
@@ -238,7 +238,7 @@ run "storage_from_400_gib_has_four_times_the_baseline" {
   }
 
   assert {
-    condition     = output.requests_per_second == tomap({ connections = 69220, processor = 8000, iops = 12000, throughput = 32000 })
+    condition     = output.requests_per_second == { connections = 69220, processor = 8000, iops = 12000, throughput = 32000 }
     error_message = "carried: ${jsonencode(output.requests_per_second)}"
   }
 }
