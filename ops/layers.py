@@ -119,6 +119,8 @@ def plan(
     except UserError:
         saved.unlink()  # a refused plan must never be applied
         raise
+    for sentence in plans.restarts(found):
+        say(f"warning: {sentence}", "yellow")
     quotas.announce(target, document)
     say(f"plan {target}: {plans.summary(found, document)}", "bold")
     return has_changes
@@ -147,14 +149,11 @@ def apply(target: Target, directory: Path) -> None:
     document = terraform.show_json(saved)
     if target.environment:
         plans.refuse_other_environment(document, target)
-<<<<<<< HEAD
     # A destruction deploys no code: its digest is all zeros.
     if target.layer == "service" and (digest := plans.variable(document, "code_sha256")).strip("0"):
         artifacts.verify_published(digest)
-=======
     # Something else may have taken the room since the plan.
     quotas.require(document)
->>>>>>> 77da60b (Watch the API from outside, and read quotas before an apply)
     terraform.apply(saved)
     saved.unlink()
     say(f"apply {target}: {plans.summary(plans.changes(document), document)}: done", "bold")

@@ -93,6 +93,22 @@ def summary(found: Sequence[Change], document: dict[str, Any]) -> str:
     return f"{text}, outputs change: {', '.join(sorted(outputs))}" if outputs and not found else text
 
 
+# What RDS changes only with a restart, or a failover where there is a standby, and at once (apply_immediately).
+# https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Overview.DBInstance.Modifying.html
+_RESTARTING = {"engine_version", "instance_class", "parameter_group_name"}
+
+
+def restarts(found: Sequence[Change]) -> list[str]:
+    """Return a sentence for each database that an apply would restart."""
+    return [
+        f"applying this restarts the database {change.address} at once ({', '.join(attributes)}), not in its "
+        "maintenance window: choose a quiet hour"
+        for change in found
+        if change.type == "aws_db_instance" and change.actions == ("update",)
+        if (attributes := sorted(_RESTARTING & set(change.attributes)))
+    ]
+
+
 # -- secrets ---------------------------------------------------------------------------------------------------------
 
 

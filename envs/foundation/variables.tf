@@ -59,6 +59,11 @@ variable "foundation" {
   }
 
   validation {
+    condition     = var.foundation.network.nat != "none" || !var.foundation.runner.enable
+    error_message = "foundation.runner.enable must be false where foundation.network.nat is none: the runner reaches GitLab and Debian's packages only through a NAT gateway. Run the migrations from a runner of your own that reaches the VPC, or take nat = \"single\"."
+  }
+
+  validation {
     condition     = length(setsubtract(keys(merge(var.foundation.alarms.email_addresses_by_severity, var.foundation.alarms.https_endpoints_by_severity)), ["critical", "warning"])) == 0
     error_message = "foundation.alarms.email_addresses_by_severity knows the severities critical and warning, and so does https_endpoints_by_severity."
   }

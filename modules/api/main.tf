@@ -29,8 +29,8 @@ locals {
         authorization_type     = operation.scopes == null ? "NONE" : "JWT"
         authorization_scopes   = operation.scopes == null ? [] : operation.scopes
         authorizer_key         = operation.scopes == null ? null : "jwt"
-        throttling_rate_limit  = try(var.throttling.by_route[operation.limit].rate_per_second, null)
-        throttling_burst_limit = try(var.throttling.by_route[operation.limit].burst, null)
+        throttling_rate_limit  = try(var.throttling.by_route[operation.limit].rate_per_second, operation.scopes == null ? var.throttling.public.rate_per_second : null)
+        throttling_burst_limit = try(var.throttling.by_route[operation.limit].burst, operation.scopes == null ? var.throttling.public.burst : null)
         integration            = local.integration
       }
     },

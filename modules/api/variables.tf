@@ -68,17 +68,18 @@ variable "audience" {
 }
 
 variable "throttling" {
-  description = "Requests per second that the stage lets through, and the burst above it; `by_route` narrows single routes, such as `POST /v1/exports`, and `unmatched` the requests that match no route (answered by 404 or 405, and needing no token)."
+  description = "Requests per second that the stage lets through, and the burst above it; `by_route` narrows single routes, such as `POST /v1/exports`, `public` each route that needs no token, and `unmatched` the requests that match no route (answered by 404 or 405, and needing no token)."
   type = object({
     rate_per_second = number
     burst           = number
     by_route        = optional(map(object({ rate_per_second = number, burst = number })), {})
+    public          = optional(object({ rate_per_second = number, burst = number }), { rate_per_second = 20, burst = 40 })
     unmatched       = optional(object({ rate_per_second = number, burst = number }), { rate_per_second = 10, burst = 20 })
   })
 
   validation {
     condition = alltrue([
-      for limit in concat([var.throttling, var.throttling.unmatched], values(var.throttling.by_route)) : limit.rate_per_second >= 1 && limit.burst >= 1
+      for limit in concat([var.throttling, var.throttling.public, var.throttling.unmatched], values(var.throttling.by_route)) : limit.rate_per_second >= 1 && limit.burst >= 1
     ])
     error_message = "throttling: every rate_per_second and burst must be at least 1, else nothing is let through."
   }

@@ -115,6 +115,19 @@ run "cors_allows_and_exposes_what_the_document_has" {
   }
 }
 
+# Who has no token must not use up the stage's limit for clients.
+run "public_routes_have_a_separate_limit" {
+  command = plan
+
+  assert {
+    condition = { for route_key, route in local.routes : route_key => [route.throttling_rate_limit, route.throttling_burst_limit] if route.throttling_rate_limit != null && route_key != "$default" } == {
+      "GET /v1/health"  = [20, 40]
+      "HEAD /v1/health" = [20, 40]
+    }
+    error_message = "limits: ${jsonencode({ for route_key, route in local.routes : route_key => route.throttling_rate_limit })}"
+  }
+}
+
 # They need no token, so they must not use up the stage's limit for clients.
 run "unmatched_requests_have_a_separate_limit" {
   command = plan

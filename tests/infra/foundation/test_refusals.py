@@ -31,6 +31,11 @@ pytestmark = pytest.mark.slow
             "insights_mode advanced is not for db.t4g.small",
         ),
         (
+            "staging",
+            {'"single"': '"none"'},
+            "foundation.runner.enable must be false where foundation.network.nat is none",
+        ),
+        (
             "prod",
             {
                 "storage_gib           = { initial = 100, max = 1000 }": "storage_gib = { initial = 100, max = 1000 }\n"

@@ -16,6 +16,20 @@ def entry(address: str, actions: list[str], **change: Any) -> dict[str, Any]:
     return resource | {"change": {"actions": actions, "before": None, "after": None} | change}
 
 
+@pytest.mark.parametrize(
+    ("attributes", "told"),
+    [(("instance_class", "tags"), "(instance_class)"), (("engine_version",), "(engine_version)"), (("tags",), "")],
+)
+def test_restart_of_the_database_is_told(attributes: tuple[str, ...], told: str) -> None:
+    found = plans.restarts([plans.Change("module.a.aws_db_instance.this", "aws_db_instance", ("update",), attributes)])
+    assert [told in sentence for sentence in found] == ([True] if told else [])
+
+
+def test_new_database_is_no_restart() -> None:
+    new = plans.Change("aws_db_instance.this", "aws_db_instance", ("create",), ("instance_class",))
+    assert plans.restarts([new]) == []
+
+
 def test_counts_match_gitlabs_report() -> None:
     document = {
         "resource_changes": [
