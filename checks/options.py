@@ -82,8 +82,14 @@ OPTIONS = (
         "mutual TLS with a truststore, then without",
         "service",
         _TFVARS,
-        _SUBDOMAIN,
-        (f'{_SUBDOMAIN}\n    truststore = {{ uri = "s3://{_TRUSTSTORE}/pmp/truststore.pem" }}',),
+        f"  api = {{\n    {_SUBDOMAIN}",
+        (
+            # The heartbeat has no client certificate.
+            (
+                f"  heartbeat = {{ enable = false }}\n\n  api = {{\n    {_SUBDOMAIN}\n"
+                f'    truststore = {{ uri = "s3://{_TRUSTSTORE}/pmp/truststore.pem" }}'
+            ),
+        ),
     ),
     Option(
         "records of a hosted zone through another account's role, then without",

@@ -135,7 +135,7 @@ def test_identity_that_only_reads_creates_no_workspace(
 
 
 def test_held_lock_error_gives_advice() -> None:
-    advice = Terraform(Target("service", "dev"))._advice("plan", ["│ Error: Error acquiring the state lock"])
+    advice = Terraform(Target("service", "dev"))._advice(["│ Error: Error acquiring the state lock"])
     assert "python -m ops unlock service" in advice
 
 
