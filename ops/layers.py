@@ -121,7 +121,8 @@ def plan(
         raise
     for sentence in plans.restarts(found):
         say(f"warning: {sentence}", "yellow")
-    quotas.announce(target, document)
+    if not (refuse_changes or read_only):
+        quotas.announce(target, document)
     say(f"plan {target}: {plans.summary(found, document)}", "bold")
     return has_changes
 

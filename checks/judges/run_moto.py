@@ -4,6 +4,7 @@ It runs in the judges' own virtual environment. Each function below fills one ga
 name, and writes that name to the file ``PMP_MOTO_GAPS`` when it is needed.
 """
 
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -11,6 +12,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from moto.awslambda.models import lambda_backends
+from moto.awslambda.responses import LambdaResponse
+from moto.awslambda.urls import url_paths
 from moto.iam.access_control import PermissionResult
 from moto.kms.models import Key
 from moto.s3.models import FakeBucket
@@ -50,7 +54,23 @@ def conditions_of_bucket_policies() -> None:
     FakeBucket.get_permission = get_permission
 
 
+def limits_of_lambda() -> None:
+    """Tell AWS's default limit of concurrent executions, and what functions have reserved of it; moto answers 404."""
+
+    def get_account_settings(response: Any) -> str:
+        needed("limits_of_lambda")
+        functions = lambda_backends[response.current_account][response.region].list_functions()
+        reserved = sum(int(function.reserved_concurrency or 0) for function in functions)
+        return json.dumps(
+            {"AccountLimit": {"ConcurrentExecutions": 1000, "UnreservedConcurrentExecutions": 1000 - reserved}}
+        )
+
+    LambdaResponse.get_account_settings = get_account_settings
+    url_paths["{0}/(?P<api_version>[^/]+)/account-settings/?$"] = LambdaResponse.dispatch
+
+
 if __name__ == "__main__":
+    limits_of_lambda()
     tags_of_a_key_in_cloudformation()
     conditions_of_bucket_policies()
     port, certificate, key = sys.argv[1:]
