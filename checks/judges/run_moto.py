@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from moto.apigatewayv2.models import DomainName
 from moto.awslambda.models import lambda_backends
 from moto.awslambda.responses import LambdaResponse
 from moto.awslambda.urls import url_paths
@@ -69,7 +70,44 @@ def limits_of_lambda() -> None:
     url_paths["{0}/(?P<api_version>[^/]+)/account-settings/?$"] = LambdaResponse.dispatch
 
 
+def recursion_of_functions() -> None:
+    """Keep whether a function may be called in a loop; moto answers 404."""
+    loops: dict[str, str] = {}
+
+    def put_function_recursion_config(response: Any) -> str:
+        needed("recursion_of_functions")
+        loops[response.path] = json.loads(response.body)["RecursiveLoop"]
+        return get_function_recursion_config(response)
+
+    def get_function_recursion_config(response: Any) -> str:
+        return json.dumps({"RecursiveLoop": loops.get(response.path, "Terminate")})
+
+    LambdaResponse.put_function_recursion_config = put_function_recursion_config
+    LambdaResponse.get_function_recursion_config = get_function_recursion_config
+    path = "{0}/(?P<api_version>[^/]+)/functions/(?P<function_name>[^/]+)/recursion-config/?$"
+    url_paths[path] = LambdaResponse.dispatch
+
+
+def addresses_of_domain_names() -> None:
+    """Answer that a domain name is available, and at which address; moto leaves both out."""
+    describe: Callable[..., dict[str, Any]] = DomainName.to_json
+
+    def to_json(domain: Any) -> dict[str, Any]:
+        needed("addresses_of_domain_names")
+        address = {
+            "apiGatewayDomainName": "d-0123456789.execute-api.eu-west-1.amazonaws.com",
+            "domainNameStatus": "AVAILABLE",
+            "hostedZoneId": "ZLY8HYME6SFDD",
+        }
+        found = describe(domain)
+        return found | {"domainNameConfigurations": [one | address for one in found["domainNameConfigurations"]]}
+
+    DomainName.to_json = to_json
+
+
 if __name__ == "__main__":
+    addresses_of_domain_names()
+    recursion_of_functions()
     limits_of_lambda()
     tags_of_a_key_in_cloudformation()
     conditions_of_bucket_policies()
