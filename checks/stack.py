@@ -1,4 +1,4 @@
-"""PostgreSQL with PMP's schema and PgBouncer in front of it, for tests and benchmarks.
+"""PostgreSQL with PMP's schema, PgBouncer in front of it, and a small S3, for tests and benchmarks.
 
 TLS, roles and pooling are as deployed.
 """
@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from checks.object_store import BUCKET, ERASURES, KEY_ARN, ObjectStore
 from local.servers.certificates import Authority
 from local.servers.pgbouncer import Bouncer
 from local.servers.postgres import Cluster
@@ -49,11 +50,12 @@ def missing() -> str | None:
 
 @dataclass(frozen=True)
 class Stack:
-    """The two running servers, and the environment variables with which the function reaches them."""
+    """The running servers, and the environment variables with which the function reaches them."""
 
     cluster: Cluster
     bouncer: Bouncer
     authority: Authority
+    store: ObjectStore
 
     @property
     def environment(self) -> dict[str, str]:
@@ -66,7 +68,13 @@ class Stack:
             "PMP_DATABASE_PORT": str(self.bouncer.port),
             "PMP_DATABASE_NAME": "pmp",
             "PMP_DATABASE_USER": "pmp_app",
-            "PMP_IMPORTS_BUCKET": "pmp-local-imports",
+            "PMP_IMPORTS_BUCKET": BUCKET,
+            "PMP_ERASURES_BUCKET": ERASURES,
+            "PMP_ERASURE_KEY_SECRET_ARN": KEY_ARN,
+            "PMP_BACKUP_RETENTION_DAYS": "7",
+            "PMP_UPLOAD_RETENTION_DAYS": "30",
+            "AWS_ENDPOINT_URL": self.store.url,
+            "AWS_LAMBDA_FUNCTION_NAME": "pmp",
             "SSL_CERT_FILE": str(self.authority.bundle_path),
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
@@ -102,7 +110,7 @@ def _run(command: list[str], environment: dict[str, str], directory: Path, text:
 
 @contextmanager
 def stack(pool_size: int = 10, settings: dict[str, str] | None = None) -> Iterator[Stack]:
-    """Start both servers in a temporary folder; stop them and remove the folder at the end.
+    """Start all servers in a temporary folder; stop them and remove the folder at the end.
 
     Args:
         pool_size: server connections of PgBouncer.
@@ -114,14 +122,17 @@ def stack(pool_size: int = 10, settings: dict[str, str] | None = None) -> Iterat
     fast = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
     cluster = Cluster(directory / "postgres", free_port(), certificate, authority, settings=fast | (settings or {}))
     bouncer = Bouncer(directory / "pgbouncer", free_port(), cluster.port, certificate, authority, pool_size=pool_size)
+    store = ObjectStore()
     try:
         cluster.start()
         app_password = secrets.token_hex(16)
         migrate(cluster, authority, app_password)
         bouncer.set_password(app_password)
         bouncer.start()
-        yield Stack(cluster, bouncer, authority)
+        yield Stack(cluster, bouncer, authority, store)
     finally:
+        store.shutdown()
+        store.server_close()
         bouncer.destroy()
         cluster.destroy()
         shutil.rmtree(directory, ignore_errors=True)

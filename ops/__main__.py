@@ -22,6 +22,7 @@ from ops import (
     note,
     policies,
     release,
+    replay,
     sizing,
     smoke,
 )
@@ -135,6 +136,17 @@ def migrate_command(
 ) -> None:
     """Define the database's roles and deploy the schema with Sqitch."""
     migrate.migrate(require_environment(environment), rotate=rotate_passwords)
+
+
+@application.command("replay-erasures", rich_help_panel=_RELEASE)
+def replay_erasures(
+    environment: Environment = None,
+    since: Annotated[
+        dt.datetime | None, typer.Option(help="only erasures after this instant (UTC), such as the restored one")
+    ] = None,
+) -> None:
+    """Repeat the erasures that a restored database has forgotten (from inside the VPC, before requests are let in)."""
+    replay.replay(require_environment(environment), since.replace(tzinfo=dt.UTC) if since else None)
 
 
 @application.command("migrations", rich_help_panel=_RELEASE)

@@ -132,9 +132,34 @@ class Migration:
         ).split("|")
         return tag, change
 
+    def make_erasure_key(self) -> None:
+        """Write the key by which erased addresses are recognised into its secret; one that is there is never replaced.
+
+        Raises:
+            UserError: the secret is empty, but there are erasures: with a new key, none of them would be recognised.
+        """
+        arn = aws.parameter(f"/pmp/{self.environment}/foundation/erasure_key_secret_arn")
+        client = aws.client("secretsmanager")
+        if client.describe_secret(SecretId=arn).get("VersionIdsToStages"):
+            return
+        if self._ask("SELECT EXISTS (SELECT FROM pmp.erasure)") == "t":
+            raise UserError(
+                f"the secret {arn} is empty, but {self.environment} has erasures that were recorded with its key: "
+                "restore the secret; a new key would not recognise the erased people"
+            )
+        client.put_secret_value(SecretId=arn, SecretString=json.dumps({"key": secrets.token_hex(32)}))
+
+    def run_script(self, script: str) -> list[str]:
+        """Run a script for psql as the schema's owner, and return its rows as lines of columns parted by ``|``.
+
+        Raises:
+            UserError: psql failed.
+        """
+        options = ["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set", "ON_ERROR_STOP=1", "--file", "-"]
+        return self._run(["psql", *options], _MIGRATOR, stdin=script, quiet=True)
+
     def _ask(self, question: str) -> str:
-        command = ["psql", "--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--command", question]
-        return self._run(command, _MIGRATOR, quiet=True)[-1]
+        return self.run_script(f"{question};\n")[-1]
 
     def _run(self, command: list[str], who: str, *, stdin: str = "", quiet: bool = False) -> list[str]:
         user = self._secrets[who]
@@ -276,6 +301,7 @@ def migrate(environment: str, *, rotate: bool = False) -> None:
     migration.keep_passwords()
     migration.check()
     migration.deploy()
+    migration.make_erasure_key()
     tag, change = migration.version()
     record = build_directory() / "migrations" / f"{environment}.json"
     record.parent.mkdir(parents=True, exist_ok=True)

@@ -31,6 +31,7 @@ CREATE TABLE pmp.import_job (
   bytes_total     bigint,
   header          text,
   rejects_key     text,
+  removed_at      timestamptz,
   error           text,
   CONSTRAINT import_job_adds_up CHECK (accepted + skipped + rejected = lines),
   CONSTRAINT import_job_finishes CHECK ((finished_at IS NOT NULL) = (state IN ('succeeded', 'failed', 'cancelled'))),
@@ -48,11 +49,14 @@ COMMENT ON COLUMN pmp.import_job.position IS 'Bytes of the uncompressed text pro
 COMMENT ON COLUMN pmp.import_job.header IS 'CSV: the header line, kept for later invocations, which do not read it.';
 COMMENT ON COLUMN pmp.import_job.line IS 'Number of the last line processed, counting empty lines.';
 COMMENT ON COLUMN pmp.import_job.lines IS 'Lines processed, not counting empty lines.';
+COMMENT ON COLUMN pmp.import_job.removed_at IS 'When the upload was deleted; NULL: it is there, or never was.';
 COMMENT ON COLUMN pmp.import_job.bytes_read IS 'Bytes of the object in S3 processed so far.';
 -- Repeated notifications of an upload find the same job.
 CREATE UNIQUE INDEX import_job_object ON pmp.import_job (bucket, object_key, object_version);
 CREATE INDEX import_job_pages ON pmp.import_job (created_at, id);
 CREATE INDEX import_job_open ON pmp.import_job (lease_until) WHERE state IN ('waiting', 'running');
+-- Whose upload is still there: an erasure's answer names them, and housekeeping deletes them.
+CREATE INDEX import_job_uploads ON pmp.import_job (finished_at, id) WHERE removed_at IS NULL AND object_version IS NOT NULL;
 
 CREATE TABLE pmp.import_reject (
   import_id uuid NOT NULL REFERENCES pmp.import_job,
@@ -84,6 +88,7 @@ CREATE TABLE pmp.export_job (
   bytes       bigint NOT NULL DEFAULT 0,
   bucket      text NOT NULL,
   object_key  text NOT NULL,
+  removed_at  timestamptz,
   error       text,
   CONSTRAINT export_job_filters CHECK ((consent IS NULL) = (enabled IS NULL)),
   CONSTRAINT export_job_finishes CHECK ((finished_at IS NOT NULL) = (state IN ('succeeded', 'failed'))),
@@ -96,7 +101,9 @@ COMMENT ON COLUMN pmp.export_job.checkpoint IS
   'Where the next invocation resumes: {"after": subject_key, "users", "bytes", "upload_id", "etags": [of S3 parts], '
   '"tail": whether an object holds the rest that was too short for a part}; NULL: from the start.';
 CREATE INDEX export_job_pages ON pmp.export_job (created_at, id);
+COMMENT ON COLUMN pmp.export_job.removed_at IS 'When the file was deleted.';
 CREATE INDEX export_job_open ON pmp.export_job (lease_until) WHERE state IN ('waiting', 'running');
+CREATE INDEX export_job_files ON pmp.export_job (finished_at, id) WHERE removed_at IS NULL;
 
 GRANT SELECT, INSERT, UPDATE ON pmp.import_job, pmp.export_job TO pmp_app;
 GRANT SELECT, INSERT, DELETE ON pmp.import_reject TO pmp_app;

@@ -1,31 +1,110 @@
 -- Deploy pmp:define_erasure to pg
+--
+-- The caller writes an erasure into the journal outside the database between prepare_erasure and erase_user.
 BEGIN;
-CREATE FUNCTION pmp.erase_user(user_id uuid, client text) RETURNS boolean
+CREATE FUNCTION pmp.prepare_erasure(user_id uuid) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp AS $$
 DECLARE
   person subject;
 BEGIN
-  -- An import batch locks its job's row while it adds events. Locking those rows here means that no batch that began
-  -- before this erasure adds events to an erased user, and no batch begins until it is committed.
-  PERFORM 1 FROM import_job AS j WHERE j.state = 'running' ORDER BY j.id FOR SHARE;
+  -- Until the end of the transaction nobody adds events to the user, and no other erasure of the user begins.
   SELECT * INTO person FROM subject AS s WHERE s.id = user_id FOR NO KEY UPDATE;
+  RETURN CASE
+    WHEN person.subject_key IS NULL THEN NULL
+    WHEN person.erased_at IS NOT NULL THEN '{"erased": true}'
+    ELSE jsonb_build_object('address', person.email_key, 'erased_at', instant(clock_timestamp()))
+  END;
+END
+$$;
+COMMENT ON FUNCTION pmp.prepare_erasure IS
+  'Lock a user for an erasure: {"address": folded, "erased_at": now}; {"erased": true}; NULL: unknown user.';
+
+CREATE FUNCTION pmp.erase_user(user_id uuid, client text, address_hash bytea, at timestamptz) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp AS $$
+DECLARE
+  person subject;
+BEGIN
+  SELECT * INTO person FROM subject AS s WHERE s.id = $1 FOR NO KEY UPDATE;
   IF person.subject_key IS NULL THEN
     RETURN NULL;
   ELSIF person.erased_at IS NOT NULL THEN
     RETURN false;
   END IF;
-  UPDATE subject SET email = NULL, erased_at = clock_timestamp(), erased_by = source_key(client)
-  WHERE subject.subject_key = person.subject_key;
+  -- Wait for the import batches under way, which may be adding events to the user, and let none begin until the end of
+  -- the transaction: see import_batch.
+  PERFORM pg_advisory_xact_lock(erasure_lock());
+  UPDATE subject AS s SET email = NULL, erased_at = $4, erased_by = source_key(client)
+  WHERE s.subject_key = person.subject_key;
   DELETE FROM current_choice AS c USING consent AS k
   WHERE c.consent_key = k.consent_key AND c.subject_key = person.subject_key;
-  -- Stored responses may contain the user's data. They expire after a day, so searching all of them is fast enough.
-  DELETE FROM idempotency_key AS i
-  WHERE strpos(i.body, person.id::text) > 0 OR strpos(fold_email(i.body), person.email_key) > 0;
+  -- The key stays, so that a repeated request does not register the user again.
+  UPDATE idempotency_key AS i SET body = NULL, headers = '{}', status = 410 WHERE i.subject_key = person.subject_key;
+  INSERT INTO erasure AS e (user_id, address_hash, erased_at) VALUES ($1, $3, $4)
+  ON CONFLICT ON CONSTRAINT erasure_pkey DO UPDATE SET erased_at = greatest(e.erased_at, excluded.erased_at);
   RETURN true;
 END
 $$;
 COMMENT ON FUNCTION pmp.erase_user IS
-  'GDPR Art. 17: removes the address; the pseudonymous events remain as proof. true: done; false: already erased; '
-  'NULL: unknown user.';
-GRANT EXECUTE ON FUNCTION pmp.erase_user TO pmp_app;
+  'GDPR Art. 17: removes the address everywhere; the pseudonymous events and the hash remain as proof. true: done; '
+  'false: already erased; NULL: unknown user.';
+
+CREATE FUNCTION pmp.replay_erasure(user_id uuid, address_hash bytea, at timestamptz) RETURNS text
+LANGUAGE plpgsql SET search_path = pmp, pg_temp AS $$
+DECLARE
+  is_new boolean;
+BEGIN
+  -- By the user's id, never by the address: who registered again is another user.
+  IF erase_user($1, 'replay-erasures', $2, $3) THEN
+    RETURN 'erased';
+  END IF;
+  INSERT INTO erasure (user_id, address_hash, erased_at) VALUES ($1, $2, $3)
+  ON CONFLICT ON CONSTRAINT erasure_pkey DO NOTHING
+  RETURNING true INTO is_new;
+  RETURN CASE WHEN is_new THEN 'remembered' ELSE 'known' END;
+END
+$$;
+COMMENT ON FUNCTION pmp.replay_erasure IS
+  'Carry out an entry of the journal after a restore. erased: the user had come back; remembered: this database did not '
+  'know of the erasure, and does not have the user; known: nothing to do.';
+
+CREATE FUNCTION pmp.lookup_user(
+  address text, hash bytea, after_key bigint, after_instant timestamptz, after_sequence bigint, row_limit integer
+) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
+DECLARE
+  erased bigint[] := ARRAY(
+    SELECT s.subject_key FROM erasure AS e JOIN subject AS s ON s.id = e.user_id
+    WHERE e.address_hash = hash AND s.erased_at IS NOT NULL
+  );
+BEGIN
+  RETURN jsonb_build_object(
+    'user', (SELECT describe_user(s) FROM subject AS s WHERE s.email_key = fold_email(address)),
+    'erased', (
+      SELECT coalesce(jsonb_agg(jsonb_build_object('id', e.user_id, 'erased_at', instant(e.erased_at))
+        ORDER BY e.erased_at, e.user_id), '[]')
+      FROM erasure AS e WHERE e.address_hash = hash
+    ),
+    'items', (
+      SELECT coalesce(jsonb_agg(
+        describe_event(e) || jsonb_build_object('place', jsonb_build_array(
+          e.subject_key, (extract(epoch FROM least(e.occurred_at, e.received_at)) * 1000000)::bigint, e.sequence
+        )) ORDER BY e.subject_key, least(e.occurred_at, e.received_at), e.sequence
+      ), '[]')
+      FROM (
+        SELECT * FROM event_record AS e
+        WHERE e.subject_key = ANY (erased)
+          AND (e.subject_key, least(e.occurred_at, e.received_at), e.sequence)
+            > (coalesce(after_key, 0), coalesce(after_instant, '-infinity'), coalesce(after_sequence, 0))
+        ORDER BY e.subject_key, least(e.occurred_at, e.received_at), e.sequence LIMIT row_limit
+      ) AS e
+    )
+  );
+END
+$$;
+COMMENT ON FUNCTION pmp.lookup_user IS
+  'Who has or had an address: {"user" or null, "erased": [{"id", "erased_at"}], "items": events of the erased users}. '
+  'The events are a page by (subject_key, least(occurred_at, received_at), sequence) after the given position (NULL: from '
+  'the start), each as get_event plus its "place": [subject_key, microseconds since 1970, sequence].';
+
+GRANT EXECUTE ON FUNCTION pmp.prepare_erasure, pmp.erase_user, pmp.lookup_user TO pmp_app;
 COMMIT;

@@ -161,11 +161,41 @@ COMMENT ON FUNCTION pmp.merge_lines IS
   'without an instant happened at uploaded_at, in their order. If looks_first, a line whose event exists, or is on an '
   'earlier line, is skipped if its content is the same, and otherwise existing; else both are a unique_violation.';
 
+CREATE FUNCTION pmp.erased_lines(
+  uploaded_at timestamptz, line_numbers bigint[], emails text[], address_hashes bytea, instants timestamptz[]
+) RETURNS bigint[]
+LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
+BEGIN
+  IF array_remove(emails, NULL) = '{}' OR NOT EXISTS (SELECT FROM erasure) THEN
+    RETURN '{}';
+  END IF;
+  IF length(address_hashes) <> 32 * cardinality(line_numbers) THEN
+    RAISE EXCEPTION 'address_hashes has % bytes for % lines', length(address_hashes), cardinality(line_numbers)
+      USING ERRCODE = 'assert_failure';
+  END IF;
+  RETURN ARRAY(
+    SELECT l.line
+    FROM unnest(line_numbers, emails, instants) WITH ORDINALITY AS l (line, email, told, place)
+    CROSS JOIN LATERAL (
+      SELECT max(e.erased_at) AS erased_at FROM erasure AS e
+      WHERE e.address_hash = substr(address_hashes, (32 * (l.place - 1) + 1)::integer, 32) OFFSET 0
+    ) AS last
+    WHERE l.email IS NOT NULL AND last.erased_at IS NOT NULL
+      AND (coalesce(l.told, uploaded_at) <= last.erased_at
+        -- A list that tells no instant may be older than the erasure; it counts only for who has registered again.
+        OR l.told IS NULL AND NOT EXISTS (SELECT FROM subject AS s WHERE s.email_key = fold_email(l.email)))
+  );
+END
+$$;
+COMMENT ON FUNCTION pmp.erased_lines IS
+  'The lines that would bring an erased person back: their address was erased after the choice was made. address_hashes: '
+  'the 32 bytes of each line''s address one after another (erasure.address_hash); any bytes for a line without address.';
+
 CREATE FUNCTION pmp.import_batch(
   job_id uuid, owner uuid, seconds integer, from_position bigint, up_to_line bigint, up_to_position bigint, up_to_byte bigint,
   line_numbers bigint[], event_ids uuid[], user_ids uuid[], emails text[], instants timestamptz[],
   fractions boolean[], versions text[], choices text[], named text[], has_repeats boolean,
-  bad_lines bigint[], bad_codes text[], bad_pointers text[], bad_details text[]
+  bad_lines bigint[], bad_codes text[], bad_pointers text[], bad_details text[], address_hashes bytea
 ) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp AS $$
 DECLARE
@@ -174,8 +204,10 @@ DECLARE
   looks_first boolean;
   collisions integer := 0;
   refused integer;
+  total integer := cardinality(line_numbers) + cardinality(bad_lines);
+  erased bigint[];
 BEGIN
-  -- Until the end of the transaction, no other worker advances this job and no erasure starts.
+  -- Until the end of the transaction, no other worker advances this job.
   SELECT * INTO job FROM import_job AS j WHERE j.id = job_id FOR NO KEY UPDATE;
   IF job.state IS DISTINCT FROM 'running' OR job.lease_owner IS DISTINCT FROM owner THEN
     RETURN jsonb_build_object('state', CASE WHEN job.state = 'running' THEN 'taken' ELSE job.state END);
@@ -187,6 +219,21 @@ BEGIN
   ELSIF job.position <> from_position THEN
     -- The server lost committed batches: it was restored, or it replaced a server that was ahead of it.
     RETURN '{"state": "behind"}';
+  END IF;
+
+  -- The events of this batch are there for the erasures that come later, and the hashes of the earlier ones for it.
+  PERFORM pg_advisory_xact_lock_shared(erasure_lock());
+  erased := erased_lines(job.uploaded_at, line_numbers, emails, address_hashes, instants);
+  IF erased <> '{}' THEN
+    SELECT
+      coalesce(array_agg(l.line ORDER BY l.place), '{}'), array_agg(l.event_id ORDER BY l.place),
+      coalesce(array_agg(l.user_id ORDER BY l.place), '{}'), coalesce(array_agg(l.email ORDER BY l.place), '{}'),
+      array_agg(l.told ORDER BY l.place), array_agg(l.fraction ORDER BY l.place), array_agg(l.version ORDER BY l.place),
+      array_agg(l.choice ORDER BY l.place), array_agg(l.name ORDER BY l.place)
+    INTO line_numbers, event_ids, user_ids, emails, instants, fractions, versions, choices, named
+    FROM unnest(line_numbers, event_ids, user_ids, emails, instants, fractions, versions, choices, named)
+      WITH ORDINALITY AS l (line, event_id, user_id, email, told, fraction, version, choice, name, place)
+    WHERE l.line <> ALL (erased);
   END IF;
 
   -- The events of a file are usually new. Until one is not, the unique index detects duplicates on insertion, which
@@ -226,16 +273,20 @@ BEGIN
   SELECT job_id, line::bigint, 'erased_user', '/user/id', 'this user was erased'
   FROM jsonb_array_elements(merged -> 'erased') AS line
   UNION ALL
+  SELECT job_id, line, 'erased_user', '/user/email',
+    'the user with this address was erased after this choice, or the line tells no occurred_at'
+  FROM unnest(erased) AS line
+  UNION ALL
   SELECT job_id, line::bigint, 'event_exists', '/id', 'another event has this id; use a new id for a new event'
   FROM jsonb_array_elements(merged -> 'existing') AS line;
   GET DIAGNOSTICS refused = ROW_COUNT;
 
   UPDATE import_job AS j
   SET
-    lines = j.lines + cardinality(line_numbers) + cardinality(bad_lines),
+    lines = j.lines + total,
     accepted = j.accepted + (merged ->> 'accepted')::bigint,
     rejected = j.rejected + refused,
-    skipped = j.skipped + cardinality(line_numbers) + cardinality(bad_lines) - (merged ->> 'accepted')::bigint - refused,
+    skipped = j.skipped + total - (merged ->> 'accepted')::bigint - refused,
     line = up_to_line, position = up_to_position, bytes_read = up_to_byte,
     lease_until = clock_timestamp() + seconds * interval '1 second'
   WHERE j.id = job_id
@@ -247,8 +298,8 @@ COMMENT ON FUNCTION pmp.import_batch IS
   'Merge one batch of an import and record its progress, in one transaction. In user_ids and emails, one of the two is '
   'NULL at each position. instants: NULL: not told; fractions: whether the instant has a fraction of a second. versions, '
   'choices and named (keys of the versions that the line names, or NULL): array literals, since PostgreSQL has no arrays '
-  'of arrays of different lengths. {"state": "running", "lines"}; any other state (cancelled, taken, …): nothing was '
-  'done, stop.';
+  'of arrays of different lengths. address_hashes: see erased_lines. {"state": "running", "lines"}; any other state '
+  '(cancelled, taken, …): nothing was done, stop.';
 
 GRANT EXECUTE ON FUNCTION pmp.import_batch TO pmp_app;
 COMMIT;

@@ -5,12 +5,16 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp AS $$
 DECLARE
   person subject;
 BEGIN
+  -- No unique_violation: its text names the address.
   INSERT INTO subject (id, email, created_by) VALUES (gen_random_uuid(), address, source_key(client))
+  ON CONFLICT (email_key) DO NOTHING
   RETURNING * INTO person;
-  RETURN jsonb_build_object('id', person.id, 'email', person.email, 'consents', '[]'::jsonb);
+  RETURN CASE
+    WHEN person.id IS NOT NULL THEN jsonb_build_object('id', person.id, 'email', person.email, 'consents', '[]'::jsonb)
+  END;
 END
 $$;
 COMMENT ON FUNCTION pmp.create_user IS
-  'Create a user: {"id", "email", "consents": []}. SQLSTATE 23505 (unique_violation): the address is taken.';
+  'Create a user: {"id", "email", "consents": []}; NULL: the address is taken.';
 GRANT EXECUTE ON FUNCTION pmp.create_user TO pmp_app;
 COMMIT;

@@ -1,4 +1,4 @@
 -- Revert pmp:define_erasure from pg
 BEGIN;
-DROP FUNCTION pmp.erase_user(uuid, text);
+DROP FUNCTION pmp.lookup_user, pmp.replay_erasure, pmp.erase_user, pmp.prepare_erasure;
 COMMIT;

@@ -160,8 +160,8 @@ SELECT is(jsonb_array_length(list_user_events(id, '2020-01-01Z', 922337203685477
 SELECT is(export_user(id) #>> '{wordings,0,id}', 'email_notifications', 'an export shows the wordings') FROM person;
 
 -- Erasure removes the address everywhere, keeps the events and frees the address.
-SELECT lives_ok($$SELECT idempotency_finish('test', 'key', 'mark', 201, '{}', '{"email": "ada@example.invalid"}')$$);
-SELECT ok(erase_user(id, 'test')) FROM person;
+SELECT lives_ok($$SELECT idempotency_finish('test', 'key', 'mark', 201, '{}', '{"email": "ada@example.invalid"}', id) FROM person$$);
+SELECT ok(erase_user(id, 'test', sha256('ada'), clock_timestamp())) FROM person;
 SELECT is(get_user(id), '{"erased": true}') FROM person;
 SELECT is(pg_temp.tell(30, 'newsletter', true, NULL), '{"outcome": "erased"}');
 SELECT is(check_consents(jsonb_build_array(jsonb_build_object('user', jsonb_build_object('id', id), 'consent', 'newsletter'))),

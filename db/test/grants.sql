@@ -7,7 +7,7 @@ SELECT table_privs_are('pmp', relation, 'pmp_app', privileges, format('pmp_app o
 FROM (VALUES
   ('source', '{SELECT}'::text[]), ('consent', '{SELECT}'), ('consent_version', '{SELECT}'), ('subject', '{SELECT}'),
   ('event', '{SELECT}'), ('feed_epoch', '{SELECT}'), ('current_choice', '{SELECT}'), ('event_record', '{SELECT}'),
-  ('idempotency_key', '{SELECT,INSERT,UPDATE,DELETE}'),
+  ('erasure', '{SELECT}'), ('idempotency_key', '{SELECT,INSERT,UPDATE,DELETE}'),
   ('upstream_cache', '{SELECT,INSERT,UPDATE}'), ('vendor', '{SELECT,INSERT,UPDATE,DELETE}'),
   ('import_job', '{SELECT,INSERT,UPDATE}'), ('import_reject', '{SELECT,INSERT,DELETE}'),
   ('export_job', '{SELECT,INSERT,UPDATE}')
@@ -17,7 +17,8 @@ FROM (VALUES
 SELECT table_privs_are('pmp', relation, 'pmp_readonly', privileges, format('pmp_readonly on %s: %s', relation, privileges))
 FROM (VALUES
   ('source', '{SELECT}'::text[]), ('consent', '{SELECT}'), ('consent_version', '{SELECT}'), ('subject', '{}'),
-  ('event', '{SELECT}'), ('feed_epoch', '{SELECT}'), ('current_choice', '{SELECT}'), ('event_record', '{SELECT}'), ('idempotency_key', '{}'),
+  ('event', '{SELECT}'), ('feed_epoch', '{SELECT}'), ('current_choice', '{SELECT}'), ('event_record', '{SELECT}'),
+  ('erasure', '{}'), ('idempotency_key', '{}'),
   ('upstream_cache', '{SELECT}'), ('vendor', '{SELECT}'), ('import_job', '{SELECT}'), ('import_reject', '{SELECT}'),
   ('export_job', '{SELECT}')
 ) AS expected (relation, privileges);
@@ -28,7 +29,8 @@ FROM unnest(ARRAY['email', 'email_key']) AS name;
 -- The lists above name every table.
 SELECT set_eq(
   $$SELECT relname::text FROM pg_class WHERE relnamespace = 'pmp'::regnamespace AND relkind IN ('r', 'v', 'm', 'p', 'f')$$,
-  ARRAY['source', 'consent', 'consent_version', 'subject', 'event', 'feed_epoch', 'current_choice', 'event_record', 'idempotency_key',
+  ARRAY['source', 'consent', 'consent_version', 'subject', 'event', 'feed_epoch', 'current_choice', 'event_record', 'erasure',
+    'idempotency_key',
     'upstream_cache', 'vendor', 'import_job', 'import_reject', 'export_job']
 );
 
@@ -48,12 +50,13 @@ SELECT is_empty(
 SELECT set_eq(
   $$SELECT proname::text FROM pg_proc
     WHERE pronamespace = 'pmp'::regnamespace AND NOT has_function_privilege('pmp_app', oid, 'EXECUTE')$$,
-  ARRAY['refuse_change', 'source_key', 'is_same_event', 'transaction_number', 'overridden', 'merge_lines'],
+  ARRAY['refuse_change', 'source_key', 'is_same_event', 'transaction_number', 'overridden', 'erasure_lock', 'erased_lines',
+    'merge_lines', 'replay_erasure'],
   'pmp_app may not call what works inside'
 );
 SELECT set_eq(
   $$SELECT proname::text FROM pg_proc WHERE pronamespace = 'pmp'::regnamespace AND prosecdef$$,
-  ARRAY['put_consent', 'create_user', 'create_event', 'erase_user', 'merge_lines', 'import_batch'],
+  ARRAY['put_consent', 'create_user', 'create_event', 'prepare_erasure', 'erase_user', 'merge_lines', 'import_batch'],
   'these and no others run as their owner'
 );
 SELECT is_empty(

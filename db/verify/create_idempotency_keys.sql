@@ -7,5 +7,8 @@ SELECT 1 / (pmp.idempotency_begin('verify', 'key', 'one')
 SELECT 1 / (pmp.idempotency_begin('verify', 'key', 'two') = '{"state": "mismatch"}')::int;
 UPDATE pmp.idempotency_key SET expires_at = now() WHERE client = 'verify';
 SELECT 1 / (pmp.idempotency_begin('verify', 'key', 'two') IS NULL)::int;
-SELECT 1 / ((pmp.housekeeping() ->> 'idempotency_keys')::int > 0)::int;
+SELECT 1 / (pmp.delete_expired_keys(1) = 1)::int;
+SELECT pmp.idempotency_finish('verify', 'key', 'one', 201, '{}', '{}');
+UPDATE pmp.idempotency_key SET body = NULL WHERE client = 'verify';
+SELECT 1 / (pmp.idempotency_begin('verify', 'key', 'one') = '{"state": "erased"}')::int;
 ROLLBACK;

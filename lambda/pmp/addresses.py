@@ -78,6 +78,11 @@ class Normalizer:
         return normalized
 
 
+def fold(address: str) -> str:
+    """The form in which addresses are compared, as ``pmp.fold_email`` in the database; a test compares the two."""
+    return address.lower()
+
+
 def lookup_form(address: str) -> str:
     """The address as ``normalize`` would store it, to find its user; an invalid address is returned unchanged.
 

@@ -20,6 +20,10 @@ class Configuration:
     vendor_list_url: str
     api_url: str
     token_url: str
+    erasures_bucket: str
+    erasure_key_secret_arn: str
+    backup_retention_days: int
+    upload_retention_days: int
 
 
 def _required(name: str) -> str:
@@ -35,7 +39,7 @@ def configuration() -> Configuration:
 
     Raises:
         KeyError: a variable is missing; the text names it.
-        ValueError: ``PMP_DATABASE_PORT`` is not a number.
+        ValueError: ``PMP_DATABASE_PORT`` or a number of days is not a number.
     """
     return Configuration(
         environment=_required("PMP_ENVIRONMENT"),
@@ -49,4 +53,9 @@ def configuration() -> Configuration:
         vendor_list_url=os.environ.get("PMP_VENDOR_LIST_URL", ""),
         api_url=os.environ.get("PMP_API_URL", ""),
         token_url=os.environ.get("PMP_TOKEN_URL", ""),
+        erasures_bucket=os.environ.get("PMP_ERASURES_BUCKET", ""),
+        erasure_key_secret_arn=os.environ.get("PMP_ERASURE_KEY_SECRET_ARN", ""),
+        # The longest that the Terraform modules take.
+        backup_retention_days=int(os.environ.get("PMP_BACKUP_RETENTION_DAYS", "35")),
+        upload_retention_days=int(os.environ.get("PMP_UPLOAD_RETENTION_DAYS", "365")),
     )

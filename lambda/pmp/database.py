@@ -112,6 +112,17 @@ class Connection(pg8000.native.Connection):  # type: ignore[misc]
         # The clock of the wall: others may stop while Lambda freezes the instance.
         self.used_at = time.time()
 
+    def handle_ERROR_RESPONSE(self, data: Any, context: Any) -> None:  # noqa: N802 - pg8000's name
+        """As pg8000, but without what quotes a row or a value: errors are logged, and addresses must not be.
+
+        Fields: https://www.postgresql.org/docs/16/protocol-error-fields.html. DETAIL (D) names the row; the message (M)
+        of a data exception (class 22) quotes the value.
+        """
+        super().handle_ERROR_RESPONSE(data, context)
+        fields = context.error.args[0]
+        quoting = {"D", "M"} if fields.get("C", "").startswith("22") else {"D"}
+        context.error = DatabaseError({name: text for name, text in fields.items() if name not in quoting})
+
     def execute_simple(self, statement: str) -> Any:
         """A statement without parameters."""
         self._note_use()

@@ -58,21 +58,23 @@ def create(connection: Connection, request: dict[str, Any], client: str) -> dict
 def get(connection: Connection, job: str) -> dict[str, Any] | None:
     """GET /exports/{id}: ``{"id", "state", "users", "as_of", "known_at", "download", …}``; None if it does not exist.
 
-    ``download`` is a URL that is valid for 15 minutes, or null until the export has succeeded.
+    ``download`` is a URL that is valid for 15 minutes; null until the export has succeeded, and when its file is gone.
     """
     rows = connection.run(
         "SELECT jsonb_build_object('id', id, 'state', state, 'consent', consent, 'enabled', enabled,"
         " 'as_of', pmp.instant(as_of), 'known_at', pmp.instant(known_at), 'users', users, 'bytes', bytes,"
-        " 'started_at', pmp.instant(started_at), 'finished_at', pmp.instant(finished_at), 'error', error),"
+        " 'started_at', pmp.instant(started_at), 'finished_at', pmp.instant(finished_at), 'error', error,"
+        " 'kept_until', CASE WHEN removed_at IS NULL THEN pmp.instant(finished_at + CAST(:kept AS interval)) END),"
         " bucket, object_key"
         " FROM pmp.export_job WHERE id = :id",
         id=job,
+        kept=objects.EXPORT_KEPT,
     )
     if not rows:
         return None
     document, bucket, key = rows[0]
-    done = document["state"] == "succeeded"
-    download = objects.download_url(bucket, key, _DOWNLOAD_SECONDS) if done else None
+    there = document["state"] == "succeeded" and document["kept_until"] is not None
+    download = objects.download_url(bucket, key, _DOWNLOAD_SECONDS) if there else None
     return cast("dict[str, Any]", document | {"download": download})
 
 
@@ -116,13 +118,25 @@ def run(connection: Connection, job: str, context: Any) -> None:
         tasks.begin({"task": "export", "job": job}, context)
 
 
-def housekeeping(connection: Connection, context: Any) -> None:
+def restart(connection: Connection, context: Any) -> None:
     """Fail exports that have used up their invocations, and restart those that nobody works on."""
     for job, error in leases.give_up(connection, _KIND):
         log("export failed", level="error", job=job, reason=error)
     for job in leases.orphans(connection, _KIND):
         log("export restarted", level="warning", job=job)
         tasks.begin({"task": "export", "job": job}, context)
+
+
+def remove_files(connection: Connection, after: leases.Place | None) -> leases.Place | None:
+    """Delete the files of some exports whose retention is over. Arguments and result: see ``leases.remove``."""
+    return leases.remove(
+        connection,
+        _KIND,
+        f"finished_at <= now() - interval '{objects.EXPORT_KEPT}'",
+        # Its name ends in .ndjson.gz; what was too short for a part lies beside it.
+        lambda row: objects.remove_all(row["bucket"], row["object_key"]),
+        after,
+    )
 
 
 class _Export:

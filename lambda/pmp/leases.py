@@ -3,6 +3,7 @@
 A job is a row of ``import_job`` or ``export_job``; the two tables share the columns used here.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,9 @@ SECONDS = 50
 """How long a lease lasts without being renewed: less than the minute after which Lambda tries again."""
 
 _MOST_ORPHANS = 10
+_MOST_FILES = 20
+Place = tuple[str, str]
+"""``finished_at`` and id of a job."""
 
 
 class LostError(Exception):
@@ -161,11 +165,63 @@ def give_up(connection: Connection, kind: Kind) -> list[tuple[str, str]]:
 
 
 def orphans(connection: Connection, kind: Kind) -> list[str]:
-    """Ids of the oldest jobs that nobody works on: their invocation has gone silent, or never came."""
+    """Ids of some jobs that nobody works on: their invocation has gone silent, or never came.
+
+    They get a lease that has just ended, and the next call begins with others: jobs that never get on do not keep the
+    rest from being restarted.
+    """
     rows = connection.run(
-        f"SELECT id FROM {kind.table} WHERE coalesce(lease_until, '-infinity') < now() AND (state = 'running'"  # noqa: S608
+        f"UPDATE {kind.table} SET lease_until = now() WHERE id IN ("  # noqa: S608
+        f" SELECT id FROM {kind.table} WHERE coalesce(lease_until, '-infinity') < now() AND (state = 'running'"
         f" OR (state = 'waiting' AND {kind.startable} AND created_at < now() - interval '5 minutes'))"
-        " ORDER BY created_at LIMIT :most",
+        " ORDER BY coalesce(lease_until, created_at) LIMIT :most FOR UPDATE SKIP LOCKED) RETURNING id",
         most=_MOST_ORPHANS,
     )
     return [str(job) for (job,) in rows]
+
+
+def remove(
+    connection: Connection,
+    kind: Kind,
+    condition: str,
+    delete: Callable[[dict[str, Any]], None],
+    after: Place | None,
+) -> Place | None:
+    """Delete the files of some jobs that have ended.
+
+    A file that S3 refuses to delete is passed over, and tried again by the next housekeeping.
+
+    Args:
+        connection: to the database.
+        kind: the jobs' kind.
+        condition: SQL: whether a job's file is to be deleted.
+        delete: deletes the file of a row ``{"id", "finished_at", "bucket", "object_key", …}``.
+        after: the previous call's result; None for the first call.
+
+    Returns:
+        Where the next call goes on; None if nothing is left.
+
+    Raises:
+        BotoCoreError: S3 cannot be reached.
+    """
+    from botocore.exceptions import ClientError
+
+    finished, job = after or ("-infinity", "00000000-0000-0000-0000-000000000000")
+    rows = connection.run(
+        f"SELECT to_jsonb(j) FROM {kind.table} AS j WHERE removed_at IS NULL AND {condition}"  # noqa: S608
+        " AND (finished_at, id) > (CAST(:finished AS timestamptz), CAST(:job AS uuid))"
+        " ORDER BY finished_at, id LIMIT :most",
+        finished=finished,
+        job=job,
+        most=_MOST_FILES,
+    )
+    for (row,) in rows:
+        try:
+            delete(row)
+        except ClientError as error:
+            log("file not deleted", level="error", error=error, job=row["id"])
+        else:
+            connection.run(f"UPDATE {kind.table} SET removed_at = clock_timestamp() WHERE id = :id", id=row["id"])  # noqa: S608
+    if len(rows) < _MOST_FILES:
+        return None
+    return rows[-1][0]["finished_at"], rows[-1][0]["id"]

@@ -18,6 +18,14 @@ CHUNK_BYTES = 1 << 20
 PART_BYTES = 8 << 20
 """Size of a part of an upload; S3 takes up to 10,000 parts of at least 5 MiB each."""
 
+UPLOAD_KEPT = "7 days"
+"""How long the upload of an import that failed or was cancelled is kept after its end; PostgreSQL reads it."""
+EXPORT_KEPT = "1 day"
+"""How long the file of an export is kept after its end; PostgreSQL reads it."""
+
+PERSON_PREFIX = "exports/users/"
+"""Folder of the exports of single users, by user id; the bucket deletes them a day later."""
+
 READ_TIMEOUT_SECONDS = 10
 _ATTEMPTS = 6
 _LEAST_BOTO3 = (1, 36)
@@ -257,6 +265,33 @@ def write(bucket: str, key: str, content_type: str, chunks: Iterator[bytes]) -> 
     except BaseException:
         upload.abandon()
         raise
+
+
+def remove_version(bucket: str, key: str, version: str) -> None:
+    """Delete one version of an object; nothing happens if it is gone.
+
+    Args:
+        bucket: the object's bucket.
+        key: the object's key.
+        version: see ``pinned``; in an unversioned bucket, the object.
+    """
+    # https://docs.aws.amazon.com/AmazonS3/latest/userguide/DeletingObjectVersions.html
+    client().delete_object(Bucket=bucket, Key=key, VersionId="null" if version.startswith("etag:") else version)
+
+
+def remove_all(bucket: str, prefix: str, store: "S3Client | None" = None) -> None:
+    """Delete all versions of all objects whose keys begin with the prefix, and their delete markers.
+
+    Args:
+        bucket: the objects' bucket.
+        prefix: beginning of their keys.
+        store: the client to use instead of ``client()``.
+    """
+    store = store or client()
+    for listed in store.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
+        found = [(one["Key"], one["VersionId"]) for one in listed.get("Versions", [])]
+        for key, version in [*found, *((one["Key"], one["VersionId"]) for one in listed.get("DeleteMarkers", []))]:
+            store.delete_object(Bucket=bucket, Key=key, VersionId=version)
 
 
 def download_url(bucket: str, key: str, seconds: int = 900) -> str:

@@ -36,6 +36,7 @@ _SETTINGS = {
     "log_timezone": "'UTC'",
     "log_line_prefix": "'%m [%p] %q%u@%d '",
     "log_lock_waits": "on",
+    "log_error_verbosity": "terse",
     "log_min_duration_statement": "'2s'",
 }
 

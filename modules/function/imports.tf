@@ -66,6 +66,24 @@ resource "aws_s3_bucket_lifecycle_configuration" "imports" {
     }
   }
 
+  # Of a single user: whoever asked for one downloads it at once.
+  rule {
+    id     = "expire-exports-of-users"
+    status = "Enabled"
+
+    filter {
+      prefix = "exports/users/"
+    }
+
+    expiration {
+      days = 1
+    }
+
+    noncurrent_version_expiration {
+      noncurrent_days = 1
+    }
+  }
+
   depends_on = [aws_s3_bucket_versioning.imports]
 }
 

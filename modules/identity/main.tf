@@ -55,7 +55,7 @@ locals {
   scopes = {
     check = "Check consents"
     read  = "Read users, events, consents, imports and vendors; check consents"
-    write = "Create and erase users, record events, create and cancel imports"
-    admin = "Change the consent catalogue; create and read exports of users"
+    write = "Create users, record events, create and cancel imports"
+    admin = "Change the consent catalogue; create and read exports of users; erase users and find their proof"
   }
 }

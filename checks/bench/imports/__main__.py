@@ -21,8 +21,8 @@ from xml.sax.saxutils import escape
 
 import psutil
 
+from checks.object_store import ObjectStore
 from checks.stack import Stack, stack
-from tests.integration.imports.object_store import ObjectStore
 
 ROOT = Path(__file__).parents[3]
 RESULTS = ROOT / "docs" / "bench"

@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Any, cast
 
 from pmp.http.messages import Request, Response, encode
-from pmp.http.problems import Problem
+from pmp.http.problems import Problem, gone
 
 _IN_FLIGHT = {"state": "in_flight"}
 _LOST_CONNECTION_SECONDS = 2.0
@@ -44,7 +44,8 @@ def once(route: Callable[..., Response], request: Request, connection: Any, key:
         The response, or the kept response of the first request with this key.
 
     Raises:
-        Problem: 409 while the first request is being processed, 422 if the key was used for another request.
+        Problem: 409 while the first request is being processed, 410 if its user was erased since, 422 if the key was
+            used for another request.
     """
     mark = fingerprint(request)
     known = _begin(request, connection, key, mark)
@@ -56,13 +57,14 @@ def once(route: Callable[..., Response], request: Request, connection: Any, key:
     if known is None:
         response = route(request, connection)
         connection.run(
-            "SELECT pmp.idempotency_finish(:client, :key, :mark, :status, :headers, :body)",
+            "SELECT pmp.idempotency_finish(:client, :key, :mark, :status, :headers, :body, :user)",
             client=request.client,
             key=key,
             mark=mark,
             status=response.status,
             headers=encode(response.headers).decode(),
             body="" if request.operation in _MADE_AGAIN else (response.body() or b"").decode(),
+            user=response.user,
         )
         return response
     if known == _IN_FLIGHT:
@@ -72,6 +74,8 @@ def once(route: Callable[..., Response], request: Request, connection: Any, key:
         detail = "was already used for another request; use a new key for each new request"
         error = {"header": "Idempotency-Key", "detail": detail}
         raise Problem(422, "key-reused", f"Idempotency-Key: {detail}", errors=[error])
+    if known["state"] == "erased":
+        raise gone()
     headers = {**known["headers"], "Idempotency-Replayed": "true"}
     if request.operation in _MADE_AGAIN:
         from pmp import imports

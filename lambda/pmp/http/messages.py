@@ -65,6 +65,8 @@ class Response:
     content: bytes | None = None
     """Sent instead of the document; its type is in ``headers``."""
     compress: bool = False
+    user: str | None = None
+    """Id of the user whom a kept response is about: their erasure removes it."""
 
     def body(self) -> bytes | None:
         """The bytes to send."""

@@ -83,6 +83,11 @@ def not_found(what: str) -> Problem:
     return Problem(404, "not-found", f"there is no {what}")
 
 
+def unavailable(detail: str) -> Problem:
+    """503 for what a later attempt may get."""
+    return Problem(503, "unavailable", detail)
+
+
 def gone() -> Problem:
     """410 for an erased user."""
     return Problem(410, "user-erased", "the user was erased; only a pseudonymous proof of past choices is kept")

@@ -11,7 +11,7 @@ from pmp.http.authorization import admit
 from pmp.http.conditions import conditional, require_no_condition
 from pmp.http.document import match
 from pmp.http.messages import Request, Response, receive, send
-from pmp.http.problems import Problem
+from pmp.http.problems import Problem, unavailable
 from pmp.http.validation import validate
 
 _NOTHING, _REPEATABLE, _WRITE = "nothing", "repeatable", "write"
@@ -23,6 +23,7 @@ OPERATIONS: dict[str, tuple[str, str, str]] = {
     "createUser": ("users", "create_user", _WRITE),
     "getUser": ("users", "get_user", _REPEATABLE),
     "eraseUser": ("users", "erase_user", _WRITE),
+    "lookupUser": ("users", "lookup_user", _REPEATABLE),
     "listUserEvents": ("users", "list_events", _REPEATABLE),
     "exportUser": ("users", "export_user", _REPEATABLE),
     "listEvents": ("events", "list_events", _REPEATABLE),
@@ -83,8 +84,7 @@ def _perform(request: Request) -> Response:
         if not busy and not database.is_lost(error):
             raise
         logging.log("database unavailable", level="error", error=error)
-        detail = "the database is unavailable; try again"
-        raise Problem(503, "unavailable", detail) from error
+        raise unavailable("the database is unavailable; try again") from error
 
 
 def _answer(event: dict[str, Any], request: Request) -> Response:
@@ -137,7 +137,8 @@ def answer(event: dict[str, Any], invocation_id: str) -> dict[str, Any]:
     logging.log(
         "request",
         method=event["requestContext"]["http"].get("method"),
-        path=path,
+        # A client may have put an address where an id belongs.
+        path="(hidden)" if "@" in path or "%40" in path else path,
         status=response.status,
         milliseconds=round((time.perf_counter() - started) * 1000, 2),
         release=os.environ.get("PMP_RELEASE", "unknown")[:12],

@@ -6,7 +6,7 @@ invocation, the next one resumes from that position; lines that were already com
 """
 
 from pmp.imports.jobs import announced, cancel, create, get, list_jobs, rejects_url
-from pmp.imports.worker import handle_notification, housekeeping, run
+from pmp.imports.worker import handle_notification, remove_uploads, restart, run
 
 __all__ = [
     "announced",
@@ -14,8 +14,9 @@ __all__ = [
     "create",
     "get",
     "handle_notification",
-    "housekeeping",
     "list_jobs",
     "rejects_url",
+    "remove_uploads",
+    "restart",
     "run",
 ]

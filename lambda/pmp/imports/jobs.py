@@ -10,14 +10,17 @@ from pmp.database import Connection
 UPLOAD_PREFIX = "imports/"
 UPLOAD_SECONDS = 3600
 
-_DOCUMENT = """
+_DOCUMENT = f"""
 jsonb_build_object(
   'id', j.id, 'state', j.state, 'lines', j.lines, 'accepted', j.accepted, 'skipped', j.skipped, 'rejected', j.rejected,
   'bytes_read', j.bytes_read, 'bytes_total', j.bytes_total,
   'rows_per_second', round((j.lines / nullif(
     extract(epoch FROM coalesce(j.finished_at, clock_timestamp()) - j.started_at), 0
   ))::numeric, 1),
-  'started_at', pmp.instant(j.started_at), 'finished_at', pmp.instant(j.finished_at), 'error', j.error
+  'started_at', pmp.instant(j.started_at), 'finished_at', pmp.instant(j.finished_at), 'error', j.error,
+  'upload_kept_until', CASE WHEN j.removed_at IS NULL AND j.object_version IS NOT NULL THEN pmp.instant(
+    CASE j.state WHEN 'succeeded' THEN j.finished_at ELSE j.finished_at + interval '{objects.UPLOAD_KEPT}' END
+  ) END
 )
 """
 

@@ -4,7 +4,7 @@ import csv
 import datetime as dt
 import json
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from pmp import addresses, identifiers, instants
 LARGEST_BATCH_LINES = 20_000
 _CACHE_ENTRIES = 20_000
 _LARGEST_EVENT_CHOICES = 100
+_NO_HASH = bytes(32)
 
 
 _Choices = tuple[str, str, str]
@@ -85,6 +86,7 @@ class Batch:
         last_line: its number within the object.
         up_to_position: offset in the text after the last line.
         up_to_byte: the same in the object in S3; approximate if that is compressed.
+        address_hashes: 32 bytes for each line; zeros for a line without an address.
     """
 
     line_numbers: list[int] = field(default_factory=list)
@@ -96,6 +98,7 @@ class Batch:
     versions: list[str] = field(default_factory=list)
     choices: list[str] = field(default_factory=list)
     named: list[str] = field(default_factory=list)
+    address_hashes: bytearray = field(default_factory=bytearray)
     bad: list[tuple[int, LineError]] = field(default_factory=list)
     from_position: int = 0
     last_line: int = 0
@@ -123,6 +126,7 @@ class Parser:
         now: the current time; events more than five minutes later are rejected.
         uploaded_at: when lines without an instant happened.
         header: first line of a CSV file; None for NDJSON.
+        address_hash: of an address, see ``pmp.erasures``.
 
     Raises:
         LineError: the CSV header is invalid.
@@ -135,8 +139,11 @@ class Parser:
         now: dt.datetime,
         uploaded_at: dt.datetime,
         header: str | None = None,
+        *,
+        address_hash: Callable[[str], bytes],
     ) -> None:
         self._catalogue = catalogue
+        self._address_hash = address_hash
         self._id_prefix = id_prefix
         self._now, self._uploaded_at = now, uploaded_at
         self._latest = now + instants.TOLERANCE
@@ -170,7 +177,8 @@ class Parser:
         batch.line_numbers.append(number)
         batch.event_ids.append(event_id or f"{self._id_prefix}{number:012x}")
         batch.user_ids.append(user_id or "NULL")
-        batch.emails.append(email or "NULL")
+        batch.emails.append(_quoted(email) if email else "NULL")
+        batch.address_hashes += self._address_hash(email) if email else _NO_HASH
         batch.instants.append(instant or "NULL")
         batch.fractions.append("t" if not instant or instants.has_fraction(instant) else "f")
         batch.versions.append(choices[0])
@@ -306,16 +314,15 @@ class Parser:
         )
 
     def _email(self, value: object, pointer: str) -> str:
-        """The normalized address as an element of an array literal."""
+        """The normalized address."""
         if value is None:
             return ""
         if type(value) is not str:
             raise LineError("invalid_type", pointer, "must be a string")
         try:
-            normalized = self._addresses.normalize(value)
+            return self._addresses.normalize(value)
         except addresses.InvalidAddressError as error:
             raise LineError("invalid_email", pointer, error.discreet) from None
-        return '"' + normalized.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
     def _instant(self, value: object, pointer: str) -> tuple[dt.datetime, str]:
         """When the wording must have been in force, and the told instant as PostgreSQL reads it (empty: none)."""
@@ -331,6 +338,11 @@ class Parser:
             # It covers its second.
             moment = moment.replace(microsecond=999_999)
         return min(moment, self._now), text
+
+
+def _quoted(text: str) -> str:
+    """An element of an array literal."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _uuid(value: object, pointer: str) -> str:

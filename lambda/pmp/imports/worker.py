@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 from urllib.parse import unquote_plus
 
-from pmp import database, instants, leases, objects, tasks
+from pmp import database, erasures, instants, leases, objects, tasks
 from pmp.database import Connection
 from pmp.imports import jobs, text
 from pmp.imports.lines import Batch, Catalogue, LineError, Parser, Version
@@ -91,7 +91,7 @@ def run(job: str, context: Any) -> None:
             tasks.begin({"task": "import", "job": job}, context)
 
 
-def housekeeping(connection: Connection, context: Any) -> None:
+def restart(connection: Connection, context: Any) -> None:
     """Fail imports that have used up their invocations or got no upload, and restart those that nobody works on."""
     never_uploaded = connection.run(
         "UPDATE pmp.import_job SET state = 'failed', finished_at = clock_timestamp(),"
@@ -104,6 +104,25 @@ def housekeeping(connection: Connection, context: Any) -> None:
     for job in leases.orphans(connection, _KIND):
         log("import restarted", level="warning", job=job)
         tasks.begin({"task": "import", "job": job}, context)
+
+
+def remove_uploads(connection: Connection, after: leases.Place | None) -> leases.Place | None:
+    """Delete some uploads that nobody needs any more. Arguments and result: see ``leases.remove``.
+
+    Each version of an object has its own import, so the last of them takes the object with it.
+    """
+    return leases.remove(
+        connection,
+        _KIND,
+        "object_version IS NOT NULL AND finished_at <="
+        f" CASE state WHEN 'succeeded' THEN now() ELSE now() - interval '{objects.UPLOAD_KEPT}' END",
+        _remove_upload,
+        after,
+    )
+
+
+def _remove_upload(row: dict[str, Any]) -> None:
+    objects.remove_version(row["bucket"], row["object_key"], row["object_version"])
 
 
 class _Worker:
@@ -155,7 +174,15 @@ class _Worker:
             log("import failed", level="error", job=self.job, reason=error, **counts)
         else:
             log("import finished", job=self.job, **counts)
+            self._remove_upload()
         self._forget_rejects()
+
+    def _remove_upload(self) -> None:
+        try:
+            _remove_upload(self._row)
+            self._run("UPDATE pmp.import_job SET removed_at = clock_timestamp() WHERE id = :job")
+        except Exception as error:  # noqa: BLE001 - the import is done; housekeeping deletes its upload
+            log("upload not deleted", level="warning", error=error, job=self.job)
 
     def stop(self) -> None:
         """After the lease was lost: if the job was cancelled, publish what it had rejected until then."""
@@ -284,6 +311,7 @@ class _Worker:
                 dt.datetime.now(dt.UTC),
                 dt.datetime.fromisoformat(self._row["uploaded_at"]),
                 self._row["header"],
+                address_hash=erasures.address_hash,
             )
         except LineError as error:
             raise FailedError(f"{error.detail}; nothing was imported") from None
@@ -312,6 +340,7 @@ class _Worker:
             "codes": [error.code for _, error in batch.bad],
             "pointers": [error.pointer for _, error in batch.bad],
             "details": [error.detail for _, error in batch.bad],
+            "hashes": bytes(batch.address_hashes),
         }
 
     def _send(self, arguments: dict[str, object], last_line: int) -> None:
@@ -363,7 +392,7 @@ SELECT pmp.import_batch(
   CAST(:lines AS bigint[]), CAST(:ids AS uuid[]), CAST(:users AS uuid[]), CAST(:emails AS text[]),
   CAST(:instants AS timestamptz[]), CAST(:fractions AS boolean[]), CAST(:versions AS text[]), CAST(:choices AS text[]),
   CAST(:named AS text[]), :repeats,
-  CAST(:bad AS bigint[]), CAST(:codes AS text[]), CAST(:pointers AS text[]), CAST(:details AS text[])
+  CAST(:bad AS bigint[]), CAST(:codes AS text[]), CAST(:pointers AS text[]), CAST(:details AS text[]), :hashes
 )
 """
 

@@ -147,8 +147,8 @@ run "each_schedule_names_its_task" {
 
 run "uploads_expire_and_require_tls" {
   assert {
-    condition     = aws_s3_bucket_lifecycle_configuration.imports.rule[0].expiration[0].days == 30
-    error_message = "uploads must expire"
+    condition     = { for rule in aws_s3_bucket_lifecycle_configuration.imports.rule : rule.id => rule.expiration[0].days } == { expire = 30, expire-exports-of-users = 1 }
+    error_message = "uploads must expire, and exports of single users after a day"
   }
 
   assert {

@@ -22,7 +22,7 @@ STORY = (
     "createUser", "putConsent", "getConsent", "listConsents", "createEvent", "getEvent", "listEvents", "getUser",
     "listUsers", "listUserEvents", "exportUser", "checkConsents", "createImport", "getImport", "listImports",
     "getImportRejects", "cancelImport", "createExport", "getExport", "listVendors", "getVendor", "getReadiness",
-    "getHealth", "getOpenapi", "getDocs", "getDocsFile", "eraseUser",
+    "getHealth", "getOpenapi", "getDocs", "getDocsFile", "eraseUser", "lookupUser",
 )  # fmt: skip
 """The operations in an order in which each finds what it needs."""
 DIFFERENT = {"environment", "release", "code_sha256"}
@@ -31,7 +31,7 @@ CURSORS = {"next", "resume"}
 KINDS = {
     "UUID": re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
     "instant": re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z"),
-    "URL": re.compile(r"https://\S+"),
+    "URL": re.compile(r"https?://\S+"),
 }
 
 

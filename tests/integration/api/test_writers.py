@@ -15,7 +15,7 @@ WRITES = {
     operation["operationId"]
     for methods in json.loads(document.content())["paths"].values()
     for method, operation in methods.items()
-    if method != "get" and operation["operationId"] != "checkConsents"
+    if method != "get" and operation["operationId"] not in {"checkConsents", "lookupUser"}
 }
 
 
@@ -33,7 +33,7 @@ def test_every_write_records_its_client(stack: Stack, monkeypatch: pytest.Monkey
     exported = by("createExport").post("/v1/exports", {}).json["id"]
     assert by("cancelImport").delete(f"/v1/imports/{imported}").status == 200
     assert Gateway(client="too late").delete(f"/v1/imports/{imported}").status == 200
-    assert by("eraseUser").delete(f"/v1/users/{user}").status == 204
+    assert by("eraseUser").delete(f"/v1/users/{user}").status == 200
 
     name = "SELECT pmp.source_name({}) FROM pmp.{} WHERE {}"
     recorded = {

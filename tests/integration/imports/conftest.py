@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from checks import stack as stacks
-from tests.integration.imports.object_store import ObjectStore
+from checks.object_store import ObjectStore
 
 
 @dataclass
@@ -36,12 +36,12 @@ def stack() -> Iterator[stacks.Stack]:
 @pytest.fixture
 def store(stack: stacks.Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
     """Start an empty S3, and point the function's modules at it and at the stack."""
-    from pmp import configuration, database, objects
+    from pmp import configuration, database, erasures, objects
 
     store = ObjectStore()
     for name, value in (stack.environment | {"AWS_ENDPOINT_URL": store.url, "AWS_DEFAULT_REGION": "eu-west-1"}).items():
         monkeypatch.setenv(name, value)
-    for cached in (configuration.configuration, database.tls, objects.client):
+    for cached in (configuration.configuration, database.tls, objects.client, erasures._client, erasures.key):
         cached.cache_clear()
     database.disconnect()
     yield store

@@ -14,9 +14,9 @@ import pytest
 from pmp import database, exports
 
 from checks import stack as stacks
+from checks.object_store import ObjectStore
 from checks.stack import Stack
 from tests.integration.imports.conftest import Context, event, ndjson
-from tests.integration.imports.object_store import ObjectStore
 
 
 def exported(store: ObjectStore, **request: Any) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def test_export_is_filtered_by_choice_and_instant(stack: Stack, store: ObjectSto
     late = event("export-0@example.com", enabled=False, occurred_at=after)
     imports.handle_notification(store.put("imports/export-2.ndjson", ndjson([late])), Context())
     stack.cluster.psql(
-        "SELECT pmp.erase_user((SELECT id FROM pmp.subject WHERE email = 'export-19@example.com'), 'tester')"
+        "SELECT pmp.erase_user(id, 'tester', sha256('x'), now()) FROM pmp.subject WHERE email = 'export-19@example.com'"
     )
     everybody = {e for e in exported(store) if e.startswith("export-")}
     assert everybody == {f"export-{number}@example.com" for number in range(19)}
@@ -199,7 +199,7 @@ def test_housekeeping_resumes_orphans_and_fails_exhausted_exports(
     }.items():
         stack.cluster.psql(f"UPDATE pmp.export_job SET {columns} WHERE id = '{job}'")
     store.invocations.clear()
-    exports.housekeeping(database.connect(), Context())
+    exports.restart(database.connect(), Context())
     asked = [json.loads(task)["job"] for task in store.invocations]
     assert set(asked) & {lost, young, died, held, hopeless} == {lost, died}
     given_up = exports.get(database.connect(), hopeless)

@@ -20,8 +20,9 @@ from typing import Any
 
 import pytest
 
+from checks import object_store
+from checks.object_store import Fault, ObjectStore
 from checks.stack import Stack
-from tests.integration.imports import object_store
 from tests.integration.imports.conftest import (
     Context,
     assert_projection_equals_replay,
@@ -32,7 +33,6 @@ from tests.integration.imports.conftest import (
     ndjson,
     zipped,
 )
-from tests.integration.imports.object_store import Fault, ObjectStore
 
 ROUNDS = int(os.environ.get("PMP_FAULT_ROUNDS", "4"))
 ROOT = Path(__file__).parents[3]

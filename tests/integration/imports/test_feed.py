@@ -15,10 +15,10 @@ import pytest
 from pmp import database
 
 from checks.gateway import Gateway
+from checks.object_store import ObjectStore
 from checks.stack import Stack, free_port
 from local.servers.postgres import Cluster, binaries
 from tests.integration.imports.conftest import generated, ndjson
-from tests.integration.imports.object_store import ObjectStore
 
 ROOT = Path(__file__).parents[3]
 IMPORT = """

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pmp import database
 
+from checks.object_store import BUCKET, ObjectStore
 from checks.stack import Stack
 from tests.integration.imports.conftest import (
     Context,
@@ -21,7 +22,6 @@ from tests.integration.imports.conftest import (
     ndjson,
     zipped,
 )
-from tests.integration.imports.object_store import BUCKET, ObjectStore
 
 
 def imported(stack: Stack, store: ObjectStore, key: str, body: bytes) -> dict[str, Any]:
@@ -260,7 +260,7 @@ def test_skipped_line_does_not_restore_an_erased_user(stack: Stack, store: Objec
     body = ndjson([event("gone@example.com", id=str(uuid.uuid4()))])
     imported(stack, store, "imports/gone.ndjson", body)
     person = stack.cluster.psql("SELECT id FROM pmp.subject WHERE email_key = 'gone@example.com'")
-    stack.cluster.psql(f"SELECT pmp.erase_user('{person}', 'tester')")
+    stack.cluster.psql(f"SELECT pmp.erase_user('{person}', 'tester', sha256('x'), now())")
     assert counts(imported(stack, store, "imports/gone-2.ndjson", body)) == (1, 0, 1, 0)
     assert count_of(stack, "gone@example.com") == 0
 
@@ -375,7 +375,7 @@ def test_job_is_handed_over_until_it_is_finished(
 def test_line_of_an_erased_user_is_rejected(stack: Stack, store: ObjectStore) -> None:
     imported(stack, store, "imports/to-erase.ndjson", ndjson([event("erase-me@example.com")]))
     person = stack.cluster.psql("SELECT id FROM pmp.subject WHERE email_key = 'erase-me@example.com'")
-    stack.cluster.psql(f"SELECT pmp.erase_user('{person}', 'tester')")
+    stack.cluster.psql(f"SELECT pmp.erase_user('{person}', 'tester', sha256('x'), now())")
     line = {"user": {"id": person}, "consents": event("x@example.com")["consents"]}
     job = imported(stack, store, "imports/erased.ndjson", ndjson([line]))
     assert counts(job) == (1, 0, 0, 1)
@@ -391,7 +391,7 @@ def test_housekeeping_restarts_orphans_and_fails_missing_uploads(stack: Stack, s
     left = jobs.for_object(database.connect(), BUCKET, "imports/left.ndjson", item["versionId"], item["size"])
     never = imports.create(database.connect(), {"format": "csv", "compression": "none"}, "tester")["id"]
     stack.cluster.psql("UPDATE pmp.import_job SET created_at = now() - interval '2 days' WHERE state = 'waiting'")
-    imports.housekeeping(database.connect(), Context())
+    imports.restart(database.connect(), Context())
     shown = imports.get(database.connect(), never)
     assert shown is not None
     assert shown["state"] == "failed"

@@ -7,8 +7,8 @@ import pytest
 from pmp import database, exports, imports, leases
 from pmp.imports import worker
 
+from checks.object_store import ObjectStore
 from checks.stack import Stack
-from tests.integration.imports.object_store import ObjectStore
 
 
 def _export() -> str:

@@ -7,8 +7,8 @@ import uuid
 import pytest
 
 from checks.gateway import Gateway
+from checks.object_store import ObjectStore
 from checks.stack import Stack
-from tests.integration.imports.object_store import ObjectStore
 
 
 def _user_with(stack: Stack, api: Gateway, events: int) -> str:

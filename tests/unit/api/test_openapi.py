@@ -28,13 +28,15 @@ MEANING = {
         "check consents": {"checkConsents"},
     },
     "pmp/write": {
-        "create and erase users": {"createUser", "eraseUser"},
+        "create users": {"createUser"},
         "record events": {"createEvent"},
         "create and cancel imports": {"createImport", "cancelImport"},
     },
     "pmp/admin": {
         "change the consent catalogue": {"putConsent"},
         "create and read exports of users": {"createExport", "getExport"},
+        "erase users": {"eraseUser"},
+        "and find their proof": {"lookupUser"},
     },
 }
 

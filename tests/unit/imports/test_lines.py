@@ -23,8 +23,12 @@ CATALOGUE = Catalogue(
 )
 
 
+def _hash(address: str) -> bytes:
+    return address.encode().ljust(32, b"\0")
+
+
 def parsed(line: Any, header: str | None = None) -> Batch:
-    parser, batch = Parser(CATALOGUE, "0" * 8 + "-0000-8000-b000-", NOW, NOW, header), Batch()
+    parser, batch = Parser(CATALOGUE, "0" * 8 + "-0000-8000-b000-", NOW, NOW, header, address_hash=_hash), Batch()
     # Twice: the second line is parsed with the caches that the first has filled.
     for number in (1, 2):
         parser.add(batch, number, line if isinstance(line, bytes) else json.dumps(line).encode())
@@ -42,6 +46,7 @@ def test_line_is_parsed_into_columns() -> None:
     assert [str(uuid.UUID(one)) for one in batch.event_ids] == batch.event_ids
     assert batch.emails == ['"Ada@example.com"'] * 2
     assert batch.user_ids == ["NULL"] * 2
+    assert batch.address_hashes == _hash("Ada@example.com") * 2
     assert (batch.versions, batch.choices) == (["{2,1}"] * 2, ["{t,f}"] * 2)
     assert batch.named == ['"{2}"'] * 2
     assert (batch.instants, batch.fractions) == (["NULL"] * 2, ["t"] * 2)
@@ -49,7 +54,7 @@ def test_line_is_parsed_into_columns() -> None:
 
 @pytest.mark.parametrize("enabled", [1, 0, "true", None, 1.0])
 def test_only_true_and_false_are_accepted_with_or_without_the_cache(enabled: object) -> None:
-    parser, batch = Parser(CATALOGUE, "x", NOW, NOW), Batch()
+    parser, batch = Parser(CATALOGUE, "x", NOW, NOW, address_hash=_hash), Batch()
     for value in (True, False, enabled):
         line = {"user": {"email": "a@example.com"}, "consents": [{"id": "email_notifications", "enabled": value}]}
         parser.add(batch, 1, json.dumps(line).encode())
@@ -73,7 +78,7 @@ def test_imports_accept_the_same_addresses_as_the_api(address: str) -> None:
         expected = addresses.normalize(address)
     except ValueError:
         expected = ""
-    parser, batch = Parser(CATALOGUE, "x", NOW, NOW), Batch()
+    parser, batch = Parser(CATALOGUE, "x", NOW, NOW, address_hash=_hash), Batch()
     for email in (f"known@{address.rpartition('@')[2]}", address):
         line = {"user": {"email": email}, "consents": [{"id": "email_notifications", "enabled": True}]}
         parser.add(batch, 1, json.dumps(line).encode())
@@ -125,7 +130,7 @@ def test_any_json_document_is_either_parsed_or_rejected(document: Any) -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_processor_time_grows_no_faster_than_the_line(shape: str, header: str | None) -> None:
     def parse(line: bytes) -> None:
-        Parser(CATALOGUE, "0" * 8 + "-0000-8000-b000-", NOW, NOW, header).add(Batch(), 1, line)
+        Parser(CATALOGUE, "0" * 8 + "-0000-8000-b000-", NOW, NOW, header, address_hash=_hash).add(Batch(), 1, line)
 
     check_time(parse, shape)
 
@@ -144,7 +149,7 @@ def test_processor_time_grows_no_faster_than_the_line(shape: str, header: str | 
 def test_line_answers_the_version_in_force_at_its_instant(occurred_at: str | None, key: str) -> None:
     line = {"user": {"email": "a@example.com"}, "consents": [{"id": "sms_notifications", "enabled": True}]}
     # One parser for all lines: what it remembers of a line with another instant must not leak into this one.
-    parser, batch = Parser(CATALOGUE, "x", NOW, NOW), Batch()
+    parser, batch = Parser(CATALOGUE, "x", NOW, NOW, address_hash=_hash), Batch()
     for instant in ("2025-05-01T00:00:00Z", "2025-07-01T00:00:00Z", occurred_at):
         parser.add(batch, 1, json.dumps(line | {"occurred_at": instant}).encode())
     assert batch.versions == ["{2}", "{5}", f"{{{key}}}"]

@@ -31,9 +31,10 @@ def create_event(request: Request, connection: Any) -> Response:
     )
     # If we chose the id, only we can have recorded it: the response to our first attempt was lost.
     if result["outcome"] == "created" or (result["outcome"] == "repeated" and "id" not in body):
-        return Response(201, result["event"], {"Location": f"/v1/events/{result['event']['id']}"})
+        headers = {"Location": f"/v1/events/{result['event']['id']}"}
+        return Response(201, result["event"], headers, user=body["user"]["id"])
     if result["outcome"] == "repeated":
-        return Response(200, result["event"])
+        return Response(200, result["event"], user=body["user"]["id"])
     raise _refusal(result)
 
 

@@ -1,19 +1,18 @@
 """Users: register, read, erase and export them. The database builds the documents (``db/README.md``)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
-from pmp import addresses, identifiers, instants
+from pmp import addresses, identifiers, instants, logging
 from pmp.configuration import configuration
-from pmp.database import DatabaseError, error_code
 from pmp.http.conditions import changed, etag, require_match
 from pmp.http.limits import limits
 from pmp.http.messages import Request, Response, encode, fits
-from pmp.http.pages import INTEGER, limit, page, part, position
-from pmp.http.problems import gone, invalid, not_found
+from pmp.http.pages import DEFAULT_LIMIT, INTEGER, cursor, limit, page, part, position
+from pmp.http.problems import gone, invalid, not_found, unavailable
 
-_UNIQUE_VIOLATION = "23505"
+R = TypeVar("R")
 _EXPORT_PAGE = 1000
 """Events that an export reads at once."""
 
@@ -33,13 +32,11 @@ def create_user(request: Request, connection: Any) -> Response:
         address = addresses.normalize(request.body["email"])
     except ValueError as error:
         raise invalid([{"pointer": "/email", "detail": str(error)}]) from None
-    try:
-        ((user,),) = connection.run("SELECT pmp.create_user(:address, :client)", address=address, client=request.client)
-    except DatabaseError as error:
-        if error_code(error) != _UNIQUE_VIOLATION:
-            raise
-        raise invalid([{"pointer": "/email", "detail": "is taken by another user"}]) from None
-    return Response(201, user, {"ETag": etag(encode(user)), "Location": f"/v1/users/{user['id']}"})
+    ((user,),) = connection.run("SELECT pmp.create_user(:address, :client)", address=address, client=request.client)
+    if user is None:
+        raise invalid([{"pointer": "/email", "detail": "is taken by another user"}])
+    headers = {"ETag": etag(encode(user)), "Location": f"/v1/users/{user['id']}"}
+    return Response(201, user, headers, user=user["id"])
 
 
 def get_user(request: Request, connection: Any) -> Response:
@@ -91,19 +88,79 @@ def list_users(request: Request, connection: Any) -> Response:
 
 
 def erase_user(request: Request, connection: Any) -> Response:
-    """DELETE /v1/users/{id}."""
-    identifier = request.parameters["id"]
+    """DELETE /v1/users/{id}: recorded in the journal before it is done; both or neither, unless we are killed between.
+
+    Then the journal has an erasure that was asked for and not done; the client, who got no answer, repeats it.
+    """
+    from pmp import erasures
+
+    identifier = request.parameters["id"].lower()
+    _with_key(erasures.key)  # before the user is locked
     conditions = bool({"if-match", "if-none-match"} & request.headers.keys())
     if conditions:
         before = _history(identifier, connection)
         ((user,),) = connection.run("SELECT pmp.get_user(:id)", id=identifier)
         require_match(request, etag(encode(_present(user))))
-    ((done,),) = connection.run("SELECT pmp.erase_user(:id, :client)", id=identifier, client=request.client)
-    _present(None if done is None else {} if done else {"erased": True})
-    # The erasure has locked the user's row, so no event is added now; one may have been added before that.
+    ((found,),) = connection.run("SELECT pmp.prepare_erasure(:id)", id=identifier)
+    person = _present(found)
+    # The user's row is locked, so no event is added now; one may have been added before that.
     if conditions and _history(identifier, connection) != before:
         raise changed()
-    return Response(204)
+    erased_at, mark = person["erased_at"], erasures.address_hash(person["address"])
+    try:
+        erasures.record(identifier, erased_at, mark)
+    except erasures.UnrecordedError as error:
+        logging.log("erasure not recorded", level="error", error=error)
+        raise unavailable("the journal of erasures is unavailable, so nothing was erased; try again") from error
+    files_are_gone = erasures.remove_files(identifier)
+    connection.run(
+        "SELECT pmp.erase_user(:id, :client, :mark, CAST(:erased_at AS timestamptz))",
+        id=identifier,
+        client=request.client,
+        mark=mark,
+        erased_at=erased_at,
+    )
+    left = erasures.remains(connection, erased_at, files_are_gone=files_are_gone)
+    return Response(200, {"id": identifier, "erased_at": erased_at, "remains": left})
+
+
+def lookup_user(request: Request, connection: Any) -> Response:
+    """POST /v1/users/lookup: who has an address, and the proof of those who had it."""
+    from pmp import erasures
+
+    body = request.body
+    after_key, microseconds, sequence = position(body.get("cursor"), INTEGER, INTEGER, INTEGER)
+    most = body.get("limit", DEFAULT_LIMIT)
+    address = addresses.lookup_form(body["email"])
+    ((found,),) = connection.run(
+        "SELECT pmp.lookup_user(:address, :mark, :after,"
+        " timestamptz 'epoch' + :moment * interval '1 microsecond', :sequence, :most)",
+        address=address,
+        mark=_with_key(lambda: erasures.address_hash(address)),
+        after=after_key,
+        moment=microseconds,
+        sequence=sequence,
+        most=most + 1,
+    )
+    rows = found["items"]
+    following = cursor(*rows[most - 1]["place"]) if len(rows) > most else None
+    items = [{name: value for name, value in row.items() if name != "place"} for row in rows[:most]]
+    return Response(200, {"user": found["user"], "erased": found["erased"], "items": items, "next": following})
+
+
+def _with_key(work: Callable[[], R]) -> R:
+    """Call what needs the key of erasures.
+
+    Raises:
+        Problem: 503 if Secrets Manager does not give it.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        return work()
+    except (BotoCoreError, ClientError) as error:
+        logging.log("key of erasures unavailable", level="error", error=error)
+        raise unavailable("the key of erasures is unavailable, so nothing was done; try again") from error
 
 
 def _history(identifier: str, connection: Any) -> Any:
@@ -162,7 +219,8 @@ def export_user(request: Request, connection: Any) -> Response:
         return Response(200, content=answer, compress=True)
     from pmp import objects
 
-    bucket, key = configuration().imports_bucket, f"exports/users/{identifiers.new()}.json"
+    user = request.parameters["id"].lower()
+    bucket, key = configuration().imports_bucket, f"{objects.PERSON_PREFIX}{user}/{identifiers.new()}.json"
     objects.write(bucket, key, "application/json", chain([answer], chunks))
     return Response(302, headers={"Location": objects.download_url(bucket, key)})
 

@@ -1,7 +1,11 @@
-"""A small versioned S3 on loopback that can inject faults; it supports only the S3 calls the tests need."""
+"""A small versioned S3 on loopback that can inject faults, with the key of erasures as its only secret.
+
+It supports only the calls that the function makes.
+"""
 
 import base64
 import hashlib
+import json
 import re
 import threading
 import time
@@ -13,6 +17,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
 BUCKET = "pmp-local-imports"
+ERASURES = "pmp-local-erasures"
+KEY_ARN = "arn:aws:secretsmanager:eu-west-1:000000000000:secret:pmp/local/erasure-key-AbCdEf"
+ERASURE_KEY = bytes(range(32))
 
 Fault = Callable[["Handler", bytes], bool]
 """Called with the handler and the body of a GET. Returns True if it has answered the request itself."""
@@ -27,11 +34,14 @@ class ObjectStore(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.versions: dict[str, list[tuple[str, bytes, datetime]]] = {}
+        """By key: the key is enough, because each bucket has prefixes of its own."""
         self.parts: dict[str, dict[int, bytes]] = {}
         self.faults: list[Fault] = []
         self.invocations: list[bytes] = []
         self.reads = 0
         self.honours_ranges = True
+        self.refused: set[str] = set()
+        """Beginnings of keys: AccessDenied for a PUT or DELETE of them."""
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def put(self, key: str, body: bytes) -> dict[str, object]:
@@ -44,6 +54,7 @@ class ObjectStore(ThreadingHTTPServer):
         return {"Records": [{"s3": {"bucket": {"name": BUCKET}, "object": item}}]}
 
     def get(self, key: str) -> bytes:
+        """The newest version of an object."""
         return self.versions[key][-1][1]
 
 
@@ -52,6 +63,8 @@ def _etag(body: bytes) -> str:
 
 
 class Handler(BaseHTTPRequestHandler):
+    """Answers as S3, Lambda and Secrets Manager do."""
+
     server: ObjectStore
     protocol_version = "HTTP/1.1"
     status: int
@@ -69,6 +82,7 @@ class Handler(BaseHTTPRequestHandler):
         return {name: values[0] for name, values in pairs.items()}
 
     def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        """Send a whole response; hyphens in the headers' names are written as underscores."""
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
@@ -76,7 +90,26 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def _is_refused(self) -> bool:
+        if not self._key().startswith(tuple(self.server.refused)):
+            return False
+        self.answer(403, b"<Error><Code>AccessDenied</Code></Error>")
+        return True
+
+    def _list_versions(self) -> None:
+        prefix = self._query().get("prefix", "")
+        found = "".join(
+            f"<Version><Key>{key}</Key><VersionId>{version}</VersionId></Version>"
+            for key, versions in self.server.versions.items()
+            if key.startswith(prefix)
+            for version, _, _ in versions
+        )
+        self.answer(200, f"<ListVersionsResult><IsTruncated>false</IsTruncated>{found}</ListVersionsResult>".encode())
+
     def do_GET(self) -> None:
+        """GetObject and ListObjectVersions."""
+        if "versions" in self._query():
+            return self._list_versions()
         self.server.reads += 1
         versions = self.server.versions.get(self._key(), [])
         wanted = self._query().get("versionId")
@@ -100,7 +133,10 @@ class Handler(BaseHTTPRequestHandler):
         return self.answer(self.status, body, ETag=f'"{_etag(body)}"', **self.head)
 
     def do_PUT(self) -> None:
+        """PutObject and UploadPart."""
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self._is_refused():
+            return None
         digest = self.headers.get("x-amz-checksum-sha256")
         if digest and base64.b64encode(hashlib.sha256(body).digest()).decode() != digest:
             return self.answer(400, b"<Error><Code>BadDigest</Code></Error>")
@@ -114,9 +150,14 @@ class Handler(BaseHTTPRequestHandler):
         return self.answer(200, ETag=f'"{_etag(body)}"')
 
     def do_POST(self) -> None:
+        """CreateMultipartUpload and CompleteMultipartUpload; Lambda's Invoke; GetSecretValue."""
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         query = self._query()
-        if "/invocations" in self.path:
+        if self.headers.get("X-Amz-Target") == "secretsmanager.GetSecretValue":
+            secret = {"ARN": KEY_ARN, "SecretString": json.dumps({"key": ERASURE_KEY.hex()})}
+            known = json.loads(body)["SecretId"] == KEY_ARN
+            self.answer(200 if known else 400, json.dumps(secret if known else {}).encode())
+        elif "/invocations" in self.path:
             self.server.invocations.append(body)
             self.answer(202)
         elif "uploads" in query:
@@ -140,7 +181,16 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(404, b"<Error><Code>NoSuchUpload</Code></Error>")
 
     def do_DELETE(self) -> None:
-        self.server.parts.pop(self._query().get("uploadId", ""), None)
+        """DeleteObject with a version, and AbortMultipartUpload."""
+        if self._is_refused():
+            return
+        query, key = self._query(), self._key()
+        self.server.parts.pop(query.get("uploadId", ""), None)
+        if version := query.get("versionId"):
+            left = [one for one in self.server.versions.get(key, []) if one[0] != version]
+            self.server.versions.pop(key, None)
+            if left:
+                self.server.versions[key] = left
         self.answer(204)
 
 

@@ -1,0 +1,25 @@
+-- Deploy pmp:create_erasures to pg
+BEGIN;
+CREATE TABLE pmp.erasure (
+  user_id      uuid PRIMARY KEY,
+  address_hash bytea NOT NULL CHECK (length(address_hash) = 32),
+  erased_at    timestamptz NOT NULL
+);
+COMMENT ON TABLE pmp.erasure IS
+  'Erased users, recognised by a hash of their address. The same entries are in the journal outside the database, from '
+  'which they are added again after a restore. So a row may name a user that this database does not have.';
+COMMENT ON COLUMN pmp.erasure.address_hash IS
+  'HMAC-SHA256 of fold_email(address). The key is in Secrets Manager: the database alone cannot test an address.';
+COMMENT ON COLUMN pmp.erasure.erased_at IS 'Choices of this address that were made until then are not imported again.';
+CREATE INDEX erasure_address ON pmp.erasure (address_hash, erased_at);
+
+CREATE FUNCTION pmp.erasure_lock() RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT hashtextextended('erasure', 0)
+$$;
+COMMENT ON FUNCTION pmp.erasure_lock IS
+  'Key of the advisory lock that import batches share and an erasure has for itself: an event is added to a user either '
+  'before the erasure, which sees it, or not at all.';
+
+GRANT SELECT ON pmp.erasure TO pmp_app;
+COMMIT;

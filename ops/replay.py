@@ -1,0 +1,124 @@
+"""Repeat the erasures that a restored database has forgotten, from their journal in S3 (docs/adr/0209)."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+from ops import aws
+from ops.errors import UserError
+from ops.migrate import Migration
+from ops.output import say
+
+_PREFIX = "erasures/"
+_PORTION = 1000
+"""Entries per transaction, during which import batches wait: about a second."""
+_READERS = 16
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
+_HASH = re.compile(r"[0-9a-f]{64}").fullmatch
+
+
+_BEFORE = """BEGIN;
+CREATE TEMPORARY TABLE entry (user_id uuid, address_hash bytea, erased_at timestamptz) ON COMMIT DROP;
+COPY entry FROM STDIN;
+"""
+_AFTER = """SELECT outcome, count(*) FROM (
+  SELECT pmp.replay_erasure(user_id, address_hash, erased_at) AS outcome FROM entry
+) AS done GROUP BY outcome;
+COMMIT;
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry of the journal.
+
+    Attributes:
+        user_id: UUID of the erased user.
+        address_hash: HMAC-SHA256 of the address, in hexadecimal.
+        erased_at: when.
+    """
+
+    user_id: str
+    address_hash: str
+    erased_at: datetime
+
+    @classmethod
+    def read(cls, text: bytes) -> "Entry":
+        """Read an entry as the function wrote it.
+
+        Raises:
+            ValueError: it is not one.
+        """
+        try:
+            found = json.loads(text)
+            entry = cls(found["user_id"], found["address_hash"], datetime.fromisoformat(found["erased_at"]))
+            if _UUID(entry.user_id) and _HASH(entry.address_hash) and entry.erased_at.tzinfo:
+                return entry
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError("not an entry of the journal") from error
+        raise ValueError("not an entry of the journal")
+
+
+def replay(environment: str, since: datetime | None = None) -> None:
+    """Bring every erasure of the journal into the database; what it knows already stays as it is.
+
+    Users who are there again are erased. Hashes come back, so that imports do not bring anybody back. Users are found
+    by their id, so that nobody who registered again later is touched.
+
+    Args:
+        environment: name, such as ``dev``.
+        since: read only entries written after this instant, such as the one that the database was restored to.
+
+    Raises:
+        UserError: an entry is damaged, or the database refused; what was done until then stays, and can be repeated.
+    """
+    bucket = aws.parameter(f"/pmp/{environment}/foundation/erasures_bucket_name")
+    migration = Migration(environment)
+    outcomes: Counter[str] = Counter()
+    entries = read_journal(bucket, since)
+    while portion := list(islice(entries, _PORTION)):
+        for line in migration.run_script(script(portion)):
+            outcome, _, count = line.partition("|")
+            outcomes[outcome] += int(count)
+    say(
+        f"erasures of {environment}: {outcomes.total()} in the journal, {outcomes['erased']} users erased again, "
+        f"{outcomes['remembered']} hashes restored, {outcomes['known']} known"
+    )
+
+
+def read_journal(bucket: str, since: datetime | None) -> Iterator[Entry]:
+    """Read the journal's entries.
+
+    Args:
+        bucket: name of its bucket.
+        since: pass over objects written before this instant.
+
+    Raises:
+        UserError: an object is not an entry; the message names it.
+    """
+    store = aws.client("s3")
+
+    def read(key: str) -> Entry:
+        try:
+            return Entry.read(store.get_object(Bucket=bucket, Key=key)["Body"].read())
+        except ValueError as error:
+            raise UserError(
+                f"s3://{bucket}/{key} is {error}: restore the earlier version that the function wrote"
+            ) from error
+
+    with ThreadPoolExecutor(_READERS) as readers:
+        for listed in store.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=_PREFIX):
+            found: list[dict[str, Any]] = listed.get("Contents", [])
+            yield from readers.map(read, [one["Key"] for one in found if since is None or one["LastModified"] >= since])
+
+
+def script(entries: list[Entry]) -> str:
+    """Return psql's script that replays entries in one transaction and prints ``outcome|count`` lines."""
+    rows = "".join(f"{one.user_id}\t\\\\x{one.address_hash}\t{one.erased_at.isoformat()}\n" for one in entries)
+    return f"{_BEFORE}{rows}\\.\n{_AFTER}"
