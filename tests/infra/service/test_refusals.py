@@ -37,6 +37,11 @@ pytestmark = pytest.mark.slow
         ),
         (
             "dev",
+            {'subdomain = "api.dev"': 'subdomain = "api.dev"\n hosted_zone_role_arn = "arn:aws:iam::1:role/dns"'},
+            "service.api.hosted_zone_reader_role_arn must name the role there that only reads them",
+        ),
+        (
+            "dev",
             {'"POST /v1/exports"': '"POST /v1/export"'},
             "throttling.by_route names routes that the OpenAPI document does not have: POST /v1/export.",
         ),
