@@ -230,10 +230,10 @@ _attempts: Counter[tuple[str, str]] = Counter()
 
 @pytest.fixture(scope="session")
 def record_attempt() -> Callable[[str, str], None]:
-    """Return a function that counts a denied attempt of an IAM user on an environment."""
+    """Return a function that counts a denied attempt of an IAM user on an environment, or on something else."""
 
-    def count(user: str, environment: str) -> None:
-        _attempts[user, environment] += 1
+    def count(user: str, target: str) -> None:
+        _attempts[user, target] += 1
 
     return count
 
@@ -241,9 +241,9 @@ def record_attempt() -> Callable[[str, str], None]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the denied attempts by identity and environment."""
     if _attempts:
-        terminalreporter.write_sep("-", "attempts on another environment, all denied")
-        for (user, environment), number in sorted(_attempts.items()):
-            terminalreporter.write_line(f"{user:<20} on {environment:<8} {number:>4}")
+        terminalreporter.write_sep("-", "attempts, all denied")
+        for (user, target), number in sorted(_attempts.items()):
+            terminalreporter.write_line(f"{user:<18} on {target:<34}{number:>4}")
 
 
 @pytest.fixture(scope="session")

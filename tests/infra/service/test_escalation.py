@@ -384,8 +384,11 @@ def _refused(attempt: Attempt, account: Enforced) -> str:
 
 
 @pytest.mark.parametrize("what", ESCALATIONS)
-def test_gitlab_is_denied_every_escalation(what: str, enforced: Enforced) -> None:
+def test_gitlab_is_denied_every_escalation(
+    what: str, enforced: Enforced, record_attempt: Callable[[str, str], None]
+) -> None:
     assert _refused(ESCALATIONS[what], enforced) in DENIED
+    record_attempt("gitlab-dev", "what others own, its own limits")
 
 
 @pytest.mark.parametrize("what", PERMITTED)
@@ -395,8 +398,11 @@ def test_gitlab_is_allowed_its_own_actions(what: str, enforced: Enforced) -> Non
 
 
 @pytest.mark.parametrize("what", PLAN_REFUSED)
-def test_plan_identity_is_denied_writes_and_secrets(what: str, enforced: Enforced) -> None:
+def test_plan_identity_is_denied_writes_and_secrets(
+    what: str, enforced: Enforced, record_attempt: Callable[[str, str], None]
+) -> None:
     assert _refused(PLAN_REFUSED[what], enforced) in DENIED
+    record_attempt("gitlab-plan-dev", "dev: changes and secrets")
 
 
 @pytest.mark.parametrize(
