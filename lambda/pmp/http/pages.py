@@ -80,7 +80,7 @@ def page(
         shown = rows[:most]
         return _response(request, shown, cursor(*place(shown[-1])) if len(rows) > len(shown) else None, hidden, more)
 
-    return _fitting(rows, of, limit(request))
+    return fitting(rows, of, limit(request))
 
 
 def part(request: Request, rows: dict[str, Any], *, resumes: bool) -> Response:
@@ -100,7 +100,7 @@ def part(request: Request, rows: dict[str, Any], *, resumes: bool) -> Response:
         following = last if is_cut or rows["more"] else None
         return _response(request, items[:most], following, "place", {"resume": last if resumes else None})
 
-    return _fitting(items, of, len(items))
+    return fitting(items, of, len(items))
 
 
 def _response(
@@ -114,7 +114,14 @@ def _response(
     return Response(200, {"items": shown, "next": following, **more}, headers, compress=True)
 
 
-def _fitting(rows: list[dict[str, Any]], of: Callable[[int], Response], most: int) -> Response:
+def fitting(rows: list[dict[str, Any]], of: Callable[[int], Response], most: int) -> Response:
+    """The response with ``most`` of the rows, or with as many as fit into one answer.
+
+    Args:
+        rows: JSON-encodable.
+        of: makes the response with so many of them.
+        most: how many the client asks for.
+    """
     response = of(most)
     response.content = encode(response.document)
     return response if fits(response.content) else of(_count_fitting(rows))

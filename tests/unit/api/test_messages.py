@@ -11,6 +11,7 @@ from pmp.http.conditions import conditional, require_match
 from pmp.http.messages import LARGEST_ANSWER_BYTES, Request, Response, encode, receive, send
 from pmp.http.pages import INTEGER, cursor, page, part, position
 from pmp.http.problems import Problem
+from pmp.http.routes import users
 from pmp.http.validation import parse_json, parse_query
 from pmp.identifiers import UUID
 
@@ -254,6 +255,23 @@ def test_page_that_the_database_cut_is_cut_again_where_it_does_not_fit(*, more: 
         assert document["resume"] == (document["next"] if resumes else None)
         after = place + 1
     assert seen == [item["id"] for item in items]
+
+
+def test_lookup_is_cut_where_lambda_could_not_return_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"id": number, "place": [1, 2, number], "text": '"' * 100_000} for number in range(51)]
+
+    class Connection:
+        def run(self, *_: object, **__: object) -> Any:
+            return [[{"user": None, "erased": [], "items": rows}]]
+
+    monkeypatch.setattr(users, "_with_key", lambda _work: b"")
+    request = _request()
+    request.body = {"email": "ada@example.com"}
+    sent = send(users.lookup_user(request, Connection()), request)
+    assert len(json.dumps(sent)) <= LARGEST_ANSWER_BYTES
+    document = json.loads(sent["body"])
+    assert 0 < len(document["items"]) < 50
+    assert position(document["next"], INTEGER, INTEGER, INTEGER) == (1, 2, document["items"][-1]["id"])
 
 
 def test_whole_page_is_sent_if_it_fits() -> None:

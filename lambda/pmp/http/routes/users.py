@@ -9,7 +9,7 @@ from pmp.configuration import configuration
 from pmp.http.conditions import changed, etag, require_match
 from pmp.http.limits import limits
 from pmp.http.messages import Request, Response, encode, fits
-from pmp.http.pages import DEFAULT_LIMIT, INTEGER, cursor, limit, page, part, position
+from pmp.http.pages import DEFAULT_LIMIT, INTEGER, cursor, fitting, limit, page, part, position
 from pmp.http.problems import gone, invalid, not_found, unavailable
 
 R = TypeVar("R")
@@ -143,9 +143,14 @@ def lookup_user(request: Request, connection: Any) -> Response:
         most=most + 1,
     )
     rows = found["items"]
-    following = cursor(*rows[most - 1]["place"]) if len(rows) > most else None
-    items = [{name: value for name, value in row.items() if name != "place"} for row in rows[:most]]
-    return Response(200, {"user": found["user"], "erased": found["erased"], "items": items, "next": following})
+
+    def of(count: int) -> Response:
+        following = cursor(*rows[count - 1]["place"]) if len(rows) > count else None
+        items = [{name: value for name, value in row.items() if name != "place"} for row in rows[:count]]
+        document = {"user": found["user"], "erased": found["erased"], "items": items, "next": following}
+        return Response(200, document, compress=True)
+
+    return fitting(rows, of, most)
 
 
 def _with_key(work: Callable[[], R]) -> R:
