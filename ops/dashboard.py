@@ -57,6 +57,7 @@ _SAMPLES: dict[str, tuple[float, float]] = {
     "failed events": (0, 0),
     "overdue": (0, 0),
     "get an answer": (100, 0),
+    "lag": (0.1, 0.6),
 }
 
 _COLORS = ("#1f77b4", "#ff7f0e", "#2ca02c")

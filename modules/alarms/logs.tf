@@ -10,6 +10,7 @@ locals {
     ImportFailures           = { pattern = "{ $.message = \"import failed\" }", value = "1", unit = "Count" }
     ImportRejectedLines      = { pattern = "{ $.message = \"import finished\" }", value = "$.rejected", unit = "Count" }
     ImportAcceptedLines      = { pattern = "{ $.message = \"import finished\" }", value = "$.accepted", unit = "Count" }
+    FeedLagSeconds           = { pattern = "{ $.message = \"feed read\" }", value = "$.lag_seconds", unit = "Seconds" }
     VendorListOverdueSeconds = { pattern = "{ $.message = \"vendor list checked\" }", value = "$.overdue_seconds", unit = "Seconds" }
   } : name => metric if var.function != null }
 

@@ -131,6 +131,14 @@ locals {
           { of = local.log, name = "VendorListOverdueSeconds", stat = "Maximum", label = "overdue" },
         ]
       },
+      {
+        title = "Event feed held back"
+        unit  = "seconds"
+        limit = null
+        metrics = [
+          { of = local.log, name = "FeedLagSeconds", stat = "Maximum", label = "lag" },
+        ]
+      },
     ],
     [for panel in [{
       title  = "Seen from outside"

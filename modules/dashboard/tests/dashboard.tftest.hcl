@@ -26,12 +26,12 @@ variables {
 
 run "widgets_fit_the_grid_and_show_their_metrics" {
   assert {
-    condition     = length(jsondecode(output.dashboard_body).widgets) == 13
+    condition     = length(jsondecode(output.dashboard_body).widgets) == 14
     error_message = "${length(jsondecode(output.dashboard_body).widgets)} widgets"
   }
 
   assert {
-    condition = length(distinct([for widget in jsondecode(output.dashboard_body).widgets : "${widget.x} ${widget.y}"])) == 13 && alltrue([
+    condition = length(distinct([for widget in jsondecode(output.dashboard_body).widgets : "${widget.x} ${widget.y}"])) == 14 && alltrue([
       for widget in jsondecode(output.dashboard_body).widgets : widget.x + widget.width <= 24
     ])
     error_message = "widgets overlap or exceed CloudWatch's 24 columns"
@@ -82,7 +82,7 @@ run "the_view_from_outside_is_read_where_route_53_publishes_it" {
   }
 
   assert {
-    condition     = length([for widget in jsondecode(output.dashboard_body).widgets : widget if widget.properties.region == "eu-west-1"]) == 12
+    condition     = length([for widget in jsondecode(output.dashboard_body).widgets : widget if widget.properties.region == "eu-west-1"]) == 13
     error_message = "another widget left the environment's region"
   }
 }
@@ -107,7 +107,7 @@ run "class_that_is_not_burstable_has_no_credit_widget" {
   }
 
   assert {
-    condition     = length(jsondecode(output.dashboard_body).widgets) == 12 && !strcontains(output.dashboard_body, "Credit")
+    condition     = length(jsondecode(output.dashboard_body).widgets) == 13 && !strcontains(output.dashboard_body, "Credit")
     error_message = "the dashboard shows the credits of a class without credits"
   }
 }
