@@ -74,8 +74,9 @@ class Promises(RuleBasedStateMachine):
         self.versions: dict[str, list[Version]] = {f"a{name[:20]}": [], f"b{name[:20]}": []}
         self.consents = list(self.versions)
         self.events: list[Known] = []
-        for consent in self.consents:
-            self.put(consent, None)
+        # The second one's grants expire: what was chosen two days ago answers the first version.
+        self.put(self.consents[0], None)
+        self.put(self.consents[1], 1)
 
     def put(self, consent: str, days: int | None) -> None:
         body = {"description": f"Wording {uuid.uuid4()}", "channel": "web", "expires_after_days": days}
