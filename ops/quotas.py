@@ -72,7 +72,10 @@ def concurrency(lambda_client: Any) -> Room:
 def addresses(ec2_client: Any) -> Room:
     """Return the room for Elastic IP addresses."""
     used = len(ec2_client.describe_addresses()["Addresses"])
-    [attribute] = ec2_client.describe_account_attributes(AttributeNames=["vpc-max-elastic-ips"])["AccountAttributes"]
+    name = "vpc-max-elastic-ips"
+    answer = ec2_client.describe_account_attributes(AttributeNames=[name])["AccountAttributes"]
+    # An emulator may answer with all attributes.
+    [attribute] = [one for one in answer if one["AttributeName"] == name]
     return Room(
         quota="EC2-VPC Elastic IPs",
         service="ec2",
