@@ -42,42 +42,42 @@ def client(enforced: Enforced, identity: str, service: str, region: str) -> Any:
 
 
 def test_delivery_makes_and_removes_a_heartbeat(enforced: Enforced) -> None:
-    route53 = client(enforced, "gitlab", "route53", "us-east-1")
+    route53 = client(enforced, "gitlab-dev", "route53", "us-east-1")
     identifier = route53.create_health_check(**CHECK)["HealthCheck"]["Id"]
     route53.change_tags_for_resource(
         ResourceType="healthcheck", ResourceId=identifier, AddTags=[{"Key": "Project", "Value": "pmp"}]
     )
-    seen = client(enforced, "plan", "route53", "us-east-1").get_health_check(HealthCheckId=identifier)
+    seen = client(enforced, "gitlab-plan-dev", "route53", "us-east-1").get_health_check(HealthCheckId=identifier)
     settings = seen["HealthCheck"]["HealthCheckConfig"]
     assert settings["EnableSNI"] is True
     assert settings["Regions"] == CHECK["HealthCheckConfig"]["Regions"]
-    topic = client(enforced, "gitlab", "sns", "us-east-1").create_topic(Name="pmp-dev-heartbeat")["TopicArn"]
+    topic = client(enforced, "gitlab-dev", "sns", "us-east-1").create_topic(Name="pmp-dev-heartbeat")["TopicArn"]
     assert topic.split(":")[3] == "us-east-1"
-    cloudwatch = client(enforced, "gitlab", "cloudwatch", "us-east-1")
+    cloudwatch = client(enforced, "gitlab-dev", "cloudwatch", "us-east-1")
     cloudwatch.put_metric_alarm(
         **ALARM, AlarmActions=[topic], Dimensions=[{"Name": "HealthCheckId", "Value": identifier}]
     )
     cloudwatch.delete_alarms(AlarmNames=[ALARM["AlarmName"]])
-    client(enforced, "gitlab", "sns", "us-east-1").delete_topic(TopicArn=topic)
+    client(enforced, "gitlab-dev", "sns", "us-east-1").delete_topic(TopicArn=topic)
     route53.delete_health_check(HealthCheckId=identifier)
 
 
 def test_delivery_makes_no_alarm_in_a_third_region(enforced: Enforced) -> None:
     with pytest.raises(ClientError, match="AccessDenied"):
-        client(enforced, "gitlab", "cloudwatch", "us-west-2").put_metric_alarm(**ALARM)
+        client(enforced, "gitlab-dev", "cloudwatch", "us-west-2").put_metric_alarm(**ALARM)
     with pytest.raises(ClientError, match=r"AuthorizationError|AccessDenied"):
-        client(enforced, "gitlab", "sns", "us-west-2").create_topic(Name="pmp-dev-heartbeat")
+        client(enforced, "gitlab-dev", "sns", "us-west-2").create_topic(Name="pmp-dev-heartbeat")
 
 
 def test_plan_identity_makes_no_health_check(enforced: Enforced) -> None:
     with pytest.raises(ClientError, match="AccessDenied"):
-        client(enforced, "plan", "route53", "us-east-1").create_health_check(**CHECK)
+        client(enforced, "gitlab-plan-dev", "route53", "us-east-1").create_health_check(**CHECK)
 
 
 def test_second_plan_of_a_heartbeat_is_empty(enforced: Enforced, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "modules/heartbeat", tmp_path / "modules/heartbeat")
     folder = tmp_path / "modules/heartbeat/examples/complete"
-    key = enforced.sessions["gitlab"].get_credentials()
+    key = enforced.sessions["gitlab-prod"].get_credentials()
     assert key
     with registry() as settings:
         environment = settings | {
