@@ -292,7 +292,7 @@ def test_import_by_api_supports_a_checksum_and_a_dry_run(stack: Stack, store: Ob
     done = upload(body, sha256=hashlib.sha256(body).hexdigest())
     assert set(done) == {
         *("id", "state", "lines", "accepted", "skipped", "rejected", "bytes_read", "bytes_total"),
-        *("rows_per_second", "started_at", "finished_at", "error"),
+        *("rows_per_second", "started_at", "finished_at", "error", "upload_kept_until"),
     }
     assert (done["state"], counts(done)) == ("succeeded", (101, 100, 0, 1))
     address = imports.rejects_url(database.connect(), done["id"])
