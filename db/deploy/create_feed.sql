@@ -10,7 +10,7 @@ CREATE TABLE pmp.feed_epoch (
 );
 COMMENT ON TABLE pmp.feed_epoch IS
   'What is added to PostgreSQL''s transaction ids, in one row. A server that restores a dump counts its transactions '
-  'anew; a new base keeps later numbers above the restored ones.';
+  'from the start; a new base keeps later numbers above the restored ones.';
 COMMENT ON COLUMN pmp.feed_epoch.written_by IS
   'The row''s own xmin. In a restored copy of the row the two differ.';
 

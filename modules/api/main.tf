@@ -120,7 +120,8 @@ module "api" {
 }
 
 locals {
-  # What it takes to tell who asked for what, who answered (gateway, authorizer or function), and how long each took.
+  # What it takes to tell who asked for what, who answered (gateway, authorizer or function), and how long each took. Not
+  # the path: a client may have put an address where an id belongs. The route says the same.
   access_log = {
     requestTime        = "$context.requestTime"
     requestId          = "$context.requestId"
@@ -128,7 +129,6 @@ locals {
     userAgent          = "$context.identity.userAgent"
     clientId           = "$context.authorizer.claims.client_id"
     method             = "$context.httpMethod"
-    path               = "$context.path"
     routeKey           = "$context.routeKey"
     protocol           = "$context.protocol"
     domainName         = "$context.domainName"

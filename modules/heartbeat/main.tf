@@ -1,5 +1,6 @@
 # Asks from outside the region whether the API answers. Everything inside it can be wrong together: DNS, the gateway, the
 # function, the database, and CloudWatch itself.
+# tflint-ignore: terraform_unused_declarations # its postcondition is what it is for
 data "aws_region" "this" {
   lifecycle {
     postcondition {

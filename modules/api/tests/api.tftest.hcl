@@ -167,6 +167,11 @@ run "access_log_contains_the_fields_for_debugging" {
     )) == 0
     error_message = "the access log lacks a field that is needed to debug a request"
   }
+
+  assert {
+    condition     = !anytrue([for value in values(local.access_log) : strcontains(value, "path") || strcontains(value, "query")])
+    error_message = "the access log must not hold a path or a query, in which a client may have put an address"
+  }
 }
 
 run "domain_outside_the_hosted_zone_is_refused" {

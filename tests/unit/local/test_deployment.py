@@ -179,7 +179,7 @@ def test_unreadable_plan_is_an_error(deploy: Deployment, root: Path) -> None:
 def test_smoke_test_repeats_after_a_change_or_without_an_answer(
     deploy: Deployment, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deploy.account, "credentials", lambda _: deploy.account.admin())
+    monkeypatch.setattr(deploy.account, "credentials", lambda *_: deploy.account.admin())
     answers = [True, False]
     monkeypatch.setattr(Deployment, "_answers", lambda _: answers.pop(0))
     assert deploy.smoke(_silent) == "last line"
