@@ -73,8 +73,8 @@ def addresses(ec2_client: Any) -> Room:
     """Return the room for Elastic IP addresses."""
     used = len(ec2_client.describe_addresses()["Addresses"])
     name = "vpc-max-elastic-ips"
-    answer = ec2_client.describe_account_attributes(AttributeNames=[name])["AccountAttributes"]
-    # An emulator may answer with all attributes.
+    # All attributes, because botocore's model does not know the name of this one.
+    answer = ec2_client.describe_account_attributes()["AccountAttributes"]
     [attribute] = [one for one in answer if one["AttributeName"] == name]
     return Room(
         quota="EC2-VPC Elastic IPs",

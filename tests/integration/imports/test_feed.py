@@ -212,7 +212,7 @@ def test_feed_goes_on_after_the_database_was_restored_from_a_dump(stack: Stack, 
     restored = Cluster(tmp_path / "postgres", free_port(), certificate, stack.authority)
 
     def feed(number: int, sequence: int) -> list[str]:
-        page = json.loads(restored.psql(f"SELECT pmp.list_events({number}, {sequence}, 100000)"))
+        page = json.loads(restored.psql(f"SELECT pmp.list_events({number}, {sequence}, 10000000)"))
         return [event["id"] for event in page["items"]]
 
     def add() -> str:

@@ -30,12 +30,11 @@ class Account:
         stubber = self._stub("ec2")
         addresses = [{"AllocationId": f"eipalloc-{number}"} for number in range(taken)]
         stubber.add_response("describe_addresses", {"Addresses": addresses})
-        attribute = {"AttributeName": "vpc-max-elastic-ips", "AttributeValues": [{"AttributeValue": str(limit)}]}
-        stubber.add_response(
-            "describe_account_attributes",
-            {"AccountAttributes": [attribute]},
-            {"AttributeNames": ["vpc-max-elastic-ips"]},
-        )
+        attributes = {"default-vpc": "none", "vpc-max-elastic-ips": str(limit)}
+        answer = [
+            {"AttributeName": name, "AttributeValues": [{"AttributeValue": value}]} for name, value in attributes.items()
+        ]
+        stubber.add_response("describe_account_attributes", {"AccountAttributes": answer}, {})
 
     def _stub(self, service: str) -> Stubber:
         client = boto3.client(  # type: ignore[call-overload]
