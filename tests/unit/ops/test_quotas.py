@@ -32,7 +32,8 @@ class Account:
         stubber.add_response("describe_addresses", {"Addresses": addresses})
         attributes = {"default-vpc": "none", "vpc-max-elastic-ips": str(limit)}
         answer = [
-            {"AttributeName": name, "AttributeValues": [{"AttributeValue": value}]} for name, value in attributes.items()
+            {"AttributeName": name, "AttributeValues": [{"AttributeValue": value}]}
+            for name, value in attributes.items()
         ]
         stubber.add_response("describe_account_attributes", {"AccountAttributes": answer}, {})
 
