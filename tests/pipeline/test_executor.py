@@ -171,4 +171,4 @@ def test_repair_runs_in_the_selected_environment(operation: str, commands: list[
     ran = pipeline(tmp_path, [operation], started_by=asked)
     assert ran.outcome.status == 0, "\n".join(ran.outcome.transcript[-20:])
     assert [line[4] for line in ran.lines] == commands
-    assert {(line[1], line[2]) for line in ran.lines} == {("staging", "deploy-key")}
+    assert {(line[1], line[2]) for line in ran.lines} == {("staging", "deploy-staging")}
