@@ -4,7 +4,8 @@ One caller refreshes it at a time, no more often than Cache-Control allows; a st
 (https://github.com/InteractiveAdvertisingBureau/GDPR-Transparency-and-Consent-Framework, "Caching the Global Vendor
 List"): keep a copy for exactly the response's max-age, accept compression, do not hammer the host. The host is known to
 answer 403 with XML instead of 404, and to truncate documents. So only a complete list of at least the same version
-replaces the copy, and after each failure the next attempt waits longer, up to six hours.
+replaces the copy, and after each failure the next attempt waits longer, up to six hours. A single vendor that is not of
+the list's shape keeps its earlier entry, and does not hold back the others.
 """
 
 import gzip
@@ -15,7 +16,7 @@ import time
 import zlib
 from typing import Any
 
-from pmp import database
+from pmp import database, instants
 from pmp.configuration import configuration
 from pmp.database import Connection
 from pmp.logging import log
@@ -175,6 +176,10 @@ _LISTS = {
 }
 
 
+_MOST_ODD = 0.05
+"""Share of vendors that may be odd. Above it, the document rather than a vendor is wrong."""
+_MOST_NAMED = 20
+_LARGEST_INTEGER = 2**31 - 1
 _FLAGS = ("usesCookies", "cookieRefresh", "usesNonCookieAccess")
 
 
@@ -185,10 +190,7 @@ def _check(document: Any, known_version: int | None) -> None:
         if document["gvlSpecificationVersion"] != 3:
             raise UpstreamError(f"gvlSpecificationVersion {document['gvlSpecificationVersion']!r}, not 3")
         whole = type(version) is int and isinstance(document["lastUpdated"], str) and bool(vendors)
-        for identifier, vendor in vendors.items():
-            whole = whole and str(vendor["id"]) == identifier and vendor["id"] > 0 and isinstance(vendor["name"], str)
-            whole = whole and all(_are_integers(vendor.get(name, [])) for name in _LISTS.values())
-            whole = whole and all(isinstance(vendor.get(name, False), bool) for name in _FLAGS)
+        whole = whole and len(_odd(vendors)) <= _MOST_ODD * len(vendors)
     except (TypeError, KeyError, AttributeError) as error:
         raise UpstreamError(f"not the shape of a vendor list: {type(error).__name__} {error}") from error
     if not whole:
@@ -197,8 +199,31 @@ def _check(document: Any, known_version: int | None) -> None:
         raise UpstreamError(f"version {version} is older than the stored version {known_version}")
 
 
+def _odd(vendors: dict[str, Any]) -> list[str]:
+    """The keys of the vendors that the API cannot show."""
+    return [identifier for identifier, vendor in vendors.items() if not _is_well_formed(identifier, vendor)]
+
+
+def _is_well_formed(identifier: str, vendor: Any) -> bool:
+    try:
+        # JSON that PostgreSQL takes: no NUL, no lone surrogate, no NaN.
+        text = json.dumps(_vendor(vendor), ensure_ascii=False, allow_nan=False)
+        text.encode()
+        instants.utc_text(vendor.get("deletedDate"))
+    except (TypeError, KeyError, AttributeError, ValueError):
+        return False
+    return (
+        "\\u0000" not in text
+        and type(vendor["id"]) is int
+        and 0 < vendor["id"] <= _LARGEST_INTEGER
+        and str(vendor["id"]) == identifier
+        and all(_are_integers(vendor.get(name, [])) for name in _LISTS.values())
+        and all(isinstance(vendor.get(name, False), bool) for name in _FLAGS)
+    )
+
+
 def _are_integers(values: Any) -> bool:
-    return isinstance(values, list) and all(type(value) is int for value in values)
+    return isinstance(values, list) and all(type(value) is int and value <= _LARGEST_INTEGER for value in values)
 
 
 def _vendor(vendor: dict[str, Any]) -> dict[str, Any]:
@@ -221,7 +246,7 @@ _SWAP = """
 WITH told AS (
   SELECT (item ->> 'id')::integer AS id, item FROM jsonb_array_elements((:vendors)::jsonb) AS item
 ), gone AS (
-  DELETE FROM pmp.vendor WHERE id NOT IN (SELECT id FROM told)
+  DELETE FROM pmp.vendor WHERE id NOT IN (SELECT id FROM told) AND id::text <> ALL (:odd)
 )
 INSERT INTO pmp.vendor AS v (id, name, purposes, deleted_at, document)
 SELECT
@@ -245,8 +270,12 @@ def _keep(connection: Connection, url: str, document: dict[str, Any] | None, eta
         with connection.transaction():
             version, rest = None, None
             if document is not None:
-                vendors = json.dumps([_vendor(vendor) for vendor in document["vendors"].values()])
-                connection.run(_SWAP, vendors=vendors)
+                # A vendor that cannot be read keeps its earlier entry; the others must not wait for it.
+                odd = _odd(document["vendors"])
+                told = [_vendor(vendor) for identifier, vendor in document["vendors"].items() if identifier not in odd]
+                connection.run(_SWAP, vendors=json.dumps(told), odd=odd)
+                if odd:
+                    log("vendors not read", level="warning", vendors=odd[:_MOST_NAMED], number=len(odd))
                 version = document["vendorListVersion"]
                 rest = json.dumps({name: value for name, value in document.items() if name != "vendors"})
             connection.run(

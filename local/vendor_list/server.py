@@ -7,6 +7,7 @@
 - ``swelling``: a small gzip body that unpacks to 64 MiB. ``mislabelled``: a body labelled as gzip that is not.
 - ``cut``: gzip that ends in the middle.
 - ``down``: 503. ``forbidden``: 403 with an XML body, which the real host sends instead of 404.
+- ``odd``: a list in which two vendors are not of the list's shape.
 - ``malformed``: JSON cut in the middle. ``regressing``: a list of an older version. ``misshapen``: JSON, not a list.
 
 ``GET /control`` returns the settings and counts the requests for the list, the 304 responses and the gzip responses.
@@ -29,7 +30,7 @@ from local.vendor_list.generator import generate
 PATH = "/v3/vendor-list.json"
 MODES = (
     "ok", "slow", "trickling", "down", "malformed", "misshapen", "regressing", "forbidden", "swelling", "mislabelled",
-    "cut",
+    "cut", "odd",
 )  # fmt: skip
 _PIECE_BYTES = 4096
 _FORBIDDEN = b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>AccessDenied</Code></Error>'
@@ -154,6 +155,13 @@ class _Handler(BaseHTTPRequestHandler):
         if mode == "malformed":
             plain = plain[: len(plain) // 2]
             compressed, etag = gzip.compress(plain, mtime=0), '"malformed"'
+        elif mode == "odd":
+            document = json.loads(plain)
+            first, second, third = list(document["vendors"].values())[:3]
+            first["usesCookies"], second["deletedDate"] = None, "last year"
+            third["name"] = "Renamed"
+            plain = json.dumps(document).encode()
+            compressed, etag = gzip.compress(plain, mtime=0), '"odd"'
         elif mode == "misshapen":
             plain = b'{"vendorListVersion": "many", "vendors": []}'
             compressed, etag = gzip.compress(plain, mtime=0), '"misshapen"'

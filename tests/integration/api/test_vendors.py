@@ -117,6 +117,20 @@ def test_failed_fetch_keeps_the_copy_and_backs_off(
     assert (cache(stack, "failures"), cache(stack, "last_error")) == ("0", "")
 
 
+def test_an_odd_vendor_keeps_its_entry_and_does_not_hold_back_the_others(
+    api: Gateway, stack: Stack, third_party: Server
+) -> None:
+    refresh()
+    before = api.get("/v1/vendors?limit=3").json["items"]
+    third_party.state = State(mode="odd", version=101)
+    due(stack)
+    refresh()
+    after = api.get("/v1/vendors?limit=3").json
+    assert (after["list"]["version"], after["list"]["stale"], cache(stack, "failures")) == (101, False, "0")
+    assert after["items"][:2] == before[:2]
+    assert after["items"][2]["name"] == "Renamed"
+
+
 def test_fetch_from_a_slow_server_times_out(stack: Stack, third_party: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vendors, "TOTAL_SECONDS", 0.3)
     third_party.state = State(mode="slow", delay_seconds=60)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from pmp.vendors import UpstreamError, _check, _max_age, _read
+from pmp.vendors import UpstreamError, _check, _max_age, _odd, _read
 
 from local.vendor_list.generator import generate
 from local.vendor_list.server import MODES, PATH, Server
@@ -109,6 +109,36 @@ def test_invalid_vendor_list_is_refused(change: dict[str, Any]) -> None:
     _check(document, 100)
     with pytest.raises(UpstreamError):
         _check(document | change, 100)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": 5000},
+        {"id": True},
+        {"id": 2**31},
+        {"name": None},
+        {"name": "\ud800"},
+        {"urls": [{"langId": "\x00"}]},
+        {"dataRetention": {"stdRetention": float("nan")}},
+        {"purposes": ["1"]},
+        {"purposes": [2**31]},
+        {"usesCookies": None},
+        {"deletedDate": "last year"},
+        {"deletedDate": "2020-W01-1"},
+        {"deletedDate": 0},
+    ],
+)
+def test_a_few_odd_vendors_are_accepted_and_many_are_not(change: dict[str, Any]) -> None:
+    document = generate(vendors=100)
+    identifiers = list(document["vendors"])
+    for number, identifier in enumerate(identifiers[:6], 1):
+        document["vendors"][identifier] |= change
+        assert _odd(document["vendors"]) == identifiers[:number]
+        if number <= 5:
+            _check(document, 100)
+    with pytest.raises(UpstreamError, match="not the shape"):
+        _check(document, 100)
 
 
 def test_older_vendor_list_is_refused() -> None:
