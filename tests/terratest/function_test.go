@@ -93,8 +93,11 @@ func TestFunction(t *testing.T) {
 		versioning := must[*s3.GetBucketVersioningOutput](t, "versioning")(store.GetBucketVersioning(ctx, &s3.GetBucketVersioningInput{Bucket: bucket}))
 		assert.Equal(t, "Enabled", string(versioning.Status))
 		lifecycle := must[*s3.GetBucketLifecycleConfigurationOutput](t, "lifecycle")(store.GetBucketLifecycleConfiguration(ctx, &s3.GetBucketLifecycleConfigurationInput{Bucket: bucket}))
-		require.Len(t, lifecycle.Rules, 1)
-		assert.Equal(t, int32(7), aws.ToInt32(lifecycle.Rules[0].Expiration.Days))
+		days := map[string]int32{}
+		for _, rule := range lifecycle.Rules {
+			days[aws.ToString(rule.Filter.Prefix)] = aws.ToInt32(rule.Expiration.Days)
+		}
+		assert.Equal(t, map[string]int32{"": 7, "exports/users/": 1}, days)
 	})
 
 	t.Run("only objects under imports/ invoke the function", func(t *testing.T) {
