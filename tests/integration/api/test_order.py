@@ -77,6 +77,8 @@ class Promises(RuleBasedStateMachine):
         # The second one's grants expire: what was chosen two days ago answers the first version.
         self.put(self.consents[0], None)
         self.put(self.consents[1], 1)
+        # A denial must outlive that.
+        self.tell(1, False, "microseconds", 0, 2 * DAY, None, None)
 
     def put(self, consent: str, days: int | None) -> None:
         body = {"description": f"Wording {uuid.uuid4()}", "channel": "web", "expires_after_days": days}
@@ -99,15 +101,24 @@ class Promises(RuleBasedStateMachine):
         clock=st.sampled_from([-2, 0, 0, 1, 299]),
         delay=st.sampled_from([0, 0, 1, 2, 2 * DAY]),
         named=st.sampled_from([None, None, 0, -1]),
+        again=st.sampled_from([None, None, -1, 0]),
     )
-    def tell(self, which: int, enabled: bool, form: str, clock: int, delay: int, named: int | None) -> None:  # noqa: PLR0917
+    def tell(  # noqa: PLR0917
+        self, which: int, enabled: bool, form: str, clock: int, delay: int, named: int | None, again: int | None
+    ) -> None:
+        """Tell a choice made ``delay`` seconds ago by the client's clock, or contradict an event at its instant."""
         consent = self.consents[which]
+        contradicted = self.events[again] if again is not None and self.events else None
+        if contradicted:
+            consent, enabled, form = contradicted.consent, not contradicted.enabled, "microseconds"
         choice: dict[str, Any] = {"id": consent, "enabled": enabled}
         if named is not None:
             choice["version"] = self.versions[consent][named].number
         body: dict[str, Any] = {"id": str(uuid.uuid4()), "user": {"id": self.user}, "consents": [choice]}
         before = datetime.now(UTC)
         told = before + timedelta(seconds=clock - delay)
+        if contradicted:
+            told = contradicted.occurred_at
         if form != "absent":
             body["occurred_at"] = told.isoformat(timespec=form)
             told = instants.read(body["occurred_at"])[0]
@@ -269,6 +280,8 @@ class Promises(RuleBasedStateMachine):
         assert words(json.loads(line)) == expected, "export"
 
     def teardown(self) -> None:
+        for moment in sorted({event.counts_at for event in self.events})[:3]:
+            self.assert_all_reads_agree(moment, None)
         assert self.stack.cluster.psql(DIFFERENCE).strip() == "0"
 
 
