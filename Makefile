@@ -53,7 +53,7 @@ token: ## a bearer token (SCOPE="pmp/read" narrows it)
 	@$(LOCAL) token --environment $(ENVIRONMENT) $(if $(SCOPE),--scope "$(SCOPE)")
 
 # On failure it prints a command that fails, so that `eval "$(make -s credentials)" && next` never reaches `next`.
-credentials: ## export lines for AWS tools (IDENTITY=admin|gitlab|plan ENVIRONMENT=…)
+credentials: ## export lines for AWS tools (IDENTITY=admin|gitlab|plan)
 	@$(LOCAL) credentials $(IDENTITY) --environment $(ENVIRONMENT) || { echo false; exit 1; }
 
 import: ## import FILE=path and follow it to its end (DRY_RUN=1)
@@ -73,7 +73,7 @@ migrations: install ## lint the migrations: squawk, expand before contract
 compatibility: install ## this release's and the previous code on both schemas
 	@$(OPS) compatibility $(ARGS)
 
-sizing: install ## what a database class carries and costs (CLASS=all RATE=5000)
+sizing: install ## what a database carries and costs (CLASS=all RATE=5000)
 	@$(OPS) sizing $(or $(CLASS),all) $(if $(RATE),--rate $(RATE))
 
 ##@ Tests (ARGS="-k name")
@@ -118,12 +118,13 @@ test-e2e: install ## a second platform: up, smoke test, up again, down
 test-import-faults: install ## imports under faults, many times each (minutes)
 	@PMP_FAULT_ROUNDS=20 $(PYTHON) -m pytest tests/integration/imports/test_faults.py
 
-parity: install ## plans with stand-ins beside the released modules (VERSIONS=file: beside other versions)
+parity: install ## stand-ins beside the released modules (VERSIONS=file)
 	@$(PYTHON) -m checks.parity $(if $(VERSIONS),--versions '$(VERSIONS)') $(ARGS)
 
-nightly: install ## every case of the sampled tests, 'make fuzz-api', and 'make parity', which must not be skipped
+nightly: install ## sampled tests in full, fuzz-api, moto; parity must not skip
 	@$(PYTHON) -m pytest tests -m nightly
 	@$(PYTHON) -m checks.fuzz
+	@$(PYTHON) -m checks.judges.emulator
 	@$(PYTHON) -m checks.parity --required
 
 fuzz-api: install ## 8,000 generated requests against a throwaway API
@@ -153,10 +154,10 @@ requests: install ## what AWS would refuse of this platform's requests
 moto: install ## deploy all layers to moto, a second emulator (minutes)
 	@$(PYTHON) -m checks.judges.emulator
 
-options: install ## apply each option of a module once on the laptop (ARGS="truststore")
+options: install ## apply each option of a module once (ARGS="truststore")
 	@$(PYTHON) -m checks.options $(ARGS)
 
-rotate-key: install ## replace a laptop's GitLab access key (IDENTITY=plan ENVIRONMENT=…)
+rotate-key: install ## replace a GitLab access key (IDENTITY=plan ENVIRONMENT=…)
 	@$(LOCAL) rotate-key $(IDENTITY) --environment $(ENVIRONMENT)
 
 ##@ Generated files

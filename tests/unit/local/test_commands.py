@@ -53,3 +53,8 @@ def test_a_failed_credentials_target_ends_the_shells_list(tmp_path: Path) -> Non
     done = subprocess.run(["bash", "-c", script, "bash", str(tmp_path)], cwd=ROOT, env=environment, check=False)
     assert done.returncode != 0
     assert not (tmp_path / "reached").exists()
+
+
+def test_help_fits_on_a_terminal_of_80_columns() -> None:
+    text = subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert [line for line in text.splitlines() if len(line) > 80] == []
