@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from checks.gitlab import CHAIN, ENVIRONMENTS
 from local import pipeline as laptop
 from ops.settings import ROOT
-from tests.pipeline.gitlab import CHAIN, ENVIRONMENTS
 
 pytestmark = [
     pytest.mark.slow,

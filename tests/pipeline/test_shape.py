@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from checks.gitlab import CHAIN, ENVIRONMENTS, FILE, document, jobs, needs, needs_in_all
 from ops.settings import ROOT
-from tests.pipeline.gitlab import CHAIN, ENVIRONMENTS, FILE, document, jobs, needs, needs_in_all
 
 PROMOTION = [f"{environment}:{step}" for environment in ENVIRONMENTS for step in CHAIN]
 _TEXT = FILE.read_text() + (ROOT / "ops/pipeline/environment.yml").read_text()
