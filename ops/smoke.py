@@ -1,13 +1,20 @@
-"""Test an environment from outside: through its own domain, with a token, as an API client does."""
+"""Test an environment from outside: through its own domain, with a token, as an API client does.
 
+The people of the test have addresses of their own (`addresses`) and are erased when it ends, however it ends; what a
+killed test left is erased by the next one. Their events stay, as all events do, without anybody's address: two from the
+API, and as many as the test imports.
+"""
+
+import contextlib
 import gzip
 import hashlib
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from ops import aws, clients, http
 from ops.api import Api
@@ -16,6 +23,8 @@ from ops.layers import Version
 from ops.output import say
 
 DEFAULT_EVENTS = 100_000
+LEAST_EVENTS = 4
+"""Two people with two events each: one before the last, so that folding has something to fold."""
 _USERS = 10
 _READY_SECONDS = 90  # a first start, a cold function and its first connection
 _VENDOR_SECONDS = 60
@@ -23,6 +32,14 @@ _IMPORT_SECONDS = 300
 _EMAIL, _SMS = "email_notifications", "sms_notifications"
 FOLDED = [{"id": _EMAIL, "enabled": False}, {"id": _SMS, "enabled": True}]
 """The consents after two events: e-mail on, then e-mail off and text messages on."""
+
+
+def addresses() -> list[str]:
+    """Return the addresses of the test's people. They are the same every time, so that a later test can erase them.
+
+    No person can have one: example.com is reserved (RFC 2606, section 3).
+    """
+    return [f"pmp-smoke-test+{number}@example.com" for number in range(_USERS + 1)]
 
 
 def connect(environment: str) -> Api:
@@ -41,22 +58,23 @@ def smoke(environment: str, events: int, version: Version | None = None) -> None
 
     Args:
         environment: the environment whose API is tested.
-        events: number of lines in the import, at least 20.
+        events: number of lines in the import, at least `LEAST_EVENTS`.
         version: the version that must be running; None means the one that the service layer recorded.
 
     Raises:
         UserError: a check failed.
     """
-    if events < 2 * _USERS:
-        raise UserError(f"--events {events}: give at least {2 * _USERS}")
+    if events < LEAST_EVENTS:
+        raise UserError(f"--events {events}: give at least {LEAST_EVENTS}")
     expected = version or Version.deployed(environment)
     api = connect(environment)
     _check("release", lambda: _release(api, environment, expected))
     _check("ready", lambda: _ready(api))
     _check("token", lambda: _requires_token(api))
     _check("vendors", lambda: _vendors(api))
-    _check("contract", lambda: _contract(api))
-    _check("import", lambda: _import(api, events))
+    with _people(api) as emails:
+        _check("contract", lambda: _contract(api, emails[0]))
+        _check("import", lambda: _import(api, emails[1:], events))
     say(
         f"smoke of {environment}: passed, {api.url} runs {expected.release[:12]}, lambda {expected.code_sha256[:12]}",
         "bold",
@@ -140,8 +158,32 @@ def _vendors(api: Api) -> str:
     return f"list fetched, vendor {one} answers"
 
 
-def _new_user(api: Api) -> str:
-    email = f"smoke+{uuid.uuid4()}@example.com"
+@contextlib.contextmanager
+def _people(api: Api) -> Iterator[list[str]]:
+    """Yield the addresses of the test's people, whom the API does not know before and does not know afterwards.
+
+    Raises:
+        UserError: somebody could not be erased.
+    """
+    emails = addresses()
+    _erase(api, emails)
+    try:
+        yield emails
+    except BaseException:
+        # What failed first is what has to be read; the next test erases whom this one cannot.
+        with contextlib.suppress(UserError):
+            _erase(api, emails)
+        raise
+    _erase(api, emails)
+
+
+def _erase(api: Api, emails: Iterable[str]) -> None:
+    for email in emails:
+        for user in api.expect(200, "GET", f"/v1/users?{urlencode({'email': email})}")["items"]:
+            api.expect(200, "DELETE", f"/v1/users/{user['id']}")
+
+
+def _new_user(api: Api, email: str) -> str:
     user = api.expect(201, "POST", "/v1/users", {"email": email})
     if user.get("email") != email or user.get("consents") != []:
         raise UserError(f"POST {api.url}/v1/users answered {user}: expected the e-mail and no consents")
@@ -154,8 +196,8 @@ def _require_folded(api: Api, user: str) -> None:
         raise UserError(f"GET {api.url}/v1/users/{user} folds to {found}, expected {FOLDED}")
 
 
-def _contract(api: Api) -> str:
-    user = _new_user(api)
+def _contract(api: Api, email: str) -> str:
+    user = _new_user(api, email)
     for consents in ([{"id": _EMAIL, "enabled": True}], FOLDED):
         api.expect(201, "POST", "/v1/events", {"user": {"id": user}, "consents": consents})
     _require_folded(api, user)
@@ -179,8 +221,8 @@ def _lines(users: list[str], events: int) -> Iterator[bytes]:
         yield json.dumps(event, separators=(",", ":")).encode() + b"\n"
 
 
-def _import(api: Api, events: int) -> str:
-    users = [_new_user(api) for _ in range(_USERS)]
+def _import(api: Api, emails: list[str], events: int) -> str:
+    users = [_new_user(api, email) for email in emails[: events // 2]]
     content = gzip.compress(b"".join(_lines(users, events)), compresslevel=1, mtime=0)
     job = api.expect(
         201,
@@ -205,5 +247,4 @@ def _import(api: Api, events: int) -> str:
         raise UserError(f"import {job['id']} of {events} lines: {last['state']}, {counts}, {last.get('error')}")
     for user in users:
         _require_folded(api, user)
-        api.expect(200, "DELETE", f"/v1/users/{user}")
     return f"{events:,} events in {len(content):,} bytes uploaded, imported on S3's notification, folded"

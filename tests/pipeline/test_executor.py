@@ -157,7 +157,7 @@ def test_nightly_schedule_changes_nothing(tmp_path: Path) -> None:
     ("operation", "commands"),
     [
         ("unlock", ["-m ops unlock foundation"]),
-        ("rollback", ["-m ops rollback d0", "-m ops smoke --events 1000"]),
+        ("rollback", ["-m ops rollback d0", "-m ops smoke --events 8"]),
     ],
 )
 def test_repair_runs_in_the_selected_environment(operation: str, commands: list[str], tmp_path: Path) -> None:

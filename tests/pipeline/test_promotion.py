@@ -278,7 +278,7 @@ def test_policies_suffice_for_update_rollback_and_destroy(platform: Platform, tm
     assert health(platform, "dev")["code_sha256"] != first["code_sha256"]
 
     run("rollback", first["code_sha256"])
-    run("smoke", "--events", "1000")
+    run("smoke", "--events", "8")
     assert health(platform, "dev") == first
 
     for layer in ("service", "foundation"):
