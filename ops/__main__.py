@@ -21,6 +21,7 @@ from ops import (
     migrations,
     note,
     policies,
+    provider_locks,
     release,
     replay,
     sizing,
@@ -201,6 +202,12 @@ def release_command(version: Annotated[str, typer.Argument(help="three numbers, 
 def publish_release_command(tag: Annotated[str, typer.Argument(envvar="CI_COMMIT_TAG", help="such as v1.2.3")]) -> None:
     """Create the GitLab release of a tag, with the built zip and its bill of materials."""
     release.publish(tag)
+
+
+@application.command(rich_help_panel=_RELEASE)
+def lock_providers() -> None:
+    """Record the hashes of all Terraform providers for Linux and macOS, where the registry answers."""
+    provider_locks.record(ROOT)
 
 
 @application.command("sbom", rich_help_panel=_RELEASE)

@@ -140,6 +140,11 @@ def cli_configuration(module_registry: str | None = None, modules: str = f"regis
     return f"{first_line}disable_checkpoint = true\n\n{host}provider_installation {{\n  {installation}\n}}\n"
 
 
+def modules_are_stand_ins() -> bool:
+    """Whether the CLI configuration of this process takes modules from PMP's stand-ins."""
+    return configured_sources().endswith("modules from stand-ins")
+
+
 def configured_sources() -> str:
     """Describe where Terraform takes providers and modules from with the CLI configuration of this process."""
     file = os.environ.get("TF_CLI_CONFIG_FILE")

@@ -5,17 +5,13 @@ import json
 import os
 import re
 import subprocess
-import tempfile
 from pathlib import Path
 
-from ops import artifacts, files, http, providers, released
+from ops import artifacts, files, http, provider_locks, providers, released
 from ops.errors import UserError
 from ops.git import git
 from ops.output import say
-from ops.settings import LAYERS, ROOT, build_directory
-
-PLATFORMS = ("linux_amd64", "linux_arm64", "darwin_arm64")
-"""Machines that run Terraform: jobs, runners and laptops."""
+from ops.settings import ROOT, build_directory
 
 _VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 _UNRELEASED = "## Unreleased\n"
@@ -89,30 +85,10 @@ def _tag_plan(database: Path, tag: str) -> None:
 
 
 def _lock_providers(repository: Path) -> None:
-    """Record the hashes of all providers for all `PLATFORMS`; only the public registry knows them."""
-    if not providers.registry_answers():
+    if providers.registry_answers():
+        provider_locks.record(repository)
+    else:
         say(f"release: {providers.REGISTRY_HOST} does not answer: the providers' lock files stay as they are")
-        return
-    with tempfile.TemporaryDirectory(prefix="pmp-release-") as scratch:
-        configuration = Path(scratch) / "terraformrc"
-        configuration.write_text("provider_installation {\n  direct {}\n}\n")
-        for layer in LAYERS:
-            environment = os.environ | {
-                "TF_CLI_CONFIG_FILE": str(configuration),
-                "TF_DATA_DIR": str(Path(scratch) / layer),
-            }
-            options = [f"-platform={platform}" for platform in PLATFORMS]
-            for command in (["get"], ["providers", "lock", *options]):
-                done = subprocess.run(
-                    ["terraform", f"-chdir={repository / 'envs' / layer}", *command],
-                    env=environment,
-                    capture_output=True,
-                    text=True,
-                    check=False,
-                )
-                if done.returncode:
-                    raise UserError(f"terraform {' '.join(command)} in envs/{layer}: {done.stderr.strip()}")
-    say(f"release: the lock files name every provider for {', '.join(PLATFORMS)}")
 
 
 def publish(tag: str) -> None:

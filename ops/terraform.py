@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ops import aws, providers
+from ops import aws, provider_locks, providers
 from ops.errors import UserError
 from ops.output import say, shown, step
 from ops.processes import run
@@ -17,6 +17,8 @@ from ops.settings import ROOT, Target, platform_directory
 # Variables that could point Terraform to another state, or give it other values, than this command does.
 _STEERING = ("TF_WORKSPACE", "TF_DATA_DIR", "TF_CLI_ARGS", "TF_VAR_")
 _LOCK_WAIT = "-lock-timeout=10s"
+# What `init -lockfile=readonly` says about providers that the lock file does not name, or not for this machine.
+_NOT_LOCKED = ("Provider dependency changes detected", "any of the checksums previously recorded")
 CHANGES_PRESENT = 2
 """Exit status of ``terraform plan -detailed-exitcode`` when the plan changes something."""
 
@@ -71,11 +73,20 @@ class Terraform:
             backend["use_path_style"] = "true"
         say(f"terraform  {providers.configured_sources()}")
         settings = [f"-backend-config={name}={value}" for name, value in backend.items()]
+        settings += self._lock_options()
         with step(f"terraform init {self.target}"):
             # -reconfigure: the state never moves, so a data directory that remembers another bucket is merely stale.
             self._run("init", ["-reconfigure", "-backend-config=backend.hcl", *settings], quiet=True)
             if self.target.environment:
                 self._select(create=create)
+
+    def _lock_options(self) -> list[str]:
+        """Keep a job from choosing providers that the lock file does not name.
+
+        The stand-ins need fewer providers than the modules that a complete lock file is for.
+        """
+        is_for_others = providers.modules_are_stand_ins() and provider_locks.named(self.target.root) - {"aws"}
+        return ["-lockfile=readonly"] if os.environ.get("CI") and not is_for_others else []
 
     def _select(self, *, create: bool) -> None:
         if not create:
@@ -195,6 +206,11 @@ class Terraform:
             return (
                 "; another run holds it, or a killed one left it: "
                 f"'python -m ops unlock {self.target.layer}' releases it"
+            )
+        # Terraform wraps its lines and puts a bar before each.
+        if any(words in " ".join(text.replace("│", " ").split()) for words in _NOT_LOCKED):
+            return (
+                f"; '{provider_locks.COMMAND}' records them where the Terraform registry answers: commit the lock files"
             )
         return ""
 
