@@ -27,7 +27,7 @@ help:
 
 ##@ First day
 
-.PHONY: install up down status logs
+.PHONY: install up down status logs doctor
 install: ## install what is missing: Debian packages (as root), .venv
 	@python3 -m local.install
 
@@ -42,6 +42,9 @@ status: ## what runs where, with its memory
 
 logs: ## follow the logs (LOG=name: one of them)
 	@$(LOCAL) logs $(LOG)
+
+doctor: ## what is right here, and what to do next (ENVIRONMENT=local)
+	@$(LOCAL) doctor --environment $(ENVIRONMENT)
 
 ##@ API (ENVIRONMENT=local)
 

@@ -1,6 +1,7 @@
 """``python -m local``: the laptop platform's commands, as called by ``make``."""
 
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -11,11 +12,12 @@ from rich.table import Table
 
 from local import instance as instances
 from local.account import ACCOUNT
+from local.instance import clean_environment
 from local.pipeline import run_pipeline
 from local.platform import MEMORY_LIMIT_BYTES, Platform
 from ops import import_file, policies
 from ops.errors import UserError, run_command
-from ops.settings import ENVIRONMENTS, LAPTOP_ENVIRONMENT, PROMOTED_ENVIRONMENTS
+from ops.settings import ENVIRONMENTS, LAPTOP_ENVIRONMENT, PROMOTED_ENVIRONMENTS, ROOT
 
 application = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
@@ -106,6 +108,19 @@ def credentials(
         platform.environment(environment)
     platform.account.require_running()
     print(platform.account.export_lines(identity, environment))
+
+
+@application.command("doctor")
+def doctor_command(environment: Environment = LAPTOP_ENVIRONMENT) -> None:
+    """Say what is right here, and what to do next, as `python -m ops doctor` does on AWS."""
+    platform = _platform()
+    platform.environment(environment)
+    platform.account.require_running()
+    variables = clean_environment() | platform.instance.tool_environment(environment)
+    variables |= platform.account.credentials("admin").environment()
+    done = subprocess.run([sys.executable, "-m", "ops", "doctor"], cwd=ROOT, env=variables, check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
 
 
 @application.command("import")

@@ -14,6 +14,7 @@ from ops import (
     compatibility,
     costs,
     dashboard,
+    doctor,
     import_file,
     keys,
     layers,
@@ -111,6 +112,12 @@ def unlock(
 ) -> None:
     """Release a state lock left by a killed run."""
     layers.unlock(Target.of(layer, environment), older_than)
+
+
+@application.command("doctor", rich_help_panel=_LAYERS)
+def doctor_command(environment: Environment = None) -> None:
+    """Say what is right with the account, an environment and the GitLab project, and what to do next."""
+    doctor.doctor(require_environment(environment) if environment else None)
 
 
 # -- release -----------------------------------------------------------------------------------------------------------

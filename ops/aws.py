@@ -45,13 +45,13 @@ def is_emulated() -> bool:
 
 
 @cache
-def client(service: str) -> Any:
-    """Return the cached boto3 client of a service.
+def client(service: str, elsewhere: str | None = None) -> Any:
+    """Return the cached boto3 client of a service, in another region than `region` if ``elsewhere`` names one.
 
     S3 on an emulator gets path-style addresses: virtual-hosted bucket names need DNS, which loopback does not have.
     """
     config = _CONFIG.merge(Config(s3={"addressing_style": "path"})) if is_emulated() else _CONFIG
-    return boto3.client(service, region_name=region(), config=config)  # type: ignore[call-overload]
+    return boto3.client(service, region_name=elsewhere or region(), config=config)  # type: ignore[call-overload]
 
 
 def account_id() -> str:

@@ -30,7 +30,9 @@ def real_account() -> Iterator[tuple[str, list[str]]]:
     server.shutdown()
 
 
-@pytest.mark.parametrize("command", [["rotate-key"], ["policies"], ["credentials"], ["import", "README.md"]])
+@pytest.mark.parametrize(
+    "command", [["rotate-key"], ["policies"], ["credentials"], ["import", "README.md"], ["doctor"]]
+)
 def test_nothing_is_asked_of_the_shells_own_account(real_account: tuple[str, list[str]], command: list[str]) -> None:
     address, seen = real_account
     environment = os.environ | {
