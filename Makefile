@@ -108,7 +108,8 @@ test-infra: install ## templates, policies and the plans of every environment
 test-integration: install ## the Lambda against PostgreSQL behind PgBouncer
 	@$(STAGE) integration -- $(ARGS)
 
-.PHONY: test-pipeline test-terratest test-e2e test-import-faults parity nightly fuzz-api bench bench-api bench-imports
+.PHONY: test-pipeline test-terratest test-e2e test-import-faults parity nightly fuzz-api
+.PHONY: bench bench-api bench-imports bench-growth
 test-pipeline: install $(EXECUTOR) ## the pipeline's shape (ARGS="-m e2e": all of it, 20 min)
 	@$(STAGE) pipeline -- $(ARGS)
 
@@ -124,22 +125,26 @@ test-import-faults: install ## imports under faults, many times each (minutes)
 parity: install ## stand-ins beside the released modules (VERSIONS=file)
 	@$(PYTHON) -m checks.parity $(if $(VERSIONS),--versions '$(VERSIONS)') $(ARGS)
 
-nightly: install ## sampled tests in full, fuzz-api, moto; parity must not skip
+nightly: install ## sampled tests, fuzz-api, moto, growth; parity must not skip
 	@$(PYTHON) -m pytest tests -m nightly
 	@$(PYTHON) -m checks.fuzz
 	@$(PYTHON) -m checks.judges.emulator
+	@$(PYTHON) -m checks.bench.growth --events 250000 1500000
 	@$(PYTHON) -m checks.parity --required
 
 fuzz-api: install ## 8,000 generated requests against a throwaway API
 	@$(PYTHON) -m checks.fuzz $(ARGS)
 
-bench: bench-api bench-imports ## both benchmarks, each beside its floor and its peers
+bench: bench-api bench-imports bench-growth ## every benchmark; quiet machine
 
 bench-api: install ## cold start, latency, memory, zip beside FastAPI
 	@nice -n 5 $(PYTHON) -m checks.bench.api $(ARGS)
 
 bench-imports: install ## imports beside psql \\copy and what teams use
 	@$(PYTHON) -m checks.bench.imports
+
+bench-growth: install ## each operation at 1.5 and 15 million events (10 min)
+	@$(PYTHON) -m checks.bench.growth $(ARGS)
 
 ##@ AWS and its emulator
 

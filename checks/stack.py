@@ -4,6 +4,7 @@ TLS, roles and pooling are as deployed.
 """
 
 import contextlib
+import json
 import os
 import random
 import secrets
@@ -81,6 +82,17 @@ class Stack:
             "AWS_REGION": "eu-west-1",
             "AWS_DEFAULT_REGION": "eu-west-1",
         }
+
+    def blocks(self, statement: str) -> int:
+        """Return the number of 8 KiB blocks that a statement of the function touches once its plans are cached.
+
+        The statement runs six times and stays committed: PL/pgSQL keeps a plan from the sixth call on.
+        """
+        output = self.cluster.psql(
+            f"{statement};\n" * 5 + f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement};", role="pmp_app"
+        )
+        (plan,) = json.loads(output[output.rindex("\n[") :])
+        return int(plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"])
 
 
 def migrate(cluster: Cluster, authority: Authority, app_password: str) -> None:

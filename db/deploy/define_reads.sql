@@ -161,10 +161,12 @@ BEGIN
     EXIT WHEN cardinality(items) = row_limit;
   END LOOP;
   RETURN jsonb_build_object(
-    'items', to_jsonb(items), 'last', jsonb_build_array(last_number, last_key), 'more', EXISTS (
-      SELECT FROM subject AS s
+    'items', to_jsonb(items), 'last', jsonb_build_array(last_number, last_key), 'more', (
+      -- EXISTS would scan the table where the planner expects most users after this place.
+      SELECT s.subject_key FROM subject AS s
       WHERE (s.transaction_number, s.subject_key) > (last_number, last_key) AND s.transaction_number < horizon
-    )
+      ORDER BY s.transaction_number, s.subject_key LIMIT 1
+    ) IS NOT NULL
   );
 END
 $$;
@@ -180,6 +182,7 @@ CREATE FUNCTION pmp.list_users_by_choice(
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
 DECLARE
   wanted integer := (SELECT k.consent_key FROM consent AS k WHERE k.id = consent_id);
+  is_present boolean := as_of IS NULL AND known_at IS NULL;
   items jsonb[] := '{}';
   last_key bigint := coalesce(after_key, 0);
   document jsonb;
@@ -189,27 +192,27 @@ BEGIN
   -- few match.
   FOR candidate IN
     SELECT
-      c.subject_key, s AS person,
-      c.enabled = choice AND coalesce(expiry(c.enabled, c.counts_at, v.expires_after_days) > now(), true) AS matches
-    FROM (
-      SELECT * FROM current_choice AS c WHERE c.consent_key = wanted AND c.subject_key > coalesce(after_key, 0)
-      ORDER BY c.subject_key LIMIT 1000
-    ) AS c
-    JOIN consent_version AS v USING (version_key)
-    JOIN subject AS s USING (subject_key)
-    ORDER BY c.subject_key
+      c.subject_key,
+      -- A subquery, because a join would sort the page before its first row.
+      NOT is_present OR c.enabled = choice AND coalesce(expiry(c.enabled, c.counts_at, (
+        SELECT v.expires_after_days FROM consent_version AS v WHERE v.version_key = c.version_key
+      )) > now(), true) AS may_match
+    FROM current_choice AS c WHERE c.consent_key = wanted AND c.subject_key > coalesce(after_key, 0)
+    ORDER BY c.subject_key LIMIT 1000
   LOOP
     last_key := candidate.subject_key;
-    CONTINUE WHEN as_of IS NULL AND known_at IS NULL AND NOT candidate.matches;
-    document := describe_user(candidate.person, as_of, known_at);
+    CONTINUE WHEN NOT candidate.may_match;
+    SELECT describe_user(s, as_of, known_at) INTO document FROM subject AS s WHERE s.subject_key = last_key;
     CONTINUE WHEN NOT has_choice(document, consent_id, choice);
     items := items || (document || jsonb_build_object('place', jsonb_build_array(last_key)));
     EXIT WHEN cardinality(items) = row_limit;
   END LOOP;
   RETURN jsonb_build_object(
-    'items', to_jsonb(items), 'last', jsonb_build_array(last_key), 'more', EXISTS (
-      SELECT FROM current_choice AS c WHERE c.consent_key = wanted AND c.subject_key > last_key
-    )
+    'items', to_jsonb(items), 'last', jsonb_build_array(last_key), 'more', (
+      -- EXISTS would scan the table where the planner takes the choice for a common one.
+      SELECT c.subject_key FROM current_choice AS c WHERE c.consent_key = wanted AND c.subject_key > last_key
+      ORDER BY c.subject_key LIMIT 1
+    ) IS NOT NULL
   );
 END
 $$;

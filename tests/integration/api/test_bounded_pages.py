@@ -1,6 +1,5 @@
 """A page reads a bounded number of users, however few of them match."""
 
-import json
 import uuid
 
 from checks.gateway import Gateway
@@ -8,13 +7,6 @@ from checks.stack import Stack
 
 PER_PAGE = 1000
 """Users that a page reads at most."""
-
-
-def blocks(stack: Stack, statement: str) -> int:
-    """Return the number of blocks that a statement reads once its plans are cached."""
-    output = stack.cluster.psql(f"{statement};\nEXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement};", role="pmp_app")
-    (plan,) = json.loads(output[output.rindex("\n[") :])
-    return int(plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"])
 
 
 def add(stack: Stack, consent: str, count: int, told: str, choice: str) -> None:
@@ -33,10 +25,10 @@ def test_page_of_a_rare_choice_reads_no_more_when_other_choices_are_added(stack:
     add(stack, consent, PER_PAGE, "now() - interval '2 days'", "true")  # expired
     add(stack, consent, PER_PAGE + 200, "NULL", "false")
     statement = f"SELECT pmp.list_users_by_choice(NULL, 50, '{consent}', true)"
-    before = blocks(stack, statement)
+    before = stack.blocks(statement)
     add(stack, consent, PER_PAGE, "NULL", "false")
     add(stack, consent, 1, "NULL", "true")
-    assert blocks(stack, statement) < 1.2 * before
+    assert stack.blocks(statement) < 1.2 * before
     path, pages, found = f"/v1/users?consent={consent}&enabled=true", 0, []
     while path:
         answer = api.get(path)

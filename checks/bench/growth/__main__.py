@@ -1,0 +1,192 @@
+"""Measure each read and write at two sizes of the record: ``make bench-growth``.
+
+    python -m checks.bench.growth [--events 1500000 15000000] [--repeats 40]
+
+One run fills a throwaway PostgreSQL with events by SQL, measures, fills it up to the next size and measures again. It
+prints each operation's median time and the blocks of one call, and fails if the blocks of an operation grow faster
+than the logarithm of the number of events. It writes ``docs/bench/growth.md`` unless the sizes are others.
+"""
+
+import argparse
+import math
+import os
+import statistics
+import sys
+import time
+from dataclasses import dataclass
+
+from checks.bench.growth.record import BUSY, EXPIRING, RARE, Record
+from checks.stack import Stack, end_in_order, stack
+from ops.output import say, step
+from ops.settings import ROOT
+
+REPORT = ROOT / "docs" / "bench" / "growth.md"
+SIZES = [1_500_000, 15_000_000]
+_SAMPLE = 10
+"""Users over which the blocks of a call are averaged."""
+
+_ALLOWANCE = 1.25
+"""Blocks may exceed logarithmic growth by this factor: the sampled users differ in their number of events."""
+
+_SERVER = {
+    "shared_buffers": "'4GB'",
+    "work_mem": "'256MB'",
+    "maintenance_work_mem": "'1GB'",
+    "max_wal_size": "'16GB'",
+    "checkpoint_timeout": "'1h'",
+    "autovacuum": "off",  # The fill vacuums and analyzes by itself, so that no worker disturbs a measurement.
+}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An operation of the API as the function's one statement.
+
+    Attributes:
+        name: as the report shows it.
+        statement: SQL, with the names of ``Record.parameters`` in braces.
+    """
+
+    name: str
+    statement: str
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Of one operation at one size.
+
+    Attributes:
+        p50: median of a call from the client's side, through the pooler, in ms.
+        blocks: of 8 KiB, found in memory or read, of one call.
+    """
+
+    p50: float
+    blocks: float
+
+
+OPERATIONS = [
+    Operation("get_user", "SELECT pmp.get_user('{user}')"),
+    Operation("get_user, as_of", "SELECT pmp.get_user('{user}', now())"),
+    Operation("get_user, as_of, 10,000 events", f"SELECT pmp.get_user('{BUSY}', now())"),
+    Operation("find_user", "SELECT pmp.find_user('{email}')"),
+    Operation("list_users of 51, first", "SELECT pmp.list_users(NULL, NULL, 51)"),
+    Operation("list_users of 51, deep", "SELECT pmp.list_users({number}, {key}, 51)"),
+    Operation("list_users of 501", "SELECT pmp.list_users(NULL, NULL, 501)"),
+    Operation("list by a common choice, first", "SELECT pmp.list_users_by_choice(NULL, 51, '{common}', true)"),
+    Operation("list by a common choice, deep", "SELECT pmp.list_users_by_choice({key}, 51, '{common}', true)"),
+    Operation("list by a rare choice", f"SELECT pmp.list_users_by_choice(NULL, 51, '{RARE}', true)"),
+    Operation("list by an expired choice", f"SELECT pmp.list_users_by_choice(NULL, 51, '{EXPIRING}', true)"),
+    Operation("list_events of 51, first", "SELECT pmp.list_events(NULL, NULL, 51)"),
+    Operation("list_events of 51, deep", "SELECT pmp.list_events({event_number}, {sequence}, 51)"),
+    Operation("list_events of 501", "SELECT pmp.list_events(NULL, NULL, 501)"),
+    Operation("list_user_events of 51", "SELECT pmp.list_user_events('{user}', NULL, NULL, 51)"),
+    Operation(
+        "check 1",
+        """SELECT pmp.check_consents('[{{"user": {{"id": "{user}"}}, "consent": "{common}"}}]')""",
+    ),
+    Operation("check 1,000", "SELECT pmp.check_consents('{checks}')"),
+    Operation("export_user", "SELECT pmp.export_user('{user}')"),
+    Operation(
+        "create_event, 2 choices", "SELECT pmp.create_event(gen_random_uuid(), '{user}', '{choices}', NULL, 'a')"
+    ),
+    Operation("create_user", "SELECT pmp.create_user(gen_random_uuid() || '@example.com', 'a')"),
+]
+
+
+def measure(stack: Stack, record: Record, repeats: int) -> dict[str, Measurement]:
+    """Measure each operation on the record as it is.
+
+    Args:
+        stack: the servers; the function's environment variables are set.
+        record: the data.
+        repeats: calls of each operation, each with another user.
+    """
+    from pmp import database
+
+    connection = database.connect()
+    parameters = record.parameters(repeats)
+    found = {}
+    for operation in OPERATIONS:
+        calls = [operation.statement.format(**values) for values in parameters]
+        # Enough for the plans of the pooled session to be those that it keeps.
+        for call in calls[:10]:
+            connection.run(call)
+        times = []
+        for call in calls:
+            started = time.perf_counter()
+            connection.run(call)
+            times.append((time.perf_counter() - started) * 1000)
+        varied = calls[:: max(len(calls) // _SAMPLE, 1)] if calls[0] != calls[1] else calls[:1]
+        blocks = [stack.blocks(call) for call in varied]
+        found[operation.name] = Measurement(statistics.median(times), statistics.mean(blocks))
+    return found
+
+
+def law(small: int, large: int, before: float, after: float) -> str:
+    """Name the growth of the blocks from ``small`` to ``large`` events: constant, log n, or the exponent of n."""
+    growth = after / max(before, 1)
+    if growth <= 1.05:
+        return "constant"
+    if growth <= _ALLOWANCE * math.log(large) / math.log(small):
+        return "log n"
+    return f"n^{math.log(growth) / math.log(large / small):.2f}"
+
+
+def _report(sizes: list[int], found: list[dict[str, Measurement]]) -> tuple[list[str], list[str]]:
+    """Return the report's lines, and the names of the operations that grow too fast."""
+    small, large = sizes
+    head = (
+        " | ".join(f"p50 ms at {size:,}" for size in sizes)
+        + " | "
+        + " | ".join(f"blocks at {size:,}" for size in sizes)
+    )
+    lines = [f"| operation | {head} | growth of the blocks |", "|---|--:|--:|--:|--:|---|"]
+    bad = []
+    for operation in OPERATIONS:
+        before, after = (measured[operation.name] for measured in found)
+        growth = law(small, large, before.blocks, after.blocks)
+        if growth.startswith("n"):
+            bad.append(operation.name)
+        lines.append(
+            f"| {operation.name} | {before.p50:.2f} | {after.p50:.2f} | {before.blocks:,.0f} | {after.blocks:,.0f}"
+            f" | {growth} |"
+        )
+    return lines, bad
+
+
+def main() -> int:
+    """Measure both sizes and write the report; the exit status is 1 if an operation grows too fast."""
+    parser = argparse.ArgumentParser(prog="python -m checks.bench.growth", description=__doc__.splitlines()[0])
+    parser.add_argument("--events", type=int, nargs=2, default=SIZES, metavar=("SMALL", "LARGE"))
+    parser.add_argument("--repeats", type=int, default=40)
+    options = parser.parse_args()
+    end_in_order()
+    found = []
+    with stack(settings=_SERVER) as running:
+        os.environ.update(running.environment)
+        sys.path.insert(0, str(ROOT / "lambda"))
+        record = Record(running)
+        for size in options.events:
+            with step(f"fill up to {size:,} events"):
+                for events in record.fill(size):
+                    say(f"  {events:,} events", "dim")
+            with step("measure"):
+                found.append(measure(running, record, options.repeats))
+        server = running.cluster.psql("SHOW server_version").split()[0]
+    lines, bad = _report(options.events, found)
+    print("\n".join(lines))
+    if options.events == SIZES:
+        how = (
+            f"`make bench-growth` on {os.cpu_count()} cores, PostgreSQL {server}, one client through PgBouncer, "
+            "everything in memory. There are five events per user, by a power law, 13 consents, and two to four "
+            f"choices per event. p50 is the median of {options.repeats} calls; blocks are the 8 KiB blocks that one "
+            "call touches. A call that touches a fixed number of rows grows with the depth of its indexes: log n."
+        )
+        REPORT.write_text("\n".join(["# Growth with the record", "", how, "", *lines, ""]))
+    for name in bad:
+        print(f"error: {name} touches more blocks as the record grows: its statement must not scan")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
