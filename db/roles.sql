@@ -37,6 +37,8 @@ GRANT pmp_migrator TO CURRENT_USER;
 ALTER ROLE pmp_app SET statement_timeout = '25s';
 ALTER ROLE pmp_app SET idle_in_transaction_session_timeout = '30s';
 ALTER ROLE pmp_app SET search_path = pmp;
+-- The engine compiles a statement that it takes for expensive, which needs longer than any statement of the API.
+ALTER ROLE pmp_app SET jit = off;
 ALTER ROLE pmp_readonly SET default_transaction_read_only = on;
 ALTER ROLE pmp_readonly SET statement_timeout = '60s';
 ALTER ROLE pmp_readonly SET search_path = pmp;

@@ -2,6 +2,9 @@ BEGIN;
 SET search_path = tap, pmp;
 SELECT * FROM no_plan();
 
+-- A compiler would take longer than a statement of the API.
+SELECT ok('jit=off' = ANY (rolconfig), 'pmp_app compiles nothing') FROM pg_roles WHERE rolname = 'pmp_app';
+
 -- The exact privileges of pmp_app on each table.
 SELECT table_privs_are('pmp', relation, 'pmp_app', privileges, format('pmp_app on %s: exactly %s', relation, privileges))
 FROM (VALUES

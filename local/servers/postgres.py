@@ -31,7 +31,6 @@ _SETTINGS = {
     "max_parallel_workers": "2",
     "max_wal_senders": "0",
     "wal_level": "'minimal'",
-    "jit": "off",
     "timezone": "'UTC'",
     "log_timezone": "'UTC'",
     "log_line_prefix": "'%m [%p] %q%u@%d '",
