@@ -45,6 +45,16 @@ locals {
       meaning   = "An import ended as failed: what it had accepted until then is kept, the rest is not."
       first     = "GET /v1/imports/{id} says why; fix the file and upload it again, lines already accepted are skipped."
     }
+    feed-lag = {
+      severity  = "warning"
+      metric    = "FeedLagSeconds"
+      statistic = "Minimum"
+      period    = 300
+      of        = 3
+      above     = 300
+      meaning   = "For a quarter of an hour, nobody who follows GET /v1/events saw an event of the last five minutes."
+      first     = "find the transaction that has been open for so long; nothing is lost, the feed goes on when it ends."
+    }
     vendor-list-stale = {
       severity  = "warning"
       metric    = "VendorListOverdueSeconds"
