@@ -1,6 +1,8 @@
 """``.gitlab-ci.yml`` as data, with ``include`` and ``extends`` resolved as in GitLab."""
 
 import json
+import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,9 @@ CHAIN = ("plan:foundation", "apply:foundation", "migrate", "plan:service", "appl
 
 
 @cache
-def document() -> dict[str, Any]:
-    """Return the file's content, with the files that it includes."""
-    content: dict[str, Any] = yaml.safe_load(FILE.read_text())
+def document(**inputs: str) -> dict[str, Any]:
+    """Return the file's content, with the files that it includes, for a pipeline that was started with ``inputs``."""
+    content = included(FILE, inputs)
     for one in content.pop("include"):
         content |= included(ROOT / one["local"], one["inputs"])
     return content
@@ -30,8 +32,8 @@ def included(file: Path, given: dict[str, Any]) -> dict[str, Any]:
     Raises:
         KeyError: the file does not have an input of that name, or an input without a default is missing.
     """
-    header, text = file.read_text().split("\n---\n")
-    inputs = yaml.safe_load(header)["spec"]["inputs"]
+    text = file.read_text().partition("\n---\n")[2]
+    inputs = specified(file)
     if unknown := given.keys() - inputs.keys():
         raise KeyError(f"{file.name} has no input {', '.join(unknown)}")
     values = {name: given[name] if name in given else inputs[name]["default"] for name in inputs}
@@ -39,6 +41,12 @@ def included(file: Path, given: dict[str, Any]) -> dict[str, Any]:
         text = text.replace(f"$[[ inputs.{name} ]]", json.dumps(value) if isinstance(value, list) else str(value))
     content: dict[str, Any] = yaml.safe_load(text)
     return content
+
+
+def specified(file: Path) -> dict[str, dict[str, Any]]:
+    """Return the inputs that a file declares, by name."""
+    inputs: dict[str, dict[str, Any]] = yaml.safe_load(file.read_text().partition("\n---\n")[0])["spec"]["inputs"]
+    return inputs
 
 
 def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -50,21 +58,21 @@ def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def resolved(name: str) -> dict[str, Any]:
+def resolved(name: str, **inputs: str) -> dict[str, Any]:
     """Return one job, with the content of the jobs that it extends."""
-    job: dict[str, Any] = document()[name]
+    job: dict[str, Any] = document(**inputs)[name]
     parents = job.get("extends", [])
     result: dict[str, Any] = {}
     for parent in [parents] if isinstance(parents, str) else parents:
-        result = merged(result, resolved(parent))
+        result = merged(result, resolved(parent, **inputs))
     return merged(result, {key: value for key, value in job.items() if key != "extends"})
 
 
 @cache
-def jobs() -> dict[str, dict[str, Any]]:
+def jobs(**inputs: str) -> dict[str, dict[str, Any]]:
     """Return every job that can run, by name."""
-    names = [name for name in document() if name not in KEYWORDS and not name.startswith(".")]
-    found = {name: resolved(name) for name in names}
+    names = [name for name in document(**inputs) if name not in KEYWORDS and not name.startswith(".")]
+    found = {name: resolved(name, **inputs) for name in names}
     return {name: job for name, job in found.items() if {rule.get("when") for rule in job["rules"]} != {"never"}}
 
 
@@ -84,3 +92,63 @@ def needs_in_all(name: str) -> set[str]:
             found.add(need)
             waiting.append(need)
     return found
+
+
+# -- which jobs a pipeline has ---------------------------------------------------------------------------------------
+
+_TOKEN = re.compile(r'\$\w+|"[^"]*"|/(?:\\.|[^/])+/|[!=]=|=~|&&|\|\|')
+_ALWAYS = {"CI_DEFAULT_BRANCH": "main", "GITLAB_CI": "true"}
+_BRANCH = {"CI_COMMIT_BRANCH": "main", **_ALWAYS}
+_BY_HAND = {"CI_PIPELINE_SOURCE": "web", **_BRANCH}
+EVENTS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
+    "merge request": ({"CI_PIPELINE_SOURCE": "merge_request_event", **_ALWAYS}, {}),
+    "main": ({"CI_PIPELINE_SOURCE": "push", **_BRANCH}, {}),
+    "nightly": ({"CI_PIPELINE_SOURCE": "schedule", **_BRANCH}, {}),
+    "tag": ({"CI_PIPELINE_SOURCE": "push", "CI_COMMIT_TAG": "v1.2.3", **_ALWAYS}, {}),
+    "unlock": (_BY_HAND, {"operation": "unlock", "target": "prod"}),
+    "rollback": (_BY_HAND, {"operation": "rollback", "target": "prod"}),
+}
+"""By what starts a pipeline: GitLab's variables there, and the inputs."""
+
+
+def holds(expression: str, variables: Mapping[str, str]) -> bool:
+    """Whether the condition of a rule holds (https://docs.gitlab.com/ci/jobs/job_rules/).
+
+    Raises:
+        ValueError: the condition uses something that this evaluator does not know.
+    """
+    if rest := re.sub(r"\s", "", _TOKEN.sub("", expression)):
+        raise ValueError(f"cannot evaluate {expression!r}: {rest}")
+    tokens = _TOKEN.findall(expression)
+    parts: list[list[list[str]]] = [[[]]]
+    for token in tokens:
+        if token == "||":
+            parts.append([[]])
+        elif token == "&&":
+            parts[-1].append([])
+        else:
+            parts[-1][-1].append(token)
+
+    def value(token: str) -> str | None:
+        return variables.get(token[1:]) if token.startswith("$") else token[1:-1]
+
+    def clause(words: list[str]) -> bool:
+        if len(words) == 1:
+            return bool(value(words[0]))
+        left, operator, right = words
+        if operator == "=~":
+            return re.search(right[1:-1], value(left) or "") is not None
+        return (value(left) == value(right)) == (operator == "==")
+
+    return any(all(clause(words) for words in conjunction) for conjunction in parts)
+
+
+def jobs_on(event: str) -> list[str]:
+    """Return the jobs of the pipelines that ``event`` (one of `EVENTS`) starts, manual ones included, in file order."""
+    variables, inputs = EVENTS[event]
+
+    def runs(job: dict[str, Any]) -> bool:
+        rule = next((rule for rule in job["rules"] if holds(rule["if"], variables)), {"when": "never"})
+        return rule.get("when") != "never"
+
+    return [name for name, job in jobs(**inputs).items() if runs(job)]

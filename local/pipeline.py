@@ -29,6 +29,7 @@ EXECUTOR = ROOT / "local" / "executor" / "node_modules" / ".bin" / "gitlab-ci-lo
 # The executor derives GitLab's host and project from this URL; no request is ever sent to it.
 _REMOTE = "https://gitlab.invalid/pmp/pmp.git"
 _VARIABLES = ".gitlab-ci-local-variables.yml"
+_WRAPPER = ".gitlab-ci-local-inputs.yml"
 _LINE = re.compile(r"\[[\d:]{8}\s+[^\]]*\] (?P<job>\S+)\s+(?P<text>.*)")
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -72,13 +73,21 @@ def write_variables(
         yaml.safe_dump(content, file)
 
 
-def execute(directory: Path, gates: Sequence[str], jobs: Sequence[str] = (), *, quiet: bool = False) -> Outcome:
+def execute(
+    directory: Path,
+    gates: Sequence[str],
+    jobs: Sequence[str] = (),
+    *,
+    inputs: Mapping[str, str] | None = None,
+    quiet: bool = False,
+) -> Outcome:
     """Run the pipeline of the checkout in ``directory``.
 
     Args:
         directory: a folder created by `checkout` and completed by `write_variables`.
         gates: manual jobs to start.
         jobs: run only these and the jobs they need; empty for all.
+        inputs: what a person would enter who starts the pipeline by hand; the defaults otherwise.
         quiet: print nothing.
 
     Raises:
@@ -94,6 +103,7 @@ def execute(directory: Path, gates: Sequence[str], jobs: Sequence[str] = (), *, 
         *("--no-artifacts-to-source", "--no-color", "--concurrency", "2"),
         # Its copy of GitLab's schema is older than `artifacts: access: maintainer`; the lint has a newer one.
         "--json-schema-validation=false",
+        *("--file", _wrap(directory, inputs or {})),
         *(word for gate in gates for word in ("--manual", gate)),
         *(["--needs", *jobs] if jobs else []),
     ]
@@ -126,6 +136,16 @@ def execute(directory: Path, gates: Sequence[str], jobs: Sequence[str] = (), *, 
 
     outcome.status, _ = run(command, directory=directory, environment=kept, show=show)
     return outcome
+
+
+def _wrap(directory: Path, inputs: Mapping[str, str]) -> str:
+    """Write a file that includes the pipeline's with ``inputs``, and return its name.
+
+    The executor can give inputs to an included file, but not to the file that it is started with.
+    """
+    content = {"include": [{"local": ".gitlab-ci.yml", "inputs": dict(inputs)}]}
+    (directory / _WRAPPER).write_text(yaml.safe_dump(content))
+    return _WRAPPER
 
 
 # -- the platform ----------------------------------------------------------------------------------------------------

@@ -132,23 +132,9 @@ def yamllint(workspace: Workspace) -> str:
 
 
 def schemas(workspace: Workspace) -> str:
-    """The API document against OpenAPI 3.1, the pipeline against GitLab's schema."""
-    findings = ""
-    if documents := workspace.matching("openapi.json"):
-        findings += run([BIN / "openapi-spec-validator", *documents])
-    if pipelines := workspace.matching(".gitlab-ci.yml"):
-        # The transform handles GitLab's !reference tag, which is not standard YAML.
-        findings += run(
-            [
-                BIN / "check-jsonschema",
-                "--builtin-schema",
-                "vendor.gitlab-ci",
-                "--data-transform",
-                "gitlab-ci",
-                *pipelines,
-            ]
-        )
-    return findings
+    """The API document against OpenAPI 3.1. A test holds the pipeline, with its inputs filled in, against GitLab's."""
+    documents = workspace.matching("openapi.json")
+    return run([BIN / "openapi-spec-validator", *documents]) if documents else ""
 
 
 def migrations(_: Workspace) -> str:

@@ -26,7 +26,7 @@ pytestmark = [
 # named in PMP_FAIL fails.
 PYTHON = """#!/bin/sh
 digest=$(cat build/lambda.sha256 2>/dev/null)
-echo "$CI_JOB_NAME|$PMP_ENVIRONMENT|$AWS_ACCESS_KEY_ID|$CI_COMMIT_SHA|$*|$digest" >> "$PMP_NOTES"
+echo "$CI_JOB_NAME|$PMP_ENVIRONMENT|$AWS_ACCESS_KEY_ID|$CI_COMMIT_SHA|$*|$digest|$PMP_ALLOW_DESTROY" >> "$PMP_NOTES"
 [ "$CI_JOB_NAME" != "$PMP_FAIL" ] || { echo "error: PMP_FAIL" >&2; exit 1; }
 mkdir -p build/plans/x build/migrations
 case "$*" in
@@ -59,8 +59,9 @@ def pipeline(
     fail: str = "",
     jobs: tuple[str, ...] = (),
     started_by: Mapping[str, str] | None = None,
+    inputs: Mapping[str, str] | None = None,
 ) -> Ran:
-    """Run the pipeline for a push to the default branch, or as the variables ``started_by`` say."""
+    """Run the pipeline for a push to the default branch, or as the variables ``started_by`` and the inputs say."""
     checkout = tmp_path / "checkout"
     shutil.copytree(ROOT / "ops" / "pipeline", checkout / "ops" / "pipeline")
     shutil.copy(ROOT / ".gitlab-ci.yml", checkout)
@@ -70,6 +71,8 @@ def pipeline(
         ["remote", "add", "origin", "https://gitlab.invalid/pmp/pmp.git"],
         ["add", "."],
         ["commit", "--quiet", "--message", "one"],
+        # The rules of the job that builds the image ask what changed since then.
+        ["update-ref", "refs/remotes/origin/main", "HEAD"],
     ):
         subprocess.run([*git, *command], check=True)
     tools, notes = tmp_path / "tools", tmp_path / "notes"
@@ -83,7 +86,7 @@ def pipeline(
         keys |= {environment: f"deploy-{environment}", f"plan/{environment}": f"plan-{environment}"}
     variables = {"PMP_TOOLS": str(tools), "PMP_NOTES": str(notes), "PMP_FAIL": fail, **(started_by or {})}
     laptop.write_variables(checkout, variables, {"AWS_ACCESS_KEY_ID": keys})
-    outcome = laptop.execute(checkout, gates, jobs, quiet=True)
+    outcome = laptop.execute(checkout, gates, jobs, inputs=inputs, quiet=True)
     return Ran(outcome, [line.split("|") for line in notes.read_text().splitlines()])
 
 
@@ -147,7 +150,7 @@ def test_nightly_schedule_changes_nothing(tmp_path: Path) -> None:
     ran = pipeline(tmp_path, [], started_by={"CI_PIPELINE_SOURCE": "schedule"})
     assert ran.outcome.status == 0, "\n".join(ran.outcome.transcript[-20:])
     assert {(line[1], line[2], line[4]) for line in ran.lines} == {
-        ("", "", "nightly"),
+        *(("", "", target) for target in ("nightly", "test-terratest", "test-e2e")),
         ("", "plan-account", "-m ops drift account"),
         *((environment, f"plan-{environment}", "-m ops drift") for environment in ENVIRONMENTS),
     }
@@ -157,18 +160,28 @@ def test_nightly_schedule_changes_nothing(tmp_path: Path) -> None:
     ("operation", "commands"),
     [
         ("unlock", ["-m ops unlock foundation"]),
-        ("rollback", ["-m ops rollback d0", "-m ops smoke --events 8"]),
+        ("rollback", [f"-m ops rollback {'d0' * 32}", "-m ops smoke --events 8"]),
     ],
 )
 def test_repair_runs_in_the_selected_environment(operation: str, commands: list[str], tmp_path: Path) -> None:
-    asked = {
-        "CI_PIPELINE_SOURCE": "web",
-        "PMP_OPERATION": operation,
-        "PMP_TARGET": "staging",
-        "PMP_LAYER": "foundation",
-        "PMP_ROLLBACK_DIGEST": "d0",
-    }
-    ran = pipeline(tmp_path, [operation], started_by=asked)
+    asked = {"operation": operation, "target": "staging", "layer": "foundation", "digest": "d0" * 32}
+    ran = pipeline(tmp_path, [operation], started_by={"CI_PIPELINE_SOURCE": "web"}, inputs=asked)
     assert ran.outcome.status == 0, "\n".join(ran.outcome.transcript[-20:])
     assert [line[4] for line in ran.lines] == commands
     assert {(line[1], line[2]) for line in ran.lines} == {("staging", "deploy-staging")}
+
+
+def test_promotion_started_by_hand_may_destroy_what_it_names(tmp_path: Path) -> None:
+    asked = {"operation": "promote", "allow_destroy": "module.database.aws_db_instance.this"}
+    by_hand = {"CI_PIPELINE_SOURCE": "web"}
+    ran = pipeline(tmp_path, [], jobs=("dev:plan:foundation",), started_by=by_hand, inputs=asked)
+    assert ran.outcome.status == 0, "\n".join(ran.outcome.transcript[-20:])
+    [planned] = [line for line in ran.lines if line[0] == "dev:plan:foundation"]
+    assert planned[6] == "module.database.aws_db_instance.this"
+
+
+def test_main_is_checked_before_it_is_promoted(tmp_path: Path) -> None:
+    """On GitLab; a laptop leaves the checks to `make test`."""
+    ran = pipeline(tmp_path, [], jobs=("dev:smoke",), fail="infra", started_by={"GITLAB_CI": "true"})
+    assert ran.outcome.failed == ["infra"], "\n".join(ran.outcome.transcript[-20:])
+    assert not [name for name in ran.jobs if name.startswith(("publish", "dev:"))]

@@ -4,13 +4,27 @@ import itertools
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 import yaml
 
-from checks.gitlab import CHAIN, ENVIRONMENTS, FILE, document, jobs, needs, needs_in_all
-from ops.settings import ROOT
+from checks.gitlab import (
+    CHAIN,
+    ENVIRONMENTS,
+    EVENTS,
+    FILE,
+    document,
+    included,
+    jobs,
+    jobs_on,
+    needs,
+    needs_in_all,
+    specified,
+)
+from checks.stages import COMMAND_BY_STAGE
+from ops.settings import PROMOTED_LAYERS, ROOT
 
 PROMOTION = [f"{environment}:{step}" for environment in ENVIRONMENTS for step in CHAIN]
 _TEXT = FILE.read_text() + (ROOT / "ops/pipeline/environment.yml").read_text()
@@ -22,15 +36,15 @@ def test_gitlab_schema_accepts_the_pipeline(tmp_path: Path) -> None:
     whole.write_text(yaml.safe_dump(document()))
     program = Path(sys.executable).with_name("check-jsonschema")
     options = ["--builtin-schema", "vendor.gitlab-ci", "--data-transform", "gitlab-ci"]
-    checked = subprocess.run([program, *options, FILE, whole], capture_output=True, text=True, check=False)
+    checked = subprocess.run([program, *options, whole], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout
 
 
 def test_pipeline_environments_match_the_list_in_order() -> None:
-    includes = yaml.safe_load(FILE.read_text())["include"]
+    includes = included(FILE, {})["include"]
     assert [one["inputs"]["environment"] for one in includes] == list(ENVIRONMENTS)
-    for name in ("PMP_TARGET",):
-        assert document()["variables"][name]["options"] == list(ENVIRONMENTS)
+    assert specified(FILE)["target"]["options"] == list(ENVIRONMENTS)
+    assert specified(FILE)["layer"]["options"] == list(PROMOTED_LAYERS)
 
 
 def test_stages_are_in_order() -> None:
@@ -122,7 +136,9 @@ def test_merge_requests_plan_everything_and_keep_no_plan() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("lint", "unit", "database", "compatibility", "terraform", "nightly", "report"),
+        *("terratest", "e2e"),
+        *("lint", "unit", "database", "compatibility", "integration", "terraform", "infra", "pipeline"),
+        *("nightly", "report"),
         *(f"{job}:{environment}" for job in ("plan", "drift", "drift:account") for environment in ENVIRONMENTS),
     ],
 )
@@ -137,14 +153,90 @@ def test_a_tag_only_publishes_a_release() -> None:
     assert "environment" not in jobs()["release"], "a release changes no environment"
 
 
-def test_merge_requests_run_only_their_own_jobs() -> None:
-    def runs(rules: list[dict[str, str]]) -> bool:
-        first = next((rule for rule in rules if "merge_request_event" in rule["if"]), {"when": "never"})
-        return first.get("when") != "never"
+CHECKS = {"lint", "unit", "database", "compatibility", "integration", "terraform", "infra", "pipeline"}
 
-    found = {name for name, job in jobs().items() if runs(job["rules"])}
+
+def test_merge_requests_run_only_their_own_jobs() -> None:
     plans = {f"plan:{environment}" for environment in ENVIRONMENTS}
-    assert found == {"lint", "unit", "database", "compatibility", "terraform", "package", "report"} | plans
+    assert set(jobs_on("merge request")) == CHECKS | {"package", "report"} | plans
+
+
+def test_every_stage_of_the_tests_is_a_check() -> None:
+    by_stage = {"db": "database"}
+    # terratest and e2e start an emulator and take minutes; the nightly and the promotion itself cover them.
+    stages = set(COMMAND_BY_STAGE) - {"terratest", "e2e"}
+    assert {by_stage.get(stage, stage) for stage in stages} == CHECKS - {"compatibility"}
+
+
+def test_main_promotes_only_what_it_has_checked() -> None:
+    """The first job that writes anything needs every check, and no environment can be reached without it."""
+    checks = {name for name in jobs_on("main") if jobs()[name]["stage"] == "check"} - {"ci-image"}
+    assert checks == CHECKS
+    assert needs("publish") == CHECKS | {"package"}
+    for name in PROMOTION:
+        assert needs_in_all(name) >= CHECKS | {"publish"}, name
+
+
+def generalised(names: Iterable[str]) -> str:
+    """Return job names as Markdown, the jobs of several environments once: `plan:<environment>`."""
+    environments: dict[str, list[str]] = {}
+    for name in names:
+        parts = name.split(":")
+        found = [part for part in parts if part in ENVIRONMENTS]
+        general = ":".join("<environment>" if part in ENVIRONMENTS else part for part in parts)
+        environments.setdefault(general, []).extend(found)
+    return " ".join(
+        f"`{name}`" + (f" ({', '.join(found)})" if found and tuple(found) != ENVIRONMENTS else "")
+        for name, found in environments.items()
+    )
+
+
+def rows(document: Path, heading: str) -> list[list[str]]:
+    """Return the cells of the first table below a heading."""
+    section = document.read_text().split(f"\n## {heading}\n")[1]
+    lines = itertools.dropwhile(lambda line: not line.startswith("|"), section.splitlines())
+    table = list(itertools.takewhile(lambda line: line.startswith("|"), lines))
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table[2:]]
+
+
+def test_readme_says_what_each_pipeline_runs() -> None:
+    expected = [[event, generalised(jobs_on(event))] for event in EVENTS]
+    table = "\n".join(f"| {event} | {names} |" for event, names in expected)
+    assert rows(ROOT / "README.md", "What the pipeline runs") == expected, f"write this table:\n{table}"
+
+
+def reach() -> dict[str, tuple[str, str]]:
+    """Return, by scope of GitLab's variables, the jobs that get them and the pipelines that have such a job."""
+    names: dict[str, dict[str, None]] = {}
+    events: dict[str, dict[str, None]] = {}
+    for event, (_, inputs) in EVENTS.items():
+        for name in jobs_on(event):
+            scope = jobs(**inputs)[name].get("environment", {}).get("name", "none")
+            if name in {"unlock", "rollback"}:
+                assert scope == inputs["target"]
+            general = "/".join("<environment>" if part in ENVIRONMENTS else part for part in scope.split("/"))
+            names.setdefault(general, {})[name] = None
+            events.setdefault(general, {})[event] = None
+    return {scope: (generalised(names[scope]), ", ".join(events[scope])) for scope in names}
+
+
+def test_document_says_which_job_reaches_which_credential() -> None:
+    found = {row[0].strip("`"): (row[2], row[3]) for row in rows(
+        ROOT / "docs/pipeline.md", "Which job can reach which credential")}  # fmt: skip
+    table = "\n".join(f"| `{scope}` | … | {names} | {events} |" for scope, (names, events) in reach().items())
+    assert found == reach(), f"write this table:\n{table}"
+
+
+def test_jobs_of_a_merge_request_reach_only_what_reads_no_secret() -> None:
+    scopes = {jobs()[name].get("environment", {"name": "plan/"})["name"] for name in jobs_on("merge request")}
+    assert {scope for scope in scopes if not scope.startswith("plan/")} == set()
+    found = {scope for scope, (_, events) in reach().items() if "merge request" in events}
+    assert found == {"none", "plan/<environment>", "plan/note"}
+
+
+def test_operations_run_nothing_else() -> None:
+    assert jobs_on("unlock") == ["unlock"]
+    assert jobs_on("rollback") == ["rollback"]
 
 
 def test_only_migrations_run_on_runners_inside_the_vpc() -> None:
@@ -170,12 +262,21 @@ def test_the_nightly_job_does_not_accept_a_skipped_comparison() -> None:
 
 
 @pytest.mark.parametrize("name", ["unlock", "rollback"])
-def test_repairs_are_manual(name: str) -> None:
-    job = jobs()[name]
-    assert job["rules"] == [{"if": f'$CI_PIPELINE_SOURCE == "web" && $PMP_OPERATION == "{name}"', "when": "manual"}]
-    assert job["resource_group"] == "$PMP_TARGET"
-    assert job["environment"]["name"] == "$PMP_TARGET"
+def test_repairs_are_manual_and_reach_the_chosen_environment(name: str) -> None:
+    job = jobs(operation=name, target="staging")[name]
+    assert [rule.get("when") for rule in job["rules"]] == ["manual"]
+    assert job["resource_group"] == "staging"
+    assert job["environment"]["name"] == "staging"
     assert job["interruptible"] is False
+
+
+def test_no_rule_reads_a_variable_that_a_person_can_set() -> None:
+    """A namespace may forbid the variables of a pipeline, and without it anybody who may push could set them."""
+    for name, job in jobs().items():
+        for rule in job["rules"]:
+            assert set(re.findall(r"\$(\w+)", rule["if"])) <= {
+                *("CI_PIPELINE_SOURCE", "CI_COMMIT_BRANCH", "CI_COMMIT_TAG", "CI_DEFAULT_BRANCH", "GITLAB_CI")
+            }, name
 
 
 def test_no_pipeline_variable_holds_a_secret() -> None:
