@@ -73,11 +73,9 @@ def _account_file() -> Finding:
     shown = file.relative_to(ROOT)
     if file.exists():
         return right(str(shown))
-    return wrong(f"{shown} is missing", f"write it, as {_guide('4')} shows; is this the account that you mean?")
-
-
-def _guide(step: str) -> str:
-    return f"step {step} of docs/aws.md"
+    return wrong(
+        f"{shown} is missing", "write it: docs/aws.md#4-describe-each-account; is this the account that you mean?"
+    )
 
 
 def _bootstrap() -> Finding:

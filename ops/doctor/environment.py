@@ -54,7 +54,7 @@ def _runner_token(environment: str) -> Finding:
     wanted = [{"Key": "Name", "Values": [name]}]
     found = aws.client("ssm").describe_parameters(ParameterFilters=wanted)["Parameters"]
     if not found:
-        return wrong(f"there is no parameter {name}", "the two commands of modules/runner/README.md")
+        return wrong(f"there is no parameter {name}", "docs/aws.md#11-register-devs-runner: two commands")
     if found[0]["Type"] != "SecureString":
         return wrong(
             f"{name} is a {found[0]['Type']}, which whoever reads parameters can read",
@@ -101,7 +101,7 @@ def _proxy(environment: str) -> Finding:
             reason = " ".join(filter(None, [health.get("Reason"), health.get("Description")]))
             return wrong(
                 f"the target of proxy {name} is {health.get('State', 'unknown')}{f' ({reason})' if reason else ''}",
-                "docs/runbook.md, section proxy-login-failures",
+                "docs/runbook.md#proxy-login-failures",
             )
     return right(f"proxy {name} reaches the database")
 
@@ -169,5 +169,5 @@ def _api(environment: str) -> Finding:
         return wrong(str(error), "the delegation above, and the record of the API's domain in Route 53")
     if answer.status != 200:
         said = answer.body.decode(errors="replace")[:200]
-        return wrong(f"{url}/v1/ready answers {answer.status}: {said}", "docs/runbook.md, section api-server-errors")
+        return wrong(f"{url}/v1/ready answers {answer.status}: {said}", "docs/runbook.md#api-server-errors")
     return right(f"{url} answers, and so does its database")

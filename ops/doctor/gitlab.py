@@ -147,7 +147,8 @@ def _credentials(project: Project, scope: str, *, is_protected: bool) -> Finding
     found = role or secret
     if found is None:
         return wrong(
-            f"jobs of {scope} have no credentials", f"{where}, add them in the scope {scope}: docs/aws.md, step 6"
+            f"jobs of {scope} have no credentials",
+            f"{where}, add them in the scope {scope}: docs/aws.md#8-give-jobs-their-credentials",
         )
     if found["environment_scope"] == "*":
         return wrong(f"{found['key']} reaches every job", f"{where}, give it the scope {scope}")
@@ -163,7 +164,7 @@ def _credentials(project: Project, scope: str, *, is_protected: bool) -> Finding
 
 
 def _note(project: Project) -> Finding:
-    found = project.variable(note.TOKEN, "*")
+    found = project.variable(note.TOKEN, "plan/note")
     if found is None:
         return unknown(f"{note.TOKEN} is not set: the plans of a merge request are in its jobs' artifacts only")
     if not found["masked"]:
@@ -179,6 +180,7 @@ def _runners(project: Project) -> Finding:
             offline.append(environment)
     if offline:
         return wrong(
-            f"no runner of {', '.join(offline)} is online", "docs/aws.md, step 9: its jobs migrate wait until then"
+            f"no runner of {', '.join(offline)} is online",
+            "docs/aws.md#11-register-devs-runner: the jobs migrate wait until then",
         )
     return right(f"online for {', '.join(PROMOTED_ENVIRONMENTS)}")

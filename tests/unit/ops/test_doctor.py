@@ -219,7 +219,11 @@ BROKEN: list[tuple[str, Break, str]] = [
     ("identity", setting("credentials", NoCredentialsError()), "set AWS_PROFILE"),
     ("identity", setting("credentials", refused("ExpiredToken")), "log in again"),
     ("identity", setting("credentials", f"arn:aws:iam::{ACCOUNT}:root"), "a role or user with administrator rights"),
-    ("account file", lambda _, patch: patch.setattr("pathlib.Path.exists", lambda _: False), "write it, as step 4"),
+    (
+        "account file",
+        lambda _, patch: patch.setattr("pathlib.Path.exists", lambda _: False),
+        "write it: docs/aws.md#4-describe-each-account",
+    ),
     ("bootstrap", setting("stacks", {}), "python -m ops bootstrap"),
     ("bootstrap", lambda world, _: world.stacks.update({"pmp-kms-key": "ROLLBACK_COMPLETE"}), "delete it in CloudForm"),
     ("quotas", setting("concurrency", 10), "aws service-quotas request-service-quota-increase --service-code lambda"),
@@ -228,7 +232,7 @@ BROKEN: list[tuple[str, Break, str]] = [
     ("delegation", setting("delegated", {"ns.old.example"}), "at the parent of pmp.example.com"),
     ("deployed code", setting("code", refused("NoSuchBucket")), "the account that holds the bucket"),
     ("foundation", without("/pmp/prod/foundation/user_pool_id"), "its job prod:apply:foundation"),
-    ("runner token", setting("token_type", None), "the two commands of modules/runner/README.md"),
+    ("runner token", setting("token_type", None), "docs/aws.md#11-register-devs-runner"),
     ("runner token", setting("token_type", "String"), "reset the token in GitLab"),
     ("runner", setting("instances", []), "describe-scaling-activities --auto-scaling-group-name pmp-prod-runner"),
     ("runner", setting("instances", [("Pending", "Healthy")]), "describe-scaling-activities"),
@@ -237,7 +241,7 @@ BROKEN: list[tuple[str, Break, str]] = [
     (
         "proxy",
         setting("proxy", {"State": "UNAVAILABLE", "Reason": "AUTH_FAILURE"}),
-        "docs/runbook.md, section proxy-login-failures",
+        "docs/runbook.md#proxy-login-failures",
     ),
     ("alarms", lambda _, patch: patch.setattr(environment, "wakes_somebody", lambda _: False), "envs/prod.tfvars"),
     ("alarms", setting("subscriptions", []), "its job prod:apply:foundation"),
@@ -245,7 +249,7 @@ BROKEN: list[tuple[str, Break, str]] = [
     ("API client", without("/pmp/prod/clients/smoke"), "its job prod:plan:service"),
     ("API client", lambda world, _: world.secrets.update(smoke=[]), "python -m ops client smoke --environment prod"),
     ("service", without("/pmp/prod/service/release"), "its job prod:apply:service"),
-    ("API", setting("ready", 503), "docs/runbook.md, section api-server-errors"),
+    ("API", setting("ready", 503), "docs/runbook.md#api-server-errors"),
     ("GitLab", project("", None), "GITLAB_PROJECT=group/project"),
     ("branch", project("/protected_branches/main", None), "protect main without force push"),
     ("branch", project("/protected_branches/main", {"allow_force_push": True}), "protect main without force push"),
@@ -260,7 +264,7 @@ BROKEN: list[tuple[str, Break, str]] = [
     ("variables", lambda world, _: world.variable("prod", masked=False), "mask it"),
     ("variables", lambda world, _: world.variable("dev", environment_scope="*"), "give it the scope dev"),
     ("plan's note", lambda world, _: world.project["/variables"][1].update(masked=False), "mask it"),
-    ("runners", project("/runners", [{"online": False}]), "docs/aws.md, step 9"),
+    ("runners", project("/runners", [{"online": False}]), "docs/aws.md#11-register-devs-runner"),
 ]
 
 
