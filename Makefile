@@ -59,9 +59,10 @@ token: ## a bearer token (SCOPE="pmp/read" narrows it)
 credentials: ## export lines for AWS tools (IDENTITY=admin|gitlab|plan)
 	@$(LOCAL) credentials $(IDENTITY) --environment $(ENVIRONMENT) || { echo false; exit 1; }
 
-import: ## import FILE=path and follow it to its end (DRY_RUN=1)
+import: ## import FILE=path to its end (OCCURRED_AT= DRY_RUN=1)
 	@test -n "$(FILE)" || { echo "error: give a file: make import FILE=path" >&2; exit 1; }
-	@$(LOCAL) import '$(FILE)' --environment $(ENVIRONMENT) $(if $(DRY_RUN),--dry-run)
+	@$(LOCAL) import '$(FILE)' --environment $(ENVIRONMENT) $(if $(DRY_RUN),--dry-run) \
+	  $(if $(OCCURRED_AT),--occurred-at '$(OCCURRED_AT)')
 
 ##@ Database and release
 

@@ -128,9 +128,12 @@ def import_command(
     file: Annotated[Path, typer.Argument(help="NDJSON or CSV, plain or gzip")],
     environment: Environment = LAPTOP_ENVIRONMENT,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="validate and count, write nothing")] = False,
+    occurred_at: Annotated[
+        str | None, typer.Option(help="RFC 3339: when the choices on lines without an instant were made")
+    ] = None,
 ) -> None:
     """Upload a file, follow its import, and print how many lines were accepted, skipped and rejected."""
-    import_file.import_file(_platform().api(environment), file, dry_run=dry_run)
+    import_file.import_file(_platform().api(environment), file, import_file.Options(dry_run, occurred_at))
 
 
 @application.command("policies")

@@ -261,9 +261,12 @@ def import_command(
     url: Annotated[str, typer.Option(envvar="PMP_URL", help="base URL of the API")],
     token: Annotated[str, typer.Option(envvar="PMP_TOKEN", help="bearer token with scope pmp/write")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="validate and count, write nothing")] = False,
+    occurred_at: Annotated[
+        str | None, typer.Option(help="RFC 3339: when the choices on lines without an instant were made")
+    ] = None,
 ) -> None:
     """Upload a file, follow its import, and print how many lines were accepted, skipped and rejected."""
-    import_file.import_file(Api(url, token), file, dry_run=dry_run)
+    import_file.import_file(Api(url, token), file, import_file.Options(dry_run, occurred_at))
 
 
 # -- reports -----------------------------------------------------------------------------------------------------------

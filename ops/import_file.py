@@ -6,6 +6,7 @@ Format and compression are detected from the file, and the upload is bound to th
 import hashlib
 import os
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -18,6 +19,24 @@ from ops.errors import UserError
 
 _POLL_SECONDS = 0.5
 _BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the request may say about an import.
+
+    Attributes:
+        dry_run: validate and count, write nothing.
+        occurred_at: RFC 3339: when the choices on lines without an instant were made; such lines are rejected without.
+    """
+
+    dry_run: bool = False
+    occurred_at: str | None = None
+
+    @property
+    def members(self) -> dict[str, Any]:
+        """Members of the body of ``POST /v1/imports``."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 class _Watched:
@@ -41,14 +60,14 @@ def _describe(file: Path) -> dict[str, str]:
     return {"format": "csv" if name.endswith(".csv") else "ndjson", "compression": compression}
 
 
-def _follow(api: Api, file: Path, bar: Progress, *, dry_run: bool) -> dict[str, Any]:
+def _follow(api: Api, file: Path, bar: Progress, options: Options) -> dict[str, Any]:
     digest = hashlib.sha256()
     with file.open("rb") as opened:
         watched = _Watched(opened, bar, "check")
         while block := watched.read():
             digest.update(block)
     created = api.expect(
-        201, "POST", "/v1/imports", {**_describe(file), "sha256": digest.hexdigest(), "dry_run": dry_run}
+        201, "POST", "/v1/imports", {**_describe(file), "sha256": digest.hexdigest(), **options.members}
     )
     with file.open("rb") as opened:
         upload = created["upload"]
@@ -72,13 +91,13 @@ def _follow(api: Api, file: Path, bar: Progress, *, dry_run: bool) -> dict[str, 
         time.sleep(_POLL_SECONDS)
 
 
-def import_file(api: Api, file: Path, *, dry_run: bool = False) -> None:
+def import_file(api: Api, file: Path, options: Options) -> None:
     """Upload ``file``, follow its import, and print how many lines were accepted, skipped and rejected.
 
     Args:
         api: the API to import into.
         file: NDJSON or CSV, plain or gzip.
-        dry_run: validate and count, write nothing.
+        options: see ``Options``.
 
     Raises:
         UserError: the file cannot be read, was refused, or its import did not succeed.
@@ -94,7 +113,7 @@ def import_file(api: Api, file: Path, *, dry_run: bool = False) -> None:
     )
     try:
         with Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True)) as bar:
-            job = _follow(api, file, bar, dry_run=dry_run)
+            job = _follow(api, file, bar, options)
     except OSError as error:
         raise UserError(f"{error.filename or file} cannot be read: {error.strerror or error}") from error
     print(

@@ -14,7 +14,7 @@ CREATE TABLE pmp.import_job (
   object_key      text NOT NULL,
   object_version  text,
   sha256          text CHECK (sha256 ~ '^[0-9a-f]{64}$'),
-  uploaded_at     timestamptz,
+  occurred_at     text,
   created_at      timestamptz NOT NULL DEFAULT now(),
   started_at      timestamptz,
   finished_at     timestamptz,
@@ -42,8 +42,9 @@ COMMENT ON TABLE pmp.import_job IS
   'are committed in one transaction.';
 COMMENT ON COLUMN pmp.import_job.cancelled_by IS 'The API client that cancelled the import.';
 COMMENT ON COLUMN pmp.import_job.object_version IS 'S3 version id, pinned at the first read; NULL before the upload.';
-COMMENT ON COLUMN pmp.import_job.sha256 IS 'SHA-256 of the object in S3; lines without an id derive theirs from it.';
-COMMENT ON COLUMN pmp.import_job.uploaded_at IS 'LastModified in S3; the occurred_at of lines without one.';
+COMMENT ON COLUMN pmp.import_job.sha256 IS 'SHA-256 of the object in S3.';
+COMMENT ON COLUMN pmp.import_job.occurred_at IS
+  'RFC 3339, as the client declared it: when the lines without an instant happened; NULL: they are rejected.';
 COMMENT ON COLUMN pmp.import_job.lease_owner IS 'The invocation that holds the job until lease_until.';
 COMMENT ON COLUMN pmp.import_job.position IS 'Bytes of the uncompressed text processed so far.';
 COMMENT ON COLUMN pmp.import_job.header IS 'CSV: the header line, kept for later invocations, which do not read it.';

@@ -4,7 +4,7 @@
 -- table: it is as fast (docs/adr/0202), without a table that must be truncated, bloats or is shared between jobs.
 BEGIN;
 CREATE FUNCTION pmp.merge_lines(
-  source integer, uploaded_at timestamptz, line_numbers bigint[], event_ids uuid[], user_ids uuid[], emails text[],
+  source integer, declared_at timestamptz, line_numbers bigint[], event_ids uuid[], user_ids uuid[], emails text[],
   instants timestamptz[], fractions boolean[], versions text[], choices text[], named text[], looks_first boolean
 ) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp SET work_mem = '64MB' AS $$
@@ -69,7 +69,7 @@ BEGIN
         enabled
       )
       SELECT
-        $13, r.event_id, r.subject_key, coalesce(r.told, $12 + r.line * interval '1 microsecond'), $11, $1,
+        $13, r.event_id, r.subject_key, coalesce(r.told, $12), $11, $1,
         r.told IS NOT NULL, r.has_fraction, r.versions::integer[], r.enabled::boolean[]
       FROM resolved AS r
       WHERE r.subject_key IS NOT NULL AND r.erased_at IS NULL %s
@@ -126,7 +126,7 @@ BEGIN
   ) INTO answer
   -- Received now, not when the statement began: it may have waited for another batch or for an erasure.
   USING source, line_numbers, event_ids, user_ids, emails, instants, fractions, versions, choices, adds,
-    clock_timestamp(), uploaded_at, number;
+    clock_timestamp(), declared_at, number;
 
   IF looks_first THEN
     -- A new statement, which sees the events of this batch. Whose event it was cannot be told after an erasure: then the
@@ -158,11 +158,11 @@ END
 $$;
 COMMENT ON FUNCTION pmp.merge_lines IS
   'Add lines as events and project them: {"accepted", "unknown": [line], "erased": [line], "existing": [line]}. Lines '
-  'without an instant happened at uploaded_at, in their order. If looks_first, a line whose event exists, or is on an '
+  'without an instant happened at declared_at. If looks_first, a line whose event exists, or is on an '
   'earlier line, is skipped if its content is the same, and otherwise existing; else both are a unique_violation.';
 
 CREATE FUNCTION pmp.erased_lines(
-  uploaded_at timestamptz, line_numbers bigint[], emails text[], address_hashes bytea, instants timestamptz[]
+  declared_at timestamptz, line_numbers bigint[], emails text[], address_hashes bytea, instants timestamptz[]
 ) RETURNS bigint[]
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
 BEGIN
@@ -181,9 +181,7 @@ BEGIN
       WHERE e.address_hash = substr(address_hashes, (32 * (l.place - 1) + 1)::integer, 32) OFFSET 0
     ) AS last
     WHERE l.email IS NOT NULL AND last.erased_at IS NOT NULL
-      AND (coalesce(l.told, uploaded_at) <= last.erased_at
-        -- A list that tells no instant may be older than the erasure; it counts only for who has registered again.
-        OR l.told IS NULL AND NOT EXISTS (SELECT FROM subject AS s WHERE s.email_key = fold_email(l.email)))
+      AND coalesce(l.told, declared_at) <= last.erased_at
   );
 END
 $$;
@@ -223,7 +221,7 @@ BEGIN
 
   -- The events of this batch are there for the erasures that come later, and the hashes of the earlier ones for it.
   PERFORM pg_advisory_xact_lock_shared(erasure_lock());
-  erased := erased_lines(job.uploaded_at, line_numbers, emails, address_hashes, instants);
+  erased := erased_lines(job.occurred_at::timestamptz, line_numbers, emails, address_hashes, instants);
   IF erased <> '{}' THEN
     SELECT
       coalesce(array_agg(l.line ORDER BY l.place), '{}'), array_agg(l.event_id ORDER BY l.place),
@@ -243,8 +241,8 @@ BEGIN
     LOOP
       BEGIN
         merged := merge_lines(
-          source_key(NULL, job_id), job.uploaded_at, line_numbers, event_ids, user_ids, emails, instants, fractions,
-          versions, choices, named, looks_first
+          source_key(NULL, job_id), job.occurred_at::timestamptz, line_numbers, event_ids, user_ids, emails, instants,
+          fractions, versions, choices, named, looks_first
         );
         IF job.dry_run THEN
           RAISE EXCEPTION USING ERRCODE = 'PMP01';
@@ -274,10 +272,10 @@ BEGIN
   FROM jsonb_array_elements(merged -> 'erased') AS line
   UNION ALL
   SELECT job_id, line, 'erased_user', '/user/email',
-    'the user with this address was erased after this choice, or the line tells no occurred_at'
+    'the user with this address was erased after this choice'
   FROM unnest(erased) AS line
   UNION ALL
-  SELECT job_id, line::bigint, 'event_exists', '/id', 'another event has this id; use a new id for a new event'
+  SELECT job_id, line::bigint, 'event_conflict', '/id', 'another event has this id; use a new id for a new event'
   FROM jsonb_array_elements(merged -> 'existing') AS line;
   GET DIAGNOSTICS refused = ROW_COUNT;
 

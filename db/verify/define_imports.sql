@@ -1,9 +1,9 @@
 -- Verify pmp:define_imports on pg
 BEGIN;
-INSERT INTO pmp.import_job (id, state, format, compression, client, bucket, object_key, lease_owner, uploaded_at)
+INSERT INTO pmp.import_job (id, state, format, compression, client, bucket, object_key, lease_owner)
 VALUES (
   '00000000-0000-4000-8000-000000000001', 'running', 'ndjson', 'none', 'verify', 'bucket', 'verify',
-  '00000000-0000-4000-8000-000000000001', now()
+  '00000000-0000-4000-8000-000000000001'
 );
 -- Two lines of a new user, the older one last; a third line of an unknown user; a fourth, invalid line.
 CREATE FUNCTION pg_temp.merge(owner integer, up_to integer) RETURNS text LANGUAGE sql AS $$

@@ -13,7 +13,7 @@ UPLOAD_SECONDS = 3600
 _DOCUMENT = f"""
 jsonb_build_object(
   'id', j.id, 'state', j.state, 'lines', j.lines, 'accepted', j.accepted, 'skipped', j.skipped, 'rejected', j.rejected,
-  'bytes_read', j.bytes_read, 'bytes_total', j.bytes_total,
+  'occurred_at', j.occurred_at, 'bytes_read', j.bytes_read, 'bytes_total', j.bytes_total,
   'rows_per_second', round((j.lines / nullif(
     extract(epoch FROM coalesce(j.finished_at, clock_timestamp()) - j.started_at), 0
   ))::numeric, 1),
@@ -30,7 +30,8 @@ def create(connection: Connection, request: dict[str, Any], client: str) -> dict
 
     Args:
         connection: to the database.
-        request: ``{"format": "ndjson" | "csv", "compression": "none" | "gzip", "sha256"?, "dry_run"?}``, validated.
+        request: ``{"format": "ndjson" | "csv", "compression": "none" | "gzip", "sha256"?, "dry_run"?,
+            "occurred_at"?}``, validated.
         client: id of the requesting OAuth client.
 
     Returns:
@@ -41,8 +42,8 @@ def create(connection: Connection, request: dict[str, Any], client: str) -> dict
     key = f"{UPLOAD_PREFIX}{job}.{request['format']}" + (".gz" if request["compression"] == "gzip" else "")
     connection.run(
         "INSERT INTO pmp.import_job"
-        " (id, format, compression, dry_run, expected_sha256, client, bucket, object_key)"
-        " VALUES (:id, :format, :compression, :dry_run, :sha256, :client, :bucket, :key)",
+        " (id, format, compression, dry_run, expected_sha256, client, bucket, object_key, occurred_at)"
+        " VALUES (:id, :format, :compression, :dry_run, :sha256, :client, :bucket, :key, :occurred_at)",
         id=job,
         format=request["format"],
         compression=request["compression"],
@@ -51,6 +52,7 @@ def create(connection: Connection, request: dict[str, Any], client: str) -> dict
         client=client,
         bucket=bucket,
         key=key,
+        occurred_at=request.get("occurred_at"),
     )
     return {"id": job, "state": "waiting", "upload": _upload(bucket, key, sha256)}
 
@@ -152,11 +154,11 @@ def for_object(connection: Connection, bucket: str, key: str, version: str, size
         if not rows:
             name = key.lower()
             connection.run(
-                "INSERT INTO pmp.import_job (id, format, compression, dry_run, expected_sha256, client, bucket,"
-                "  object_key, object_version, bytes_total)"
+                "INSERT INTO pmp.import_job (id, format, compression, dry_run, expected_sha256, occurred_at, client,"
+                "  bucket, object_key, object_version, bytes_total)"
                 " SELECT :id, coalesce(b.format, :format), coalesce(b.compression, :compression),"
-                "  coalesce(b.dry_run, false), b.expected_sha256, coalesce(b.client, 's3'), :bucket, :key, :version,"
-                "  CAST(:size AS bigint)"
+                "  coalesce(b.dry_run, false), b.expected_sha256, b.occurred_at, coalesce(b.client, 's3'), :bucket,"
+                "  :key, :version, CAST(:size AS bigint)"
                 " FROM (SELECT 1) AS one LEFT JOIN LATERAL ("
                 "  SELECT * FROM pmp.import_job AS e WHERE e.bucket = :bucket AND e.object_key = :key"
                 "  ORDER BY e.created_at LIMIT 1) AS b ON true"

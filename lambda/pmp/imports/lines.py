@@ -6,6 +6,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from pmp import addresses, identifiers, instants
@@ -16,8 +17,9 @@ _LARGEST_EVENT_CHOICES = 100
 _NO_HASH = bytes(32)
 
 
-_Choices = tuple[str, str, str]
-"""As array literals: version keys, answers, and keys of the versions that the line names (quoted, or NULL)."""
+_Choices = tuple[str, str, str, str]
+"""As array literals: version keys, answers, and keys of the versions that the line names (quoted, or NULL). Then what
+the line says of them, the same text in any order of the choices: part of the id of a line that has none."""
 
 
 class LineError(ValueError):
@@ -121,10 +123,8 @@ class Parser:
 
     Args:
         catalogue: the consents.
-        id_prefix: first 24 characters of the ids of events without one. The rest is the line's number, so that the same
-            bytes give the same ids.
         now: the current time; events more than five minutes later are rejected.
-        uploaded_at: when lines without an instant happened.
+        declared: RFC 3339: when the lines without an instant happened; None rejects them.
         header: first line of a CSV file; None for NDJSON.
         address_hash: of an address, see ``pmp.erasures``.
 
@@ -135,18 +135,18 @@ class Parser:
     def __init__(
         self,
         catalogue: Catalogue,
-        id_prefix: str,
         now: dt.datetime,
-        uploaded_at: dt.datetime,
+        declared: str | None,
         header: str | None = None,
         *,
         address_hash: Callable[[str], bytes],
     ) -> None:
         self._catalogue = catalogue
         self._address_hash = address_hash
-        self._id_prefix = id_prefix
-        self._now, self._uploaded_at = now, uploaded_at
+        self._now = now
         self._latest = now + instants.TOLERANCE
+        self._is_dated = declared is not None
+        self._declared = (now, "") if declared is None else self._instant(declared, "/occurred_at")
         self._columns = None if header is None else _columns(header, catalogue)
         self._encoded: dict[tuple[int, tuple[tuple[str, bool], ...]], _Choices] = {}
         self._addresses = addresses.Normalizer()
@@ -174,13 +174,15 @@ class Parser:
         except LineError as error:
             batch.bad.append((number, error))
             return
+        counts_from = instant or self._declared[1]
+        mark = self._address_hash(email) if email else _NO_HASH
         batch.line_numbers.append(number)
-        batch.event_ids.append(event_id or f"{self._id_prefix}{number:012x}")
+        batch.event_ids.append(event_id or _content_id(mark if email else user_id.encode(), choices[3], counts_from))
         batch.user_ids.append(user_id or "NULL")
         batch.emails.append(_quoted(email) if email else "NULL")
-        batch.address_hashes += self._address_hash(email) if email else _NO_HASH
+        batch.address_hashes += mark
         batch.instants.append(instant or "NULL")
-        batch.fractions.append("t" if not instant or instants.has_fraction(instant) else "f")
+        batch.fractions.append("t" if instants.has_fraction(counts_from) else "f")
         batch.versions.append(choices[0])
         batch.choices.append(choices[1])
         batch.named.append(choices[2])
@@ -211,7 +213,7 @@ class Parser:
             raise _missing_or_type("/consents", consents, "an array")
         fields += sum(len(choice) if type(choice) is dict else 0 for choice in consents)
         moment, told = self._instant(instant, "/occurred_at")
-        choices = self._choices(consents, moment, told)
+        choices = self._choices(consents, moment, has_id=event_id is not None)
         # If the text has more names than the parsed objects, a name appears more than once in an object. A quote and a
         # colon end a name, but may also be inside a string (JSON writes \": there): then the slow way decides.
         if text.count('":') != fields:
@@ -224,14 +226,21 @@ class Parser:
             choices,
         )
 
-    def _choices(self, consents: list[Any], moment: dt.datetime, told: str) -> _Choices:
+    def _choices(self, consents: list[Any], moment: dt.datetime, *, has_id: bool) -> _Choices:
         """The choices as array literals.
 
         Args:
             consents: as on the line.
             moment: at which the wording must have been in force.
-            told: the line's instant; empty if it has none.
+            has_id: whether the line has an id. If not, the choices are sorted: in any order they are the same event.
         """
+        choices = self._encode(consents, moment)
+        if has_id or len(consents) == 1:
+            return choices
+        ordered = sorted(consents, key=lambda choice: choice["id"])
+        return choices if ordered == consents else self._encode(ordered, moment)
+
+    def _encode(self, consents: list[Any], moment: dt.datetime) -> _Choices:
         era = self._catalogue.era(moment)
         try:
             key = era, tuple([(choice["id"], choice["enabled"]) for choice in consents])
@@ -241,12 +250,12 @@ class Parser:
                 return known
         except (KeyError, TypeError, IndexError):
             pass
-        return self._choices_slowly(consents, era, moment, told)
+        return self._encode_slowly(consents, era, moment)
 
-    def _choices_slowly(self, consents: list[Any], era: int, moment: dt.datetime, told: str) -> _Choices:
+    def _encode_slowly(self, consents: list[Any], era: int, moment: dt.datetime) -> _Choices:
         if not 1 <= len(consents) <= _LARGEST_EVENT_CHOICES:
             raise LineError("invalid_choices", "/consents", "must have 1 to 100 choices")
-        keys, answers, named, seen = [], [], [], set[str]()
+        keys, answers, named, said, seen = [], [], [], [], set[str]()
         for place, choice in enumerate(consents):
             pointer = f"/consents/{place}"
             if type(choice) is not dict:
@@ -261,20 +270,22 @@ class Parser:
             if consent in seen:
                 raise LineError("repeated_consent", f"{pointer}/id", "appears more than once on the line")
             seen.add(consent)
-            keys.append(self._version_key(consent, version, pointer, moment, told))
+            keys.append(self._version_key(consent, version, pointer, moment))
             answers.append(enabled)
+            said.append(f"{consent}={'t' if enabled else 'f'}{'' if version is None else version}")
             if version is not None:
                 named.append(keys[-1])
         encoded = (
             "{" + ",".join(map(str, keys)) + "}",
             "{" + ",".join("t" if yes else "f" for yes in answers) + "}",
             '"{' + ",".join(map(str, named)) + '}"' if named else "NULL",
+            ",".join(sorted(said)),
         )
         if len(self._encoded) < _CACHE_ENTRIES and all("version" not in choice for choice in consents):
             self._encoded[era, tuple((choice["id"], choice["enabled"]) for choice in consents)] = encoded
         return encoded
 
-    def _version_key(self, consent: str, version: object, pointer: str, moment: dt.datetime, told: str) -> int:
+    def _version_key(self, consent: str, version: object, pointer: str, moment: dt.datetime) -> int:
         if consent not in self._catalogue:
             raise LineError("unknown_consent", f"{pointer}/id", "is not in the catalogue")
         if version is None:
@@ -284,7 +295,7 @@ class Parser:
         named = self._catalogue.version(consent, version)
         if named is None:
             raise LineError("unknown_version", f"{pointer}/version", "is not a version of this consent")
-        if told and named.created_at > moment:
+        if named.created_at > moment:
             created = named.created_at.isoformat()
             detail = f"was created at {created}, after occurred_at; omit version for the one in force then"
             raise LineError("version_too_new", f"{pointer}/version", detail)
@@ -310,7 +321,7 @@ class Parser:
             _uuid(user_id or None, "/user_id"),
             self._email(email or None, "/email"),
             told,
-            self._choices(consents, moment, told),
+            self._choices(consents, moment, has_id=bool(event_id)),
         )
 
     def _email(self, value: object, pointer: str) -> str:
@@ -327,7 +338,13 @@ class Parser:
     def _instant(self, value: object, pointer: str) -> tuple[dt.datetime, str]:
         """When the wording must have been in force, and the told instant as PostgreSQL reads it (empty: none)."""
         if value is None:
-            return self._uploaded_at, ""
+            if not self._is_dated:
+                raise LineError(
+                    "undated",
+                    pointer,
+                    "is missing; add it, or upload the file again with an occurred_at for all of its lines",
+                )
+            return self._declared[0], ""
         try:
             moment, text = instants.read(value if type(value) is str else "")
         except ValueError as error:
@@ -338,6 +355,24 @@ class Parser:
             # It covers its second.
             moment = moment.replace(microsecond=999_999)
         return min(moment, self._now), text
+
+
+def _content_id(person: bytes, said: str, instant: str) -> str:
+    """The id of a line without one, a UUID of version 8 (RFC 9562): a line that says the same has the same id.
+
+    Args:
+        person: keyed hash of the address, so that nobody can test an erased user's event against an address; or the
+            user's id.
+        said: of the choices, see ``_Choices``.
+        instant: as ``instants.read`` returns it; the zeros at the end of its fraction do not matter.
+    """
+    moment = instant[:19].replace("t", "T")
+    if fraction := instant[20:26].rstrip("Zz+:0"):
+        moment += "." + fraction
+    elif instants.has_fraction(instant):
+        moment += "."
+    digest = blake2b(b"%b %b %b" % (person, said.encode(), moment.encode()), digest_size=16).hexdigest()
+    return f"{digest[:8]}-{digest[8:12]}-8{digest[13:16]}-b{digest[17:20]}-{digest[20:]}"
 
 
 def _quoted(text: str) -> str:

@@ -231,13 +231,12 @@ class _Worker:
             after = rows[-1][0]
 
     def _identify(self) -> None:
-        """Read the object once for its SHA-256, from which the ids of its lines are derived.
+        """Read the object once for its SHA-256: nothing is imported from an object that is not the announced one.
 
-        It costs a second read at network speed. In return nothing is imported from an object that is not the announced
-        one, and the same bytes give the same events however often they are uploaded.
+        It costs a second read at network speed.
         """
-        digest, size, facts = hashlib.sha256(), 0, dict[str, Any]()
-        for chunk in self._read(0, facts.update):
+        digest, size = hashlib.sha256(), 0
+        for chunk in self._read(0):
             digest.update(chunk)
             size += len(chunk)
             self._renew()
@@ -247,12 +246,11 @@ class _Worker:
                 f"the object's SHA-256 is {digest.hexdigest()}, but {expected} was announced; nothing was imported; "
                 "upload the right file"
             )
-        uploaded_at = facts["LastModified"].astimezone(dt.UTC) if "LastModified" in facts else dt.datetime.now(dt.UTC)
-        self._update(sha256=digest.hexdigest(), bytes_total=size, uploaded_at=uploaded_at.isoformat())
+        self._update(sha256=digest.hexdigest(), bytes_total=size)
 
-    def _read(self, start: int, describe: Callable[[dict[str, Any]], None] | None = None) -> Iterator[bytes]:
+    def _read(self, start: int) -> Iterator[bytes]:
         row = self._row
-        return objects.read(row["bucket"], row["object_key"], row["object_version"], start=start, describe=describe)
+        return objects.read(row["bucket"], row["object_key"], row["object_version"], start=start)
 
     def _open(self, count: objects.Count) -> Iterator[bytes]:
         """The uncompressed text, from the job's position on."""
@@ -302,14 +300,11 @@ class _Worker:
         versions: dict[str, list[Version]] = {}
         for consent, number, created_at, key in rows:
             versions.setdefault(consent, []).append(Version(number, instants.read(created_at)[0], key))
-        digest = self._row["sha256"]
         try:
             return Parser(
                 Catalogue(versions),
-                # Version 8 of RFC 9562: 76 bits of the digest, then the line's number.
-                f"{digest[:8]}-{digest[8:12]}-8{digest[12:15]}-b{digest[15:18]}-",
                 dt.datetime.now(dt.UTC),
-                dt.datetime.fromisoformat(self._row["uploaded_at"]),
+                self._row["occurred_at"],
                 self._row["header"],
                 address_hash=erasures.address_hash,
             )

@@ -52,7 +52,21 @@ def store(stack: stacks.Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Obje
 
 
 def event(email: str, *, enabled: bool = True, consent: str = "email_notifications", **fields: Any) -> dict[str, Any]:
-    return {"user": {"email": email}, "consents": [{"id": consent, "enabled": enabled}], **fields}
+    """Return a line; ``occurred_at=None`` for one that tells no instant."""
+    choice = {"id": consent, "enabled": enabled}
+    return {"user": {"email": email}, "consents": [choice], "occurred_at": "2026-02-01T00:00:00.5Z", **fields}
+
+
+def announced(stack: stacks.Stack, store: ObjectStore, body: bytes, **request: Any) -> dict[str, Any]:
+    """Announce an import by the API, upload its file, run it, and return the row of its job."""
+    from pmp import database, imports
+
+    made = imports.create(
+        database.connect(), {"format": "ndjson", "compression": "none", "dry_run": False, **request}, "tester"
+    )
+    key = stack.cluster.psql(f"SELECT object_key FROM pmp.import_job WHERE id = '{made['id']}'")
+    imports.handle_notification(store.put(key, body), Context())
+    return job_of(stack, key)
 
 
 def generated(count: int, seed: int = 1, users: int | None = None) -> list[dict[str, Any]]:

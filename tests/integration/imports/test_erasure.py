@@ -53,7 +53,7 @@ def test_older_list_does_not_bring_an_erased_person_back(
         line,  # known
         {**line, "id": str(uuid.uuid4())},
         event(address.upper(), occurred_at="2026-02-01T00:00:00Z"),
-        event(address),  # tells no instant
+        event(address, occurred_at="2026-01-01T00:00:00.5Z"),
         event(other, id=str(uuid.uuid4()), occurred_at="2026-01-01T00:00:00Z"),
     ]
     job = imported(stack, store, f"{key}-2.ndjson", lines + lines[-1:] * has_repeats)
@@ -79,7 +79,7 @@ def test_later_choice_or_registration_starts_anew(stack: Stack, store: ObjectSto
         event(address, occurred_at="2026-03-01T00:00:00.5Z"),
         event(address, occurred_at="2026-03-01T00:00:00.500001Z", enabled=False),
         event(again, occurred_at="2026-01-01T00:00:00Z"),
-        event(again, enabled=False),  # who has registered again counts when the list was uploaded
+        event(again, enabled=False, occurred_at="2026-04-01T00:00:00Z"),
     ]
     job = imported(stack, store, f"{key}-2.ndjson", lines)
     assert counts(job) == (4, 2, 0, 2)

@@ -14,6 +14,7 @@ from checks.object_store import BUCKET, ObjectStore
 from checks.stack import Stack
 from tests.integration.imports.conftest import (
     Context,
+    announced,
     assert_projection_equals_replay,
     counts,
     event,
@@ -54,8 +55,58 @@ def test_same_file_without_event_ids_is_skipped(stack: Stack, store: ObjectStore
     body = ndjson([event(f"no-id-{number}@example.com") for number in range(10)])
     assert counts(imported(stack, store, "imports/no-ids.ndjson", body)) == (10, 10, 0, 0)
     assert counts(imported(stack, store, "imports/no-ids-again.ndjson", body)) == (10, 0, 10, 0)
-    # A different file means different events, even if one of its lines is the same.
-    assert counts(imported(stack, store, "imports/no-ids-more.ndjson", body + b"\n" + body[:80]))[1] >= 10
+    # An equal line is the same event, in another file and in the same one.
+    one = ndjson([event("no-id-new@example.com")])
+    assert counts(imported(stack, store, "imports/no-ids-more.ndjson", one + body + one)) == (12, 1, 11, 0)
+
+
+def test_corrected_file_skips_what_was_accepted_and_a_withdrawal_in_between_stands(
+    stack: Stack, store: ObjectStore
+) -> None:
+    name, instant = uuid.uuid4().hex, "2026-01-15T09:00:00Z"
+    first = f"email,email_notifications\n{name}.a@example.com,true\n{name}.b@example.com,yes\n".encode()
+    job = announced(stack, store, first, format="csv", occurred_at=instant)
+    assert counts(job) == (2, 1, 0, 1)
+    assert count_of(stack, f"{name}.b@%") == 0
+    person = stack.cluster.psql(f"SELECT id FROM pmp.subject WHERE email_key = '{name}.a@example.com'")
+    withdrawal = json.dumps([{"id": "email_notifications", "enabled": False}])
+    stack.cluster.psql(f"SELECT pmp.create_event('{uuid.uuid4()}', '{person}', '{withdrawal}', NULL, 'centre')")
+    job = announced(stack, store, first.replace(b"yes", b"true"), format="csv", occurred_at=instant)
+    assert counts(job) == (2, 1, 1, 0)
+    assert consents(stack, f"{name}.a@example.com") == {"email_notifications": False}
+    assert consents(stack, f"{name}.b@example.com") == {"email_notifications": True}
+    assert_projection_equals_replay(stack)
+
+
+def test_file_without_instants_is_rejected_unless_it_is_declared(stack: Stack, store: ObjectStore) -> None:
+    body = ndjson([event(f"{uuid.uuid4().hex}@example.com", occurred_at=None, id=str(uuid.uuid4()))])
+    job = announced(stack, store, body)
+    assert counts(job) == (1, 0, 0, 1)
+    assert [(r["code"], r["pointer"]) for r in rejects(store, job)] == [("undated", "/occurred_at")]
+    assert counts(announced(stack, store, body, occurred_at="2026-01-15T09:00:00Z")) == (1, 1, 0, 0)
+    # The id says which event it is, whatever instant is declared.
+    assert counts(announced(stack, store, body, occurred_at="2026-01-16T09:00:00Z")) == (1, 0, 1, 0)
+
+
+def test_rest_of_a_truncated_gzip_is_imported_without_doubling(
+    stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pmp.imports import lines
+
+    monkeypatch.setattr(lines, "LARGEST_BATCH_LINES", 1000)
+    name = uuid.uuid4().hex
+    events = [event(f"{number}.{name}@example.com", enabled=number % 3 == 0) for number in range(45_000)]
+    whole = zipped(ndjson(events))
+    job = imported(stack, store, f"imports/{name}-cut.ndjson.gz", whole[: len(whole) * 97 // 100])
+    assert job["state"] == "failed"
+    again = imported(stack, store, f"imports/{name}-whole.ndjson.gz", whole)
+    assert counts(again) == (45_000, 45_000 - job["accepted"], job["accepted"], 0)
+    assert (
+        stack.cluster.psql(
+            f"SELECT count(*) FROM pmp.event JOIN pmp.subject USING (subject_key) WHERE email_key LIKE '%.{name}@%'"
+        )
+        == "45000"
+    )
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"], ids=["lf", "crlf"])
@@ -87,7 +138,7 @@ def test_csv_is_accepted_in_wide_and_long_form(stack: Stack, store: ObjectStore)
         b'wide-1@example.com,2025-01-01T00:00:00Z,true,false\r\n"wide-2@example.com",,TRUE,\r\n'
         b"wide-3@example.com,,,\r\nwide-4@example.com,,maybe,\r\nwide-5@example.com,true\r\n"
     )
-    job = imported(stack, store, "imports/wide.csv", wide)
+    job = announced(stack, store, wide, format="csv", occurred_at="2025-01-01T00:00:00Z")
     assert (job["state"], counts(job)) == ("succeeded", (5, 2, 0, 3))
     assert consents(stack, "wide-1@example.com") == {"email_notifications": True, "sms_notifications": False}
     assert consents(stack, "wide-2@example.com") == {"email_notifications": True}
@@ -96,8 +147,9 @@ def test_csv_is_accepted_in_wide_and_long_form(stack: Stack, store: ObjectStore)
         (5, "invalid_type"),
         (6, "wrong_columns"),
     ]
-    long = b"email,consent,enabled\nlong@example.com,sms_notifications,true\nlong@example.com,nothing,true\n"
-    assert counts(imported(stack, store, "imports/long.csv.gz", zipped(long))) == (2, 1, 0, 1)
+    instant = b"2025-01-01T00:00:00Z"
+    long = b"email,consent,enabled,occurred_at\nlong@e.com,sms_notifications,true,%b\nlong@e.com,none,true,%b\n"
+    assert counts(imported(stack, store, "imports/long.csv.gz", zipped(long % (instant, instant)))) == (2, 1, 0, 1)
     bad = imported(stack, store, "imports/bad.csv", b"email,colour\na@example.com,red\n")
     assert bad["state"] == "failed"
     assert "CSV header" in bad["error"]
@@ -152,7 +204,7 @@ def test_reject_has_a_code_and_does_not_quote_the_line(stack: Stack, store: Obje
 
 @pytest.mark.parametrize("offset", ["+15:59", "+16:00", "+23:59", "-16:00"])
 def test_offset_that_postgresql_refuses_is_imported(stack: Stack, store: ObjectStore, offset: str) -> None:
-    far, near = (f"offset{offset[1:3]}{offset[4:]}.{name}@example.com" for name in ("far", "near"))
+    far, near = (f"offset{offset.replace(':', '')}.{name}@example.com" for name in ("far", "near"))
     lines = [event(near), event(far, occurred_at=f"2025-12-30T12:00:00{offset}"), event(near, enabled=False)]
     job = imported(stack, store, f"imports/offset{offset}.ndjson", ndjson(lines))
     assert (job["state"], counts(job)) == ("succeeded", (3, 3, 0, 0))
@@ -167,10 +219,11 @@ def test_late_line_never_overrides_and_denial_wins_a_tie(stack: Stack, store: Ob
     ]
     assert counts(imported(stack, store, "imports/order.ndjson", ndjson(lines)))[1] == 3
     assert consents(stack, "ORDER@example.com") == {"email_notifications": False}
-    # Lines without an instant count in the order of the file.
-    lines = [event("flow@example.com", enabled=choice) for choice in (False, True, False, True)]
-    imported(stack, store, "imports/flow.ndjson", ndjson(lines))
-    assert consents(stack, "flow@example.com") == {"email_notifications": True}
+    # Lines without an instant have the same one, whatever their order.
+    for name, choices in (("flow", (False, True)), ("ebb", (True, False))):
+        lines = [event(f"{name}@example.com", enabled=choice, occurred_at=None) for choice in choices]
+        assert counts(announced(stack, store, ndjson(lines), occurred_at="2025-05-01T00:00:00Z")) == (2, 2, 0, 0)
+        assert consents(stack, f"{name}@example.com") == {"email_notifications": False}
     assert_projection_equals_replay(stack)
 
 
@@ -201,8 +254,9 @@ def count_of(stack: Stack, addresses: str) -> int:
 
 def test_known_event_id_with_other_content_is_rejected(stack: Stack, store: ObjectStore) -> None:
     dated = event("known@example.com", id=str(uuid.uuid4()), occurred_at="2025-01-01T00:00:00Z")
-    undated = event("known@example.com", id=str(uuid.uuid4()), consent="sms_notifications")
-    assert counts(imported(stack, store, "imports/known.ndjson", ndjson([dated, undated]))) == (2, 2, 0, 0)
+    undated = event("known@example.com", id=str(uuid.uuid4()), consent="sms_notifications", occurred_at=None)
+    declared = dt.datetime.now(dt.UTC).isoformat()
+    assert counts(announced(stack, store, ndjson([dated, undated]), occurred_at=declared)) == (2, 2, 0, 0)
     person = stack.cluster.psql("SELECT id FROM pmp.subject WHERE email_key = 'known@example.com'")
     choice = dated["consents"][0]
     same = [
@@ -222,10 +276,10 @@ def test_known_event_id_with_other_content_is_rejected(stack: Stack, store: Obje
         {**undated, "occurred_at": "2025-01-01T00:00:00Z"},
     ]
     new = event("known-new@example.com", id=str(uuid.uuid4()))
-    job = imported(stack, store, "imports/known-2.ndjson", ndjson([*same, *other, new]))
+    job = announced(stack, store, ndjson([*same, *other, new]), occurred_at=declared)
     assert counts(job) == (len(same) + len(other) + 1, 1, len(same), len(other))
     assert [(r["line"], r["code"], r["pointer"]) for r in rejects(store, job)] == [
-        (line, "event_exists", "/id") for line in range(len(same) + 1, len(same) + len(other) + 1)
+        (line, "event_conflict", "/id") for line in range(len(same) + 1, len(same) + len(other) + 1)
     ]
     assert consents(stack, "known@example.com") == {"email_notifications": True, "sms_notifications": True}
     assert count_of(stack, "known%") == 2
@@ -237,7 +291,8 @@ def test_line_without_a_version_is_skipped_after_a_new_version(stack: Stack, sto
         stack.cluster.psql(f"SELECT pmp.put_consent('worded', '{text}', 'web', NULL, 'tester')")
 
     word("one")
-    line = event("worded@example.com", id=str(uuid.uuid4()), consent="worded")
+    now = dt.datetime.now(dt.UTC).isoformat()
+    line = event("worded@example.com", id=str(uuid.uuid4()), consent="worded", occurred_at=now)
     assert counts(imported(stack, store, "imports/worded.ndjson", ndjson([line]))) == (1, 1, 0, 0)
     word("two")
     naming = [{**line, "consents": [{**line["consents"][0], "version": version}]} for version in (1, 2)]
@@ -252,7 +307,7 @@ def test_repeated_event_id_with_other_content_is_rejected(stack: Stack, store: O
     other = event("a-repeat@example.com", id=one["id"])
     job = imported(stack, store, "imports/repeat.ndjson", ndjson([one, unknown, other, one, two]))
     assert counts(job) == (5, 2, 1, 2)
-    assert [(r["line"], r["code"]) for r in rejects(store, job)] == [(2, "unknown_user"), (3, "event_exists")]
+    assert [(r["line"], r["code"]) for r in rejects(store, job)] == [(2, "unknown_user"), (3, "event_conflict")]
     assert count_of(stack, "%-repeat@example.com") == 1
 
 
@@ -292,7 +347,7 @@ def test_import_by_api_supports_a_checksum_and_a_dry_run(stack: Stack, store: Ob
     done = upload(body, sha256=hashlib.sha256(body).hexdigest())
     assert set(done) == {
         *("id", "state", "lines", "accepted", "skipped", "rejected", "bytes_read", "bytes_total"),
-        *("rows_per_second", "started_at", "finished_at", "error", "upload_kept_until"),
+        *("rows_per_second", "started_at", "finished_at", "error", "upload_kept_until", "occurred_at"),
     }
     assert (done["state"], counts(done)) == ("succeeded", (101, 100, 0, 1))
     address = imports.rejects_url(database.connect(), done["id"])
@@ -376,7 +431,7 @@ def test_line_of_an_erased_user_is_rejected(stack: Stack, store: ObjectStore) ->
     imported(stack, store, "imports/to-erase.ndjson", ndjson([event("erase-me@example.com")]))
     person = stack.cluster.psql("SELECT id FROM pmp.subject WHERE email_key = 'erase-me@example.com'")
     stack.cluster.psql(f"SELECT pmp.erase_user('{person}', 'tester', sha256('x'), now())")
-    line = {"user": {"id": person}, "consents": event("x@example.com")["consents"]}
+    line = {**event("x@example.com"), "user": {"id": person}}
     job = imported(stack, store, "imports/erased.ndjson", ndjson([line]))
     assert counts(job) == (1, 0, 0, 1)
     assert rejects(store, job)[0]["code"] == "erased_user"

@@ -27,8 +27,11 @@ def _hash(address: str) -> bytes:
     return address.encode().ljust(32, b"\0")
 
 
-def parsed(line: Any, header: str | None = None) -> Batch:
-    parser, batch = Parser(CATALOGUE, "0" * 8 + "-0000-8000-b000-", NOW, NOW, header, address_hash=_hash), Batch()
+DECLARED = "2025-12-01T00:00:00Z"
+
+
+def parsed(line: Any, header: str | None = None, declared: str | None = DECLARED) -> Batch:
+    parser, batch = Parser(CATALOGUE, NOW, declared, header, address_hash=_hash), Batch()
     # Twice: the second line is parsed with the caches that the first has filled.
     for number in (1, 2):
         parser.add(batch, number, line if isinstance(line, bytes) else json.dumps(line).encode())
@@ -42,19 +45,87 @@ def test_line_is_parsed_into_columns() -> None:
     ]
     batch = parsed({"user": {"email": "Ada@Example.com"}, "consents": choices})
     assert not batch.bad
-    assert batch.event_ids == [f"00000000-0000-8000-b000-{number:012x}" for number in (1, 2)]
+    assert batch.event_ids[0] == batch.event_ids[1]
     assert [str(uuid.UUID(one)) for one in batch.event_ids] == batch.event_ids
+    assert uuid.UUID(batch.event_ids[0]).version == 8
     assert batch.emails == ['"Ada@example.com"'] * 2
     assert batch.user_ids == ["NULL"] * 2
     assert batch.address_hashes == _hash("Ada@example.com") * 2
-    assert (batch.versions, batch.choices) == (["{2,1}"] * 2, ["{t,f}"] * 2)
+    # Sorted, because the line has no id.
+    assert (batch.versions, batch.choices) == (["{1,2}"] * 2, ["{f,t}"] * 2)
     assert batch.named == ['"{2}"'] * 2
-    assert (batch.instants, batch.fractions) == (["NULL"] * 2, ["t"] * 2)
+    assert (batch.instants, batch.fractions) == (["NULL"] * 2, ["f"] * 2)
+
+
+LINE: dict[str, Any] = {
+    "user": {"email": "ada@example.com"},
+    "consents": [{"id": "sms_notifications", "enabled": True}, {"id": "email_notifications", "enabled": False}],
+    "occurred_at": "2025-11-01T10:00:00.5Z",
+}
+
+
+def content_id(**fields: Any) -> str:
+    return parsed(LINE | fields).event_ids[0]
+
+
+def test_line_that_says_the_same_has_the_same_id() -> None:
+    same: list[dict[str, Any]] = [
+        {"user": {"email": "ada@EXAMPLE.com"}},
+        {"consents": LINE["consents"][::-1]},
+        {"occurred_at": "2025-11-01T11:00:00.500000+01:00"},
+        {"occurred_at": "2025-11-01t10:00:00.50z"},
+        {"id": None},
+    ]
+    assert {content_id(**one) for one in same} == {content_id()}
+    header = "email,email_notifications,sms_notifications,occurred_at"
+    wide = parsed(b"ada@example.com,false,true,2025-11-01T10:00:00.5Z", header)
+    assert wide.event_ids[0] == content_id()
+    # A whole file's instant is that of its lines.
+    undated = parsed({**LINE, "occurred_at": None}, declared="2025-11-01T10:00:00.5Z")
+    assert undated.event_ids[0] == content_id()
+
+
+def test_line_that_says_something_else_has_another_id() -> None:
+    choice = {"id": "sms_notifications", "enabled": True}
+    other: list[dict[str, Any]] = [
+        {},
+        {"user": {"email": "eve@example.com"}},
+        {"user": {"id": str(uuid.uuid4())}},
+        {"consents": [choice]},
+        {"consents": [{**choice, "enabled": False}]},
+        {"consents": [{**choice, "version": 1}]},
+        {"consents": [{**choice, "version": 2}]},
+        {"consents": [{**choice, "id": "email_notifications"}]},
+        {"occurred_at": "2025-11-01T10:00:00Z"},
+        {"occurred_at": "2025-11-01T10:00:00.0Z"},
+        {"occurred_at": "2025-11-01T10:00:00.05Z"},
+        {"occurred_at": "2025-11-01T10:00:05Z"},
+        {"occurred_at": "2025-11-01T10:00:50Z"},
+        {"occurred_at": "2025-11-01T10:00:00.500001Z"},
+        {"occurred_at": None},
+    ]
+    assert len({content_id(**one) for one in other}) == len(other)
+
+
+def test_id_of_an_address_needs_the_key() -> None:
+    """Else anybody could test whether an erased user's event is that of an address."""
+    batch = Batch()
+    Parser(CATALOGUE, NOW, None, address_hash=lambda _: b"a" * 32).add(batch, 1, json.dumps(LINE).encode())
+    Parser(CATALOGUE, NOW, None, address_hash=lambda _: b"b" * 32).add(batch, 1, json.dumps(LINE).encode())
+    assert len(set(batch.event_ids)) == 2
+
+
+def test_line_without_an_instant_is_rejected_unless_one_is_declared() -> None:
+    line = {**LINE, "occurred_at": None}
+    batch = parsed(line, declared=None)
+    assert [(error.code, error.pointer) for _, error in batch.bad] == [("undated", "/occurred_at")] * 2
+    assert parsed(line, declared="2025-11-01T10:00:00.5Z").fractions == ["t"] * 2
+    assert not parsed(LINE, declared=None).bad
 
 
 @pytest.mark.parametrize("enabled", [1, 0, "true", None, 1.0])
 def test_only_true_and_false_are_accepted_with_or_without_the_cache(enabled: object) -> None:
-    parser, batch = Parser(CATALOGUE, "x", NOW, NOW, address_hash=_hash), Batch()
+    parser, batch = Parser(CATALOGUE, NOW, DECLARED, address_hash=_hash), Batch()
     for value in (True, False, enabled):
         line = {"user": {"email": "a@example.com"}, "consents": [{"id": "email_notifications", "enabled": value}]}
         parser.add(batch, 1, json.dumps(line).encode())
@@ -78,7 +149,7 @@ def test_imports_accept_the_same_addresses_as_the_api(address: str) -> None:
         expected = addresses.normalize(address)
     except ValueError:
         expected = ""
-    parser, batch = Parser(CATALOGUE, "x", NOW, NOW, address_hash=_hash), Batch()
+    parser, batch = Parser(CATALOGUE, NOW, DECLARED, address_hash=_hash), Batch()
     for email in (f"known@{address.rpartition('@')[2]}", address):
         line = {"user": {"email": email}, "consents": [{"id": "email_notifications", "enabled": True}]}
         parser.add(batch, 1, json.dumps(line).encode())
@@ -130,7 +201,7 @@ def test_any_json_document_is_either_parsed_or_rejected(document: Any) -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_processor_time_grows_no_faster_than_the_line(shape: str, header: str | None) -> None:
     def parse(line: bytes) -> None:
-        Parser(CATALOGUE, "0" * 8 + "-0000-8000-b000-", NOW, NOW, header, address_hash=_hash).add(Batch(), 1, line)
+        Parser(CATALOGUE, NOW, DECLARED, header, address_hash=_hash).add(Batch(), 1, line)
 
     check_time(parse, shape)
 
@@ -149,7 +220,7 @@ def test_processor_time_grows_no_faster_than_the_line(shape: str, header: str | 
 def test_line_answers_the_version_in_force_at_its_instant(occurred_at: str | None, key: str) -> None:
     line = {"user": {"email": "a@example.com"}, "consents": [{"id": "sms_notifications", "enabled": True}]}
     # One parser for all lines: what it remembers of a line with another instant must not leak into this one.
-    parser, batch = Parser(CATALOGUE, "x", NOW, NOW, address_hash=_hash), Batch()
+    parser, batch = Parser(CATALOGUE, NOW, DECLARED, address_hash=_hash), Batch()
     for instant in ("2025-05-01T00:00:00Z", "2025-07-01T00:00:00Z", occurred_at):
         parser.add(batch, 1, json.dumps(line | {"occurred_at": instant}).encode())
     assert batch.versions == ["{2}", "{5}", f"{{{key}}}"]
@@ -162,7 +233,7 @@ def test_version_that_is_newer_than_the_instant_is_rejected() -> None:
         ("2025-06-01T12:00:00.499999Z", ["version_too_new"] * 2),
         ("2025-06-01T12:00:00.5Z", []),
         ("2025-06-01T12:00:00Z", []),
-        (None, []),
+        (None, []),  # declared
     ):
         batch = parsed(line | {"occurred_at": occurred_at})
         assert [error.code for _, error in batch.bad] == codes, occurred_at

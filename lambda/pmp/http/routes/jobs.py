@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pmp import identifiers
+from pmp import identifiers, instants
 from pmp.http.conditions import etag, require_match
 from pmp.http.limits import limits
 from pmp.http.messages import Request, Response, encode
@@ -14,7 +14,11 @@ def create_import(request: Request, connection: Any) -> Response:
     """POST /v1/imports."""
     from pmp import imports
 
-    document = imports.create(connection, request.body, request.client)
+    try:
+        declared = instants.past_text(request.body.get("occurred_at"))
+    except ValueError as error:
+        raise invalid([{"pointer": "/occurred_at", "detail": str(error)}]) from None
+    document = imports.create(connection, request.body | {"occurred_at": declared}, request.client)
     return Response(201, document, {"Location": f"/v1/imports/{document['id']}"})
 
 
