@@ -48,14 +48,17 @@ doctor: ## what is right here, and what to do next (ENVIRONMENT=local)
 
 ##@ API (ENVIRONMENT=local)
 
-.PHONY: url token credentials import
-url: ## the API's base URL
+.PHONY: url env token credentials import
+url: ## the API's base URL on localhost
 	@$(LOCAL) url --environment $(ENVIRONMENT)
 
 token: ## a bearer token (SCOPE="pmp/read" narrows it)
 	@$(LOCAL) token --environment $(ENVIRONMENT) $(if $(SCOPE),--scope "$(SCOPE)")
 
-# On failure it prints a command that fails, so that `eval "$(make -s credentials)" && next` never reaches `next`.
+# On failure these two print a command that fails, so that `eval "$(make -s env)" && next` never reaches `next`.
+env: ## export lines for API clients: URL, token, CA variables
+	@$(LOCAL) env --environment $(ENVIRONMENT) $(if $(SCOPE),--scope "$(SCOPE)") || { echo false; exit 1; }
+
 credentials: ## export lines for AWS tools (IDENTITY=admin|gitlab|plan)
 	@$(LOCAL) credentials $(IDENTITY) --environment $(ENVIRONMENT) || { echo false; exit 1; }
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from local import instance as instances
+from local import variables
 from local.account import ACCOUNT
 from local.instance import clean_environment
 from local.pipeline import run_pipeline
@@ -61,7 +62,7 @@ def status() -> None:
     print(f"memory: {total / 1024**2:.0f} MiB of at most {MEMORY_LIMIT_BYTES / 1024**2:.0f} MiB")
     print(f"logs:   {platform.instance.logs}")
     try:
-        print(f"API:    {platform.api_url(LAPTOP_ENVIRONMENT)}")
+        print(f"API:    {platform.door_url(LAPTOP_ENVIRONMENT)} and {platform.api_url(LAPTOP_ENVIRONMENT)}")
     except UserError:
         print("API:    not deployed")
 
@@ -84,8 +85,11 @@ def logs(name: Annotated[str, typer.Argument(help="a process or phase; by defaul
 
 @application.command()
 def url(environment: Environment = LAPTOP_ENVIRONMENT) -> None:
-    """Print the API's base URL."""
-    print(_platform().api_url(environment))
+    """Print the API's base URL on localhost; on a terminal, also the one on its custom domain."""
+    platform = _platform()
+    print(platform.door_url(environment))
+    if sys.stdout.isatty():
+        print(f"its custom domain: {platform.api_url(environment)}", file=sys.stderr)
 
 
 @application.command()
@@ -95,6 +99,17 @@ def token(
 ) -> None:
     """Print a bearer token for the smoke test's client."""
     print(_platform().token(environment, scope))
+
+
+@application.command()
+def env(
+    environment: Environment = LAPTOP_ENVIRONMENT,
+    scope: Annotated[str, typer.Option(help="space-separated scopes; by default all")] = "",
+) -> None:
+    """Print export lines for API clients: the address, a token, and variables that make each trust the certificate."""
+    platform = _platform()
+    url = platform.door_url(environment)
+    print(variables.export_lines(platform.instance, url, platform.token(environment, scope)))
 
 
 @application.command()

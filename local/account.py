@@ -226,7 +226,7 @@ class Account:
         certificate = Authority(self.instance.ca_file.parent).issue(
             "aws",
             ["localhost", "*.localhost", f"*.{HOSTED_ZONE_NAME}", *_api_names()],
-            ["127.0.0.1"],
+            ["127.0.0.1", "::1"],
         )
         scratch = self.instance.directory / "tmp"
         shutil.rmtree(scratch, ignore_errors=True)

@@ -16,6 +16,7 @@ HOSTED_ZONE_NAME = "pmp.localhost"
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _DEFAULT_PORT_BASE = 24500
 _PORTS_PER_INSTANCE = 40
+_FIRST_DOOR_PORT = 3
 _FIRST_DATABASE_PORT = 10
 _PORT_BASE = "port_base"
 _STATE_ROOT = "PMP_STATE_ROOT"
@@ -23,7 +24,7 @@ _STATE_ROOT = "PMP_STATE_ROOT"
 
 @dataclass(frozen=True)
 class Instance:
-    """A platform instance. ``port_base`` is the first of its 40 ports, all on 127.0.0.1."""
+    """A platform instance. ``port_base`` is the first of its 40 ports, all on loopback."""
 
     name: str
     port_base: int
@@ -68,6 +69,15 @@ class Instance:
     def pgbouncer_port(self, environment: str) -> int:
         """PgBouncer of one environment."""
         return self.postgres_port(environment) + 1
+
+    @property
+    def doors(self) -> dict[int, str]:
+        """Environments by the port of the door to their API, on 127.0.0.1 and ::1, over TLS."""
+        return {self.port_base + _FIRST_DOOR_PORT + slot: name for slot, name in enumerate(_port_slots())}
+
+    def door_url(self, environment: str) -> str:
+        """Base URL of an environment's API that needs no resolver for ``*.localhost``."""
+        return f"https://localhost:{self.port_base + _FIRST_DOOR_PORT + _port_slots().index(environment)}"
 
     @property
     def aws_url(self) -> str:
@@ -146,7 +156,7 @@ def _port_slots() -> tuple[str, ...]:
         UserError: there are more environments than an instance has ports for.
     """
     slots = (LAPTOP_ENVIRONMENT, *PROMOTED_ENVIRONMENTS)
-    most = (_PORTS_PER_INSTANCE - _FIRST_DATABASE_PORT) // 2
+    most = min(_FIRST_DATABASE_PORT - _FIRST_DOOR_PORT, (_PORTS_PER_INSTANCE - _FIRST_DATABASE_PORT) // 2)
     if len(slots) > most:
         raise UserError(f"envs/environments.json names {len(slots)} environments, but an instance has ports for {most}")
     return slots

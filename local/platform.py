@@ -209,9 +209,14 @@ class Platform:
         return found
 
     def api_url(self, environment: str) -> str:
-        """Return the base URL of the API in an environment, without a trailing slash."""
+        """Return the base URL of the API in an environment on its custom domain, without a trailing slash."""
         self.environment(environment)
         return self.account.parameter(f"/pmp/{environment}/service/api_url")
+
+    def door_url(self, environment: str) -> str:
+        """Return the base URL on ``localhost`` of a deployed environment's API, without a trailing slash."""
+        self.api_url(environment)  # refuses if it is not deployed
+        return self.instance.door_url(environment)
 
     def token(self, environment: str, scope: str = "") -> str:
         """Fetch a bearer token for the smoke test's client; ``scope`` is space-separated, empty for all scopes."""
@@ -228,7 +233,7 @@ class Platform:
 
     def summary(self, environment: str) -> str:
         """Return the text to print when the platform is up."""
-        url = self.api_url(environment)
+        url = self.door_url(environment)
         bundle = shown(self.instance.ca_file)
         chosen = "" if environment == LAPTOP_ENVIRONMENT else f" ENVIRONMENT={environment}"
         prefix = "" if self.instance.name == "local" else f"PMP_INSTANCE={self.instance.name} "
@@ -238,8 +243,11 @@ class Platform:
         return "\n".join(
             [
                 f"PMP answers on {url}",
+                f"  and on {self.api_url(environment)}, its custom domain",
                 "",
+                f"  page    {url}/docs",
                 f"  token   {prefix}make -s token{chosen}",
+                f'  shell   eval "$({prefix}make -s env{chosen})"   (address, token, CA variables)',
                 f"  logs    {prefix}make logs   ({shown(self.instance.logs)}/)",
                 f"  stop    {prefix}make down",
                 "",

@@ -118,6 +118,9 @@ def require_free_ports(instance: Instance) -> None:
             # Children of a killed server may still listen.
             processes.stop(records(instance), name)
             processes.require_free_port(port, name)
+    if not processes.is_running(records(instance), account.NAME):
+        for port, environment in instance.doors.items():
+            processes.require_free_port(port, f"the door to the API of {environment}")
 
 
 def _servers(instance: Instance) -> dict[str, tuple[int, str]]:

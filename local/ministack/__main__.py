@@ -1,6 +1,6 @@
 """Run MiniStack with the laptop platform's additions: ``python -m local.ministack``.
 
-The installed package is not changed on disk. This process adds seven things:
+The installed package is not changed on disk. This process adds eight things:
 
 * requests are authorized with the resources and condition keys that AWS uses (``local.ministack.authorization``);
 * resources keep settings that MiniStack forgets (``local.ministack.gaps``);
@@ -10,20 +10,23 @@ The installed package is not changed on disk. This process adds seven things:
   principal's own policies that decided; empty if a resource policy decided, or nothing allowed the request);
 * every distinct signed request is written once to ``PMP_REQUEST_RECORD`` (``local.ministack.requests``), so that what
   AWS would refuse can be told afterwards;
+* each environment's API answers on a port of its own, without a name (``local.ministack.doors``);
 * the address of MiniStack's own Cognito keys becomes https, because with TLS on, plain HTTP is not served and every
   token would be answered with 401;
 * MiniStack's state is saved while it runs, not only when it shuts down cleanly: every minute if something changed, and
   immediately on ``POST /_pmp/snapshot`` (204 once it is on disk). A reboot or ``kill -9`` then loses at most a minute.
 
-It listens on 127.0.0.1 alone; MiniStack's own entry point would also take port 443.
+It listens on loopback alone; MiniStack's own entry point would also take port 443.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
+import socket
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
 from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
@@ -36,8 +39,10 @@ from ministack.core import iam_evaluator, persistence
 from ministack.services import apigateway
 
 from local import instance as instances
+from local.instance import Instance
 from local.ministack import authorization, gaps
 from local.ministack.databases import Databases
+from local.ministack.doors import Doors
 from local.ministack.requests import Receive, Record, Scope, Send
 
 SNAPSHOT_PATH = "/_pmp/snapshot"
@@ -130,10 +135,18 @@ class Snapshots:
                 self.save()
 
 
-async def run(port: int, certificate: str, key: str, databases: Databases, requests: Path) -> None:
-    """Serve on 127.0.0.1:``port`` until SIGTERM or SIGINT, and record the requests in a file."""
+def addresses(port: int, doors: Iterable[int]) -> list[str]:
+    """Return where to listen. A door is ``localhost``, which some clients take for ::1 alone where there is IPv6."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as probe:
+        probe.bind(("::1", 0))
+        return [f"127.0.0.1:{port}", *(f"{host}:{door}" for door in doors for host in ("127.0.0.1", "[::1]"))]
+    return [f"127.0.0.1:{one}" for one in (port, *doors)]
+
+
+async def run(port: int, certificate: str, key: str, instance: Instance, requests: Path) -> None:
+    """Serve on loopback until SIGTERM or SIGINT, and record the requests in a file."""
     config = Config()
-    config.bind = [f"127.0.0.1:{port}"]
+    config.bind = addresses(port, instance.doors)
     config.certfile, config.keyfile = certificate, key
     # This timeout also applies while a response is sent: an import reads a large object only as fast as it processes
     # it, for up to the whole duration of an invocation.
@@ -141,8 +154,8 @@ async def run(port: int, certificate: str, key: str, databases: Databases, reque
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    application = Snapshots(databases)
-    record = Record(requests, application)
+    application = Snapshots(Databases(instance))
+    record = Record(requests, Doors(application, instance.doors))
     saving = asyncio.create_task(application.keep_saving())
     serving = asyncio.create_task(serve(record, config, shutdown_trigger=stop.wait))  # type: ignore[arg-type]
     stopping = asyncio.create_task(stop.wait())
@@ -168,7 +181,7 @@ def main() -> None:
     except KeyError as error:
         sys.exit(f"error: {error.args[0]} is not set: start MiniStack with 'make up'")
     fetch_keys_over_tls()
-    asyncio.run(run(port, certificate, key, Databases(instances.of_process()), requests))
+    asyncio.run(run(port, certificate, key, instances.of_process(), requests))
     # Everything is saved; a normal exit would wait for MiniStack's worker threads.
     os._exit(0)
 

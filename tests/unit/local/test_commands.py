@@ -31,7 +31,7 @@ def real_account() -> Iterator[tuple[str, list[str]]]:
 
 
 @pytest.mark.parametrize(
-    "command", [["rotate-key"], ["policies"], ["credentials"], ["import", "README.md"], ["doctor"]]
+    "command", [["rotate-key"], ["policies"], ["credentials"], ["env"], ["import", "README.md"], ["doctor"]]
 )
 def test_nothing_is_asked_of_the_shells_own_account(real_account: tuple[str, list[str]], command: list[str]) -> None:
     address, seen = real_account
@@ -49,10 +49,11 @@ def test_nothing_is_asked_of_the_shells_own_account(real_account: tuple[str, lis
     assert seen == []
 
 
-def test_a_failed_credentials_target_ends_the_shells_list(tmp_path: Path) -> None:
+@pytest.mark.parametrize("target", ["credentials", "env"])
+def test_a_failed_target_ends_the_shells_list(tmp_path: Path, target: str) -> None:
     environment = os.environ | {"PMP_INSTANCE": "never-started"}
-    script = 'eval "$(make -s credentials)" && touch "$1/reached"'
-    done = subprocess.run(["bash", "-c", script, "bash", str(tmp_path)], cwd=ROOT, env=environment, check=False)
+    script = 'eval "$(make -s $2)" && touch "$1/reached"'
+    done = subprocess.run(["bash", "-c", script, "bash", str(tmp_path), target], cwd=ROOT, env=environment, check=False)
     assert done.returncode != 0
     assert not (tmp_path / "reached").exists()
 

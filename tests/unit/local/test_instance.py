@@ -54,7 +54,8 @@ def test_no_two_servers_share_a_port() -> None:
     ports = [one.aws_port, one.registry_port, one.vendor_list_port]
     ports += [one.postgres_port(name) for name in ENVIRONMENTS]
     ports += [one.pgbouncer_port(name) for name in ENVIRONMENTS]
-    assert len(set(ports)) == len(ports) == 3 + 2 * len(ENVIRONMENTS)
+    ports += one.doors
+    assert len(set(ports)) == len(ports) == 3 + 3 * len(ENVIRONMENTS)
     assert max(ports) < 24500 + 40
 
 
