@@ -106,10 +106,19 @@ class Handler(BaseHTTPRequestHandler):
         )
         self.answer(200, f"<ListVersionsResult><IsTruncated>false</IsTruncated>{found}</ListVersionsResult>".encode())
 
+    def _list_objects(self) -> None:
+        prefix = self._query().get("prefix", "")
+        found = "".join(
+            f"<Contents><Key>{key}</Key><LastModified>{versions[-1][2].isoformat()}</LastModified></Contents>"
+            for key, versions in self.server.versions.items()
+            if key.startswith(prefix)
+        )
+        self.answer(200, f"<ListBucketResult><IsTruncated>false</IsTruncated>{found}</ListBucketResult>".encode())
+
     def do_GET(self) -> None:
-        """GetObject and ListObjectVersions."""
-        if "versions" in self._query():
-            return self._list_versions()
+        """GetObject, ListObjectsV2 and ListObjectVersions."""
+        if {"versions", "list-type"} & self._query().keys():
+            return self._list_versions() if "versions" in self._query() else self._list_objects()
         self.server.reads += 1
         versions = self.server.versions.get(self._key(), [])
         wanted = self._query().get("versionId")

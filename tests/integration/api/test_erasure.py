@@ -136,6 +136,19 @@ def test_retry_of_a_registration_after_erasure_does_not_register_again(api: Gate
     assert registered(api, address, Idempotency_Key=uuid.uuid4().hex) != user
 
 
+def test_erased_user_has_no_choice_and_is_in_no_list(api: Gateway, stack: Stack) -> None:
+    consent = f"e{uuid.uuid4().hex}"
+    api.put(f"/v1/consents/{consent}", {"description": "Erasure", "channel": "web"})
+    erased, kept = registered(api, new_address()), registered(api, new_address())
+    for user in (erased, kept):
+        choose(api, user, {consent: True})
+    api.delete(f"/v1/users/{erased}")
+    listed = api.get(f"/v1/users?consent={consent}&enabled=true").json["items"]
+    assert [user["id"] for user in listed] == [kept]
+    choices = "SELECT count(*) FROM pmp.current_choice AS c JOIN pmp.subject AS s USING (subject_key) WHERE s.id = '{}'"
+    assert [stack.cluster.psql(choices.format(user)) for user in (erased, kept)] == ["0", "1"]
+
+
 def test_retry_of_an_event_after_erasure_returns_410(api: Gateway) -> None:
     user, key = registered(api, new_address()), uuid.uuid4().hex
     body = {"user": {"id": user}, "consents": [{"id": EMAIL, "enabled": True}]}

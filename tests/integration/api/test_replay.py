@@ -2,12 +2,15 @@
 
 import json
 import uuid
+from datetime import UTC, datetime
 
 import pytest
 
 from checks.gateway import Gateway
+from checks.object_store import ERASURES
 from checks.stack import Stack
-from ops.replay import Entry, script
+from ops.errors import UserError
+from ops.replay import Entry, read_journal, script
 from tests.integration.api.test_contract import EMAIL, choose
 
 
@@ -15,6 +18,27 @@ def entries(stack: Stack) -> list[Entry]:
     return [
         Entry.read(versions[-1][1]) for key, versions in stack.store.versions.items() if key.startswith("erasures/")
     ]
+
+
+def test_journal_is_read_whole_or_since_an_instant(api: Gateway, stack: Stack) -> None:
+    first, second = (api.post("/v1/users", {"email": f"{uuid.uuid4().hex}@example.com"}).json["id"] for _ in range(2))
+    api.delete(f"/v1/users/{first}")
+    between = datetime.now(UTC)
+    api.delete(f"/v1/users/{second}")
+    found = {entry.user_id for entry in read_journal(ERASURES, None)}
+    assert {first, second} <= found
+    assert found == {entry.user_id for entry in entries(stack)}
+    later = {entry.user_id for entry in read_journal(ERASURES, between)}
+    assert (first in later, second in later) == (False, True)
+
+
+def test_damaged_object_in_the_journal_is_named(stack: Stack) -> None:
+    stack.store.put("erasures/odd.json", b"{}")
+    try:
+        with pytest.raises(UserError, match=f"s3://{ERASURES}/erasures/odd.json is not an entry of the journal"):
+            list(read_journal(ERASURES, None))
+    finally:
+        del stack.store.versions["erasures/odd.json"]
 
 
 def test_replay_over_an_older_dump_erases_again_and_touches_no_later_registration(api: Gateway, stack: Stack) -> None:
