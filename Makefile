@@ -10,8 +10,10 @@ PYTHON := .venv/bin/python
 LOCAL := $(PYTHON) -m local
 OPS := $(PYTHON) -m ops
 STAGE := $(PYTHON) -m checks.stages
-TOOLS := build/bin/.stamp
-EXECUTOR := local/executor/node_modules/.package-lock.json
+# Named after the content of what they are made from: in a fresh clone, the time of every file is new.
+content = $(shell cat $(1) | sha256sum | cut -c1-16)
+TOOLS := build/bin/.$(call content,tests/terratest/go.mod tests/terratest/go.sum)
+EXECUTOR := local/executor/node_modules/.$(call content,local/executor/package.json local/executor/package-lock.json)
 
 # PMP_INSTANCE names another copy of the laptop platform (default: local).
 ENVIRONMENT ?= local
@@ -193,11 +195,11 @@ clean: ## remove what builds and tests left (not a running platform)
 	@rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # go.mod and go.sum pin the tools and their hashes; compiling takes minutes of two cores, so it is niced.
-$(TOOLS): tests/terratest/go.mod tests/terratest/go.sum
-	@mkdir -p build/bin
+$(TOOLS):
+	@mkdir -p build/bin && rm -f build/bin/.[0-9a-f]*
 	@nice -n 10 go -C tests/terratest build -p 2 -trimpath -ldflags='-s -w' -o '$(CURDIR)/build/bin/' tool
 	@touch $@
 
-$(EXECUTOR): local/executor/package.json local/executor/package-lock.json
+$(EXECUTOR):
 	@npm ci --prefix local/executor --ignore-scripts --no-fund --no-audit --loglevel error
 	@touch $@

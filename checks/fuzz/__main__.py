@@ -21,10 +21,9 @@ from pathlib import Path
 from checks.fuzz.tokens import accepted, forged, of_another_audience
 from checks.gateway import token
 from checks.stack import end_in_order, free_port
+from checks.virtual_environments import prepared
 from ops.settings import ROOT
 
-ENVIRONMENT = ROOT / "build" / "fuzz"
-LOCK = Path(__file__).with_name("requirements.lock")
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 LEFT_OUT = {
     "positive_data_acceptance": "a valid request may still be refused because of stored data: 410, 412, 422",
@@ -32,16 +31,8 @@ LEFT_OUT = {
 
 
 def install() -> Path:
-    """Return the path of Schemathesis; install it first if the lock file is newer."""
-    program = ENVIRONMENT / "bin" / "schemathesis"
-    if not program.exists() or program.stat().st_mtime < LOCK.stat().st_mtime:
-        uv = str(Path(sys.executable).with_name("uv"))
-        subprocess.run([uv, "venv", "--quiet", "--clear", str(ENVIRONMENT)], check=True)
-        python = str(ENVIRONMENT / "bin" / "python")
-        command = [uv, "pip", "install", "--quiet", "--require-hashes", "--python", python, "-r", str(LOCK)]
-        subprocess.run(command, check=True)
-        program.touch()
-    return program
+    """Return the path of Schemathesis, with the packages of the lock file."""
+    return prepared(ROOT / "build" / "fuzz", Path(__file__).with_name("requirements.lock")) / "schemathesis"
 
 
 @contextmanager
@@ -113,7 +104,7 @@ def fuzz(url: str, bearer: str, *, cases: int, operations: str | None, bundle: P
     if bundle:
         command += ["--tls-verify", str(bundle)]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "SCHEMATHESIS_HOOKS": "loopback"}
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, cwd=ENVIRONMENT, env=environment)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, cwd=ROOT / "build", env=environment)
     print(done.stdout)
     found = re.search(r"(\d[\d,]*) generated", done.stdout)
     generated = int(found[1].replace(",", "")) if found else 0

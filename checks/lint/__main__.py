@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from checks.lint import commits, english, resource_rules, rules
+from checks.lint import commits, english, resource_rules, rules, tools
 from checks.lint.module_documents import documents
-from checks.lint.tools import BIN, CHECKOV, GO_TOOLS, make_checkov, run
+from checks.lint.tools import BIN, GO_TOOLS, run
 from checks.tree import copied_tree, registry, source_files, terraform_folders
 from ops.settings import ROOT
 
@@ -105,8 +105,8 @@ def terraform_docs(_: Workspace) -> str:
 
 def checkov(workspace: Workspace) -> str:
     """Security rules over HCL and CloudFormation; each skip has its reason beside the resource."""
-    command = [CHECKOV / "bin/checkov", "--config-file", ROOT / ".checkov.yml", "--directory", "."]
-    return make_checkov() or run(command, directory=workspace.tree, environment={"LOG_LEVEL": "ERROR"})
+    command = [tools.checkov(), "--config-file", ROOT / ".checkov.yml", "--directory", "."]
+    return run(command, directory=workspace.tree, environment={"LOG_LEVEL": "ERROR"})
 
 
 def cfn_lint(workspace: Workspace) -> str:

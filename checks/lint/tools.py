@@ -1,18 +1,16 @@
 """Run third-party tools for a lint step, and install those that have a separate lock file."""
 
-import hashlib
 import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from checks.virtual_environments import prepared
 from ops.settings import ROOT
 
 BIN = Path(sys.executable).parent
 GO_TOOLS = ROOT / "build/bin"
-CHECKOV = ROOT / ".checkov"
-CHECKOV_LOCK = ROOT / "checks/lint/checkov.lock"
 
 
 def run(command: Sequence[object], *, directory: Path = ROOT, environment: Mapping[str, str] | None = None) -> str:
@@ -42,19 +40,6 @@ def run(command: Sequence[object], *, directory: Path = ROOT, environment: Mappi
     return process.stdout or f"{command[0]} ended with exit code {process.returncode}" if process.returncode else ""
 
 
-def make_checkov() -> str:
-    """Install checkov unless it is up to date; return the empty string, or the installer's output when that failed.
-
-    It gets its own virtual environment, because it pins a botocore version with which MiniStack cannot run.
-    """
-    stamp, digest = CHECKOV / "pmp-lock.sha256", hashlib.sha256(CHECKOV_LOCK.read_bytes()).hexdigest()
-    if stamp.exists() and stamp.read_text() == digest:
-        return ""
-    uv = BIN / "uv"
-    python = CHECKOV / "bin/python"
-    output = run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, CHECKOV]) or run(
-        [uv, "pip", "install", "--quiet", "--python", python, "--require-hashes", "-r", CHECKOV_LOCK]
-    )
-    if not output:
-        stamp.write_text(digest)
-    return output
+def checkov() -> Path:
+    """Return the program, installed if need be: it pins a botocore version with which MiniStack cannot run."""
+    return prepared(ROOT / ".checkov", ROOT / "checks/lint/checkov.lock") / "checkov"

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from checks.inventory import resource_type
-from checks.lint.tools import CHECKOV, make_checkov
+from checks.lint.tools import checkov
 from checks.planning import LAYERS, planner
 
 pytestmark = pytest.mark.slow
@@ -82,8 +82,7 @@ def plans(account: str, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def test_every_checkov_finding_has_a_reason(plans: list[Path], tmp_path: Path) -> None:
-    assert not make_checkov()
-    command = [str(CHECKOV / "bin/checkov"), "--framework", "terraform_plan", "--compact", "--output", "json"]
+    command = [str(checkov()), "--framework", "terraform_plan", "--compact", "--output", "json"]
     done = subprocess.run(
         [*command, *(part for file in plans for part in ("--file", str(file)))],
         # checkov looks for its settings in the working directory.
