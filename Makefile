@@ -71,10 +71,14 @@ import: ## import FILE=path to its end (OCCURRED_AT= DRY_RUN=1)
 
 ##@ Database and release
 
-.PHONY: release migrations compatibility sizing
+.PHONY: release image-lock migrations compatibility sizing
 release: install ## commit and tag a release (VERSION=1.2.3); pushes nothing
 	@test -n "$(VERSION)" || { echo "error: give a version: make release VERSION=1.2.3" >&2; exit 1; }
 	@$(OPS) release '$(VERSION)'
+
+image-lock: install ## record the jobs' image (DIGEST=sha256:…, from ci-image)
+	@test -n "$(DIGEST)" || { echo "error: give ci-image's digest: make image-lock DIGEST=sha256:…" >&2; exit 1; }
+	@$(OPS) image-lock '$(DIGEST)'
 
 migrations: install ## lint the migrations: squawk, expand before contract
 	@$(OPS) migrations
@@ -114,7 +118,7 @@ test-infra: install ## templates, policies and the plans of every environment
 test-integration: install ## the Lambda against PostgreSQL behind PgBouncer
 	@$(STAGE) integration -- $(ARGS)
 
-.PHONY: test-pipeline test-terratest test-e2e test-import-faults parity nightly fuzz-api
+.PHONY: test-pipeline test-image test-terratest test-e2e test-import-faults parity nightly fuzz-api
 .PHONY: bench bench-api bench-imports bench-growth
 test-pipeline: install $(EXECUTOR) ## the pipeline's shape (ARGS="-m e2e": all of it, 20 min)
 	@$(STAGE) pipeline -- $(ARGS)
@@ -131,12 +135,16 @@ test-import-faults: install ## imports under faults, many times each (minutes)
 parity: install ## stand-ins beside the released modules (VERSIONS=file)
 	@$(PYTHON) -m checks.parity $(if $(VERSIONS),--versions '$(VERSIONS)') $(ARGS)
 
-nightly: install ## sampled tests, fuzz-api, moto, growth; parity must not skip
+test-image: install $(EXECUTOR) ## build the jobs' image, run a merge request's jobs in it
+	@$(PYTHON) -m checks.image $(ARGS)
+
+nightly: install $(EXECUTOR) ## sampled tests, fuzz-api, moto, growth, parity, test-image
 	@$(PYTHON) -m pytest tests -m nightly
 	@$(PYTHON) -m checks.fuzz
 	@$(PYTHON) -m checks.judges.emulator
 	@$(PYTHON) -m checks.bench.growth --events 250000 1500000
 	@$(PYTHON) -m checks.parity --required
+	@$(PYTHON) -m checks.image
 
 fuzz-api: install ## 8,000 generated requests against a throwaway API
 	@$(PYTHON) -m checks.fuzz $(ARGS)

@@ -15,6 +15,7 @@ from ops import (
     costs,
     dashboard,
     doctor,
+    images,
     import_file,
     keys,
     layers,
@@ -30,6 +31,7 @@ from ops import (
 )
 from ops.api import Api
 from ops.errors import run_command
+from ops.output import say
 from ops.settings import ENVIRONMENTS, PROMOTED_LAYERS, ROOT, Target, require_digest, require_environment
 
 application = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -215,6 +217,19 @@ def publish_release_command(tag: Annotated[str, typer.Argument(envvar="CI_COMMIT
 def lock_providers() -> None:
     """Record the hashes of all Terraform providers for Linux and macOS, where the registry answers."""
     provider_locks.record(ROOT)
+
+
+@application.command("image-lock", rich_help_panel=_RELEASE)
+def image_lock(digest: Annotated[str, typer.Argument(help="sha256:…, as the job ci-image printed it")]) -> None:
+    """Record the image that pipeline jobs run, in .gitlab-ci.yml."""
+    images.record(digest)
+    say(f".gitlab-ci.yml names {digest}: commit it")
+
+
+@application.command("image-recorded", rich_help_panel=_RELEASE)
+def image_recorded() -> None:
+    """Check that the recorded image was built from this commit's files (the merge request's job)."""
+    images.check()
 
 
 @application.command("sbom", rich_help_panel=_RELEASE)

@@ -2,6 +2,25 @@
 # The set-up that every job begins with; sourced, so that its variables stay set.
 set -eu
 
+# The image says what it was built from. Another image would test and deploy with other tools than this commit names.
+if [ -n "${PMP_BUILT_FROM:-}" ]; then
+  inputs="$(sh ops/image/inputs.sh)"
+  if [ "$PMP_BUILT_FROM" != "$inputs" ]; then
+    echo "error: this job's image was built from other files than this commit's:" >&2
+    echo "  image $PMP_BUILT_FROM, commit $inputs" >&2
+    echo "  Rebase on the main branch. If this commit changes the image, record the digest that ci-image printed:" >&2
+    echo "  make image-lock DIGEST=sha256:..." >&2
+    exit 1
+  fi
+  # The image also brings folders of the checkout. Each says what it was made from, and is made again if that changes.
+  for folder in .checkov build/bin build/judges local/executor/node_modules; do
+    if [ ! -e "$folder" ]; then
+      mkdir -p "$(dirname "$folder")"
+      ln -s "/opt/pmp-tree/$folder" "$folder"
+    fi
+  done
+fi
+
 # The image has the tools of requirements.lock; a laptop names its own in PMP_TOOLS. The migration runner is a plain
 # shell inside the network: it installs the few packages that `python -m ops` needs, once per lock file.
 tools="${PMP_TOOLS:-/opt/pmp}"
