@@ -258,7 +258,8 @@ def client(
 @application.command(rich_help_panel=_ACCESS)
 def rotate_key(user: Annotated[str, typer.Argument(help="name of the IAM user")]) -> None:
     """Replace an IAM user's access key without interruption, and print the new one as AWS_… variables."""
-    keys.rotate(user, aws.client("iam"), aws.sts_as, lambda key: print(key.export_lines()))
+    # Flushed, so that a closed pipe is an error while the old key still works.
+    keys.rotate(user, aws.client("iam"), aws.sts_as, lambda key: print(key.export_lines(), flush=True))
 
 
 @application.command("policies", rich_help_panel=_ACCESS)

@@ -35,7 +35,7 @@ def region() -> str:
     """
     found = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     if not found:
-        raise UserError('no AWS region: set AWS_REGION (on a laptop: eval "$(make -s credentials IDENTITY=gitlab)")')
+        raise UserError('no AWS region: set AWS_REGION (on a laptop: c=$(make -s credentials) && eval "$c")')
     return found
 
 

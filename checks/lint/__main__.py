@@ -163,6 +163,7 @@ def own_rules(workspace: Workspace) -> str:
         *rules.undocumented_interfaces(root, files),
         *rules.untested_validations(root, files),
         *rules.unknown_make_targets(root, files),
+        *rules.account_of_the_shell(root, files),
         *rules.dead_links(root, files),
         *resource_rules.unguarded_resources(root, files),
         *english.stumbling(root, files),

@@ -21,6 +21,14 @@ _FORBIDDEN = re.compile(
 _MAKE_IN_TEXT = re.compile(r"(?:^|[`'\"$(;&|] ?)make(?: -s)? ([a-z][a-z0-9-]*)", re.MULTILINE)
 _MAKE_TARGET = re.compile(r"^([a-z][a-z0-9-]*):", re.MULTILINE)
 
+_EVAL = re.compile(r"""\beval\s+["']?(?:\$\(|`)""")
+_PRINTS_FALSE = re.compile(r"make -s (?:credentials|env)\b")
+_OPS_RECIPE = re.compile(r"^\t.*(?:\$\(OPS\)|python -m ops) ([a-z][a-z-]*)")
+_WITHOUT_AWS = {"compatibility", "costs", "dashboard", "lock-providers", "migrations", "release", "sizing"}
+_OWN_CREDENTIALS = re.compile(
+    r"\b(?:boto3|aws)\.(?:client|resource|setup_default_session)\(|os\.environ \||env=os\.environ"
+)
+
 
 def text_of(file: Path) -> str:
     """Return the file's text; the empty string if it is binary or has just been removed."""
@@ -114,6 +122,25 @@ def unknown_make_targets(root: Path, files: Iterable[Path]) -> Iterator[str]:
             for name in _MAKE_IN_TEXT.findall(line):
                 if name not in targets:
                     yield f"{file}:{number}: there is no target for 'make {name}'"
+
+
+def account_of_the_shell(root: Path, files: Iterable[Path]) -> Iterator[str]:
+    """Find what could act on the AWS account that a person's shell happens to be logged in to.
+
+    * A target of the Makefile that runs a command of ``ops`` which asks AWS: ``python -m local`` has to run it, which
+      gives it the laptop platform's address and keys.
+    * A command of ``local`` that uses the process's own credentials, or hands its variables on.
+    * A shell's eval of a command substitution, which goes on when the command failed; ``make credentials`` and
+      ``make env`` print a command that fails then.
+    """
+    for file in files:
+        for number, line in enumerate(text_of(root / file).splitlines(), start=1):
+            if _EVAL.search(line) and not _PRINTS_FALSE.search(line):
+                yield f'{file}:{number}: eval goes on after a failure: c=$(command) && eval "$c"'
+            if file.name == "Makefile" and (match := _OPS_RECIPE.search(line)) and match[1] not in _WITHOUT_AWS:
+                yield f"{file}:{number}: 'ops {match[1]}' would act on the shell's own account: run it by $(LOCAL)"
+            if file.parts[0] == "local" and file.suffix == ".py" and (match := _OWN_CREDENTIALS.search(line)):
+                yield f"{file}:{number}: '{match[0]}' uses the shell's account: take Account.session, clean_environment"
 
 
 def dead_links(root: Path, files: Iterable[Path]) -> Iterator[str]:

@@ -94,3 +94,38 @@ def test_dead_links_and_anchors_are_found(tmp_path: Path) -> None:
         "a.md: links to docs/b.md, which does not exist",
         "a.md: links to #three, but no heading there has that anchor",
     ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "\t@$(OPS) rotate-key gitlab",
+        "\t@$(LOCAL) url && .venv/bin/python -m ops plan account",
+        '\t@eval "$$(make -s token)" && $(LOCAL) url',
+    ],
+)
+def test_makefile_line_that_acts_on_the_shells_account_is_found(tmp_path: Path, line: str) -> None:
+    (tmp_path / "Makefile").write_text(f"x: ## do\n{line.replace('$$', '$')}\n")
+    assert len(list(rules.account_of_the_shell(tmp_path, [Path("Makefile")]))) == 1
+
+
+@pytest.mark.parametrize("line", ["boto3.client('iam')", "aws.client('iam')", "run(env=os.environ)", "os.environ | {}"])
+def test_code_that_acts_on_the_shells_account_is_found(tmp_path: Path, line: str) -> None:
+    for folder in ("local", "ops"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.py").write_text(f"{line}\n")
+    assert len(list(rules.account_of_the_shell(tmp_path, [Path("local/x.py"), Path("ops/x.py")]))) == 1
+
+
+@pytest.mark.parametrize("line", ["\t@$(OPS) sizing all", '\tc=$$(make -s token) && eval "$$c"'])
+def test_makefile_line_without_an_account_is_left_alone(tmp_path: Path, line: str) -> None:
+    (tmp_path / "Makefile").write_text(f"x: ## do\n{line}\n")
+    assert list(rules.account_of_the_shell(tmp_path, [Path("Makefile")])) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "found"), [('eval "$(aws login)"', 1), ("eval `aws login`", 1), ('eval "$(make -s credentials)"', 0)]
+)
+def test_eval_that_goes_on_after_a_failure_is_found(tmp_path: Path, line: str, found: int) -> None:
+    (tmp_path / "a.md").write_text(f"{line}\n")
+    assert len(list(rules.account_of_the_shell(tmp_path, [Path("a.md")]))) == found

@@ -9,7 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import typer
 
+from local.__main__ import application
+from local.instance import clean_environment
 from ops.settings import ROOT
 
 
@@ -30,10 +33,19 @@ def real_account() -> Iterator[tuple[str, list[str]]]:
     server.shutdown()
 
 
-@pytest.mark.parametrize(
-    "command", [["rotate-key"], ["policies"], ["credentials"], ["env"], ["import", "README.md"], ["doctor"]]
-)
-def test_nothing_is_asked_of_the_shells_own_account(real_account: tuple[str, list[str]], command: list[str]) -> None:
+STARTS = {"up", "pipeline"}
+"""Commands that create a platform; they give every program `clean_environment`."""
+ARGUMENTS = {"import": ["README.md"]}
+SAYS = {"down": "nothing was running", "logs": "has no logs yet"}
+COMMANDS = sorted(typer.main.get_command(application).commands)  # type: ignore[attr-defined]
+
+
+def test_every_command_is_asked() -> None:
+    assert STARTS | ARGUMENTS.keys() | SAYS.keys() <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in STARTS])
+def test_nothing_is_asked_of_the_shells_own_account(real_account: tuple[str, list[str]], command: str) -> None:
     address, seen = real_account
     environment = os.environ | {
         "PMP_INSTANCE": "never-started",
@@ -42,17 +54,29 @@ def test_nothing_is_asked_of_the_shells_own_account(real_account: tuple[str, lis
         "AWS_REGION": "eu-west-1",
         "AWS_ENDPOINT_URL": address,
     }
-    command = [sys.executable, "-m", "local", *command]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "error: instance 'never-started' is not running: start it with 'make up'" in done.stderr
+    done = subprocess.run(
+        [sys.executable, "-m", "local", command, *ARGUMENTS.get(command, [])],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert SAYS.get(command, "is not running: start it with 'make up'") in done.stdout + done.stderr
+    assert done.returncode == (0 if command == "down" else 1)
     assert seen == []
+
+
+def test_programs_of_the_platform_inherit_no_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN", "TF_WORKSPACE"):
+        monkeypatch.setenv(name, "mine")
+    assert "mine" not in clean_environment().values()
 
 
 @pytest.mark.parametrize("target", ["credentials", "env"])
 def test_a_failed_target_ends_the_shells_list(tmp_path: Path, target: str) -> None:
     environment = os.environ | {"PMP_INSTANCE": "never-started"}
-    script = 'eval "$(make -s $2)" && touch "$1/reached"'
+    script = 'c=$(make -s $2); eval "$c" && touch "$1/reached"'
     done = subprocess.run(["bash", "-c", script, "bash", str(tmp_path), target], cwd=ROOT, env=environment, check=False)
     assert done.returncode != 0
     assert not (tmp_path / "reached").exists()
