@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from typing import Any
 from urllib.parse import quote
 
-from ops import http, note
+from ops import http, images, note
 from ops.doctor.checks import Check, Finding, right, unknown, wrong
 from ops.errors import UserError
 from ops.settings import PROMOTED_ENVIRONMENTS
@@ -67,6 +67,7 @@ def checks() -> Iterator[Check]:
     for name, ask in (
         ("branch", _branch),
         ("tags", _tags),
+        ("image", _image),
         ("gates", _environments),
         ("schedule", _schedule),
         ("variables", _variables),
@@ -103,6 +104,17 @@ def _tags(project: Project) -> Finding:
     if not any(fnmatch.fnmatch(_RELEASE_TAG, name) for name in names):
         return wrong("anybody who pushes may tag a release", f"{_settings(project, 'repository')}, protect the tags v*")
     return right("tags v* are protected")
+
+
+def _image(_: Project) -> Finding:
+    digest, _built_from = images.recorded()
+    if digest == images.NOT_RECORDED:
+        return wrong("the jobs have no image yet", "docs/aws.md#10-push: a merge request builds one")
+    try:
+        images.check()
+    except UserError as error:
+        return wrong(f"this commit's jobs would refuse {digest}", str(error))
+    return right(f"jobs run {digest}")
 
 
 def _environments(project: Project) -> Finding:

@@ -19,7 +19,8 @@ if [ "$PMP_IMAGE_INPUTS" = "$inputs" ]; then
   fi
   echo "The recorded image fits this commit: $image"
 else
-  tag="$repository:$inputs"
+  # A tag of its own: the registry may remove an image whose tag has moved on to another.
+  tag="$repository:$inputs-$CI_JOB_ID"
   docker build --file ops/image/Dockerfile --build-arg INPUTS="$inputs" --tag "$tag" .
   docker push --quiet "$tag"
   image="$(docker inspect --format '{{ index .RepoDigests 0 }}' "$tag")"

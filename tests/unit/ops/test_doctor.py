@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from botocore.exceptions import ClientError, NoCredentialsError
 
-from ops import aws, dns, http, provider_locks
+from ops import aws, dns, http, images, provider_locks
 from ops.doctor import account, doctor, environment, examine, gitlab
 from ops.doctor.checks import Check, Finding, Verdict, right, wrong
 from ops.errors import UserError
@@ -179,6 +179,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(http, "request", found.request)
     monkeypatch.setattr(dns, "name_servers", lambda _zone: found.delegated)
     monkeypatch.setattr(provider_locks, "lacking", lambda _repository: [])
+    monkeypatch.setattr(images, "recorded", lambda *_: (f"sha256:{'1' * 64}", images.inputs()))
     monkeypatch.setattr(environment, "wakes_somebody", lambda _environment: True)
     monkeypatch.setattr("pathlib.Path.exists", lambda path: path.name != "none.tfvars")
     return found
@@ -254,6 +255,16 @@ BROKEN: list[tuple[str, Break, str]] = [
     ("branch", project("/protected_branches/main", None), "protect main without force push"),
     ("branch", project("/protected_branches/main", {"allow_force_push": True}), "protect main without force push"),
     ("tags", project("/protected_tags", [{"name": "release-*"}]), "protect the tags v*"),
+    (
+        "image",
+        lambda _, patch: patch.setattr(images, "recorded", lambda *_: (images.NOT_RECORDED, "none")),
+        "docs/aws.md#10-push",
+    ),
+    (
+        "image",
+        lambda _, patch: patch.setattr(images, "recorded", lambda *_: (f"sha256:{'1' * 64}", "other")),
+        "make image-lock DIGEST=",
+    ),
     ("gates", project("/protected_environments", None), "they need the tier Premium"),
     ("gates", project("/protected_environments", [{"name": "staging"}]), "protect prod, with approvers"),
     ("schedule", project("/pipeline_schedules", []), "add one of the main branch, nightly"),

@@ -217,6 +217,7 @@ def publish(checkout: Path, tmp_path: Path, **variables: str) -> subprocess.Comp
         "PATH": f"{tmp_path}:{os.environ['PATH']}",
         "NOTES": str(tmp_path / "notes"),
         "CI_REGISTRY": "registry.invalid",
+        "CI_JOB_ID": "7",
         "CI_REGISTRY_IMAGE": "registry.invalid/pmp",
         "CI_REGISTRY_USER": "job",
         "CI_REGISTRY_PASSWORD": "secret",
@@ -249,8 +250,8 @@ def test_changed_inputs_build_an_image_for_the_jobs(checkout: Path, tmp_path: Pa
     inputs = images.inputs(checkout)
     calls = (tmp_path / "notes").read_text().splitlines()
     assert calls[1:3] == [
-        f"build --file ops/image/Dockerfile --build-arg INPUTS={inputs} --tag registry.invalid/pmp/ci:{inputs} .",
-        f"push --quiet registry.invalid/pmp/ci:{inputs}",
+        f"build --file ops/image/Dockerfile --build-arg INPUTS={inputs} --tag registry.invalid/pmp/ci:{inputs}-7 .",
+        f"push --quiet registry.invalid/pmp/ci:{inputs}-7",
     ]
     assert done.stdout.endswith("Before the merge, record it: make image-lock DIGEST=sha256:built\n")
     assert "secret" not in "".join(calls) + done.stdout
