@@ -162,9 +162,12 @@ bench-growth: install ## each operation at 1.5 and 15 million events (10 min)
 
 ##@ AWS and its emulator
 
-.PHONY: pipeline options policies requests rotate-key moto
+.PHONY: pipeline accounts options policies requests rotate-key moto
 pipeline: install $(EXECUTOR) ## promote this commit dev to prod on the laptop (THROUGH=dev)
 	@$(LOCAL) pipeline --through $(THROUGH)
+
+accounts: install ## dev to prod, an emulated account for each (20 min)
+	@export PMP_INSTANCE=accounts; $(LOCAL) accounts && $(LOCAL) down
 
 policies: install ## granted beside used, per environment and policy (WRITE=1)
 	@$(LOCAL) policies $(if $(WRITE),--write)

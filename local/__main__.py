@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from local import accounts, variables
 from local import instance as instances
-from local import variables
 from local.account import ACCOUNT
 from local.instance import clean_environment
 from local.pipeline import run_pipeline
@@ -183,6 +183,12 @@ def pipeline(
 ) -> None:
     """Promote a commit by running .gitlab-ci.yml on this platform."""
     run_pipeline(_platform(), commit, through)
+
+
+@application.command("accounts")
+def accounts_command() -> None:
+    """Deploy dev, staging and prod, each into an emulated account of its own, from empty accounts."""
+    accounts.run(_platform())
 
 
 if __name__ == "__main__":

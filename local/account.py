@@ -50,16 +50,6 @@ class Credentials:
         return variables | ({"AWS_SESSION_TOKEN": self.session_token} if self.session_token else {})
 
 
-def user_name(identity: str, environment: str) -> str:
-    """Return the IAM user of ``gitlab`` or ``plan`` in an environment; all environments share the emulated account."""
-    return f"gitlab-{environment}" if identity == "gitlab" else f"gitlab-plan-{environment}"
-
-
-def _user_names() -> list[str]:
-    users = [user_name(identity, name) for name in ENVIRONMENTS for identity in ("gitlab", "plan")]
-    return [*users, user_name("plan", ACCOUNT)]
-
-
 def _save(path: Path, credentials: Credentials) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     files.replace(path, json.dumps(asdict(credentials)), mode=0o600)
@@ -80,6 +70,15 @@ class Account:
 
     # -- credentials ---------------------------------------------------------------------------------------------
 
+    def user_name(self, identity: str, environment: str) -> str:
+        """Return the IAM user of ``gitlab`` or ``plan`` in an environment; all environments share this account."""
+        return f"gitlab-{environment}" if identity == "gitlab" else f"gitlab-plan-{environment}"
+
+    def user_names(self) -> list[str]:
+        """Return the IAM users of GitLab."""
+        users = [self.user_name(identity, name) for name in ENVIRONMENTS for identity in ("gitlab", "plan")]
+        return [*users, self.user_name("plan", ACCOUNT)]
+
     def admin(self) -> Credentials:
         """Return the account's root key; it is created at first use."""
         path = self._key_file("admin")
@@ -98,14 +97,14 @@ class Account:
             return self.admin()
         if identity not in IDENTITIES:
             raise UserError(f"IDENTITY={identity!r} is not known: use {', '.join(IDENTITIES)}")
-        user = user_name(identity, environment)
+        user = self.user_name(identity, environment)
         if (found := _load(self._key_file(user))) is None:
             raise UserError(f"there is no key for {user} yet: run 'make up' first")
         return found
 
     def ensure_keys(self) -> str:
         """Create an access key for each of GitLab's IAM users unless the one on file works; return what was done."""
-        created = [user for user in _user_names() if self._ensure_key(user)]
+        created = [user for user in self.user_names() if self._ensure_key(user)]
         return f"new keys for {', '.join(created)}" if created else "keys on file"
 
     def rotate_key(self, identity: str, environment: str = LAPTOP_ENVIRONMENT) -> None:
@@ -117,7 +116,7 @@ class Account:
         if identity not in IDENTITIES[1:]:
             raise UserError(f"IDENTITY={identity!r} has no access key to rotate: use {', '.join(IDENTITIES[1:])}")
         self.credentials(identity, environment)  # refuses before anything changes if there is no key on file
-        user = user_name(identity, environment)
+        user = self.user_name(identity, environment)
 
         def keep(key: AccessKey) -> None:
             _save(self._key_file(user), Credentials(key.identifier, key.secret))

@@ -1,6 +1,7 @@
 """The servers that replace RDS and RDS Proxy of one environment (local, dev, staging, prod) on a laptop."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -119,16 +120,20 @@ def write_platform_variables(instance: Instance, environment: str) -> None:
     _write_json(instance.platform_directory / f"{environment}.tfvars.json", {"platform": platform})
 
 
-def write_account_variables(instance: Instance) -> None:
-    """Write the variables of the account layer and the emulator's accepted differences to ``platform/``."""
-    variables = {
-        "hosted_zone_name": HOSTED_ZONE_NAME,
+def write_account_variables(instance: Instance, own: Mapping[str, object] | None = None) -> None:
+    """Write the variables of the account layer and the emulator's accepted differences to ``platform/``.
+
+    Args:
+        instance: whose platform directory is written to.
+        own: the variables of an account that does not hold all environments.
+    """
+    variables = own or {
         "environments": ENVIRONMENTS,
         # The jobs of the pipeline's first environment publish, and so does 'make up'.
         "publishing_environments": [PROMOTED_ENVIRONMENTS[0], LAPTOP_ENVIRONMENT],
-        "platform": {"s3_use_path_style": True},
     }
-    _write_json(instance.platform_directory / "account.tfvars.json", variables)
+    common = {"hosted_zone_name": HOSTED_ZONE_NAME, "platform": {"s3_use_path_style": True}}
+    _write_json(instance.platform_directory / "account.tfvars.json", common | dict(variables))
     files.replace(instance.platform_directory / plans.UNCHANGED_PLAN, UNCHANGED_PLAN.read_text())
 
 

@@ -24,7 +24,16 @@ _MAKE_TARGET = re.compile(r"^([a-z][a-z0-9-]*):", re.MULTILINE)
 _EVAL = re.compile(r"""\beval\s+["']?(?:\$\(|`)""")
 _PRINTS_FALSE = re.compile(r"make -s (?:credentials|env)\b")
 _OPS_RECIPE = re.compile(r"^\t.*(?:\$\(OPS\)|python -m ops) ([a-z][a-z-]*)")
-_WITHOUT_AWS = {"compatibility", "costs", "dashboard", "lock-providers", "migrations", "release", "sizing"}
+_WITHOUT_AWS = {
+    "compatibility",
+    "costs",
+    "dashboard",
+    "image-lock",
+    "lock-providers",
+    "migrations",
+    "release",
+    "sizing",
+}
 _OWN_CREDENTIALS = re.compile(
     r"\b(?:boto3|aws)\.(?:client|resource|setup_default_session)\(|os\.environ \||env=os\.environ"
 )

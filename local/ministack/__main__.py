@@ -1,9 +1,10 @@
 """Run MiniStack with the laptop platform's additions: ``python -m local.ministack``.
 
-The installed package is not changed on disk. This process adds eight things:
+The installed package is not changed on disk. This process adds nine things:
 
 * requests are authorized with the resources and condition keys that AWS uses (``local.ministack.authorization``);
 * resources keep settings that MiniStack forgets (``local.ministack.gaps``);
+* what belongs to one of several accounts is reached from outside of it as on AWS (``local.ministack.accounts``);
 * database servers get the passwords in their secrets (``local.ministack.databases``);
 * every distinct IAM decision is written once to ``PMP_IAM_RECORD``, as a JSON line ``{"principal", "action",
   "resource", "decision", "sid"}``: the exact permissions that a deployment requests (``sid``: the statement of the
@@ -40,7 +41,7 @@ from ministack.services import apigateway
 
 from local import instance as instances
 from local.instance import Instance
-from local.ministack import authorization, gaps
+from local.ministack import accounts, authorization, gaps
 from local.ministack.databases import Databases
 from local.ministack.doors import Doors
 from local.ministack.requests import Receive, Record, Scope, Send
@@ -173,6 +174,7 @@ def main() -> None:
     """Read the settings from the environment and run."""
     authorization.install()
     gaps.install()
+    accounts.install()
     try:
         port = int(os.environ["GATEWAY_PORT"])
         certificate, key = os.environ["MINISTACK_SSL_CERT"], os.environ["MINISTACK_SSL_KEY"]

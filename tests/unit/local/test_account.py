@@ -19,7 +19,7 @@ def _put(account: Account, name: str, value: str) -> None:
 
 def _make_users(account: Account) -> Any:
     iam = account.session("admin").client("iam")
-    for user in accounts._user_names():
+    for user in account.user_names():
         iam.create_user(UserName=user)
     return iam
 
@@ -36,7 +36,7 @@ def test_account_checks_signatures(account: Account) -> None:
 
 def test_keys_are_private_and_created_once(account: Account) -> None:
     _make_users(account)
-    assert account.ensure_keys() == f"new keys for {', '.join(accounts._user_names())}"
+    assert account.ensure_keys() == f"new keys for {', '.join(account.user_names())}"
     assert account.ensure_keys() == "keys on file"
     for path in account.instance.credentials.iterdir():
         assert path.stat().st_mode & 0o777 == 0o600

@@ -33,7 +33,7 @@ def real_account() -> Iterator[tuple[str, list[str]]]:
     server.shutdown()
 
 
-STARTS = {"up", "pipeline"}
+STARTS = {"up", "pipeline", "accounts"}
 """Commands that create a platform; they give every program `clean_environment`."""
 ARGUMENTS = {"import": ["README.md"]}
 SAYS = {"down": "nothing was running", "logs": "has no logs yet"}
