@@ -29,7 +29,7 @@ CREATE TABLE pmp.import_job (
   rejected        bigint NOT NULL DEFAULT 0,
   bytes_read      bigint NOT NULL DEFAULT 0,
   bytes_total     bigint,
-  header          text,
+  form            jsonb,
   rejects_key     text,
   removed_at      timestamptz,
   error           text,
@@ -46,8 +46,10 @@ COMMENT ON COLUMN pmp.import_job.sha256 IS 'SHA-256 of the object in S3.';
 COMMENT ON COLUMN pmp.import_job.occurred_at IS
   'RFC 3339, as the client declared it: when the lines without an instant happened; NULL: they are rejected.';
 COMMENT ON COLUMN pmp.import_job.lease_owner IS 'The invocation that holds the job until lease_until.';
-COMMENT ON COLUMN pmp.import_job.position IS 'Bytes of the uncompressed text processed so far.';
-COMMENT ON COLUMN pmp.import_job.header IS 'CSV: the header line, kept for later invocations, which do not read it.';
+COMMENT ON COLUMN pmp.import_job.position IS 'Bytes of the uncompressed text, in UTF-8, processed so far.';
+COMMENT ON COLUMN pmp.import_job.form IS
+  'What the file is by its content (pmp.imports.form.Form), so that each invocation reads it in the same way; NULL: it '
+  'has not been examined.';
 COMMENT ON COLUMN pmp.import_job.line IS 'Number of the last line processed, counting empty lines.';
 COMMENT ON COLUMN pmp.import_job.lines IS 'Lines processed, not counting empty lines.';
 COMMENT ON COLUMN pmp.import_job.removed_at IS 'When the upload was deleted; NULL: it is there, or never was.';

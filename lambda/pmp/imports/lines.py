@@ -1,6 +1,5 @@
 """From a line to an event, or to the reason why it is rejected. Uses neither S3 nor the database."""
 
-import csv
 import datetime as dt
 import json
 from bisect import bisect_right
@@ -10,6 +9,8 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from pmp import addresses, identifiers, instants
+from pmp.imports import columns
+from pmp.imports.errors import LineError
 
 LARGEST_BATCH_LINES = 20_000
 _CACHE_ENTRIES = 20_000
@@ -20,20 +21,6 @@ _NO_HASH = bytes(32)
 _Choices = tuple[str, str, str, str]
 """As array literals: version keys, answers, and keys of the versions that the line names (quoted, or NULL). Then what
 the line says of them, the same text in any order of the choices: part of the id of a line that has none."""
-
-
-class LineError(ValueError):
-    """A line that is not an event.
-
-    Attributes:
-        code: a word for programs, from a closed set.
-        pointer: JSON Pointer (RFC 6901) to the value in the line; empty for the whole line. In CSV, the column.
-        detail: for people. It never quotes the line, which may contain personal data.
-    """
-
-    def __init__(self, code: str, pointer: str, detail: str) -> None:
-        super().__init__(detail)
-        self.code, self.pointer, self.detail = code, pointer, detail
 
 
 class Version(NamedTuple):
@@ -61,7 +48,7 @@ class Catalogue:
         self._versions = versions
         self._changes = sorted(version.created_at for known in versions.values() for version in known[1:])
 
-    def __contains__(self, consent: str) -> bool:
+    def __contains__(self, consent: object) -> bool:
         """Whether the consent exists."""
         return consent in self._versions
 
@@ -125,11 +112,8 @@ class Parser:
         catalogue: the consents.
         now: the current time; events more than five minutes later are rejected.
         declared: RFC 3339: when the lines without an instant happened; None rejects them.
-        header: first line of a CSV file; None for NDJSON.
+        table: the columns of a CSV file; None for JSON.
         address_hash: of an address, see ``pmp.erasures``.
-
-    Raises:
-        LineError: the CSV header is invalid.
     """
 
     def __init__(
@@ -137,7 +121,7 @@ class Parser:
         catalogue: Catalogue,
         now: dt.datetime,
         declared: str | None,
-        header: str | None = None,
+        table: columns.Table | None = None,
         *,
         address_hash: Callable[[str], bytes],
     ) -> None:
@@ -147,7 +131,7 @@ class Parser:
         self._latest = now + instants.TOLERANCE
         self._is_dated = declared is not None
         self._declared = (now, "") if declared is None else self._instant(declared, "/occurred_at")
-        self._columns = None if header is None else _columns(header, catalogue)
+        self._table = table
         self._encoded: dict[tuple[int, tuple[tuple[str, bool], ...]], _Choices] = {}
         self._addresses = addresses.Normalizer()
 
@@ -157,19 +141,16 @@ class Parser:
         Args:
             batch: takes the event or the reject.
             number: the line's number, from 1.
-            line: the line without its end; None if it is longer than allowed.
+            line: the line without its end, in UTF-8; None if it is longer than allowed.
         """
         try:
             if line is None:
                 raise LineError("line_too_long", "", "the line is longer than 1 MiB")  # noqa: TRY301
             if not line or line.isspace():
                 return
-            try:
-                text = line.decode()
-            except UnicodeDecodeError as error:
-                raise LineError("invalid_utf8", "", f"byte {error.start} of the line is not UTF-8") from None
+            text = line.decode()
             event_id, user_id, email, instant, choices = (
-                self._read_json(text) if self._columns is None else self._read_csv(text)
+                self._read_json(text) if self._table is None else self._read_csv(text)
             )
         except LineError as error:
             batch.bad.append((number, error))
@@ -302,26 +283,18 @@ class Parser:
         return named.key
 
     def _read_csv(self, text: str) -> tuple[str, str, str, str, _Choices]:
-        assert self._columns is not None  # noqa: S101 - the caller's branch
-        cells = _cells(text)
-        if len(cells) != len(self._columns):
-            raise LineError("wrong_columns", "", f"has {len(cells)} cells where the header has {len(self._columns)}")
-        row = dict(zip(self._columns, cells, strict=True))
-        event_id, user_id, email, instant = (row.pop(name, "") for name in ("id", "user_id", "email", "occurred_at"))
+        assert self._table is not None  # noqa: S101 - the caller's branch
+        row = self._table.row(text)
+        event_id, user_id, email, instant = (row.pop(name, "").strip() for name in columns.FIXED)
         if (not user_id) == (not email):
             raise LineError("invalid_user", "/user_id", "must have either user_id or email")
         moment, told = self._instant(instant or None, "/occurred_at")
-        consents: list[dict[str, object]] = []
-        if "consent" in row and "enabled" in row:
-            consents.append({"id": row["consent"], "enabled": _boolean(row["enabled"], "enabled")})
-        else:
-            consents += [{"id": name, "enabled": _boolean(cell, name)} for name, cell in row.items() if cell]
         return (
             _uuid(event_id or None, "/id"),
             _uuid(user_id or None, "/user_id"),
             self._email(email or None, "/email"),
             told,
-            self._choices(consents, moment, has_id=bool(event_id)),
+            self._choices(columns.choices(row), moment, has_id=bool(event_id)),
         )
 
     def _email(self, value: object, pointer: str) -> str:
@@ -387,41 +360,6 @@ def _uuid(value: object, pointer: str) -> str:
         return identifiers.parse(value if type(value) is str else "")
     except ValueError as error:
         raise LineError("invalid_uuid", pointer, str(error)) from None
-
-
-def _boolean(cell: str, column: str) -> bool:
-    value = {"true": True, "false": False}.get(cell.lower())
-    if value is None:
-        raise LineError("invalid_type", f"/{column}", "must be true or false")
-    return value
-
-
-def _cells(text: str) -> list[str]:
-    if '"' not in text:
-        return text.split(",")
-    try:
-        return next(csv.reader([text], strict=True))
-    except (csv.Error, StopIteration):
-        raise LineError("invalid_csv", "", "a quoted cell does not end on the line") from None
-
-
-def _columns(header: str, catalogue: Catalogue) -> list[str]:
-    columns = [name.strip() for name in _cells(header)]
-    if len(set(columns)) < len(columns):
-        raise LineError("invalid_header", "", "the CSV header has a column more than once")
-    if not {"user_id", "email"} & set(columns):
-        raise LineError("invalid_header", "", "the CSV header needs a column user_id or email")
-    choices = [name for name in columns if name not in {"id", "user_id", "email", "occurred_at"}]
-    if set(choices) != {"consent", "enabled"}:
-        unknown = [name for name in choices if name not in catalogue]
-        if unknown or not choices:
-            raise LineError(
-                "invalid_header",
-                "",
-                "besides id, user_id, email and occurred_at, the CSV header needs columns named after consents in the "
-                "catalogue, or the two columns consent and enabled",
-            )
-    return columns
 
 
 def _unknown_field(pointer: str, fields: Any) -> LineError:

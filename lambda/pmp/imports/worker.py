@@ -12,13 +12,17 @@ from urllib.parse import unquote_plus
 
 from pmp import database, erasures, instants, leases, objects, tasks
 from pmp.database import Connection
-from pmp.imports import jobs, text
-from pmp.imports.lines import Batch, Catalogue, LineError, Parser, Version
+from pmp.imports import columns, form, jobs
+from pmp.imports.errors import FileError
+from pmp.imports.lines import Batch, Catalogue, Parser, Version
 from pmp.logging import log
 
 LONGEST_BATCH_BYTES = 8 << 20
 _ATTEMPTS = 5
 _PAUSE_SECONDS = 0.3
+_EXAMINATION_RESERVE_MS = 3000
+"""An invocation that has less time left while it examines a file fails the job: the next one would not get further."""
+
 R = TypeVar("R")
 
 _KIND = leases.Kind(
@@ -77,7 +81,7 @@ def run(job: str, context: Any) -> None:
         finished = worker.work()
     except leases.LostError:
         worker.stop()
-    except (FailedError, objects.ObjectGoneError, text.CorruptError) as reason:
+    except (FailedError, objects.ObjectGoneError, FileError) as reason:
         worker.finish("failed", str(reason))
     except Exception:
         worker.release()
@@ -144,14 +148,12 @@ class _Worker:
         """Resume from the job's position. True: the whole object is imported; False: it is time to hand over."""
         if self._row["object_version"] is None:
             raise FailedError("nothing was uploaded for this import")
-        if self._row["sha256"] is None:
+        if self._row["form"] is None:
             self._identify()
-        count = objects.Count()
-        source = self._open(count)
         pending: Future[None] | None = None
         with ThreadPoolExecutor(max_workers=1) as sender:
             # While the database merges a batch, the next one is read and parsed; at most two are in memory.
-            for batch in self._batches(source, count):
+            for batch in self._batches(form.Form(**self._row["form"])):
                 arguments = self._arguments(batch)
                 if pending is not None:
                     pending.result()
@@ -231,66 +233,70 @@ class _Worker:
             after = rows[-1][0]
 
     def _identify(self) -> None:
-        """Read the object once for its SHA-256: nothing is imported from an object that is not the announced one.
+        """Read the object once, to tell what it is, and to compare its SHA-256.
 
-        It costs a second read at network speed.
+        It costs a second read. In return nothing is imported from a file that cannot be imported as a whole, or that is
+        not the announced one.
         """
-        digest, size = hashlib.sha256(), 0
-        for chunk in self._read(0):
-            digest.update(chunk)
-            size += len(chunk)
-            self._renew()
+        digest, facts = hashlib.sha256(), dict[str, Any]()
+        found = form.examine(
+            lambda start: self._read(start, facts.update if start == 0 else None),
+            lambda: facts.get("ContentLength", 0),
+            observe=digest.update,
+            beat=self._check_time,
+        )
+        size = facts.get("ContentLength", 0)
         expected = self._row["expected_sha256"]
         if expected and digest.hexdigest() != expected:
             raise FailedError(
                 f"the object's SHA-256 is {digest.hexdigest()}, but {expected} was announced; nothing was imported; "
                 "upload the right file"
             )
-        self._update(sha256=digest.hexdigest(), bytes_total=size)
+        self._update(
+            sha256=digest.hexdigest(),
+            bytes_total=size,
+            form=json.dumps(found.document()),
+            position=found.body,
+            line=found.body_line,
+        )
+        self._row["form"], self.last_line = found.document(), found.body_line
 
-    def _read(self, start: int) -> Iterator[bytes]:
+    def _check_time(self) -> None:
+        if time.monotonic() - self._renewed < 1:
+            return
+        if self._context.get_remaining_time_in_millis() < _EXAMINATION_RESERVE_MS:
+            raise FailedError(
+                "reading the file once takes longer than an invocation lasts; nothing was imported; upload it in parts"
+            )
+        self._update()
+
+    def _read(self, start: int, describe: Callable[[dict[str, Any]], None] | None = None) -> Iterator[bytes]:
         row = self._row
-        return objects.read(row["bucket"], row["object_key"], row["object_version"], start=start)
+        return objects.read(row["bucket"], row["object_key"], row["object_version"], start=start, describe=describe)
 
-    def _open(self, count: objects.Count) -> Iterator[bytes]:
-        """The uncompressed text, from the job's position on."""
-        position = self._row["position"]
-        if self._row["compression"] == "none":
-            count.bytes_read = position
-            if position == self._row["bytes_total"]:
-                return iter(())
-            return objects.counted(self._read(position), count)
-        # gzip cannot be seeked: decompress from the start and discard what was already imported.
-        return objects.skipped(text.gunzip(objects.counted(self._read(0), count)), position, self._renew)
+    def _batches(self, found: form.Form) -> Iterator[Batch]:
+        number, position, size = self._row["line"], self._row["position"], self._row["bytes_total"]
+        count = objects.Count()
 
-    def _batches(self, source: Iterator[bytes], count: objects.Count) -> Iterator[Batch]:
-        number, position = self._row["line"], self._row["position"]
-        parser: Parser | None = None
+        def read(start: int) -> Iterator[bytes]:
+            count.bytes_read = start
+            return objects.counted(self._read(start), count)
+
+        parser = self._parser(found)
         batch = Batch(from_position=position)
-        for block in text.blocks(source, start=position):
-            lines = block.lines
-            if parser is None:
-                if self._row["format"] == "csv" and self._row["header"] is None:
-                    while lines and not (lines[0] or b"").strip():
-                        number, lines = number + 1, lines[1:]
-                    if not lines:
-                        continue
-                    number += 1
-                    self._update(header=_header(lines[0]))
-                    lines = lines[1:]
-                parser = self._parser()
-            for line in lines:
+        for block in form.contents(found, read, size, position, self._renew):
+            for line in block.lines:
                 number += 1
                 parser.add(batch, number, line)
-            batch.last_line, batch.up_to_position, batch.up_to_byte = number, block.end, count.bytes_read
+            batch.last_line, batch.up_to_position, batch.up_to_byte = number, block.end, min(count.bytes_read, size)
             if batch.is_full or block.end - batch.from_position > LONGEST_BATCH_BYTES:
                 yield batch
                 batch = Batch(from_position=block.end)
         if batch.up_to_position:
-            batch.up_to_byte = self._row["bytes_total"]
+            batch.up_to_byte = size
             yield batch
 
-    def _parser(self) -> Parser:
+    def _parser(self, found: form.Form) -> Parser:
         rows = _retried(
             lambda connection: connection.run(
                 "SELECT k.id, v.version, pmp.instant(v.created_at), v.version_key FROM pmp.consent AS k"
@@ -300,16 +306,14 @@ class _Worker:
         versions: dict[str, list[Version]] = {}
         for consent, number, created_at, key in rows:
             versions.setdefault(consent, []).append(Version(number, instants.read(created_at)[0], key))
-        try:
-            return Parser(
-                Catalogue(versions),
-                dt.datetime.now(dt.UTC),
-                self._row["occurred_at"],
-                self._row["header"],
-                address_hash=erasures.address_hash,
-            )
-        except LineError as error:
-            raise FailedError(f"{error.detail}; nothing was imported") from None
+        catalogue = Catalogue(versions)
+        return Parser(
+            catalogue,
+            dt.datetime.now(dt.UTC),
+            self._row["occurred_at"],
+            None if found.header is None else columns.of_events(found.header, found.delimiter, catalogue),
+            address_hash=erasures.address_hash,
+        )
 
     def _arguments(self, batch: Batch) -> dict[str, object]:
         """The parameters of ``_MERGE``."""
@@ -395,15 +399,6 @@ SELECT pmp.import_batch(
 def _array(elements: Iterable[str]) -> str:
     """An array literal, built by str.join for speed; the elements must already be quoted where necessary."""
     return "{" + ",".join(elements) + "}"
-
-
-def _header(line: bytes | None) -> str:
-    try:
-        if line is not None:
-            return line.decode()
-    except UnicodeDecodeError:
-        pass
-    raise FailedError("the CSV header is not a line of UTF-8 text; nothing was imported")
 
 
 def _retried(work: Callable[[Connection], R]) -> R:

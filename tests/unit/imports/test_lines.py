@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pmp import addresses
-from pmp.imports.lines import Batch, Catalogue, LineError, Parser, Version
+from pmp.imports import columns
+from pmp.imports.errors import FileError
+from pmp.imports.lines import Batch, Catalogue, Parser, Version
 
 from tests.support.shapes import SHAPES, check_time
 
@@ -31,7 +33,8 @@ DECLARED = "2025-12-01T00:00:00Z"
 
 
 def parsed(line: Any, header: str | None = None, declared: str | None = DECLARED) -> Batch:
-    parser, batch = Parser(CATALOGUE, NOW, declared, header, address_hash=_hash), Batch()
+    table = columns.of_events(header, ",", CATALOGUE) if header else None
+    parser, batch = Parser(CATALOGUE, NOW, declared, table, address_hash=_hash), Batch()
     # Twice: the second line is parsed with the caches that the first has filled.
     for number in (1, 2):
         parser.add(batch, number, line if isinstance(line, bytes) else json.dumps(line).encode())
@@ -138,7 +141,7 @@ def test_wide_and_long_csv_give_the_same_consents() -> None:
     long = parsed(b"a@example.com,email_notifications,True", "email,consent,enabled")
     assert (wide.versions, wide.choices, wide.emails) == (long.versions, long.choices, long.emails)
     for header in ("email", "email_notifications", "email,email,email_notifications", "email,colour"):
-        with pytest.raises(LineError, match="CSV header"):
+        with pytest.raises(FileError, match="CSV header"):
             parsed(b"", header)
 
 
@@ -201,7 +204,8 @@ def test_any_json_document_is_either_parsed_or_rejected(document: Any) -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_processor_time_grows_no_faster_than_the_line(shape: str, header: str | None) -> None:
     def parse(line: bytes) -> None:
-        Parser(CATALOGUE, NOW, DECLARED, header, address_hash=_hash).add(Batch(), 1, line)
+        table = columns.of_events(header, ",", CATALOGUE) if header else None
+        Parser(CATALOGUE, NOW, DECLARED, table, address_hash=_hash).add(Batch(), 1, line)
 
     check_time(parse, shape)
 
