@@ -1,8 +1,9 @@
-"""Run the stages of ``make test`` one after another, then print a table of their times and counts.
+"""Run the stages of ``make test``, then print a table of their times and counts.
 
-The stages that can fail fastest come first, and the first failure ends the run: later stages take minutes. With
-arguments after ``--`` (``python -m checks.stages unit -- -k name``) only that stage's command runs, without a table.
-The targets ``make test-<stage>`` do that.
+The stages that can fail fastest come first, alone. The others take minutes, in which they mostly wait, so two of them
+run at once, each line with its stage's name. After a failure no other stage starts. With arguments after ``--``
+(``python -m checks.stages unit -- -k name``) only that stage's command runs, without a table. The targets
+``make test-<stage>`` do that.
 """
 
 import argparse
@@ -12,6 +13,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 from ops.settings import ROOT
@@ -29,6 +32,9 @@ COMMAND_BY_STAGE: dict[str, tuple[str, ...]] = {
     "terratest": (sys.executable, "-m", "checks.terratest"),
     "e2e": (*_PYTEST, "tests/e2e"),
 }
+_ALONE = ("lint", "unit", "db")
+_AT_ONCE = ("e2e", "infra", "integration", "terratest", "terraform", "pipeline")
+"""In the order of their start: the longest first, so that both end at about the same time."""
 
 # pytest's summary, with or without its ruler, or the plain line at the end of PMP's own runners.
 _PYTEST_SUMMARY = re.compile(r"^(?:=+ )?(?P<counts>\d+ (?:passed|failed|error|skipped|deselected).*) in [\d.]+s")
@@ -69,8 +75,13 @@ def counts_in(line: str) -> Counter[str]:
     return counts
 
 
-def run(stage: str) -> Result:
-    """Run one stage, show its output as it comes, and add up the summary lines in it."""
+def run(stage: str, prefix: str = "") -> Result:
+    """Run one stage, show its output as it comes, and add up the summary lines in it.
+
+    Args:
+        stage: its name.
+        prefix: what each line of the output begins with.
+    """
     result = Result(stage)
     started = time.monotonic()
     command = COMMAND_BY_STAGE[stage]
@@ -80,7 +91,7 @@ def run(stage: str) -> Result:
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            sys.stdout.write(line)
+            sys.stdout.write(prefix + line)
             sys.stdout.flush()
             result.counts += counts_in(line)
     result.status = process.returncode
@@ -88,8 +99,41 @@ def run(stage: str) -> Result:
     return result
 
 
-def table(results: list[Result]) -> str:
-    """Return one line per stage with its time and counts, and a machine-readable last line with the sum."""
+def run_all(stages: list[str], jobs: int) -> Iterator[Result]:
+    """Run stages until one fails, and yield each result when the stage has ended.
+
+    A stage that runs beside a failed one is finished first: a test that is interrupted may leave servers behind.
+
+    Args:
+        stages: their names, in any order.
+        jobs: how many of the long stages may run at once.
+    """
+    alone = [stage for stage in COMMAND_BY_STAGE if stage in stages and (stage in _ALONE or jobs == 1)]
+    for stage in alone:
+        yield (result := run(stage))
+        if result.status:
+            return
+    waiting = [stage for stage in _AT_ONCE if stage in stages and stage not in alone]
+    running: set[Future[Result]] = set()
+    with ThreadPoolExecutor(jobs) as pool:
+        while running or waiting:
+            while waiting and len(running) < jobs:
+                stage = waiting.pop(0)
+                running.add(pool.submit(run, stage, f"{stage:<11} │ "))
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for ended in done:
+                yield (result := ended.result())
+                if result.status:
+                    waiting = []
+
+
+def table(results: list[Result], seconds: float) -> str:
+    """Return one line per stage with its time and counts, and a machine-readable last line with the sum.
+
+    Args:
+        results: of all stages.
+        seconds: how long they took together.
+    """
     lines = [f"{'stage':<12} {'result':<8} {'time':>8} {'passed':>7} {'failed':>7} {'skipped':>7}"]
     for result in results:
         counts = "".join(f" {result.counts[word]:>7}" for word in ("passed", "failed", "skipped"))
@@ -97,7 +141,7 @@ def table(results: list[Result]) -> str:
     total = sum((result.counts for result in results), Counter[str]())
     # A stage that broke before any of its tests ran counts as one failure: otherwise the sum would look green.
     broken = sum(1 for result in results if result.status and not result.counts["failed"])
-    lines.append(f"{'all':<12} {'':<8} {_duration(sum(result.seconds for result in results)):>8}")
+    lines.append(f"{'all':<12} {'':<8} {_duration(seconds):>8}")
     skipped = f", {total['skipped']} skipped" if total["skipped"] else ""
     lines += ["", f"{total['passed']} passed, {total['failed'] + broken} failed{skipped}"]
     return "\n".join(lines)
@@ -121,17 +165,16 @@ def main() -> None:
         command = [*COMMAND_BY_STAGE[stages[0]], *words[words.index("--") + 1 :]]
         os.chdir(ROOT)
         os.execv(command[0], command)  # noqa: S606 - a command of the table above
-    results = [Result(stage) for stage in stages]
+    results = {stage: Result(stage) for stage in stages}
+    started = time.monotonic()
     try:
-        for index, stage in enumerate(stages):
-            results[index] = run(stage)
-            if results[index].status:
-                break
+        for result in run_all(stages, int(os.environ.get("PMP_TEST_JOBS", "2"))):
+            results[result.stage] = result
     except KeyboardInterrupt:
         sys.exit(130)
     finally:
-        print(f"\n{table(results)}", flush=True)
-    sys.exit(1 if any(result.status for result in results) else 0)
+        print(f"\n{table(list(results.values()), time.monotonic() - started)}", flush=True)
+    sys.exit(1 if any(result.status for result in results.values()) else 0)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 import pytest
 
-from checks.stages import Result, counts_in, table
+from checks import stages
+from checks.stages import Result, counts_in, run_all, table
 
 
 @pytest.mark.parametrize(
@@ -27,10 +28,43 @@ def test_last_line_is_the_sum() -> None:
         Result("lint", 0, 61, counts_in("3 passed, 0 failed")),
         Result("unit", 0, 5, counts_in("4 passed in 1s")),
     ]
-    lines = table(results).splitlines()
+    lines = table(results, 62).splitlines()
     assert lines[-1] == "7 passed, 0 failed"
     assert "1:01" in lines[1]
 
 
 def test_stage_that_breaks_before_its_first_test_counts_as_failed() -> None:
-    assert table([Result("db", 2), Result("e2e")]).endswith("0 passed, 1 failed")
+    assert table([Result("db", 2), Result("e2e")], 1).endswith("0 passed, 1 failed")
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Replace the stages' commands by ones that end at once, unit's and infra's with a failure; return who started."""
+    begun: list[str] = []
+
+    def run(stage: str, prefix: str = "") -> Result:
+        begun.append(prefix + stage)
+        return Result(stage, 1 if stage in {"unit", "infra"} else 0)
+
+    monkeypatch.setattr(stages, "run", run)
+    return begun
+
+
+def test_every_stage_has_its_place() -> None:
+    assert {*stages._ALONE, *stages._AT_ONCE} == set(stages.COMMAND_BY_STAGE)
+
+
+def test_no_long_stage_starts_after_a_short_one_failed(started: list[str]) -> None:
+    assert [result.stage for result in run_all(list(stages.COMMAND_BY_STAGE), 2)] == ["lint", "unit"]
+    assert started == ["lint", "unit"]
+
+
+def test_stage_beside_a_failed_one_is_finished_and_no_other_starts(started: list[str]) -> None:
+    ended = {result.stage for result in run_all(["db", "terraform", "infra", "e2e", "pipeline"], 2)}
+    assert {"db", "e2e", "infra"} <= ended <= {"db", "e2e", "infra", "terraform"}
+    assert len(ended) == len(started)
+
+
+def test_one_job_runs_one_stage_after_another(started: list[str]) -> None:
+    assert [result.stage for result in run_all(["pipeline", "db", "e2e"], 1)] == ["db", "pipeline", "e2e"]
+    assert started == ["db", "pipeline", "e2e"]
