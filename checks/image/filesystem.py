@@ -60,7 +60,7 @@ class Builder:
     folder: Path
 
     def build(self, context: Path) -> Image:
-        """Return the image of a clean checkout; an image of the same inputs that is in ``folder`` is used again.
+        """Return the image of a clean checkout; what an earlier run left in ``folder`` is used again.
 
         Raises:
             UserError: a step failed; its output is above.
@@ -71,9 +71,12 @@ class Builder:
         )
         dockerfile = (context / "ops/image/Dockerfile").read_text()
         inputs = images.inputs(context)
-        if inputs not in self._buildah("images", "--format", "{{.Tag}}", check=False).split():
-            self._make_base(_release(dockerfile))
-            self._collect_downloads((context / "ops/image/downloads.sh").read_text())
+        there = self._buildah("images", "--format", "{{.Name}}:{{.Tag}}", check=False).split()
+        if f"{_IMAGE}:{inputs}" not in there:
+            # A new base would be a new first layer, and nothing built before could be used.
+            if f"{_BASE}:latest" not in there:
+                self._make_base(_release(dockerfile))
+                self._collect_downloads((context / "ops/image/downloads.sh").read_text())
             self._buildah(
                 *("build", "--isolation", "chroot", "--layers", "--file", context / "ops/image/Dockerfile"),
                 *("--build-arg", f"BASE={_BASE}", "--build-arg", f"INPUTS={inputs}"),
