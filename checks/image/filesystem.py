@@ -46,7 +46,7 @@ class Image:
 
     Attributes:
         root: its file system, read-only.
-        variables: its environment variables, without those that exist only on this machine.
+        variables: its environment variables.
     """
 
     root: Path
@@ -139,10 +139,7 @@ class Builder:
             raise UserError(f"the image has the label {configuration['Labels'].get(_LABEL)}, its inputs are {inputs}")
         container = self._buildah("from", "--pull-never", f"{_IMAGE}:{inputs}").strip()
         variables = dict(entry.split("=", 1) for entry in configuration["Env"])
-        return Image(
-            Path(self._buildah("mount", container).strip()),
-            {name: value for name, value in variables.items() if name not in _CERTIFICATE_VARIABLES},
-        )
+        return Image(Path(self._buildah("mount", container).strip()), variables)
 
     def _buildah(self, *arguments: object, check: bool = True, show: bool = False) -> str:
         # The caches of `RUN --mount=type=cache` are in the folder for temporary files.

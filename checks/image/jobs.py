@@ -1,7 +1,7 @@
 """Run jobs of ``.gitlab-ci.yml`` in a file system, as GitLab's Docker executor runs them in an image.
 
-Each job gets a fresh copy of the file system, its own processes, and a fresh clone of the depth that it asks for. It
-has no network except the loopback device, so a job that installs what the image should bring fails.
+Each job gets a fresh copy of the file system, its own processes, and a fresh clone of the depth that it asks for. A job
+that changes the tools of the image fails: it would install on every run what the image should bring.
 """
 
 import csv
@@ -179,6 +179,10 @@ class Runner:
                 [*_ISOLATED, *entered], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, check=False
             ).returncode
         seconds = time.monotonic() - started
+        if changed := _changed_tools(folder / "upper"):
+            with self.log(job.name).open("a") as log:
+                print("the job changed what the image brings:", *changed[:5], sep="\n  ", file=log)
+            status = 1
         if not status:
             self._keep_artifacts(job, clone)
         shutil.rmtree(folder, ignore_errors=True)
@@ -228,12 +232,18 @@ class Runner:
                     shutil.copy2(path, target)
 
 
+def _changed_tools(upper: Path) -> list[str]:
+    """Return the files of the image's tools that a job wrote, from the layer in which its changes are."""
+    written = (path for part in ("opt/pmp", "opt/pmp-tree", "usr") for path in (upper / part).rglob("*"))
+    # Python compiles a module when it is first imported.
+    return sorted(f"/{path.relative_to(upper)}" for path in written if path.is_file() and path.suffix != ".pyc")
+
+
 # $1: the image's file system, $2: the job's folder, $3: the project's folder, then the job's variables.
 _ENTER = """
 image="$1" job="$2" project="$3"
 shift 3
 mount --make-rprivate /
-ip link set lo up
 hostname runner
 mount -t overlay overlay -o "lowerdir=$image,upperdir=$job/upper,workdir=$job/work" "$job/system"
 mount -t proc proc "$job/system/proc"
@@ -241,11 +251,12 @@ mount -t sysfs -o ro sysfs "$job/system/sys"
 mount --rbind /dev "$job/system/dev"
 mount -t tmpfs -o mode=1777 tmpfs "$job/system/dev/shm"
 printf '127.0.0.1 localhost runner\\n' > "$job/system/etc/hosts"
+cp /etc/resolv.conf "$job/system/etc/resolv.conf"
 exec chroot "$job/system" env -i "$@" bash -c "cd $project && exec bash /job.sh"
 """
 
 _ISOLATED = (
     *("timeout", "--kill-after=10", str(_HOUR)),
-    *("unshare", "--mount", "--net", "--pid", "--uts", "--ipc", "--fork", "--kill-child"),
+    *("unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child"),
     *("sh", "-euc", _ENTER, "enter"),
 )
