@@ -51,6 +51,18 @@ def named(root: Path) -> set[str]:
     return set(_hashes(root))
 
 
+def options(root: Path, *, stand_ins: bool) -> list[str]:
+    """Return the options of ``terraform init`` that let it add nothing to a root's lock file.
+
+    There are none with the stand-ins and a complete lock file: they need aws alone, so Terraform has to shorten it.
+
+    Args:
+        root: folder of the lock file.
+        stand_ins: whether modules come from PMP's stand-ins.
+    """
+    return [] if stand_ins and named(root) - {"aws"} else ["-lockfile=readonly"]
+
+
 def _hashes(root: Path) -> dict[str, int]:
     file = root / ".terraform.lock.hcl"
     text = file.read_text() if file.exists() else ""

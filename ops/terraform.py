@@ -73,20 +73,14 @@ class Terraform:
             backend["use_path_style"] = "true"
         say(f"terraform  {providers.configured_sources()}")
         settings = [f"-backend-config={name}={value}" for name, value in backend.items()]
-        settings += self._lock_options()
+        if os.environ.get("CI"):
+            # A job must not choose providers: the next environment's job could choose others.
+            settings += provider_locks.options(self.target.root, stand_ins=providers.modules_are_stand_ins())
         with step(f"terraform init {self.target}"):
             # -reconfigure: the state never moves, so a data directory that remembers another bucket is merely stale.
             self._run("init", ["-reconfigure", "-backend-config=backend.hcl", *settings], quiet=True)
             if self.target.environment:
                 self._select(create=create)
-
-    def _lock_options(self) -> list[str]:
-        """Keep a job from choosing providers that the lock file does not name.
-
-        The stand-ins need fewer providers than the modules that a complete lock file is for.
-        """
-        is_for_others = providers.modules_are_stand_ins() and provider_locks.named(self.target.root) - {"aws"}
-        return ["-lockfile=readonly"] if os.environ.get("CI") and not is_for_others else []
 
     def _select(self, *, create: bool) -> None:
         if not create:

@@ -15,6 +15,8 @@ from checks.lint import commits, english, resource_rules, rules, tools
 from checks.lint.module_documents import documents
 from checks.lint.tools import BIN, GO_TOOLS, run
 from checks.tree import copied_tree, registry, source_files, terraform_folders
+from local.registry.server import STAND_INS, source
+from ops import provider_locks
 from ops.settings import ROOT
 
 WORKERS = 2
@@ -69,7 +71,8 @@ def terraform_validate(workspace: Workspace) -> str:
                 continue
             terraform = ["terraform", f"-chdir={folder}"]
             # A root's committed lock file must fit without changes; a module has none.
-            lock = ["-lockfile=readonly"] if (folder / ".terraform.lock.hcl").exists() else []
+            is_root = (folder / ".terraform.lock.hcl").exists()
+            lock = provider_locks.options(folder, stand_ins=source().directory == STAND_INS) if is_root else []
             findings += run([*terraform, "init", "-backend=false", *lock, "-no-color"], environment=environment) or run(
                 [*terraform, "validate", "-no-color"], environment=environment
             )

@@ -21,10 +21,13 @@ _INITIALIZE = """
 import subprocess, sys
 from pathlib import Path
 from checks.tree import registry
+from ops import provider_locks
 
 root = Path(sys.argv[1]) / "envs/service"
+# The doubles of the registry, too, serve the stand-ins.
+lock = provider_locks.options(root, stand_ins=True)
 with registry() as environment:
-    for command in (["init", "-input=false", "-no-color", "-lockfile=readonly"], ["validate", "-no-color"]):
+    for command in (["init", "-input=false", "-no-color", *lock], ["validate", "-no-color"]):
         subprocess.run(["terraform", f"-chdir={root}", *command], env=environment, check=True)
 """
 

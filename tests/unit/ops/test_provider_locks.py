@@ -83,33 +83,37 @@ def test_every_layer_is_locked_for_every_machine(repository: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    ("job", "modules", "others", "expected"),
+    ("stand_ins", "names", "expected"),
     [
-        ("true", "registry registry.terraform.io", ["random"], ["-lockfile=readonly"]),
-        ("true", "registry registry.terraform.io", [], ["-lockfile=readonly"]),
-        ("true", "stand-ins", [], ["-lockfile=readonly"]),
-        ("true", "stand-ins", None, ["-lockfile=readonly"]),
+        (False, ["aws", "random"], ["-lockfile=readonly"]),
+        (False, ["aws"], ["-lockfile=readonly"]),
+        (True, ["aws"], ["-lockfile=readonly"]),
+        (True, [], ["-lockfile=readonly"]),
         # A complete lock file names providers that the stand-ins do not have.
-        ("true", "stand-ins", ["random"], []),
-        ("", "registry registry.terraform.io", ["random"], []),
+        (True, ["aws", "random"], []),
     ],
 )
-def test_jobs_add_nothing_to_the_lock_file(  # noqa: PLR0917 - one row of a table, and fixtures
-    job: str,
-    modules: str,
-    others: list[str] | None,
-    expected: list[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+def test_nothing_is_added_to_a_lock_file(
+    tmp_path: Path, stand_ins: bool, names: list[str], expected: list[str]
 ) -> None:
+    folder = write(tmp_path, "foundation", *names)
+    assert provider_locks.options(folder, stand_ins=stand_ins) == expected
+
+
+@pytest.mark.parametrize(("job", "expected"), [("true", ["-lockfile=readonly"]), ("", [])])
+def test_jobs_add_nothing_to_the_lock_file(job: str, expected: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    options: list[str] = []
     monkeypatch.setenv("CI", job)
-    configuration = tmp_path / "terraformrc"
-    configuration.write_text(f"# providers from somewhere; modules from {modules}\n")
-    monkeypatch.setenv("TF_CLI_CONFIG_FILE", str(configuration))
-    folder = write(tmp_path, "foundation", *([] if others is None else ["aws", *others]))
-    monkeypatch.setattr(Target, "root", folder)
-    (folder / "backend.hcl").touch()
-    assert Terraform(Target("foundation", "dev"))._lock_options() == expected
+    monkeypatch.delenv("TF_CLI_CONFIG_FILE", raising=False)
+    monkeypatch.setattr("ops.aws.parameter", lambda _name: "x")
+    monkeypatch.setattr("ops.aws.region", lambda: "eu-west-1")
+    monkeypatch.setattr(providers, "modules_are_stand_ins", lambda: False)
+    monkeypatch.setattr(
+        Terraform, "_run", lambda _self, command, given, **_: options.extend(given) if command == "init" else 0
+    )
+    monkeypatch.setattr(Terraform, "_select", lambda _self, **_: None)
+    Terraform(Target("foundation", "dev")).init()
+    assert [one for one in options if one.startswith("-lockfile")] == expected
 
 
 @pytest.mark.parametrize(
