@@ -14,7 +14,7 @@ from ops.settings import PROMOTED_ENVIRONMENTS, ROOT
 FILE = ROOT / ".gitlab-ci.yml"
 KEYWORDS = {"workflow", "stages", "variables", "default"}
 ENVIRONMENTS = PROMOTED_ENVIRONMENTS
-CHAIN = ("plan:foundation", "apply:foundation", "migrate", "plan:service", "apply:service", "smoke", "unchanged")
+CHAIN = ("preview", "apply:foundation", "migrate", "plan:service", "apply:service", "smoke", "unchanged")
 
 
 @cache
@@ -73,7 +73,17 @@ def jobs(**inputs: str) -> dict[str, dict[str, Any]]:
     """Return every job that can run, by name."""
     names = [name for name in document(**inputs) if name not in KEYWORDS and not name.startswith(".")]
     found = {name: resolved(name, **inputs) for name in names}
-    return {name: job for name, job in found.items() if {rule.get("when") for rule in job["rules"]} != {"never"}}
+    return {name: job for name, job in found.items() if _can_run(job)}
+
+
+def _can_run(job: dict[str, Any]) -> bool:
+    for rule in job["rules"]:
+        is_constant = "$" not in rule["if"]
+        if is_constant and not holds(rule["if"], {}):
+            continue
+        if is_constant or rule.get("when") != "never":
+            return bool(rule.get("when") != "never")
+    return False
 
 
 def needs(name: str) -> set[str]:

@@ -240,6 +240,8 @@ def run_pipeline(platform: Platform, commit: str, through: str) -> None:
     if outcome.status:
         where = ", ".join(outcome.failed) or f"its set-up ({(outcome.transcript or ['no output'])[-1]})"
         raise UserError(f"the pipeline failed in {where}: see {transcript}")
+    if not outcome.seconds:
+        raise UserError(f"the pipeline has no job to run: see {transcript}")
     account = platform.account
     for environment in environments:
         running = {

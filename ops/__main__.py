@@ -71,13 +71,24 @@ def plan(
     ] = None,
     refuse_changes: Annotated[bool, typer.Option("--refuse-changes", help="fail if anything would change")] = False,
     read_only: Annotated[
-        bool, typer.Option("--read-only", help="as an identity that only plans; the plan cannot be applied")
+        bool, typer.Option("--read-only", help="as an identity that only plans; the service's cannot be applied")
     ] = False,
 ) -> None:
     """Save a plan of one layer, with a redacted copy for people and GitLab."""
     target = Target.of(layer, environment)
     directory = (out or target.plan_directory).absolute()
     layers.plan(target, directory, refuse_changes=refuse_changes, read_only=read_only)
+
+
+@application.command(rich_help_panel=_LAYERS)
+def preview(
+    environment: Environment = None,
+    out: Annotated[
+        Path | None, typer.Option(help="folder for the service's plan; default build/plans/service-<environment>")
+    ] = None,
+) -> None:
+    """Print what a deployment would do, as an identity that only plans; the foundation's plan can be applied."""
+    layers.preview(require_environment(environment), out.absolute() if out else None)
 
 
 @application.command(rich_help_panel=_LAYERS)
@@ -89,6 +100,17 @@ def apply(
     """Apply exactly the saved plan, if it was created for this layer, environment and commit."""
     target = Target.of(layer, environment)
     layers.apply(target, (plan or target.plan_directory).absolute())
+
+
+@application.command(rich_help_panel=_LAYERS)
+def confirm(
+    layer: Layer,
+    preview: Annotated[Path, typer.Option(help="folder of the plan that was shown at the gate")],
+    environment: Environment = None,
+) -> None:
+    """Pass if the saved plan does what was shown at the gate; else show it, and pass the second time."""
+    target = Target.of(layer, environment)
+    layers.confirm(target, preview.absolute(), target.plan_directory)
 
 
 @application.command(rich_help_panel=_LAYERS)

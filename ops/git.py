@@ -35,5 +35,7 @@ def checkout(commit: str, directory: Path, source: Path, remote: str | None = No
     directory.mkdir(parents=True)
     git(directory, "clone", "--quiet", "--no-checkout", "--shared", str(source), ".")
     git(directory, "checkout", "--quiet", "-B", "main", commit)
+    # Otherwise the default branch would be the one that is checked out in ``source``, and the pipeline not promote.
+    git(directory, "symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/main")
     if remote:
         git(directory, "remote", "set-url", "origin", remote)

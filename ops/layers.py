@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ops import artifacts, aws, clients, plans, quotas
+from ops import artifacts, aws, clients, plans, promotions, quotas
 from ops.errors import UserError
 from ops.output import say, step
 from ops.settings import Target, release
-from ops.terraform import Terraform
+from ops.terraform import Terraform, TerraformError
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ def plan(
     refuse_changes: bool = False,
     destroy: bool = False,
     read_only: bool = False,
+    show: bool = False,
 ) -> bool:
     """Plan a layer into ``directory``, without the state's lock: whoever plans need not be able to write it.
 
@@ -72,8 +73,9 @@ def plan(
         version: for the layer service; this commit and its zip by default.
         refuse_changes: fail when anything would change, but for known gaps of an emulated platform.
         destroy: plan the end of the layer.
-        read_only: plan as an identity that changes nothing. The plan cannot be applied, and a layer that does not exist
-            yet is not planned: its state would have to be created first.
+        read_only: plan as an identity that changes nothing. A layer that does not exist yet is not planned: its state
+            would have to be created first. The service's plan cannot be applied, because it names other roles.
+        show: print the whole plan.
 
     Returns:
         Whether applying the plan would change anything.
@@ -88,7 +90,7 @@ def plan(
         (directory / name).unlink(missing_ok=True)
     terraform.init(create=not read_only)
     if not terraform.exists:
-        plans.save_absence(directory)
+        plans.save_reason(directory, plans.DOES_NOT_EXIST)
         say(
             f"plan {target}: does not exist yet, its first deployment will create everything; nothing to compare",
             "bold",
@@ -107,8 +109,12 @@ def plan(
     saved.chmod(0o600)
     document = terraform.show_json(saved)
     found = plans.changes(document)
-    origin = plans.Origin(target.layer, target.environment, release(), plans.sha256(saved), read_only)
-    plans.save(directory, origin, document, terraform.show_text(saved))
+    only_to_look_at = read_only and target.layer == "service"
+    origin = plans.Origin(target.layer, target.environment, release(), plans.sha256(saved), only_to_look_at)
+    text = terraform.show_text(saved)
+    plans.save(directory, origin, document, text)
+    if show:
+        say(text)
     for change in found:
         say(f"  {change}")
     try:
@@ -119,12 +125,36 @@ def plan(
     except UserError:
         saved.unlink()  # a refused plan must never be applied
         raise
-    for sentence in plans.restarts(found):
+    for sentence in plans.immediate(found):
         say(f"warning: {sentence}", "yellow")
     if not (refuse_changes or read_only):
         quotas.announce(target, document)
     say(f"plan {target}: {plans.summary(found, document)}", "bold")
     return has_changes
+
+
+def preview(environment: str, service_directory: Path | None = None) -> None:
+    """Plan both layers as an identity that only plans, and print the plans.
+
+    A service that needs what the foundation only gets by this commit cannot be planned before; that is said, too.
+
+    Args:
+        environment: name, such as ``prod``.
+        service_directory: folder for the service's plan, by default the usual one.
+
+    Raises:
+        UserError: Terraform failed, or a plan is refused.
+    """
+    foundation, service = Target.of("foundation", environment), Target.of("service", environment)
+    has_changes = plan(foundation, foundation.plan_directory, read_only=True, show=True)
+    directory = service_directory or service.plan_directory
+    try:
+        plan(service, directory, read_only=True, show=True)
+    except TerraformError as error:
+        if not has_changes:
+            raise
+        plans.save_reason(directory, plans.NEEDS_FOUNDATION)
+        say(f"plan {service}: cannot be made before the foundation is applied ({error})", "yellow")
 
 
 def _refuse_changes(target: Target, found: list[plans.Change], *, has_changes: bool) -> None:
@@ -136,15 +166,25 @@ def _refuse_changes(target: Target, found: list[plans.Change], *, has_changes: b
         raise UserError(f"{target} differs from its code: outputs would change, see {plans.TEXT}")
 
 
-def apply(target: Target, directory: Path) -> None:
+def apply(target: Target, directory: Path, *, promotes: bool = True) -> None:
     """Apply the plan saved in ``directory``, then remove it.
+
+    A layer that did not exist when it was to be planned is planned now.
+
+    Args:
+        target: what to apply.
+        directory: where `plan` saved the plan.
+        promotes: whether a pipeline makes its commit the environment's newest, and so is refused if it is older.
 
     Raises:
         UserError: the plan belongs to another layer, environment or commit, needs more than the account's quotas allow,
-            or Terraform failed.
+            a newer commit was deployed, or Terraform failed.
     """
+    if plans.is_absence(directory):
+        _plan_creation(target, directory)
     # A laptop deploys its working tree, whose HEAD may move meanwhile; a pipeline deploys a fixed commit.
-    saved = plans.require_plan(directory, target, os.environ.get("CI_COMMIT_SHA", ""))
+    commit = os.environ.get("CI_COMMIT_SHA", "")
+    saved = plans.require_plan(directory, target, commit)
     terraform = Terraform(target)
     terraform.init()
     document = terraform.show_json(saved)
@@ -155,9 +195,55 @@ def apply(target: Target, directory: Path) -> None:
         artifacts.verify_published(digest)
     # Something else may have taken the room since the plan.
     quotas.require(document)
+    if commit and promotes:
+        promotions.claim(target, commit)
     terraform.apply(saved)
     saved.unlink()
     say(f"apply {target}: {plans.summary(plans.changes(document), document)}: done", "bold")
+
+
+def _plan_creation(target: Target, directory: Path) -> None:
+    say(f"{target} did not exist when it was to be shown: planning it now")
+    plan(target, directory)
+    document = plans.saved_document(directory)
+    if changed := [str(one) for one in plans.changes(document) if one.actions != ("create",)]:
+        (directory / plans.PLAN).unlink()
+        raise UserError(
+            f"{target} did not exist when its creation was approved, but now it does: the plan would change "
+            f"{', '.join(changed)}; start again with the job that shows the plan"
+        )
+
+
+def confirm(target: Target, preview: Path, directory: Path) -> None:
+    """Let the saved plan pass if it does what was shown at the gate; otherwise show it, and pass when asked again.
+
+    Args:
+        target: what was planned.
+        preview: folder of the plan that was shown. A layer that did not exist then may create everything, and no more.
+        directory: folder of the plan that is to be applied.
+
+    Raises:
+        UserError: the plan does something else, and this is the first time that it is shown in this pipeline.
+    """
+    document = plans.saved_document(directory)
+    now = plans.effects(document)
+    if plans.is_absence(preview):
+        other = sorted(str(one) for one in plans.changes(document) if one.actions != ("create",))
+    else:
+        is_shown = (preview / plans.DOCUMENT).exists()
+        shown = plans.effects(plans.saved_document(preview)) if is_shown else {}
+        other = sorted(name for name in now.keys() | shown.keys() if now.get(name) != shown.get(name))
+    if not other:
+        say(f"confirm {target}: the plan does what was shown at the gate", "bold")
+        return
+    say((directory / plans.TEXT).read_text())
+    say(f"different from what was shown at the gate: {', '.join(other)}", "yellow")
+    if not promotions.approved(target, now):
+        raise UserError(
+            f"the plan of {target} is not the one that was shown at the gate: read it above, and if it is right, run "
+            "this job again to approve it"
+        )
+    say(f"confirm {target}: approved, because the job was run again", "bold")
 
 
 def destroy(target: Target) -> None:
@@ -170,7 +256,8 @@ def destroy(target: Target) -> None:
     # A partly created layer may not record its version, and its destruction does not depend on the version.
     version = Version(release(), "0" * 64) if target.layer == "service" else None
     if plan(target, directory, version=version, destroy=True):
-        apply(target, directory)
+        apply(target, directory, promotes=False)
+    promotions.forget(target)
 
 
 def rollback(environment: str, digest: str) -> None:
@@ -184,7 +271,7 @@ def rollback(environment: str, digest: str) -> None:
     say(f"rollback of {environment} to lambda/{digest[:12]}… of commit {version.release[:12]}")
     directory = target.plan_directory.with_name(f"{target.name}-rollback")
     if plan(target, directory, version=version):
-        apply(target, directory)
+        apply(target, directory, promotes=False)
 
 
 def drift(targets: Sequence[Target]) -> None:

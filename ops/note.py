@@ -13,6 +13,10 @@ from ops.output import say
 from ops.settings import build_directory
 
 _MARK = "<!-- pmp: plans -->"
+_NOT_PLANNED = {
+    plans.DOES_NOT_EXIST: "does not exist yet",
+    plans.NEEDS_FOUNDATION: "is planned after the foundation",
+}
 _LONGEST_PLAN = 20_000  # GitLab accepts notes of a million characters, but nobody reads them
 TOKEN = "PMP_NOTE_TOKEN"  # noqa: S105 - a variable's name
 
@@ -22,13 +26,18 @@ class _Planned:
     name: str
     counts: dict[str, int]
     text: str
+    warnings: tuple[str, ...]
+    """What applying it does to the database at once."""
 
 
 def _planned(directory: Path) -> list[_Planned]:
     found = []
     for report in sorted(directory.glob(f"*/{plans.REPORT}")):
         text = report.with_name(plans.TEXT).read_text()
-        found.append(_Planned(report.parent.name, json.loads(report.read_text()), text))
+        document = report.with_name(plans.DOCUMENT)
+        changes = plans.changes(json.loads(document.read_text())) if document.exists() else []
+        warnings = tuple(plans.immediate(changes))
+        found.append(_Planned(report.parent.name, json.loads(report.read_text()), text, warnings))
     return found
 
 
@@ -43,8 +52,8 @@ def body(directory: Path, commit: str) -> str:
         raise UserError(f"no plan below {directory}: the plan jobs must run before the report")
     rows = [
         f"| {one.name} | {one.counts['create']} | {one.counts['update']} | {one.counts['delete']} |"
-        if one.text != plans.DOES_NOT_EXIST
-        else f"| {one.name} | does not exist yet | | |"
+        if one.text not in _NOT_PLANNED
+        else f"| {one.name} | {_NOT_PLANNED[one.text]} | | |"
         for one in found
     ]
     table = "\n".join(["| layer and environment | add | change | destroy |", "|---|--:|--:|--:|", *rows])
@@ -53,7 +62,9 @@ def body(directory: Path, commit: str) -> str:
         for one in found
         if any(one.counts.values())
     ]
-    return "\n\n".join([_MARK, f"**Plans of {commit[:12]}**", table, *details]) + "\n"
+    warnings = [f"- **{one.name}**: {sentence}" for one in found for sentence in one.warnings]
+    parts = [_MARK, f"**Plans of {commit[:12]}**", table, "\n".join(warnings), *details]
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def _shortened(text: str) -> str:

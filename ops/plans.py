@@ -93,20 +93,40 @@ def summary(found: Sequence[Change], document: dict[str, Any]) -> str:
     return f"{text}, outputs change: {', '.join(sorted(outputs))}" if outputs and not found else text
 
 
-# What RDS changes only with a restart, or a failover where there is a standby, and at once (apply_immediately).
-# https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Overview.DBInstance.Modifying.html
-_RESTARTING = {"engine_version", "instance_class", "parameter_group_name"}
+# What RDS changes only with a restart, or a failover where there is a standby.
+# https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_ModifyInstance.Settings.html
+_RESTARTING = {"engine_version", "identifier", "instance_class", "network_type", "port"}
+# Associating a group changes nothing before a restart, which is left to a person.
+_WAITING = {"parameter_group_name"}
+# Terraform's own settings, which RDS does not know.
+_NOT_OF_RDS = {"apply_immediately", "delete_automated_backups", "final_snapshot_identifier", "skip_final_snapshot"}
+_UNCHANGING = {"latest_restorable_time", "status", "tags", "tags_all"}
 
 
-def restarts(found: Sequence[Change]) -> list[str]:
-    """Return a sentence for each database that an apply would restart."""
-    return [
-        f"applying this restarts the database {change.address} at once ({', '.join(attributes)}), not in its "
-        "maintenance window: choose a quiet hour"
-        for change in found
-        if change.type == "aws_db_instance" and change.actions == ("update",)
-        if (attributes := sorted(_RESTARTING & set(change.attributes)))
-    ]
+def immediate(found: Sequence[Change]) -> list[str]:
+    """Return sentences on what an apply changes of the databases at once, not in their maintenance window.
+
+    The database module sets ``apply_immediately``, because a plan that is applied but still pending would be no proof.
+    """
+    sentences = []
+    for change in found:
+        if change.type != "aws_db_instance" or change.actions != ("update",):
+            continue
+        changed = set(change.attributes) - _NOT_OF_RDS - _UNCHANGING
+        if restarting := sorted(changed & _RESTARTING):
+            sentences.append(
+                f"applying this restarts the database {change.address} at once ({', '.join(restarting)}), not in its "
+                "maintenance window: choose a quiet hour"
+            )
+        if waiting := sorted(changed & _WAITING):
+            sentences.append(
+                f"the database {change.address} needs a restart by hand before {', '.join(waiting)} has an effect"
+            )
+        if other := sorted(changed - _RESTARTING - _WAITING):
+            sentences.append(
+                f"applying this changes the database {change.address} at once ({', '.join(other)}), without a restart"
+            )
+    return sentences
 
 
 # -- secrets ---------------------------------------------------------------------------------------------------------
@@ -241,18 +261,57 @@ def save(directory: Path, origin: Origin, document: dict[str, Any], text: str) -
     """Write the files that accompany the plan."""
     found = changes(document)
     (directory / DOCUMENT).write_text(json.dumps(redacted(document)))
-    (directory / TEXT).write_text(text)
+    (directory / TEXT).write_text("".join(f"Warning: {sentence}\n" for sentence in immediate(found)) + text)
     (directory / REPORT).write_text(json.dumps(counts(found)) + "\n")
     (directory / ORIGIN).write_text(json.dumps(asdict(origin), indent=2) + "\n")
 
 
 DOES_NOT_EXIST = "It does not exist yet: its first deployment will create everything.\n"
+NEEDS_FOUNDATION = "It cannot be planned before the changes of the foundation are applied.\n"
 
 
-def save_absence(directory: Path) -> None:
-    """Write the files of a layer that does not exist yet, so that a report can say so."""
-    (directory / TEXT).write_text(DOES_NOT_EXIST)
+def save_reason(directory: Path, reason: str) -> None:
+    """Write the files of a layer that cannot be planned, so that a report can say why: one of the two reasons above."""
+    (directory / TEXT).write_text(reason)
     (directory / REPORT).write_text(json.dumps(counts([])) + "\n")
+
+
+def is_absence(directory: Path) -> bool:
+    """Whether ``directory`` says of a layer that it did not exist when it was to be planned."""
+    text = directory / TEXT
+    return not (directory / ORIGIN).exists() and text.exists() and text.read_text() == DOES_NOT_EXIST
+
+
+def saved_document(directory: Path) -> dict[str, Any]:
+    """Return the redacted document of a saved plan.
+
+    Raises:
+        UserError: there is none.
+    """
+    try:
+        document = json.loads((directory / DOCUMENT).read_text())
+    except (FileNotFoundError, ValueError):
+        raise UserError(f"{directory} holds no plan: create it with 'python -m ops plan'") from None
+    return dict(document)
+
+
+def effects(document: dict[str, Any]) -> dict[str, str]:
+    """Return what a plan does, as text by address or output, to compare it with another plan.
+
+    Everything that Terraform would change is in it, with the values before and after; what was only read is not.
+    """
+    changed = {one.address for one in changes(document)}
+    found = {
+        entry["address"]: json.dumps(entry["change"], sort_keys=True)
+        for entry in document.get("resource_changes", [])
+        if entry["address"] in changed
+    }
+    outputs = document.get("output_changes", {}).items()
+    return found | {
+        f"output.{name}": json.dumps(change, sort_keys=True)
+        for name, change in outputs
+        if change["actions"] != ["no-op"]
+    }
 
 
 def sha256(file: Path) -> str:

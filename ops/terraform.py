@@ -23,6 +23,10 @@ CHANGES_PRESENT = 2
 """Exit status of ``terraform plan -detailed-exitcode`` when the plan changes something."""
 
 
+class TerraformError(UserError):
+    """Terraform failed; the message is its own first error."""
+
+
 class Terraform:
     """Terraform in the root of ``target``, initialised by `init`."""
 
@@ -191,7 +195,7 @@ class Terraform:
             if quiet:
                 say("\n".join(lines))
             reason = first_error(lines) if status >= 0 else f"ended by {signal.Signals(-status).name}"
-            raise UserError(f"terraform {subcommand} {self.target}: {reason}{self._advice(lines)}")
+            raise TerraformError(f"terraform {subcommand} {self.target}: {reason}{self._advice(lines)}")
         return status
 
     def _advice(self, lines: Sequence[str]) -> str:
@@ -206,6 +210,8 @@ class Terraform:
             return (
                 f"; '{provider_locks.COMMAND}' records them where the Terraform registry answers: commit the lock files"
             )
+        if "Saved plan is stale" in text:
+            return "; the state has changed since it was planned: run the job again that planned it, then this one"
         return ""
 
 

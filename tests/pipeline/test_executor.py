@@ -13,6 +13,7 @@ import pytest
 
 from checks.gitlab import CHAIN, ENVIRONMENTS
 from local import pipeline as laptop
+from ops.git import checkout
 from ops.settings import ROOT
 
 pytestmark = [
@@ -28,10 +29,10 @@ PYTHON = """#!/bin/sh
 digest=$(cat build/lambda.sha256 2>/dev/null)
 echo "$CI_JOB_NAME|$PMP_ENVIRONMENT|$AWS_ACCESS_KEY_ID|$CI_COMMIT_SHA|$*|$digest|$PMP_ALLOW_DESTROY" >> "$PMP_NOTES"
 [ "$CI_JOB_NAME" != "$PMP_FAIL" ] || { echo "error: PMP_FAIL" >&2; exit 1; }
-mkdir -p build/plans/x build/migrations
+mkdir -p build/plans/x build/migrations build/preview
 case "$*" in
   "-m ops package") echo content > build/lambda-d1.zip; echo d1 > build/lambda.sha256 ;;
-  "-m ops plan "*) echo '{"create": 0, "update": 0, "delete": 0}' > build/plans/x/report.json
+  "-m ops plan "*|"-m ops preview"*) echo '{"create": 0, "update": 0, "delete": 0}' > build/plans/x/report.json
                   echo "$CI_JOB_NAME" > build/plans/x/plan.tfplan ;;
   "-m ops apply "*) echo "$CI_JOB_NAME|applies|$(cat build/plans/x/plan.tfplan)" >> "$PMP_NOTES" ;;
   "-m ops migrate") echo '{}' > build/migrations/x.json ;;
@@ -96,16 +97,25 @@ BOTH = ["staging:gate", "prod:gate"]
 def test_one_commit_passes_through_all_environments_in_order(tmp_path: Path) -> None:
     ran = pipeline(tmp_path, BOTH)
     assert ran.outcome.status == 0, "\n".join(ran.outcome.transcript[-20:])
-    chains = [f"{environment}:{step}" for environment in ENVIRONMENTS for step in CHAIN]
+    gated = [step for before in CHAIN for step in (["gate:service"] if before == "apply:service" else []) + [before]]
+    chains = [
+        f"{environment}:{step}" for environment in ENVIRONMENTS for step in (CHAIN if environment == "dev" else gated)
+    ]
     assert ran.jobs == ["package", "publish", *chains]
     commands = [line for line in ran.lines if line[1] != "applies"]
     assert len({line[3] for line in commands}) == 1, "all jobs run on one commit"
     digests = {line[5] for line in commands if line[4] in {"-m ops plan service", "-m ops smoke --built"}}
     assert digests == {"d1"}, "all jobs use the digest of the only build"
-    assert all(line[2] == f"deploy-{line[1]}" for line in commands if line[1] in ENVIRONMENTS)
+    for line in commands:
+        if line[1] in ENVIRONMENTS:
+            assert line[2] == f"{'plan' if line[0].endswith(':preview') else 'deploy'}-{line[1]}"
     assert {line[2] for line in commands if line[0] == "package"} == {""}, "a build needs no credentials"
     applied = {line[0]: line[2] for line in ran.lines if line[1] == "applies"}
-    assert applied == {name.replace("plan", "apply"): name for name in chains if ":plan:" in name}
+    assert applied == {
+        f"{environment}:apply:{layer}": f"{environment}:{planned}"
+        for environment in ENVIRONMENTS
+        for layer, planned in {"foundation": "preview", "service": "plan:service"}.items()
+    }
 
 
 @pytest.mark.parametrize("step", ["smoke", "unchanged"])
@@ -126,7 +136,14 @@ def test_prod_cannot_bypass_staging(tmp_path: Path) -> None:
 def test_failed_migration_stops_all_later_jobs(tmp_path: Path) -> None:
     ran = pipeline(tmp_path, BOTH, fail="dev:migrate")
     assert ran.outcome.failed == ["dev:migrate"]
-    assert ran.jobs == ["package", "publish", "dev:plan:foundation", "dev:apply:foundation", "dev:migrate"]
+    assert ran.jobs == ["package", "publish", "dev:preview", "dev:apply:foundation", "dev:migrate"]
+
+
+def test_closed_second_gate_stops_the_service(tmp_path: Path) -> None:
+    ran = pipeline(tmp_path, BOTH, fail="staging:gate:service")
+    assert ran.outcome.failed == ["staging:gate:service"]
+    assert "staging:migrate" in ran.jobs
+    assert not [name for name in ran.jobs if name.startswith(("staging:apply:service", "staging:smoke", "prod:"))]
 
 
 def test_merge_request_plans_with_the_read_only_identity(tmp_path: Path) -> None:
@@ -134,12 +151,8 @@ def test_merge_request_plans_with_the_read_only_identity(tmp_path: Path) -> None
     jobs = (*(f"plan:{environment}" for environment in ENVIRONMENTS), "report")
     ran = pipeline(tmp_path, [], jobs=jobs, started_by={"CI_PIPELINE_SOURCE": "merge_request_event"})
     assert ran.outcome.status == 0, "\n".join(ran.outcome.transcript[-20:])
-    planned = {(line[1], line[4], line[2]) for line in ran.lines if line[4].startswith("-m ops plan ")}
-    assert planned == {
-        (environment, f"-m ops plan {layer} --read-only", f"plan-{environment}")
-        for environment in ENVIRONMENTS
-        for layer in ("foundation", "service")
-    }
+    planned = {(line[1], line[4], line[2]) for line in ran.lines if line[4].startswith("-m ops preview")}
+    assert planned == {(environment, "-m ops preview", f"plan-{environment}") for environment in ENVIRONMENTS}
     [report] = [line for line in ran.lines if line[0] == "report"]
     assert report[2] == "", "a report needs no credentials"
     kept = {path.name for path in (tmp_path / "checkout" / ".gitlab-ci-local" / "artifacts").rglob("build/plans/*/*")}
@@ -174,10 +187,24 @@ def test_repair_runs_in_the_selected_environment(operation: str, commands: list[
 def test_promotion_started_by_hand_may_destroy_what_it_names(tmp_path: Path) -> None:
     asked = {"operation": "promote", "allow_destroy": "module.database.aws_db_instance.this"}
     by_hand = {"CI_PIPELINE_SOURCE": "web"}
-    ran = pipeline(tmp_path, [], jobs=("dev:plan:foundation",), started_by=by_hand, inputs=asked)
+    ran = pipeline(tmp_path, [], jobs=("dev:preview",), started_by=by_hand, inputs=asked)
     assert ran.outcome.status == 0, "\n".join(ran.outcome.transcript[-20:])
-    [planned] = [line for line in ran.lines if line[0] == "dev:plan:foundation"]
+    [planned] = [line for line in ran.lines if line[0] == "dev:preview"]
     assert planned[6] == "module.database.aws_db_instance.this"
+
+
+def test_work_on_another_branch_can_be_promoted(tmp_path: Path) -> None:
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=t", "-c", "user.email=t@example.com"]
+    for command in (
+        ["init", "--quiet", "--initial-branch", "feature"],
+        ["commit", "--quiet", "--allow-empty", "--message", "one"],
+    ):
+        subprocess.run([*git, *command], check=True)
+    checkout(commit="HEAD", directory=tmp_path / "checkout", source=tmp_path, remote="https://gitlab.invalid/a/b.git")
+    command = ["git", "-C", str(tmp_path / "checkout"), "symbolic-ref", "--short"]
+    for name, expected in {"HEAD": "main", "refs/remotes/origin/HEAD": "origin/main"}.items():
+        asked = subprocess.run([*command, name], check=True, capture_output=True, text=True)
+        assert asked.stdout.strip() == expected, "gitlab-ci-local takes the remote's branch for the default one"
 
 
 def test_main_is_checked_before_it_is_promoted(tmp_path: Path) -> None:

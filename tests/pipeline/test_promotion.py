@@ -149,6 +149,16 @@ def test_plan_for_one_environment_is_refused_by_another(platform: Platform, tmp_
     assert "the plan itself is for environment dev, but this job applies foundation (staging)" in last_line(refused)
 
 
+def test_older_commit_cannot_apply_over_a_newer_one(platform: Platform, tmp_path: Path) -> None:
+    git.checkout(f"{commit(platform)}~1", tmp_path / "older", checkout(platform))
+    plan = tmp_path / "plan"
+    planned = ci(platform, "dev", "plan", "foundation", "--out", str(plan), directory=tmp_path / "older")
+    assert planned.returncode == 0, planned.stderr
+    refused = ci(platform, "dev", "apply", "foundation", "--plan", str(plan), directory=tmp_path / "older")
+    assert refused.returncode == 1
+    assert f"deployed from {commit(platform)[:12]}, which is newer than" in last_line(refused)
+
+
 def test_plan_identity_can_plan_but_not_apply(platform: Platform, tmp_path: Path) -> None:
     planned = ci(platform, "dev", "plan", "foundation", "--out", str(tmp_path), identity="plan")
     assert planned.returncode == 0, planned.stderr
@@ -265,14 +275,19 @@ def test_policies_suffice_for_update_rollback_and_destroy(platform: Platform, tm
     settings.write_text(text)
     commit_all(changed, "Change code, memory, throttling and the runner")
 
-    def run(*arguments: str, **variables: str) -> None:
-        done = ci(platform, "dev", *arguments, directory=changed, **variables)
+    def run(*arguments: str, identity: str = "gitlab", **variables: str) -> str:
+        done = ci(platform, "dev", *arguments, identity=identity, directory=changed, **variables)
         assert done.returncode == 0, f"{arguments}: {done.stdout}\n{done.stderr}"
+        return done.stdout
 
-    for line in (
-        *("package", "publish", "plan foundation", "apply foundation", "migrate"),
-        *("plan service", "apply service", "smoke --built"),
-    ):
+    for line in ("package", "publish"):
+        run(line)
+    shown = run("preview", "--out", "build/preview", identity="plan")
+    assert "aws_lambda_function.this" in shown
+    for line in ("apply foundation", "migrate", "plan service"):
+        run(*line.split())
+    assert "does what was shown at the gate" in run("confirm", "service", "--preview", "build/preview")
+    for line in ("apply service", "smoke --built"):
         run(*line.split())
     assert health(platform, "dev")["release"] == head(changed)
     assert health(platform, "dev")["code_sha256"] != first["code_sha256"]

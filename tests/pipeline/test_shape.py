@@ -68,14 +68,34 @@ def test_gate_is_manual_and_needs_the_previous_environment(environment: str, bef
     assert [rule.get("when") for rule in gate["rules"]] == ["never", "never", "manual"]
     assert gate["allow_failure"] is False
     assert gate["environment"] == {"name": environment}, "the protected environment says who may open the gate"
-    assert needs(f"{environment}:gate") == {f"{before}:smoke", f"{before}:unchanged"}
-    for step in CHAIN:
+    assert needs(f"{environment}:gate") == {f"{environment}:preview"}, "what will be done is shown before the gate"
+    assert needs(f"{environment}:preview") == {f"{before}:smoke", f"{before}:unchanged", "package"}
+    for step in CHAIN[1:]:
         everything = needs_in_all(f"{environment}:{step}")
         assert {f"{environment}:gate", f"{before}:smoke", f"{before}:unchanged"} <= everything
 
 
+@pytest.mark.parametrize("environment", ENVIRONMENTS[1:])
+def test_service_is_applied_behind_a_second_gate(environment: str) -> None:
+    gate = jobs()[f"{environment}:gate:service"]
+    assert gate["script"] == ["python -m ops confirm service --preview build/preview"]
+    assert needs(f"{environment}:gate:service") == {f"{environment}:preview", f"{environment}:plan:service"}
+    assert f"{environment}:gate:service" in needs(f"{environment}:apply:service")
+    assert gate["environment"]["name"] == environment, "the protected environment says who may run it again"
+    assert gate["retry"] == 0, "running it again is an approval"
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_what_is_shown_is_planned_by_the_identity_that_only_plans(environment: str) -> None:
+    job = jobs()[f"{environment}:preview"]
+    assert job["environment"] == {"name": f"plan/{environment}", "action": "prepare"}
+    assert job["script"] == ["python -m ops preview --out build/preview"]
+    assert job["interruptible"] is False
+    assert "when" not in job["rules"][-1]
+
+
 def test_dev_has_no_gate() -> None:
-    assert "dev:gate" not in jobs()
+    assert not [name for name in jobs() if name.startswith("dev:gate")]
     assert not any(rule.get("when") == "manual" for step in CHAIN for rule in jobs()[f"dev:{step}"]["rules"])
 
 
@@ -83,11 +103,11 @@ def test_every_environment_gets_the_one_built_zip() -> None:
     assert [name for name, job in jobs().items() if "python -m ops package" in job["script"]] == ["package"]
     assert [name for name, job in jobs().items() if "python -m ops publish" in job["script"]] == ["publish"]
     for environment in ENVIRONMENTS:
-        for step in ("plan:service", "smoke", "unchanged"):
+        for step in ("preview", "plan:service", "smoke", "unchanged"):
             assert "package" in needs(f"{environment}:{step}"), "the job package provides the digest"
 
 
-@pytest.mark.parametrize("name", PROMOTION)
+@pytest.mark.parametrize("name", [name for name in PROMOTION if not name.endswith(":preview")])
 def test_promotion_jobs_are_exclusive_and_uninterruptible(name: str) -> None:
     job = jobs()[name]
     environment = name.split(":", maxsplit=1)[0]
@@ -97,24 +117,37 @@ def test_promotion_jobs_are_exclusive_and_uninterruptible(name: str) -> None:
     assert not any("merge_request" in rule["if"] and rule.get("when") != "never" for rule in job["rules"])
 
 
-def test_only_service_apply_counts_as_a_deployment() -> None:
+def test_what_is_applied_counts_as_a_deployment() -> None:
+    """GitLab refuses outdated jobs only among deployments; older commits are asked for in git as well."""
     deployments = [name for name in PROMOTION if jobs()[name]["environment"].get("action", "start") == "start"]
-    assert deployments == [f"{environment}:apply:service" for environment in ENVIRONMENTS]
+    assert deployments == [f"{one}:apply:{layer}" for one in ENVIRONMENTS for layer in PROMOTED_LAYERS]
+    for name in deployments:
+        assert jobs()[name]["variables"]["GIT_DEPTH"] == "0"
 
 
 def test_apply_uses_the_plan_of_the_preceding_job() -> None:
     for environment in ENVIRONMENTS:
         for layer in ("foundation", "service"):
             assert jobs()[f"{environment}:apply:{layer}"]["script"] == [f"python -m ops apply {layer}"]
-            assert needs(f"{environment}:apply:{layer}") == {f"{environment}:plan:{layer}"}
+            planned = "preview" if layer == "foundation" else "plan:service"
+            found = {name for name in needs(f"{environment}:apply:{layer}") if "gate" not in name}
+            assert found == {f"{environment}:{planned}"}
 
 
-def test_saved_plans_expire_after_a_day_and_are_for_maintainers() -> None:
+def test_wait_for_the_certificate_fits_the_job() -> None:
+    """A job that is killed leaves Terraform's lock behind."""
+    [minutes] = re.findall(r'create = "(\d+)m"', (ROOT / "modules/api/domain.tf").read_text())
     for environment in ENVIRONMENTS:
-        for layer in ("foundation", "service"):
-            artifacts = jobs()[f"{environment}:plan:{layer}"]["artifacts"]
+        assert jobs()[f"{environment}:apply:service"]["timeout"] == "1 hour"
+    assert int(minutes) <= 45, "the rest of the hour is for what is made before and after the certificate"
+
+
+def test_saved_plans_expire_and_are_for_maintainers() -> None:
+    for environment in ENVIRONMENTS:
+        for name, expiry in {"preview": "1 week", "plan:service": "1 day"}.items():
+            artifacts = jobs()[f"{environment}:{name}"]["artifacts"]
             assert artifacts["access"] == "maintainer"
-            assert artifacts["expire_in"] == "1 day"
+            assert artifacts["expire_in"] == expiry
             assert artifacts["reports"]["terraform"] == "build/plans/*/report.json"
 
 
@@ -126,7 +159,7 @@ def test_merge_requests_plan_everything_and_keep_no_plan() -> None:
     assert needs("report") == {f"plan:{environment}" for environment in ENVIRONMENTS} | {"ci-image"}
     for environment in ENVIRONMENTS:
         plan = jobs()[f"plan:{environment}"]
-        assert plan["parallel"]["matrix"] == [{"PMP_LAYER": ["foundation", "service"]}]
+        assert plan["script"] == ["python -m ops preview"]
         assert plan["variables"]["PMP_ENVIRONMENT"] == environment
         assert plan["environment"] == {"name": f"plan/{environment}", "action": "prepare"}
         assert not any(path.endswith(("tfplan", "plans/", "**")) for path in plan["artifacts"]["paths"])
@@ -139,6 +172,7 @@ def test_merge_requests_plan_everything_and_keep_no_plan() -> None:
         *("terratest", "e2e"),
         *("lint", "unit", "database", "compatibility", "integration", "terraform", "infra", "pipeline"),
         *("nightly", "report"),
+        *(f"{environment}:preview" for environment in ENVIRONMENTS),
         *(f"{job}:{environment}" for job in ("plan", "drift", "drift:account") for environment in ENVIRONMENTS),
     ],
 )
@@ -185,7 +219,8 @@ def generalised(names: Iterable[str]) -> str:
         parts = name.split(":")
         found = [part for part in parts if part in ENVIRONMENTS]
         general = ":".join("<environment>" if part in ENVIRONMENTS else part for part in parts)
-        environments.setdefault(general, []).extend(found)
+        # In the order of the last environment, which has the gates.
+        environments[general] = [*environments.pop(general, []), *found]
     return " ".join(
         f"`{name}`" + (f" ({', '.join(found)})" if found and tuple(found) != ENVIRONMENTS else "")
         for name, found in environments.items()
@@ -314,7 +349,20 @@ def test_every_ops_command_in_the_pipeline_exists() -> None:
     known = set(getattr(get_command(application), "commands"))  # noqa: B009 - a click.Group's
     used = set(re.findall(r"python -m ops ([a-z-]+)", _TEXT))
     assert used <= known
-    assert {"plan", "apply", "migrate", "package", "publish", "smoke", "drift", "unlock", "rollback", "report"} <= used
+    assert {
+        "preview",
+        "confirm",
+        "plan",
+        "apply",
+        "migrate",
+        "package",
+        "publish",
+        "smoke",
+        "drift",
+        "unlock",
+        "rollback",
+        "report",
+    } <= used
 
 
 def test_scripts_of_jobs_in_other_images_parse_in_their_shell() -> None:

@@ -104,11 +104,23 @@ def test_first_plan_creates_the_note_and_later_plans_update_it(gitlab: GitLab, p
     assert gitlab.requests[-1] == f"PUT {NOTES}/5"
 
 
+def test_change_of_the_database_at_once_is_told(gitlab: GitLab, planned: Path) -> None:
+    change = {"actions": ["update"], "before": {"instance_class": "a"}, "after": {"instance_class": "b"}}
+    entry = {"address": "aws_db_instance.this", "type": "aws_db_instance", "mode": "managed", "change": change}
+    (planned / "service-dev" / plans.DOCUMENT).write_text(json.dumps({"resource_changes": [entry]}))
+    note.publish(planned)
+    told = "- **service-dev**: applying this restarts the database aws_db_instance.this at once (instance_class)"
+    assert told in gitlab.notes[-1]["body"]
+
+
 def test_layer_that_does_not_exist_yet_is_named(gitlab: GitLab, planned: Path) -> None:
     (planned / "service-prod").mkdir()
-    plans.save_absence(planned / "service-prod")
+    plans.save_reason(planned / "service-prod", plans.DOES_NOT_EXIST)
     note.publish(planned)
     assert "| service-prod | does not exist yet | | |" in gitlab.notes[-1]["body"]
+    plans.save_reason(planned / "service-prod", plans.NEEDS_FOUNDATION)
+    note.publish(planned)
+    assert "| service-prod | is planned after the foundation | | |" in gitlab.notes[-1]["body"]
 
 
 def test_wrong_token_gives_an_error_with_advice(gitlab: GitLab, planned: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,16 +18,34 @@ def entry(address: str, actions: list[str], **change: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("attributes", "told"),
-    [(("instance_class", "tags"), "(instance_class)"), (("engine_version",), "(engine_version)"), (("tags",), "")],
+    [
+        (("instance_class", "tags"), ["restarts the database module.a.aws_db_instance.this at once (instance_class)"]),
+        (("engine_version",), ["restarts the database module.a.aws_db_instance.this at once (engine_version)"]),
+        (("allocated_storage", "multi_az"), ["at once (allocated_storage, multi_az), without a restart"]),
+        (("parameter_group_name",), ["needs a restart by hand before parameter_group_name has an effect"]),
+        (("iops", "port"), ["restarts the database", "at once (iops), without a restart"]),
+        (("tags", "tags_all", "skip_final_snapshot"), []),
+    ],
 )
-def test_restart_of_the_database_is_told(attributes: tuple[str, ...], told: str) -> None:
-    found = plans.restarts([plans.Change("module.a.aws_db_instance.this", "aws_db_instance", ("update",), attributes)])
-    assert [told in sentence for sentence in found] == ([True] if told else [])
+def test_what_an_apply_does_to_the_database_at_once_is_told(attributes: tuple[str, ...], told: list[str]) -> None:
+    change = plans.Change("module.a.aws_db_instance.this", "aws_db_instance", ("update",), attributes)
+    found = plans.immediate([change])
+    assert len(found) == len(told)
+    assert all(words in sentence for words, sentence in zip(told, found, strict=True))
 
 
-def test_new_database_is_no_restart() -> None:
+def test_new_database_is_not_changed() -> None:
     new = plans.Change("aws_db_instance.this", "aws_db_instance", ("create",), ("instance_class",))
-    assert plans.restarts([new]) == []
+    assert plans.immediate([new]) == []
+
+
+def test_text_of_a_plan_begins_with_its_warnings(tmp_path: Path) -> None:
+    changed = entry("aws_db_instance.this", ["update"], before={"instance_class": "a"}, after={"instance_class": "b"})
+    origin = plans.Origin("foundation", "prod", "a" * 40, "b" * 64)
+    plans.save(tmp_path, origin, {"resource_changes": [changed]}, "the plan")
+    text = (tmp_path / plans.TEXT).read_text()
+    assert text.startswith("Warning: applying this restarts the database aws_db_instance.this at once (instance_class)")
+    assert text.endswith("\nthe plan")
 
 
 def test_counts_match_gitlabs_report() -> None:
