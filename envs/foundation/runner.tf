@@ -16,6 +16,7 @@ module "runner" {
   gitlab_url               = var.foundation.runner.gitlab_url
   instance_type            = var.foundation.runner.instance_type
   packages                 = local.runner_packages
+  downloads                = var.foundation.runner.downloads
   subnet_ids               = module.network.private_subnet_ids
   security_group_id        = module.network.security_group_id_by_role["runner"]
   kms_key_arn              = aws_kms_key.this.arn

@@ -39,6 +39,11 @@ variable "foundation" {
       enable        = bool
       instance_type = optional(string, "t4g.small")
       gitlab_url    = optional(string, "https://gitlab.com")
+      downloads = optional(object({
+        ssm_agent_version      = string
+        ssm_agent_sha256       = string
+        rds_authorities_sha256 = string
+      }))
     })
     alarms = object({
       email_addresses_by_severity = optional(map(set(string)), {})

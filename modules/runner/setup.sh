@@ -5,7 +5,7 @@ set -euo pipefail
 
 # shellcheck source=/dev/null
 . /etc/pmp/runner.env
-: "${PMP_RUNNER_NAME:?}" "${PMP_GITLAB_URL:?}" "${PMP_TOKEN_PARAMETER:?}" "${AWS_REGION:?}"
+: "${PMP_RUNNER_NAME:?}" "${PMP_GITLAB_URL:?}" "${PMP_TOKEN_PARAMETER:?}" "${AWS_REGION:?}" "${PMP_SSM_AGENT_VERSION:?}"
 export AWS_REGION AWS_DEFAULT_REGION="$AWS_REGION" DEBIAN_FRONTEND=noninteractive
 
 # GitLab's key of package lists: https://docs.gitlab.com/omnibus/update/package_signatures/
@@ -15,11 +15,22 @@ fetch() { # URL FILE
   curl --fail --silent --show-error --location --proto '=https' --tlsv1.2 --retry 5 --retry-all-errors --output "$2" "$1"
 }
 
+verify() { # FILE SHA256 NAME; an empty SHA256 means that none is pinned
+  if [ -z "$2" ]; then
+    echo "pmp: warning: $3: no SHA-256 is pinned, so only the server's certificate is checked"
+  elif ! echo "$2  $1" | sha256sum --check --quiet; then
+    echo "error: $3 does not have the SHA-256 $2: find out why before you change foundation.runner.downloads" >&2
+    exit 1
+  fi
+}
+
 # Port 80 is closed to this machine.
 find /etc/apt -type f \( -name '*.list' -o -name '*.sources' \) -exec sed -i 's|http://|https://|g' {} +
 
 echo "pmp: Session Manager"
-fetch "https://s3.$AWS_REGION.amazonaws.com/amazon-ssm-$AWS_REGION/latest/debian_arm64/amazon-ssm-agent.deb" /tmp/agent.deb
+agents="https://s3.$AWS_REGION.amazonaws.com/amazon-ssm-$AWS_REGION/$PMP_SSM_AGENT_VERSION"
+fetch "$agents/debian_arm64/amazon-ssm-agent.deb" /tmp/agent.deb
+verify /tmp/agent.deb "${PMP_SSM_AGENT_SHA256:-}" "Session Manager's agent"
 dpkg --install /tmp/agent.deb
 systemctl enable --now amazon-ssm-agent
 
@@ -29,6 +40,7 @@ xargs --arg-file=/etc/pmp/packages apt-get install --quiet --yes --no-install-re
 
 echo "pmp: certificates of RDS"
 fetch "https://truststore.pki.rds.amazonaws.com/$AWS_REGION/$AWS_REGION-bundle.pem" /etc/pmp/rds-ca.pem.new
+verify /etc/pmp/rds-ca.pem.new "${PMP_RDS_AUTHORITIES_SHA256:-}" "RDS's certificates"
 openssl x509 -in /etc/pmp/rds-ca.pem.new -noout -subject
 chmod 0644 /etc/pmp/rds-ca.pem.new
 mv /etc/pmp/rds-ca.pem.new /etc/pmp/rds-ca.pem

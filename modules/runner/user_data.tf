@@ -16,6 +16,9 @@ locals {
           "PMP_GITLAB_URL=${var.gitlab_url}",
           "PMP_TOKEN_PARAMETER=${local.token_parameter_name}",
           "AWS_REGION=${local.region}",
+          "PMP_SSM_AGENT_VERSION=${try(var.downloads.ssm_agent_version, "latest")}",
+          "PMP_SSM_AGENT_SHA256=${try(var.downloads.ssm_agent_sha256, "")}",
+          "PMP_RDS_AUTHORITIES_SHA256=${try(var.downloads.rds_authorities_sha256, "")}",
           "",
         ])
       },

@@ -50,6 +50,27 @@ variable "packages" {
   }
 }
 
+variable "downloads" {
+  description = "Versions and SHA-256 of what the setup downloads and nobody signs for Debian: Session Manager's agent, and RDS's certificates of the region. Without it, AWS's TLS certificate alone is trusted, and the newest version is taken."
+  type = object({
+    ssm_agent_version      = string
+    ssm_agent_sha256       = string
+    rds_authorities_sha256 = string
+  })
+  default = null
+
+  validation {
+    condition = var.downloads == null || (
+      can(regex("^[0-9]+([.][0-9]+){3}$", try(var.downloads.ssm_agent_version, ""))) &&
+      alltrue([
+        for digest in [try(var.downloads.ssm_agent_sha256, ""), try(var.downloads.rds_authorities_sha256, "")] :
+        can(regex("^[0-9a-f]{64}$", digest))
+      ])
+    )
+    error_message = "downloads must hold a version of four numbers such as 3.3.987.0, and two SHA-256 of 64 hexadecimal digits; modules/runner/README.md has the commands."
+  }
+}
+
 variable "subnet_ids" {
   description = "Ids of the private subnets."
   type        = list(string)

@@ -119,6 +119,39 @@ run "user_data_contains_no_secret" {
   }
 }
 
+run "downloads_can_be_pinned" {
+  command = plan
+
+  variables {
+    downloads = {
+      ssm_agent_version      = "3.3.987.0"
+      ssm_agent_sha256       = "00000000000000000000000000000000000000000000000000000000000000aa"
+      rds_authorities_sha256 = "00000000000000000000000000000000000000000000000000000000000000bb"
+    }
+  }
+
+  assert {
+    condition = alltrue([
+      for line in [
+        "PMP_SSM_AGENT_VERSION=3.3.987.0\n",
+        "PMP_SSM_AGENT_SHA256=${var.downloads.ssm_agent_sha256}\n",
+        "PMP_RDS_AUTHORITIES_SHA256=${var.downloads.rds_authorities_sha256}\n",
+      ] : strcontains(yamldecode(output.user_data).write_files[0].content, line)
+    ])
+    error_message = "the setup compares its downloads with these values"
+  }
+}
+
+run "download_without_a_digest_is_refused" {
+  command = plan
+
+  variables {
+    downloads = { ssm_agent_version = "latest", ssm_agent_sha256 = "", rds_authorities_sha256 = "" }
+  }
+
+  expect_failures = [var.downloads]
+}
+
 run "invalid_name_is_refused" {
   command = plan
 
