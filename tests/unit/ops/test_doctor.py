@@ -171,7 +171,7 @@ class World:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     found = World()
-    for name in ("AWS_ENDPOINT_URL", "PMP_PLATFORM_DIRECTORY", "GITLAB_URL"):
+    for name in ("AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "PMP_PLATFORM_DIRECTORY", "GITLAB_URL"):
         monkeypatch.delenv(name, raising=False)
     for name, value in (("AWS_REGION", "eu-west-1"), ("GITLAB_TOKEN", "t"), ("GITLAB_PROJECT", "pmp/pmp")):
         monkeypatch.setenv(name, value)
