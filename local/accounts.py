@@ -7,10 +7,10 @@ two read. The instance must not hold anything else: ``make accounts`` uses one o
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
@@ -19,16 +19,12 @@ from local.account import Account, Credentials
 from local.deployment import Deployment
 from local.environments import Environment, write_account_variables
 from local.instance import Instance
+from local.phases import Report
 from local.platform import Platform
 from ops import http
 from ops.errors import UserError
 from ops.output import say
 from ops.settings import PROMOTED_ENVIRONMENTS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from local.phases import Report
 
 IDS = {name: str(number) * 12 for number, name in enumerate(PROMOTED_ENVIRONMENTS, 1)}
 """The account of each environment."""
@@ -95,10 +91,15 @@ def run(platform: Platform) -> None:
     deployments = {name: _deployment(account, name) for name, account in accounts.items()}
     for name, deployment in deployments.items():
         say(f"{name}, account {IDS[name]}", "bold")
-        _doctor(deployment, "before")
-        _set_up(deployment, deployments[_PUBLISHER])
-        _deliver(deployment)
-        _doctor(deployment, "after")
+        try:
+            _doctor(deployment, "before")
+            _set_up(deployment, deployments[_PUBLISHER])
+            _deliver(deployment)
+            _doctor(deployment, "after")
+        except KeyboardInterrupt:
+            # Ctrl-C does not reach the command, which saves its state before it ends.
+            deployment.interrupt()
+            raise
     _check_apart(accounts)
     say(f"accounts: {', '.join(IDS)} in {time.monotonic() - begun:.0f} s", "bold")
 
@@ -112,14 +113,14 @@ def _deployment(account: OwnAccount, name: str) -> Deployment:
     return deployment
 
 
-def _step(name: str, do: "Callable[[Report], str]") -> None:
+def _step(name: str, do: Callable[[Report], str]) -> None:
     started = time.monotonic()
     done = do(lambda _: None)
     say(f"  ✓ {name:<14} {time.monotonic() - started:6.1f} s  {done}")
 
 
 def _doctor(deployment: Deployment, when: str) -> None:
-    def ask(report: "Report") -> str:
+    def ask(report: Report) -> str:
         try:
             return deployment.run_ops("admin", ["doctor"], f"doctor-{deployment.environment.name}-{when}", report)
         except UserError as error:
@@ -187,7 +188,7 @@ def _check_apart(accounts: dict[str, OwnAccount]) -> None:
     say(f"  ✓ apart: all run lambda {digests.pop()[:12]} of s3://{bucket}, and no account reaches more of another")
 
 
-def _require_denied(what: str, attempt: "Callable[[], object]") -> None:
+def _require_denied(what: str, attempt: Callable[[], object]) -> None:
     try:
         attempt()
     except ClientError as error:
