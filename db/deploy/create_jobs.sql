@@ -1,5 +1,19 @@
 -- Deploy pmp:create_jobs to pg
 BEGIN;
+CREATE TABLE pmp.import_mapping (
+  id         text PRIMARY KEY CHECK (id ~ '^[a-z0-9_]{1,63}$'),
+  document   jsonb NOT NULL CHECK (jsonb_typeof(document) = 'object'),
+  client     text NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT now(),
+  updated_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE pmp.import_mapping IS
+  'How the records of other systems become events. An import keeps a copy of the mapping that it began with.';
+COMMENT ON COLUMN pmp.import_mapping.document IS 'As the API takes it (MappingBody in openapi.json).';
+COMMENT ON COLUMN pmp.import_mapping.client IS 'The API client that stored it last.';
+-- Two mappings for the same objects would be a choice by chance.
+CREATE UNIQUE INDEX import_mapping_prefix ON pmp.import_mapping ((document ->> 'prefix'));
+
 CREATE TABLE pmp.import_job (
   id              uuid PRIMARY KEY,
   state           text NOT NULL DEFAULT 'waiting'
@@ -30,6 +44,7 @@ CREATE TABLE pmp.import_job (
   bytes_read      bigint NOT NULL DEFAULT 0,
   bytes_total     bigint,
   form            jsonb,
+  mapping         jsonb,
   rejects_key     text,
   removed_at      timestamptz,
   error           text,
@@ -50,6 +65,8 @@ COMMENT ON COLUMN pmp.import_job.position IS 'Bytes of the uncompressed text, in
 COMMENT ON COLUMN pmp.import_job.form IS
   'What the file is by its content (pmp.imports.form.Form), so that each invocation reads it in the same way; NULL: it '
   'has not been examined.';
+COMMENT ON COLUMN pmp.import_job.mapping IS
+  'The mapping that reads the file, as it was when the job began; NULL: the file is in the own form of PMP.';
 COMMENT ON COLUMN pmp.import_job.line IS 'Number of the last line processed, counting empty lines.';
 COMMENT ON COLUMN pmp.import_job.lines IS 'Lines processed, not counting empty lines.';
 COMMENT ON COLUMN pmp.import_job.removed_at IS 'When the upload was deleted; NULL: it is there, or never was.';
@@ -108,7 +125,7 @@ COMMENT ON COLUMN pmp.export_job.removed_at IS 'When the file was deleted.';
 CREATE INDEX export_job_open ON pmp.export_job (lease_until) WHERE state IN ('waiting', 'running');
 CREATE INDEX export_job_files ON pmp.export_job (finished_at, id) WHERE removed_at IS NULL;
 
-GRANT SELECT, INSERT, UPDATE ON pmp.import_job, pmp.export_job TO pmp_app;
+GRANT SELECT, INSERT, UPDATE ON pmp.import_job, pmp.export_job, pmp.import_mapping TO pmp_app;
 GRANT SELECT, INSERT, DELETE ON pmp.import_reject TO pmp_app;
-GRANT SELECT ON pmp.import_job, pmp.import_reject, pmp.export_job TO pmp_readonly;
+GRANT SELECT ON pmp.import_job, pmp.import_reject, pmp.export_job, pmp.import_mapping TO pmp_readonly;
 COMMIT;

@@ -3,4 +3,5 @@ BEGIN;
 DROP TABLE pmp.export_job;
 DROP TABLE pmp.import_reject;
 DROP TABLE pmp.import_job;
+DROP TABLE pmp.import_mapping;
 COMMIT;

@@ -13,7 +13,7 @@ FROM (VALUES
   ('erasure', '{SELECT}'), ('idempotency_key', '{SELECT,INSERT,UPDATE,DELETE}'),
   ('upstream_cache', '{SELECT,INSERT,UPDATE}'), ('vendor', '{SELECT,INSERT,UPDATE,DELETE}'),
   ('import_job', '{SELECT,INSERT,UPDATE}'), ('import_reject', '{SELECT,INSERT,DELETE}'),
-  ('export_job', '{SELECT,INSERT,UPDATE}')
+  ('export_job', '{SELECT,INSERT,UPDATE}'), ('import_mapping', '{SELECT,INSERT,UPDATE}')
 ) AS expected (relation, privileges);
 
 -- pmp_readonly reads everything except addresses.
@@ -23,7 +23,7 @@ FROM (VALUES
   ('event', '{SELECT}'), ('feed_epoch', '{SELECT}'), ('current_choice', '{SELECT}'), ('event_record', '{SELECT}'),
   ('erasure', '{}'), ('idempotency_key', '{}'),
   ('upstream_cache', '{SELECT}'), ('vendor', '{SELECT}'), ('import_job', '{SELECT}'), ('import_reject', '{SELECT}'),
-  ('export_job', '{SELECT}')
+  ('export_job', '{SELECT}'), ('import_mapping', '{SELECT}')
 ) AS expected (relation, privileges);
 SELECT ok(has_column_privilege('pmp_readonly', 'pmp.subject', 'id', 'SELECT'));
 SELECT ok(NOT has_column_privilege('pmp_readonly', 'pmp.subject', name, 'SELECT'), 'pmp_readonly sees no ' || name)
@@ -34,7 +34,7 @@ SELECT set_eq(
   $$SELECT relname::text FROM pg_class WHERE relnamespace = 'pmp'::regnamespace AND relkind IN ('r', 'v', 'm', 'p', 'f')$$,
   ARRAY['source', 'consent', 'consent_version', 'subject', 'event', 'feed_epoch', 'current_choice', 'event_record', 'erasure',
     'idempotency_key',
-    'upstream_cache', 'vendor', 'import_job', 'import_reject', 'export_job']
+    'upstream_cache', 'vendor', 'import_job', 'import_reject', 'export_job', 'import_mapping']
 );
 
 SELECT schema_privs_are('pmp', role, '{USAGE}') FROM unnest(ARRAY['pmp_app', 'pmp_readonly']) AS role;

@@ -20,4 +20,12 @@ $$;
 SELECT 1 / (NOT has_table_privilege('pmp_app', 'pmp.import_job', 'DELETE'))::int;
 INSERT INTO pmp.export_job (id, client, bucket, object_key, as_of, known_at)
 VALUES ('00000000-0000-4000-8000-000000000003', 'verify', 'bucket', 'verify', now(), now());
+INSERT INTO pmp.import_mapping (id, document, client) VALUES ('verify', '{"prefix": "imports/verify/"}', 'verify');
+DO $$
+BEGIN
+  INSERT INTO pmp.import_mapping (id, document, client) VALUES ('verify_2', '{"prefix": "imports/verify/"}', 'verify');
+  RAISE EXCEPTION 'two mappings have the same prefix';
+EXCEPTION WHEN unique_violation THEN NULL;
+END
+$$;
 ROLLBACK;

@@ -6,6 +6,7 @@ invocation, the next one resumes from that position; lines that were already com
 """
 
 from pmp.imports.jobs import announced, cancel, create, get, list_jobs, rejects_url
+from pmp.imports.mappings import named as mapping_named
 from pmp.imports.worker import handle_notification, remove_uploads, restart, run
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "get",
     "handle_notification",
     "list_jobs",
+    "mapping_named",
     "rejects_url",
     "remove_uploads",
     "restart",

@@ -1,11 +1,13 @@
 """The rows of ``import_job``, as the API creates, shows, lists and cancels them, and as uploaded objects find them."""
 
 import base64
+import json
 from typing import Any, cast
 
 from pmp import identifiers, objects
 from pmp.configuration import configuration
 from pmp.database import Connection
+from pmp.imports import mappings
 
 UPLOAD_PREFIX = "imports/"
 UPLOAD_SECONDS = 3600
@@ -13,7 +15,8 @@ UPLOAD_SECONDS = 3600
 _DOCUMENT = f"""
 jsonb_build_object(
   'id', j.id, 'state', j.state, 'lines', j.lines, 'accepted', j.accepted, 'skipped', j.skipped, 'rejected', j.rejected,
-  'occurred_at', j.occurred_at, 'bytes_read', j.bytes_read, 'bytes_total', j.bytes_total,
+  'occurred_at', j.occurred_at, 'mapping', j.mapping ->> 'id',
+  'warnings', coalesce(j.form -> 'warnings', '[]'), 'bytes_read', j.bytes_read, 'bytes_total', j.bytes_total,
   'rows_per_second', round((j.lines / nullif(
     extract(epoch FROM coalesce(j.finished_at, clock_timestamp()) - j.started_at), 0
   ))::numeric, 1),
@@ -25,34 +28,40 @@ jsonb_build_object(
 """
 
 
-def create(connection: Connection, request: dict[str, Any], client: str) -> dict[str, Any]:
+def create(
+    connection: Connection, request: dict[str, Any], client: str, mapping: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """POST /imports: insert a job that waits for its upload.
 
     Args:
         connection: to the database.
-        request: ``{"format": "ndjson" | "csv", "compression": "none" | "gzip", "sha256"?, "dry_run"?,
+        request: ``{"format"?: "ndjson" | "csv", "compression"?: "none" | "gzip", "sha256"?, "dry_run"?,
             "occurred_at"?}``, validated.
         client: id of the requesting OAuth client.
+        mapping: of the file's records to events; None: they are in PMP's own form.
 
     Returns:
         ``{"id", "state", "upload": {"method": "PUT", "url", "headers"}}``; the URL is valid for one hour.
     """
     job, bucket = identifiers.new(), configuration().imports_bucket
-    sha256 = request.get("sha256")
-    key = f"{UPLOAD_PREFIX}{job}.{request['format']}" + (".gz" if request["compression"] == "gzip" else "")
+    sha256, form = request.get("sha256"), request.get("format", "ndjson")
+    compression = request.get("compression", "none")
+    key = f"{UPLOAD_PREFIX}{job}.{form}" + (".gz" if compression == "gzip" else "")
     connection.run(
         "INSERT INTO pmp.import_job"
-        " (id, format, compression, dry_run, expected_sha256, client, bucket, object_key, occurred_at)"
-        " VALUES (:id, :format, :compression, :dry_run, :sha256, :client, :bucket, :key, :occurred_at)",
+        " (id, format, compression, dry_run, expected_sha256, client, bucket, object_key, occurred_at, mapping)"
+        " VALUES (:id, :format, :compression, :dry_run, :sha256, :client, :bucket, :key, :occurred_at,"
+        "  CAST(:mapping AS jsonb))",
         id=job,
-        format=request["format"],
-        compression=request["compression"],
+        format=form,
+        compression=compression,
         dry_run=bool(request.get("dry_run", False)),
         sha256=sha256,
         client=client,
         bucket=bucket,
         key=key,
         occurred_at=request.get("occurred_at"),
+        mapping=json.dumps(mapping) if mapping else None,
     )
     return {"id": job, "state": "waiting", "upload": _upload(bucket, key, sha256)}
 
@@ -152,12 +161,13 @@ def for_object(connection: Connection, bucket: str, key: str, version: str, size
             **arguments,
         )
         if not rows:
-            name = key.lower()
+            name, mapping = key.lower(), mappings.for_key(connection, key)
             connection.run(
-                "INSERT INTO pmp.import_job (id, format, compression, dry_run, expected_sha256, occurred_at, client,"
-                "  bucket, object_key, object_version, bytes_total)"
+                "INSERT INTO pmp.import_job (id, format, compression, dry_run, expected_sha256, occurred_at, mapping,"
+                "  client, bucket, object_key, object_version, bytes_total)"
                 " SELECT :id, coalesce(b.format, :format), coalesce(b.compression, :compression),"
-                "  coalesce(b.dry_run, false), b.expected_sha256, b.occurred_at, coalesce(b.client, 's3'), :bucket,"
+                "  coalesce(b.dry_run, false), b.expected_sha256, b.occurred_at,"
+                "  coalesce(b.mapping, CAST(:mapping AS jsonb)), coalesce(b.client, 's3'), :bucket,"
                 "  :key, :version, CAST(:size AS bigint)"
                 " FROM (SELECT 1) AS one LEFT JOIN LATERAL ("
                 "  SELECT * FROM pmp.import_job AS e WHERE e.bucket = :bucket AND e.object_key = :key"
@@ -166,6 +176,7 @@ def for_object(connection: Connection, bucket: str, key: str, version: str, size
                 id=identifiers.new(),
                 format="csv" if name.removesuffix(".gz").endswith(".csv") else "ndjson",
                 compression="gzip" if name.endswith(".gz") else "none",
+                mapping=json.dumps(mapping) if mapping else None,
                 size=size,
                 **arguments,
             )

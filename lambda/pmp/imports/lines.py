@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from pmp import addresses, identifiers, instants
 from pmp.imports import columns
 from pmp.imports.errors import LineError
+from pmp.imports.mapping import Mapped
 
 LARGEST_BATCH_LINES = 20_000
 _CACHE_ENTRIES = 20_000
@@ -113,6 +114,7 @@ class Parser:
         now: the current time; events more than five minutes later are rejected.
         declared: RFC 3339: when the lines without an instant happened; None rejects them.
         table: the columns of a CSV file; None for JSON.
+        mapped: reads records of another system; None: the lines are in PMP's own form.
         address_hash: of an address, see ``pmp.erasures``.
     """
 
@@ -123,6 +125,7 @@ class Parser:
         declared: str | None,
         table: columns.Table | None = None,
         *,
+        mapped: Mapped | None = None,
         address_hash: Callable[[str], bytes],
     ) -> None:
         self._catalogue = catalogue
@@ -131,7 +134,7 @@ class Parser:
         self._latest = now + instants.TOLERANCE
         self._is_dated = declared is not None
         self._declared = (now, "") if declared is None else self._instant(declared, "/occurred_at")
-        self._table = table
+        self._table, self._mapped = table, mapped
         self._encoded: dict[tuple[int, tuple[tuple[str, bool], ...]], _Choices] = {}
         self._addresses = addresses.Normalizer()
 
@@ -149,9 +152,12 @@ class Parser:
             if not line or line.isspace():
                 return
             text = line.decode()
-            event_id, user_id, email, instant, choices = (
-                self._read_json(text) if self._table is None else self._read_csv(text)
-            )
+            if self._mapped is not None:
+                event_id, user_id, email, instant, choices = self._read_event(self._mapped.event(text))
+            else:
+                event_id, user_id, email, instant, choices = (
+                    self._read_json(text) if self._table is None else self._read_csv(text)
+                )
         except LineError as error:
             batch.bad.append((number, error))
             return
@@ -176,6 +182,15 @@ class Parser:
             raise LineError("invalid_json", "", f"is not valid JSON: {str(error)[:200]}") from None
         if type(event) is not dict:
             raise LineError("invalid_type", "", "must be an object")
+        return self._read_event(event, text)
+
+    def _read_event(self, event: dict[str, Any], text: str | None = None) -> tuple[str, str, str, str, _Choices]:
+        """The columns of an event.
+
+        Args:
+            event: as on a line of PMP's own form; it is emptied.
+            text: of which it was read; None if no name can appear twice.
+        """
         fields = len(event)
         event_id, user, consents, instant = (
             event.pop(name, None) for name in ("id", "user", "consents", "occurred_at")
@@ -197,7 +212,7 @@ class Parser:
         choices = self._choices(consents, moment, has_id=event_id is not None)
         # If the text has more names than the parsed objects, a name appears more than once in an object. A quote and a
         # colon end a name, but may also be inside a string (JSON writes \": there): then the slow way decides.
-        if text.count('":') != fields:
+        if text is not None and text.count('":') != fields:
             _refuse_repeated_names(text)
         return (
             _uuid(event_id, "/id"),

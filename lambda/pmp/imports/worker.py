@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import unquote_plus
 
@@ -15,6 +16,7 @@ from pmp.database import Connection
 from pmp.imports import columns, form, jobs
 from pmp.imports.errors import FileError
 from pmp.imports.lines import Batch, Catalogue, Parser, Version
+from pmp.imports.mapping import Mapped
 from pmp.logging import log
 
 LONGEST_BATCH_BYTES = 8 << 20
@@ -242,6 +244,7 @@ class _Worker:
         found = form.examine(
             lambda start: self._read(start, facts.update if start == 0 else None),
             lambda: facts.get("ContentLength", 0),
+            delimiter=(self._row["mapping"] or {}).get("delimiter"),
             observe=digest.update,
             beat=self._check_time,
         )
@@ -306,12 +309,17 @@ class _Worker:
         versions: dict[str, list[Version]] = {}
         for consent, number, created_at, key in rows:
             versions.setdefault(consent, []).append(Version(number, instants.read(created_at)[0], key))
-        catalogue = Catalogue(versions)
+        catalogue, mapping = Catalogue(versions), self._row["mapping"]
+        table = None
+        if found.header is not None:
+            read_header = columns.Table if mapping else partial(columns.of_events, catalogue=catalogue)
+            table = read_header(found.header, found.delimiter)
         return Parser(
             catalogue,
             dt.datetime.now(dt.UTC),
             self._row["occurred_at"],
-            None if found.header is None else columns.of_events(found.header, found.delimiter, catalogue),
+            table,
+            mapped=Mapped(mapping, table) if mapping else None,
             address_hash=erasures.address_hash,
         )
 

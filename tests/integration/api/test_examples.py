@@ -20,9 +20,9 @@ OPERATIONS = {
 }
 STORY = (
     "createUser", "putConsent", "getConsent", "listConsents", "createEvent", "getEvent", "listEvents", "getUser",
-    "listUsers", "listUserEvents", "exportUser", "checkConsents", "createImport", "getImport", "listImports",
-    "getImportRejects", "cancelImport", "createExport", "getExport", "listVendors", "getVendor", "getReadiness",
-    "getHealth", "getOpenapi", "getDocs", "getDocsFile", "eraseUser", "lookupUser",
+    "listUsers", "listUserEvents", "exportUser", "checkConsents", "putMapping", "getMapping", "listMappings",
+    "createImport", "getImport", "listImports", "getImportRejects", "cancelImport", "createExport", "getExport",
+    "listVendors", "getVendor", "getReadiness", "getHealth", "getOpenapi", "getDocs", "getDocsFile", "eraseUser", "lookupUser",
 )  # fmt: skip
 """The operations in an order in which each finds what it needs."""
 DIFFERENT = {"environment", "release", "code_sha256"}

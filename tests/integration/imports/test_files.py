@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pmp import database
+from pmp.imports import mappings
 
 from checks.object_store import ObjectStore
 from checks.stack import Stack
@@ -187,3 +188,41 @@ def test_each_of_2000_mutated_files_ends_with_counts_or_a_reason(
     stack: Stack, store: ObjectStore, mutation: tuple[str, str, float, bytes]
 ) -> None:
     check_mutation(store, mutation)
+
+
+MAILCHIMP = (
+    '"Email Address","First Name","MEMBER_RATING","OPTIN_TIME","CONFIRM_TIME","UNSUB_TIME","UNSUB_REASON","TAGS"\r\n'
+    '"map-1.{0}@example.com","Ada","2","","2021-03-01 10:11:12","2023-05-01 08:00:00","NORMAL","""VIP"",""News"""\r\n'
+    '"map-2.{0}@example.com","Bob","2","","2021-03-01 10:11:12","","",""\r\n'
+)
+
+
+def test_mapping_is_chosen_by_the_request_the_prefix_or_the_folder(stack: Stack, store: ObjectStore) -> None:
+    from pmp import imports
+
+    connection = database.connect()
+    body, mailchimp = MAILCHIMP.format("folder").encode(), imports.mapping_named(connection, "mailchimp")
+    assert mailchimp is not None
+    stored = {name: mailchimp[name] for name in ("user", "occurred_at", "consents", "ignored")}
+    mappings.put(connection, "crm", {**stored, "prefix": "imports/partner/crm/"}, "test")
+    mappings.put(connection, "partner", {**stored, "prefix": "imports/partner/"}, "test")
+    for key, mapping in (
+        ("imports/mailchimp/list.csv", "mailchimp"),
+        ("imports/partner/crm/list.csv", "crm"),
+        ("imports/partner/list.csv", "partner"),
+        ("imports/crm/list.csv", "crm"),
+    ):
+        job = imported(stack, store, key, body)
+        assert (job["state"], job["mapping"]["id"]) == ("succeeded", mapping), job["error"]
+    assert imported(stack, store, "imports/list.csv", body)["state"] == "failed"
+    body = MAILCHIMP.format("request").encode()
+    created = imports.create(connection, {}, "test", mailchimp)
+    key = stack.cluster.psql(f"SELECT object_key FROM pmp.import_job WHERE id = '{created['id']}'")
+    # A change of the mapping does not change an import that exists.
+    mappings.put(connection, "mailchimp", {**stored, "user": {"email": "TAGS"}}, "test")
+    assert counts(imported(stack, store, key, body)) == (2, 2, 0, 0)
+    found = stack.cluster.psql(
+        "SELECT string_agg(s.email || ' ' || c.enabled, ', ' ORDER BY s.email) FROM pmp.subject AS s"
+        " JOIN pmp.current_choice AS c USING (subject_key) WHERE s.email LIKE 'map-_.request@example.com'"
+    )
+    assert found == "map-1.request@example.com false, map-2.request@example.com true"

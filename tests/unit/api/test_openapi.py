@@ -23,7 +23,7 @@ MEANING = {
         "read users": {"listUsers", "getUser", "listUserEvents", "exportUser"},
         "events": {"listEvents", "getEvent"},
         "consents": {"listConsents", "getConsent"},
-        "imports": {"listImports", "getImport", "getImportRejects"},
+        "imports": {"listImports", "getImport", "getImportRejects", "listMappings", "getMapping"},
         "and vendors": {"listVendors", "getVendor"},
         "check consents": {"checkConsents"},
     },
@@ -33,7 +33,7 @@ MEANING = {
         "create and cancel imports": {"createImport", "cancelImport"},
     },
     "pmp/admin": {
-        "change the consent catalogue": {"putConsent"},
+        "change the consent catalogue and import mappings": {"putConsent", "putMapping"},
         "create and read exports of users": {"createExport", "getExport"},
         "erase users": {"eraseUser"},
         "and find their proof": {"lookupUser"},

@@ -18,7 +18,12 @@ def create_import(request: Request, connection: Any) -> Response:
         declared = instants.past_text(request.body.get("occurred_at"))
     except ValueError as error:
         raise invalid([{"pointer": "/occurred_at", "detail": str(error)}]) from None
-    document = imports.create(connection, request.body | {"occurred_at": declared}, request.client)
+    mapping = None
+    if (identifier := request.body.get("mapping")) is not None:
+        mapping = imports.mapping_named(connection, identifier)
+        if mapping is None:
+            raise invalid([{"pointer": "/mapping", "detail": "does not exist; GET /v1/mappings lists them"}])
+    document = imports.create(connection, request.body | {"occurred_at": declared}, request.client, mapping)
     return Response(201, document, {"Location": f"/v1/imports/{document['id']}"})
 
 
