@@ -1,0 +1,87 @@
+"""The examples of docs/imports.md, run as they are written there."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import duckdb
+import pytest
+
+from checks.gateway import Gateway
+from checks.object_store import BUCKET, ObjectStore
+from checks.stack import Stack
+from tests.integration.imports.conftest import Context, counts, job_of
+
+PAGE = Path("docs/imports.md").read_text()
+EXAMPLES: dict[str, str] = dict(re.findall(r"^```[a-z]+ (\S+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
+
+
+def imported(stack: Stack, store: ObjectStore, key: str, body: bytes) -> dict[str, Any]:
+    from pmp import imports
+
+    imports.handle_notification(store.put(key, body), Context())
+    return job_of(stack, key)
+
+
+def answer(email: str, consent: str = "email_notifications") -> Any:
+    (found,) = Gateway().post("/v1/check", {"checks": [{"user": {"email": email}, "consent": consent}]}).json["results"]
+    return found["allowed"]
+
+
+@pytest.mark.parametrize(
+    ("name", "lines", "answers"),
+    [
+        ("events.ndjson", 2, {"ada": True, "bob": False}),
+        ("wide.csv", 2, {"eve": True, "joe": False}),
+        ("long.csv", 2, {"sue": True}),
+    ],
+)
+def test_example_in_the_own_form_is_imported(
+    stack: Stack, store: ObjectStore, name: str, lines: int, answers: dict[str, bool]
+) -> None:
+    job = imported(stack, store, f"imports/{name}", EXAMPLES[name].encode())
+    assert (job["state"], counts(job)) == ("succeeded", (lines, lines, 0, 0)), job["error"]
+    assert {person: answer(f"{person}@example.com") for person in answers} == answers
+
+
+def test_example_of_a_mapping_reads_the_objects_under_its_prefix(stack: Stack, store: ObjectStore) -> None:
+    stored = Gateway().put("/v1/mappings/our_shop", json.loads(EXAMPLES["mapping"]))
+    assert stored.status == 201, stored.content
+    job = imported(stack, store, "imports/shop/may.csv", EXAMPLES["shop.csv"].encode())
+    assert (job["state"], counts(job)) == ("succeeded", (2, 1, 0, 1)), job["error"]
+    assert answer("kim@example.com") is False
+
+
+def test_file_of_mailchimp_leads_to_an_answer(stack: Stack, store: ObjectStore) -> None:
+    from pmp import imports
+
+    api = Gateway()
+    made = api.post("/v1/imports", json.loads(EXAMPLES["request"]))
+    assert made.status == 201, made.content
+    key = unquote(urlsplit(made.json["upload"]["url"]).path).removeprefix(f"/{BUCKET}/")
+    imports.handle_notification(store.put(key, EXAMPLES["mailchimp.csv"].encode()), Context())
+    status, expected = api.get(made.headers["Location"]).json, json.loads(EXAMPLES["status"])
+    assert {name: status[name] for name in expected} == expected, status["error"]
+    (found,) = api.post("/v1/check", json.loads(EXAMPLES["check"])).json["results"]
+    expected = json.loads(EXAMPLES["answer"])
+    assert {name: found[name] for name in expected} == expected
+
+
+def test_recipe_turns_parquet_into_a_file_that_is_imported(
+    stack: Stack, store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    duckdb.sql("""
+        COPY (
+            SELECT 'pat' || n || '@example.com' AS email, n = 1 AS opted_in,
+                TIMESTAMP '2025-01-31 12:00:00.5' AS changed_at FROM range(2) AS t(n)
+        ) TO 'export.parquet'
+    """)
+    refused = imported(stack, store, "imports/export.parquet", Path("export.parquet").read_bytes())
+    assert "a Parquet file: turn it into NDJSON, see docs/imports.md" in refused["error"]
+    exec(EXAMPLES["parquet"], {})  # noqa: S102 - the page's own example
+    job = imported(stack, store, "imports/converted", Path("events.ndjson.gz").read_bytes())
+    assert (job["state"], counts(job)) == ("succeeded", (2, 2, 0, 0)), job["error"]
+    assert [answer(f"pat{number}@example.com") for number in range(2)] == [False, True]
