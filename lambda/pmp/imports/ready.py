@@ -3,7 +3,7 @@
 They name the consent ``email_notifications``. For other consents, read one with
 ``GET /v1/mappings/{id}``, change it, and store it with ``PUT`` under the same or another id.
 
-Only a choice that somebody made is taken: "not opted out" is no consent. Sources:
+Only a choice that somebody made is taken: "not opted out" does not mean consent. Sources:
 
 - Mailchimp, audience export, one file each for subscribed, unsubscribed and cleaned contacts:
   https://mailchimp.com/help/view-export-contacts/
@@ -62,7 +62,7 @@ READY: dict[str, dict[str, Any]] = {
         "ignored": ["*"],
     },
     "braze": {
-        "description": "Users of Braze with email_subscribe; subscribed, its default, is no choice",
+        "description": "Users of Braze with email_subscribe; its default, subscribed, tells nothing",
         "user": {"email": "email"},
         "occurred_at": {"from": ["email_unsubscribed_at", "email_opted_in_at"]},
         "consents": [
