@@ -67,7 +67,7 @@ credentials: ## export lines for AWS tools (IDENTITY=admin|gitlab|plan)
 import: ## import FILE=path to its end (OCCURRED_AT= DRY_RUN=1)
 	@test -n "$(FILE)" || { echo "error: give a file: make import FILE=path" >&2; exit 1; }
 	@$(LOCAL) import '$(FILE)' --environment $(ENVIRONMENT) $(if $(DRY_RUN),--dry-run) \
-	  $(if $(OCCURRED_AT),--occurred-at '$(OCCURRED_AT)')
+	  $(if $(OCCURRED_AT),--occurred-at '$(OCCURRED_AT)') $(if $(MAX_REJECTED),--max-rejected '$(MAX_REJECTED)')
 
 ##@ Database and release
 

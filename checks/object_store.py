@@ -150,6 +150,10 @@ class Handler(BaseHTTPRequestHandler):
         if digest and base64.b64encode(hashlib.sha256(body).digest()).decode() != digest:
             return self.answer(400, b"<Error><Code>BadDigest</Code></Error>")
         query = self._query()
+        if any(name not in self.headers for name in query.get("X-Amz-SignedHeaders", "host").split(";")):
+            return self.answer(403, b"<Error><Code>SignatureDoesNotMatch</Code></Error>")
+        if self.headers.get("If-None-Match") == "*" and self.server.versions.get(self._key()):
+            return self.answer(412, b"<Error><Code>PreconditionFailed</Code></Error>")
         if "uploadId" in query:
             if query["uploadId"] not in self.server.parts:
                 return self._no_such_upload()

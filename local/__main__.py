@@ -146,9 +146,11 @@ def import_command(
     occurred_at: Annotated[
         str | None, typer.Option(help="RFC 3339: when the choices on lines without an instant were made")
     ] = None,
+    max_rejected: Annotated[int | None, typer.Option(help="fail when more lines are rejected")] = None,
 ) -> None:
     """Upload a file, follow its import, and print how many lines were accepted, skipped and rejected."""
-    import_file.import_file(_platform().api(environment), file, import_file.Options(dry_run, occurred_at))
+    options = import_file.Options(dry_run, occurred_at, max_rejected)
+    import_file.import_file(_platform().api(environment), file, options)
 
 
 @application.command("policies")

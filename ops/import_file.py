@@ -28,10 +28,12 @@ class Options:
     Attributes:
         dry_run: validate and count, write nothing.
         occurred_at: RFC 3339: when the choices on lines without an instant were made; such lines are rejected without.
+        max_rejected: the import fails when more lines are rejected.
     """
 
     dry_run: bool = False
     occurred_at: str | None = None
+    max_rejected: int | None = None
 
     @property
     def members(self) -> dict[str, Any]:
@@ -66,15 +68,14 @@ def _follow(api: Api, file: Path, bar: Progress, options: Options) -> dict[str, 
         watched = _Watched(opened, bar, "check")
         while block := watched.read():
             digest.update(block)
-    created = api.expect(
-        201, "POST", "/v1/imports", {**_describe(file), "sha256": digest.hexdigest(), **options.members}
-    )
+    about = {"sha256": digest.hexdigest(), "size": file.stat().st_size, "file_name": file.name[-255:]}
+    created = api.expect(201, "POST", "/v1/imports", {**_describe(file), **about, **options.members})
     with file.open("rb") as opened:
         upload = created["upload"]
         answer = http.request(
             upload["method"],
             upload["url"],
-            headers=upload["headers"] | {"Content-Length": str(file.stat().st_size)},
+            headers=upload["headers"],
             # urllib3 streams any object that has a read method, without loading all of it.
             body=cast("bytes", _Watched(opened, bar, "upload")),
             authority=api.authority,
@@ -116,12 +117,30 @@ def import_file(api: Api, file: Path, options: Options) -> None:
             job = _follow(api, file, bar, options)
     except OSError as error:
         raise UserError(f"{error.filename or file} cannot be read: {error.strerror or error}") from error
+    accepted = "would be accepted" if job["dry_run"] else "accepted"
     print(
-        f"{job['state']}: {job['lines']:,} lines = {job['accepted']:,} accepted + {job['skipped']:,} skipped"
-        f" + {job['rejected']:,} rejected, {job['rows_per_second'] or 0:,.0f} lines/s (import {job['id']})"
+        f"{'dry run ' if job['dry_run'] else ''}{job['state']}: {job['lines']:,} lines = {job['accepted']:,} {accepted}"
+        f" + {job['skipped']:,} skipped + {job['rejected']:,} rejected, {job['rows_per_second'] or 0:,.0f} lines/s"
+        f" (import {job['id']})"
     )
-    if job["rejected"]:
-        path = f"/v1/imports/{job['id']}/rejects"
-        print(f"rejected lines: {api.ask('GET', path).headers['location']}")
+    for code, lines in sorted(job["reasons"].items(), key=lambda one: -one[1]):
+        print(f"  {lines:>10,} {code}")
+    if job["rejects_kept"]:
+        print(f"rejected lines, to be corrected and imported again: {_save_rejects(api, file, job)}")
     if job["state"] != "succeeded":
         raise UserError(job["error"] or "the import was cancelled")
+
+
+def _save_rejects(api: Api, file: Path, job: dict[str, Any]) -> Path:
+    """Download the rejected lines into the current folder, readable by its owner only: they hold personal data."""
+    url = api.ask("GET", f"/v1/imports/{job['id']}/rejects").headers["location"]
+    answer = http.request("GET", url, authority=api.authority)
+    if answer.status != 200:
+        raise UserError(
+            f"S3 refused the download of the rejected lines ({answer.status}); {url} is valid for 15 minutes"
+        )
+    suffix = "csv" if job["format"] == "csv" else "ndjson"
+    saved = Path(f"{file.name.split('.')[0]}.rejects-{job['id'][:8]}.{suffix}")
+    saved.touch(mode=0o600)
+    saved.write_bytes(answer.body)
+    return saved

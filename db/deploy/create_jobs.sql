@@ -21,6 +21,12 @@ CREATE TABLE pmp.import_job (
   format          text NOT NULL CHECK (format IN ('ndjson', 'csv')),
   compression     text NOT NULL CHECK (compression IN ('none', 'gzip')),
   dry_run         boolean NOT NULL DEFAULT false,
+  max_rejected    bigint CHECK (max_rejected >= 0),
+  file_name       text,
+  uploader        text,
+  expects_upload  boolean NOT NULL DEFAULT false,
+  expected_bytes  bigint CHECK (expected_bytes >= 0),
+  content_type    text,
   expected_sha256 text CHECK (expected_sha256 ~ '^[0-9a-f]{64}$'),
   client          text NOT NULL,
   cancelled_by    text,
@@ -35,18 +41,24 @@ CREATE TABLE pmp.import_job (
   lease_owner     uuid,
   lease_until     timestamptz,
   attempts        integer NOT NULL DEFAULT 0,
+  stalled         integer NOT NULL DEFAULT 0,
+  last_error      text,
   position        bigint NOT NULL DEFAULT 0,
   line            bigint NOT NULL DEFAULT 0,
   lines           bigint NOT NULL DEFAULT 0,
   accepted        bigint NOT NULL DEFAULT 0,
   skipped         bigint NOT NULL DEFAULT 0,
   rejected        bigint NOT NULL DEFAULT 0,
+  reasons         jsonb NOT NULL DEFAULT '{}',
   bytes_read      bigint NOT NULL DEFAULT 0,
   bytes_total     bigint,
   form            jsonb,
   mapping         jsonb,
+  rejects_kept    bigint NOT NULL DEFAULT 0,
+  rejects_upload  jsonb,
   rejects_key     text,
   removed_at      timestamptz,
+  rejects_removed_at timestamptz,
   error           text,
   CONSTRAINT import_job_adds_up CHECK (accepted + skipped + rejected = lines),
   CONSTRAINT import_job_finishes CHECK ((finished_at IS NOT NULL) = (state IN ('succeeded', 'failed', 'cancelled'))),
@@ -55,6 +67,17 @@ CREATE TABLE pmp.import_job (
 COMMENT ON TABLE pmp.import_job IS
   'The import of one version of an object in the imports bucket. The counts, the position and the events of a batch '
   'are committed in one transaction.';
+COMMENT ON COLUMN pmp.import_job.max_rejected IS 'The import fails once more lines are rejected; NULL: no limit.';
+COMMENT ON COLUMN pmp.import_job.file_name IS 'As the client named it; of a dropped object, the end of its key.';
+COMMENT ON COLUMN pmp.import_job.expects_upload IS 'Announced by the API: it takes one upload at most.';
+COMMENT ON COLUMN pmp.import_job.uploader IS 'The AWS principal of the upload, as S3 notified it.';
+COMMENT ON COLUMN pmp.import_job.stalled IS 'Invocations that have begun since the job last got on.';
+COMMENT ON COLUMN pmp.import_job.last_error IS 'Why the last invocation that failed did; the job may have got on since.';
+COMMENT ON COLUMN pmp.import_job.reasons IS 'Rejected lines by code: {"invalid_email": 3}.';
+COMMENT ON COLUMN pmp.import_job.rejects_kept IS 'Rejected lines that are kept; there is a limit, beyond which they are counted.';
+COMMENT ON COLUMN pmp.import_job.rejects_upload IS
+  'The unfinished S3 upload of the rejects: {"upload_id", "etags": [of its parts]}.';
+COMMENT ON COLUMN pmp.import_job.rejects_removed_at IS 'When the file of rejects was deleted.';
 COMMENT ON COLUMN pmp.import_job.cancelled_by IS 'The API client that cancelled the import.';
 COMMENT ON COLUMN pmp.import_job.object_version IS 'S3 version id, pinned at the first read; NULL before the upload.';
 COMMENT ON COLUMN pmp.import_job.sha256 IS 'SHA-256 of the object in S3.';
@@ -77,6 +100,7 @@ CREATE INDEX import_job_pages ON pmp.import_job (created_at, id);
 CREATE INDEX import_job_open ON pmp.import_job (lease_until) WHERE state IN ('waiting', 'running');
 -- Whose upload is still there: an erasure's answer names them, and housekeeping deletes them.
 CREATE INDEX import_job_uploads ON pmp.import_job (finished_at, id) WHERE removed_at IS NULL AND object_version IS NOT NULL;
+CREATE INDEX import_job_rejects ON pmp.import_job (finished_at, id) WHERE rejects_removed_at IS NULL AND rejects_kept > 0;
 
 CREATE TABLE pmp.import_reject (
   import_id uuid NOT NULL REFERENCES pmp.import_job,
@@ -84,10 +108,12 @@ CREATE TABLE pmp.import_reject (
   code      text NOT NULL,
   pointer   text NOT NULL,
   detail    text NOT NULL,
+  original  bytea,
   PRIMARY KEY (import_id, line)
 );
 COMMENT ON TABLE pmp.import_reject IS
-  'Rejected lines of running imports, moved to S3 when the import ends. They never contain the text of the line.';
+  'Rejected lines of running imports, moved to S3 part by part: never more than a part and a batch of each import.';
+COMMENT ON COLUMN pmp.import_reject.original IS 'The line; NULL: it was too long.';
 
 CREATE TABLE pmp.export_job (
   id          uuid PRIMARY KEY,
@@ -103,6 +129,8 @@ CREATE TABLE pmp.export_job (
   lease_owner uuid,
   lease_until timestamptz,
   attempts    integer NOT NULL DEFAULT 0,
+  stalled     integer NOT NULL DEFAULT 0,
+  last_error  text,
   checkpoint  jsonb,
   users       bigint NOT NULL DEFAULT 0,
   bytes       bigint NOT NULL DEFAULT 0,
@@ -117,6 +145,8 @@ CREATE TABLE pmp.export_job (
 COMMENT ON TABLE pmp.export_job IS 'Users and their choices as of an instant, written to S3 as NDJSON.';
 COMMENT ON COLUMN pmp.export_job.known_at IS 'Events received later are left out, so that all pages show one state.';
 COMMENT ON COLUMN pmp.export_job.lease_owner IS 'The invocation that holds the job until lease_until.';
+COMMENT ON COLUMN pmp.export_job.stalled IS 'Invocations that have begun since the job last got on.';
+COMMENT ON COLUMN pmp.export_job.last_error IS 'Why the last invocation that failed did; the job may have got on since.';
 COMMENT ON COLUMN pmp.export_job.checkpoint IS
   'Where the next invocation resumes: {"after": subject_key, "users", "bytes", "upload_id", "etags": [of S3 parts], '
   '"tail": whether an object holds the rest that was too short for a part}; NULL: from the start.';

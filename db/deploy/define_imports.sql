@@ -189,11 +189,24 @@ COMMENT ON FUNCTION pmp.erased_lines IS
   'The lines that would bring an erased person back: their address was erased after the choice was made. address_hashes: '
   'the 32 bytes of each line''s address one after another (erasure.address_hash); any bytes for a line without address.';
 
+CREATE FUNCTION pmp.add_reasons(known jsonb, codes text[], refused jsonb) RETURNS jsonb
+LANGUAGE sql STABLE AS $$
+  SELECT jsonb_object_agg(r.code, r.lines) FROM (
+    SELECT code, sum(lines) AS lines FROM (
+      SELECT key AS code, value::bigint AS lines FROM jsonb_each(known)
+      UNION ALL SELECT code, 1 FROM unnest(codes) AS code
+      UNION ALL SELECT line ->> 1, 1 FROM jsonb_array_elements(refused) AS line
+    ) AS each GROUP BY code
+  ) AS r
+$$;
+COMMENT ON FUNCTION pmp.add_reasons IS
+  'Numbers of rejected lines by code, with those of a batch added: codes, and the second elements of refused.';
+
 CREATE FUNCTION pmp.import_batch(
   job_id uuid, owner uuid, seconds integer, from_position bigint, up_to_line bigint, up_to_position bigint, up_to_byte bigint,
   line_numbers bigint[], event_ids uuid[], user_ids uuid[], emails text[], instants timestamptz[],
-  fractions boolean[], versions text[], choices text[], named text[], has_repeats boolean,
-  bad_lines bigint[], bad_codes text[], bad_pointers text[], bad_details text[], address_hashes bytea
+  fractions boolean[], versions text[], choices text[], named text[], has_repeats boolean, bad_codes text[],
+  address_hashes bytea
 ) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp AS $$
 DECLARE
@@ -201,8 +214,9 @@ DECLARE
   merged jsonb := '{"accepted": 0, "unknown": [], "erased": [], "existing": []}';
   looks_first boolean;
   collisions integer := 0;
-  refused integer;
-  total integer := cardinality(line_numbers) + cardinality(bad_lines);
+  refused jsonb;
+  found integer := cardinality(bad_codes);
+  total integer := cardinality(line_numbers) + cardinality(bad_codes);
   erased bigint[];
 BEGIN
   -- Until the end of the transaction, no other worker advances this job.
@@ -213,7 +227,7 @@ BEGIN
 
   IF job.position >= up_to_position THEN
     -- The worker lost the response to a committed batch and sent it again.
-    RETURN jsonb_build_object('state', 'running', 'lines', job.lines);
+    RETURN jsonb_build_object('state', 'running', 'rejected', job.rejected, 'refused', '[]');
   ELSIF job.position <> from_position THEN
     -- The server lost committed batches: it was restored, or it replaced a server that was ahead of it.
     RETURN '{"state": "behind"}';
@@ -262,42 +276,44 @@ BEGIN
     END LOOP;
   END IF;
 
-  INSERT INTO import_reject (import_id, line, code, pointer, detail)
-  SELECT job_id, * FROM unnest(bad_lines, bad_codes, bad_pointers, bad_details)
-  UNION ALL
-  SELECT job_id, line::bigint, 'unknown_user', '/user/id', 'no user has this id'
-  FROM jsonb_array_elements(merged -> 'unknown') AS line
-  UNION ALL
-  SELECT job_id, line::bigint, 'erased_user', '/user/id', 'this user was erased'
-  FROM jsonb_array_elements(merged -> 'erased') AS line
-  UNION ALL
-  SELECT job_id, line, 'erased_user', '/user/email',
-    'the user with this address was erased after this choice'
-  FROM unnest(erased) AS line
-  UNION ALL
-  SELECT job_id, line::bigint, 'event_conflict', '/id', 'another event has this id; use a new id for a new event'
-  FROM jsonb_array_elements(merged -> 'existing') AS line;
-  GET DIAGNOSTICS refused = ROW_COUNT;
+  SELECT coalesce(jsonb_agg(jsonb_build_array(r.line, r.code, r.pointer, r.detail) ORDER BY r.line), '[]') INTO refused
+  FROM (
+    SELECT line::bigint, 'unknown_user' AS code, '/user/id' AS pointer, 'no user has this id' AS detail
+    FROM jsonb_array_elements(merged -> 'unknown') AS line
+    UNION ALL
+    SELECT line::bigint, 'erased_user', '/user/id', 'this user was erased'
+    FROM jsonb_array_elements(merged -> 'erased') AS line
+    UNION ALL
+    SELECT line, 'erased_user', '/user/email', 'the user with this address was erased after this choice'
+    FROM unnest(erased) AS line
+    UNION ALL
+    SELECT line::bigint, 'event_conflict', '/id', 'another event has this id; use a new id for a new event'
+    FROM jsonb_array_elements(merged -> 'existing') AS line
+  ) AS r;
+  found := found + jsonb_array_length(refused);
 
   UPDATE import_job AS j
   SET
     lines = j.lines + total,
     accepted = j.accepted + (merged ->> 'accepted')::bigint,
-    rejected = j.rejected + refused,
-    skipped = j.skipped + total - (merged ->> 'accepted')::bigint - refused,
+    rejected = j.rejected + found,
+    skipped = j.skipped + total - (merged ->> 'accepted')::bigint - found,
+    reasons = CASE WHEN found = 0 THEN j.reasons ELSE add_reasons(j.reasons, bad_codes, refused) END,
+    stalled = 0,
     line = up_to_line, position = up_to_position, bytes_read = up_to_byte,
     lease_until = clock_timestamp() + seconds * interval '1 second'
   WHERE j.id = job_id
   RETURNING * INTO job;
-  RETURN jsonb_build_object('state', 'running', 'lines', job.lines);
+  RETURN jsonb_build_object('state', 'running', 'rejected', job.rejected, 'refused', refused);
 END
 $$;
 COMMENT ON FUNCTION pmp.import_batch IS
   'Merge one batch of an import and record its progress, in one transaction. In user_ids and emails, one of the two is '
   'NULL at each position. instants: NULL: not told; fractions: whether the instant has a fraction of a second. versions, '
   'choices and named (keys of the versions that the line names, or NULL): array literals, since PostgreSQL has no arrays '
-  'of arrays of different lengths. address_hashes: see erased_lines. {"state": "running", "lines"}; any other state '
-  '(cancelled, taken, …): nothing was done, stop.';
+  'of arrays of different lengths. address_hashes: see erased_lines. bad_codes: of further lines, which were rejected before; they are '
+  'counted. {"state": "running", "rejected": of the whole job, "refused": [[line, code, pointer, detail]]: lines of the '
+  'batch that are rejected here}; any other state (cancelled, taken, …): nothing was done, stop.';
 
 GRANT EXECUTE ON FUNCTION pmp.import_batch TO pmp_app;
 COMMIT;

@@ -2,8 +2,9 @@
 BEGIN;
 DROP FUNCTION pmp.import_batch(
   uuid, uuid, integer, bigint, bigint, bigint, bigint, bigint[], uuid[], uuid[], text[], timestamptz[], boolean[], text[], text[],
-  text[], boolean, bigint[], text[], text[], text[], bytea
+  text[], boolean, text[], bytea
 );
+DROP FUNCTION pmp.add_reasons(jsonb, text[], jsonb);
 DROP FUNCTION pmp.erased_lines(timestamptz, bigint[], text[], bytea, timestamptz[]);
 DROP FUNCTION pmp.merge_lines(
   integer, timestamptz, bigint[], uuid[], uuid[], text[], timestamptz[], boolean[], text[], text[], text[], boolean

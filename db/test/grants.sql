@@ -53,7 +53,7 @@ SELECT is_empty(
 SELECT set_eq(
   $$SELECT proname::text FROM pg_proc
     WHERE pronamespace = 'pmp'::regnamespace AND NOT has_function_privilege('pmp_app', oid, 'EXECUTE')$$,
-  ARRAY['refuse_change', 'source_key', 'is_same_event', 'transaction_number', 'overridden', 'erasure_lock', 'erased_lines',
+  ARRAY['refuse_change', 'source_key', 'is_same_event', 'transaction_number', 'overridden', 'erasure_lock', 'erased_lines', 'add_reasons',
     'merge_lines', 'replay_erasure'],
   'pmp_app may not call what works inside'
 );

@@ -14,6 +14,7 @@ HASH_BYTES = 32
 _PLACES = {
     "backups": "backups of the database; snapshots made by hand are kept until somebody deletes them",
     "uploads": "uploaded files of imports that have failed, were cancelled, or have not ended",
+    "rejects": "files of lines that imports have rejected",
     "exports": "files of exports that began before the erasure",
 }
 
@@ -101,6 +102,9 @@ def remains(connection: Connection, erased_at: str, *, files_are_gone: bool) -> 
         " UNION ALL SELECT 'uploads', max(least(j.finished_at + CAST(:upload_kept AS interval),"
         "  j.created_at + (:upload_days + 2) * interval '1 day'))"
         "  FROM pmp.import_job AS j WHERE j.removed_at IS NULL AND j.object_version IS NOT NULL"
+        " UNION ALL SELECT 'rejects', max(least(j.finished_at + CAST(:upload_kept AS interval),"
+        "  j.created_at + (:upload_days + 2) * interval '1 day'))"
+        "  FROM pmp.import_job AS j WHERE j.rejects_removed_at IS NULL AND j.rejects_kept > 0"
         " UNION ALL SELECT 'exports', greatest(max(least(j.finished_at + CAST(:export_kept AS interval),"
         "  j.created_at + (:upload_days + 2) * interval '1 day')), CASE WHEN NOT :files_are_gone"
         "  THEN CAST(:at AS timestamptz) + interval '3 days' END)"

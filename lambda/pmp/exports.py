@@ -98,6 +98,9 @@ def run(connection: Connection, job: str, context: Any) -> None:
         return
     lease, row = claimed
     export = _Export(connection, lease, row)
+    if export.stalled > leases.MOST_STALLED:
+        _give_up(connection, export, lease, row["last_error"] or leases.KILLED)
+        return
     try:
         finished = export.work(context)
     except leases.LostError:
@@ -107,15 +110,25 @@ def run(connection: Connection, job: str, context: Any) -> None:
         log("export begins again", level="warning", job=job, reason=reason)
         lease.renew(connection, users=0, checkpoint=None)
         finished = False
-    except Exception:
-        lease.release(connection)
-        raise
+    except Exception as error:
+        if export.stalled < leases.MOST_STALLED:
+            lease.release(connection, error)
+            raise
+        log("export gave up", level="error", error=error, job=job)
+        _give_up(connection, export, lease, leases.told(error))
+        return
     if finished:
         log("export succeeded", job=job, users=export.users)
     else:
         lease.release(connection)
         log("export handed over", job=job, users=export.users)
         tasks.begin({"task": "export", "job": job}, context)
+
+
+def _give_up(connection: Connection, export: "_Export", lease: leases.Lease, reason: str) -> None:
+    error = leases.stalled_error(_KIND, f"user {export.users}", reason)
+    if lease.finish(connection, "failed", error=error):
+        log("export failed", level="error", job=lease.job, reason=error)
 
 
 def restart(connection: Connection, context: Any) -> None:
@@ -158,6 +171,7 @@ class _Export:
         self.users: int = before.get("users", 0)
         self._sent: int = before.get("bytes", 0)
         self._has_tail: bool = before.get("tail", False)
+        self.stalled: int = row["stalled"]
 
     def work(self, context: Any) -> bool:
         """Resume after the checkpoint. True: the file is complete; False: it is time to hand over.
@@ -232,7 +246,8 @@ class _Export:
             "etags": self._upload.etags,
             "tail": tail,
         }
-        self._lease.renew(self._connection, users=self.users, checkpoint=json.dumps(checkpoint))
+        self._lease.renew(self._connection, users=self.users, checkpoint=json.dumps(checkpoint), stalled=0)
+        self.stalled = 0
 
 
 def _member() -> Any:

@@ -31,6 +31,7 @@ def run(connection: Connection, context: Any) -> None:
         "exports": lambda _: exports.restart(connection, context),
         "keys": lambda _: _delete_keys(connection),
         "uploads": lambda after: imports.remove_uploads(connection, after),
+        "rejects": lambda after: imports.remove_rejects(connection, after),
         "files": lambda after: exports.remove_files(connection, after),
     }
     results: dict[str, Any] = dict.fromkeys(kinds)

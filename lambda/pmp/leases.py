@@ -8,11 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from pmp import tasks
-from pmp.database import Connection
+from pmp.database import Connection, DatabaseError
 from pmp.logging import log
 
 SECONDS = 50
 """How long a lease lasts without being renewed: less than the minute after which Lambda tries again."""
+
+MOST_STALLED = 3
+"""Invocations without progress after which a job fails."""
+
+KILLED = "each was killed, or ran out of time or memory"
 
 _MOST_ORPHANS = 10
 _MOST_FILES = 20
@@ -108,17 +113,42 @@ class Lease:
         )
         return rows[0][0] if rows else None
 
-    def release(self, connection: Connection) -> None:
-        """Give the job back, so that the next invocation need not wait until the lease expires; never raises."""
+    def release(self, connection: Connection, reason: Exception | None = None) -> None:
+        """Give the job back, so that the next invocation need not wait until the lease expires; never raises.
+
+        Args:
+            connection: to the database.
+            reason: why this invocation failed; None if it did not.
+        """
         try:
             connection.run(
-                f"UPDATE {self.kind.table} SET lease_owner = NULL, lease_until = NULL"  # noqa: S608
-                " WHERE id = :job AND lease_owner = :owner",
+                f"UPDATE {self.kind.table} SET lease_owner = NULL, lease_until = NULL,"  # noqa: S608
+                " last_error = coalesce(:reason, last_error) WHERE id = :job AND lease_owner = :owner",
                 job=self.job,
                 owner=self.owner,
+                reason=None if reason is None else told(reason),
             )
         except Exception as error:  # noqa: BLE001 - the lease expires by itself
             log("lease not released", level="warning", error=error, job=self.job)
+
+
+def told(error: Exception) -> str:
+    """An error as the job shows it, without what may quote a line."""
+    if isinstance(error, DatabaseError):
+        fields = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
+        return f"the database says {fields.get('M', 'no reason')} (SQLSTATE {fields.get('C', 'unknown')})"[:300]
+    return f"{type(error).__name__}: {error}"[:300]
+
+
+def stalled_error(kind: Kind, place: str, reason: str) -> str:
+    """Why a job failed that made no progress, for people.
+
+    Args:
+        kind: the job's kind.
+        place: where it stands.
+        reason: of the last attempt.
+    """
+    return f"made no progress after {place} in {MOST_STALLED} attempts: {reason}; {kind.advice}"
 
 
 def claim(connection: Connection, kind: Kind, job: str, owner: str) -> tuple[Lease, dict[str, Any]] | None:
@@ -136,7 +166,7 @@ def claim(connection: Connection, kind: Kind, job: str, owner: str) -> tuple[Lea
     """
     rows = connection.run(
         f"UPDATE {kind.table} AS j SET state = 'running', started_at = coalesce(started_at, clock_timestamp()),"  # noqa: S608
-        " attempts = attempts + 1, lease_owner = :owner,"
+        " attempts = attempts + 1, stalled = stalled + 1, lease_owner = :owner,"
         " lease_until = clock_timestamp() + :lease_seconds * interval '1 second'"
         " WHERE id = :job AND state IN ('waiting', 'running')"
         " AND coalesce(lease_until, '-infinity') < clock_timestamp() RETURNING to_jsonb(j)",
@@ -155,11 +185,16 @@ def give_up(connection: Connection, kind: Kind) -> list[tuple[str, str]]:
     """
     rows = connection.run(
         f"UPDATE {kind.table} SET state = 'failed', finished_at = clock_timestamp(),"  # noqa: S608
-        f" error = 'gave up at ' || {kind.progress} || ' after ' || attempts || ' attempts; {kind.advice}'"
+        " error = CASE WHEN stalled >= :most_stalled"
+        f"  THEN 'made no progress after ' || {kind.progress} || ' in ' || stalled || ' attempts: '"
+        "   || coalesce(last_error, :killed)"
+        f"  ELSE 'gave up at ' || {kind.progress} || ' after ' || attempts || ' attempts' END || '; {kind.advice}'"
         f"{kind.cleared}"
-        " WHERE state = 'running' AND attempts >= :most AND coalesce(lease_until, '-infinity') < now()"
-        " RETURNING id, error",
+        " WHERE state = 'running' AND (attempts >= :most OR stalled >= :most_stalled)"
+        " AND coalesce(lease_until, '-infinity') < now() RETURNING id, error",
         most=tasks.MOST_INVOCATIONS,
+        most_stalled=MOST_STALLED,
+        killed=KILLED,
     )
     return [(str(job), error) for job, error in rows]
 
@@ -186,6 +221,8 @@ def remove(
     condition: str,
     delete: Callable[[dict[str, Any]], None],
     after: Place | None,
+    *,
+    column: str = "removed_at",
 ) -> Place | None:
     """Delete the files of some jobs that have ended.
 
@@ -197,6 +234,7 @@ def remove(
         condition: SQL: whether a job's file is to be deleted.
         delete: deletes the file of a row ``{"id", "finished_at", "bucket", "object_key", …}``.
         after: the previous call's result; None for the first call.
+        column: when the file was deleted.
 
     Returns:
         Where the next call goes on; None if nothing is left.
@@ -208,7 +246,7 @@ def remove(
 
     finished, job = after or ("-infinity", "00000000-0000-0000-0000-000000000000")
     rows = connection.run(
-        f"SELECT to_jsonb(j) FROM {kind.table} AS j WHERE removed_at IS NULL AND {condition}"  # noqa: S608
+        f"SELECT to_jsonb(j) FROM {kind.table} AS j WHERE {column} IS NULL AND {condition}"  # noqa: S608
         " AND (finished_at, id) > (CAST(:finished AS timestamptz), CAST(:job AS uuid))"
         " ORDER BY finished_at, id LIMIT :most",
         finished=finished,
@@ -221,7 +259,7 @@ def remove(
         except ClientError as error:
             log("file not deleted", level="error", error=error, job=row["id"])
         else:
-            connection.run(f"UPDATE {kind.table} SET removed_at = clock_timestamp() WHERE id = :id", id=row["id"])  # noqa: S608
+            connection.run(f"UPDATE {kind.table} SET {column} = clock_timestamp() WHERE id = :id", id=row["id"])  # noqa: S608
     if len(rows) < _MOST_FILES:
         return None
     return rows[-1][0]["finished_at"], rows[-1][0]["id"]

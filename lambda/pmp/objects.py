@@ -18,8 +18,15 @@ CHUNK_BYTES = 1 << 20
 PART_BYTES = 8 << 20
 """Size of a part of an upload; S3 takes up to 10,000 parts of at least 5 MiB each."""
 
+LEAST_PART_BYTES = 5 << 20
+"""Of all parts of an upload but the last."""
+
+LARGEST_PUT_BYTES = 5 << 30
+"""S3 takes no larger object in one request: https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html."""
+
 UPLOAD_KEPT = "7 days"
-"""How long the upload of an import that failed or was cancelled is kept after its end; PostgreSQL reads it."""
+"""How long the upload of an import that failed or was cancelled, and the rejected lines of any, are kept after its end;
+PostgreSQL reads it."""
 EXPORT_KEPT = "1 day"
 """How long the file of an export is kept after its end; PostgreSQL reads it."""
 

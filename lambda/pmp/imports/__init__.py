@@ -7,7 +7,7 @@ invocation, the next one resumes from that position; lines that were already com
 
 from pmp.imports.jobs import announced, cancel, create, get, list_jobs, rejects_url
 from pmp.imports.mappings import named as mapping_named
-from pmp.imports.worker import handle_notification, remove_uploads, restart, run
+from pmp.imports.worker import handle_notification, remove_rejects, remove_uploads, restart, run
 
 __all__ = [
     "announced",
@@ -18,6 +18,7 @@ __all__ = [
     "list_jobs",
     "mapping_named",
     "rejects_url",
+    "remove_rejects",
     "remove_uploads",
     "restart",
     "run",

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Container, Mapping
 
 from pmp.imports.errors import FileError, LineError
+from pmp.imports.rejects import COLUMN as REASON
 
 FIXED = ("id", "user_id", "email", "occurred_at")
 """Columns that are not named after a consent."""
@@ -99,7 +100,7 @@ def of_events(header: str, delimiter: str, catalogue: Container[str]) -> Table:
     table = Table(header, delimiter)
     if not {"user_id", "email"} & set(table.names):
         raise table.fault("it needs a column user_id or email")
-    others = [name for name in table.names if name not in FIXED]
+    others = [name for name in table.names if name not in FIXED and name != REASON]
     if set(others) == _LONG_FORM:
         return table
     if not others:

@@ -14,16 +14,23 @@ UPLOAD_SECONDS = 3600
 
 _DOCUMENT = f"""
 jsonb_build_object(
-  'id', j.id, 'state', j.state, 'lines', j.lines, 'accepted', j.accepted, 'skipped', j.skipped, 'rejected', j.rejected,
-  'occurred_at', j.occurred_at, 'mapping', j.mapping ->> 'id',
-  'warnings', coalesce(j.form -> 'warnings', '[]'), 'bytes_read', j.bytes_read, 'bytes_total', j.bytes_total,
+  'id', j.id, 'state', j.state, 'dry_run', j.dry_run, 'key', j.object_key, 'file_name', j.file_name,
+  'format', j.format, 'compression', j.compression, 'client', j.client, 'uploader', j.uploader,
+  'created_at', pmp.instant(j.created_at),
+  'lines', j.lines, 'accepted', j.accepted, 'skipped', j.skipped, 'rejected', j.rejected, 'reasons', j.reasons,
+  'max_rejected', j.max_rejected, 'occurred_at', j.occurred_at,
+  'mapping', j.mapping ->> 'id', 'warnings', coalesce(j.form -> 'warnings', '[]'),
+  'bytes_read', j.bytes_read, 'bytes_total', j.bytes_total,
   'rows_per_second', round((j.lines / nullif(
     extract(epoch FROM coalesce(j.finished_at, clock_timestamp()) - j.started_at), 0
   ))::numeric, 1),
   'started_at', pmp.instant(j.started_at), 'finished_at', pmp.instant(j.finished_at), 'error', j.error,
+  'attempts', j.attempts, 'last_error', j.last_error,
   'upload_kept_until', CASE WHEN j.removed_at IS NULL AND j.object_version IS NOT NULL THEN pmp.instant(
     CASE j.state WHEN 'succeeded' THEN j.finished_at ELSE j.finished_at + interval '{objects.UPLOAD_KEPT}' END
-  ) END
+  ) END,
+  'rejects_kept', j.rejects_kept, 'rejects_kept_until', CASE WHEN j.rejects_removed_at IS NULL AND j.rejects_kept > 0
+    THEN pmp.instant(j.finished_at + interval '{objects.UPLOAD_KEPT}') END
 )
 """
 
@@ -36,7 +43,7 @@ def create(
     Args:
         connection: to the database.
         request: ``{"format"?: "ndjson" | "csv", "compression"?: "none" | "gzip", "sha256"?, "dry_run"?,
-            "occurred_at"?}``, validated.
+            "occurred_at"?, "max_rejected"?, "file_name"?, "size"?, "content_type"?}``, validated.
         client: id of the requesting OAuth client.
         mapping: of the file's records to events; None: they are in PMP's own form.
 
@@ -44,43 +51,56 @@ def create(
         ``{"id", "state", "upload": {"method": "PUT", "url", "headers"}}``; the URL is valid for one hour.
     """
     job, bucket = identifiers.new(), configuration().imports_bucket
-    sha256, form = request.get("sha256"), request.get("format", "ndjson")
-    compression = request.get("compression", "none")
+    form, compression = request.get("format", "ndjson"), request.get("compression", "none")
     key = f"{UPLOAD_PREFIX}{job}.{form}" + (".gz" if compression == "gzip" else "")
     connection.run(
         "INSERT INTO pmp.import_job"
-        " (id, format, compression, dry_run, expected_sha256, client, bucket, object_key, occurred_at, mapping)"
+        " (id, format, compression, dry_run, expected_sha256, client, bucket, object_key, occurred_at, mapping,"
+        "  max_rejected, file_name, expected_bytes, content_type, expects_upload)"
         " VALUES (:id, :format, :compression, :dry_run, :sha256, :client, :bucket, :key, :occurred_at,"
-        "  CAST(:mapping AS jsonb))",
+        "  CAST(:mapping AS jsonb), :max_rejected, :file_name, :size, :content_type, true)",
         id=job,
-        format=form,
-        compression=compression,
-        dry_run=bool(request.get("dry_run", False)),
-        sha256=sha256,
         client=client,
         bucket=bucket,
         key=key,
-        occurred_at=request.get("occurred_at"),
+        format=form,
+        compression=compression,
+        dry_run=bool(request.get("dry_run", False)),
         mapping=json.dumps(mapping) if mapping else None,
+        **{
+            name: request.get(name)
+            for name in ("sha256", "occurred_at", "max_rejected", "file_name", "size", "content_type")
+        },
     )
-    return {"id": job, "state": "waiting", "upload": _upload(bucket, key, sha256)}
+    return announced(connection, job)
 
 
 def announced(connection: Connection, job: str) -> dict[str, Any]:
-    """The answer of ``create`` again, with a new URL: the first one may have expired, and is stored nowhere."""
-    ((bucket, key, sha256),) = connection.run(
-        "SELECT bucket, object_key, expected_sha256 FROM pmp.import_job WHERE id = :id", id=job
+    """The answer of ``create``, also again, with a new URL: the first one may have expired, and is stored nowhere."""
+    ((bucket, key, sha256, size, content_type),) = connection.run(
+        "SELECT bucket, object_key, expected_sha256, expected_bytes, content_type FROM pmp.import_job WHERE id = :id",
+        id=job,
     )
-    return {"id": job, "state": "waiting", "upload": _upload(bucket, key, sha256)}
+    return {"id": job, "state": "waiting", "upload": _upload(bucket, key, sha256, size, content_type)}
 
 
-def _upload(bucket: str, key: str, sha256: str | None) -> dict[str, Any]:
-    # S3 refuses other bytes; the worker compares again, because not every S3-compatible store does.
-    checksum = {"ChecksumSHA256": base64.b64encode(bytes.fromhex(sha256)).decode()} if sha256 else {}
+def _upload(bucket: str, key: str, sha256: str | None, size: int | None, content_type: str | None) -> dict[str, Any]:
+    # What is signed here, the client has to send, and S3 refuses anything else. If-None-Match refuses a second upload:
+    # https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+    # https://docs.aws.amazon.com/AmazonS3/latest/userguide/example_s3_Scenario_PresignedUrl_section.html
+    signed: dict[str, Any] = {"IfNoneMatch": "*"}
+    headers = {"If-None-Match": "*"}
+    if sha256 is not None:
+        # The worker compares again, because not every S3-compatible store does.
+        signed["ChecksumSHA256"] = headers["x-amz-checksum-sha256"] = base64.b64encode(bytes.fromhex(sha256)).decode()
+    if content_type is not None:
+        signed["ContentType"] = headers["Content-Type"] = content_type
+    if size is not None:
+        signed["ContentLength"] = size
+        headers["Content-Length"] = str(size)
     url = objects.client().generate_presigned_url(
-        "put_object", Params={"Bucket": bucket, "Key": key, **checksum}, ExpiresIn=UPLOAD_SECONDS
+        "put_object", Params={"Bucket": bucket, "Key": key, **signed}, ExpiresIn=UPLOAD_SECONDS
     )
-    headers = {"x-amz-checksum-sha256": checksum["ChecksumSHA256"]} if checksum else {}
     return {"method": "PUT", "url": url, "headers": headers}
 
 
@@ -135,17 +155,30 @@ def cancel(connection: Connection, job: str, client: str) -> dict[str, Any] | No
 
 def rejects_url(connection: Connection, job: str) -> str | None:
     """GET /imports/{id}/rejects: a URL of the rejected lines, valid for 15 minutes; None if there is no such file."""
-    rows = connection.run("SELECT bucket, rejects_key FROM pmp.import_job WHERE id = :id", id=job)
+    rows = connection.run(
+        "SELECT bucket, CASE WHEN rejects_removed_at IS NULL THEN rejects_key END FROM pmp.import_job WHERE id = :id",
+        id=job,
+    )
     if not rows or rows[0][1] is None:
         return None
     return objects.download_url(rows[0][0], rows[0][1])
 
 
-def for_object(connection: Connection, bucket: str, key: str, version: str, size: int | None) -> str:
+def for_object(  # noqa: PLR0917 - what a notification says
+    connection: Connection, bucket: str, key: str, version: str, size: int | None, uploader: str | None = None
+) -> str | None:
     """The id of an uploaded object's job, which is inserted if there is none. Repeated notifications give the same job.
 
-    An upload through the API belongs to the job that waits for it. A further version of such an object gets its own job
-    with the same settings (a dry run stays a dry run). The format of any other object is read from the end of its key.
+    An upload through the API belongs to the job that waits for it. If that one has ended, or has its file already, the
+    result is None: the object must not be imported. The format of any other object is read from the end of its key.
+
+    Args:
+        connection: to the database.
+        bucket: the object's bucket.
+        key: the object's key, not URL-encoded.
+        version: see ``objects.pinned``.
+        size: in bytes.
+        uploader: AWS's name of who uploaded it.
     """
     with connection.transaction():
         arguments = {"bucket": bucket, "key": key, "version": version}
@@ -153,31 +186,33 @@ def for_object(connection: Connection, bucket: str, key: str, version: str, size
             "SELECT id FROM pmp.import_job WHERE bucket = :bucket AND object_key = :key AND object_version = :version",
             **arguments,
         ) or connection.run(
-            "UPDATE pmp.import_job SET object_version = :version, bytes_total = :size WHERE id = ("
+            "UPDATE pmp.import_job SET object_version = :version, bytes_total = :size, uploader = :uploader"
+            " WHERE id = ("
             " SELECT id FROM pmp.import_job WHERE bucket = :bucket AND object_key = :key AND object_version IS NULL"
             "  AND state = 'waiting' FOR UPDATE SKIP LOCKED)"
             " RETURNING id",
             size=size,
+            uploader=uploader,
             **arguments,
         )
         if not rows:
+            announced = "SELECT FROM pmp.import_job WHERE bucket = :bucket AND object_key = :key AND expects_upload"
+            if connection.run(announced, bucket=bucket, key=key):
+                return None
             name, mapping = key.lower(), mappings.for_key(connection, key)
             connection.run(
-                "INSERT INTO pmp.import_job (id, format, compression, dry_run, expected_sha256, occurred_at, mapping,"
-                "  client, bucket, object_key, object_version, bytes_total)"
-                " SELECT :id, coalesce(b.format, :format), coalesce(b.compression, :compression),"
-                "  coalesce(b.dry_run, false), b.expected_sha256, b.occurred_at,"
-                "  coalesce(b.mapping, CAST(:mapping AS jsonb)), coalesce(b.client, 's3'), :bucket,"
-                "  :key, :version, CAST(:size AS bigint)"
-                " FROM (SELECT 1) AS one LEFT JOIN LATERAL ("
-                "  SELECT * FROM pmp.import_job AS e WHERE e.bucket = :bucket AND e.object_key = :key"
-                "  ORDER BY e.created_at LIMIT 1) AS b ON true"
+                "INSERT INTO pmp.import_job (id, format, compression, client, bucket, object_key, object_version,"
+                "  bytes_total, file_name, uploader, mapping)"
+                " VALUES (:id, :format, :compression, 's3', :bucket, :key, :version, :size, :file_name, :uploader,"
+                "  CAST(:mapping AS jsonb))"
                 " ON CONFLICT DO NOTHING",
                 id=identifiers.new(),
                 format="csv" if name.removesuffix(".gz").endswith(".csv") else "ndjson",
                 compression="gzip" if name.endswith(".gz") else "none",
                 mapping=json.dumps(mapping) if mapping else None,
                 size=size,
+                file_name=key.rpartition("/")[2],
+                uploader=uploader,
                 **arguments,
             )
             rows = connection.run(

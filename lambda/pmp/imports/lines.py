@@ -4,12 +4,12 @@ import datetime as dt
 import json
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from pmp import addresses, identifiers, instants
-from pmp.imports import columns
+from pmp.imports import columns, rejects
 from pmp.imports.errors import LineError
 from pmp.imports.mapping import Mapped
 
@@ -17,6 +17,11 @@ LARGEST_BATCH_LINES = 20_000
 _CACHE_ENTRIES = 20_000
 _LARGEST_EVENT_CHOICES = 100
 _NO_HASH = bytes(32)
+_COLUMNS = (
+    "line_numbers", "event_ids", "user_ids", "emails", "instants", "fractions", "versions", "choices", "named",
+    "originals",
+)  # fmt: skip
+"""Of ``Batch``: one element for each event."""
 
 
 _Choices = tuple[str, str, str, str]
@@ -77,6 +82,8 @@ class Batch:
         up_to_position: offset in the text after the last line.
         up_to_byte: the same in the object in S3; approximate if that is compressed.
         address_hashes: 32 bytes for each line; zeros for a line without an address.
+        originals: the lines.
+        bad: the number of each rejected line, why, and the line (None: it is too long).
     """
 
     line_numbers: list[int] = field(default_factory=list)
@@ -89,7 +96,8 @@ class Batch:
     choices: list[str] = field(default_factory=list)
     named: list[str] = field(default_factory=list)
     address_hashes: bytearray = field(default_factory=bytearray)
-    bad: list[tuple[int, LineError]] = field(default_factory=list)
+    originals: list[bytes] = field(default_factory=list)
+    bad: list[tuple[int, LineError, bytes | None]] = field(default_factory=list)
     from_position: int = 0
     last_line: int = 0
     up_to_position: int = 0
@@ -99,6 +107,26 @@ class Batch:
     def is_full(self) -> bool:
         """Whether it should be merged now."""
         return len(self.line_numbers) + len(self.bad) >= LARGEST_BATCH_LINES
+
+    def part(self, first: int, last: int) -> "Batch":
+        """The events from place ``first`` to before ``last``, without rejects, at the same position."""
+        return self._of(range(first, last), [])
+
+    def without(self, refused: Mapping[int, LineError]) -> "Batch":
+        """The same batch with the events at some places as rejects."""
+        bad = [(self.line_numbers[place], error, self.originals[place]) for place, error in refused.items()]
+        kept = [place for place in range(len(self.line_numbers)) if place not in refused]
+        return self._of(kept, sorted([*self.bad, *bad], key=lambda one: one[0]))
+
+    def _of(self, places: Sequence[int], bad: list[tuple[int, LineError, bytes | None]]) -> "Batch":
+        some, width = replace(self, bad=bad), len(_NO_HASH)
+        for name in _COLUMNS:
+            column = getattr(self, name)
+            setattr(some, name, [column[place] for place in places])
+        some.address_hashes = bytearray().join(
+            self.address_hashes[place * width : (place + 1) * width] for place in places
+        )
+        return some
 
     @property
     def has_repeats(self) -> bool:
@@ -159,11 +187,12 @@ class Parser:
                     self._read_json(text) if self._table is None else self._read_csv(text)
                 )
         except LineError as error:
-            batch.bad.append((number, error))
+            batch.bad.append((number, error, line))
             return
         counts_from = instant or self._declared[1]
         mark = self._address_hash(email) if email else _NO_HASH
         batch.line_numbers.append(number)
+        batch.originals.append(line)
         batch.event_ids.append(event_id or _content_id(mark if email else user_id.encode(), choices[3], counts_from))
         batch.user_ids.append(user_id or "NULL")
         batch.emails.append(_quoted(email) if email else "NULL")
@@ -196,7 +225,9 @@ class Parser:
             event.pop(name, None) for name in ("id", "user", "consents", "occurred_at")
         )
         if event:
-            raise _unknown_field("", event)
+            event.pop(rejects.COLUMN, None)
+            if event:
+                raise _unknown_field("", event)
         if type(user) is not dict:
             raise _missing_or_type("/user", user, "an object")
         fields += len(user)
@@ -300,6 +331,7 @@ class Parser:
     def _read_csv(self, text: str) -> tuple[str, str, str, str, _Choices]:
         assert self._table is not None  # noqa: S101 - the caller's branch
         row = self._table.row(text)
+        row.pop(rejects.COLUMN, None)
         event_id, user_id, email, instant = (row.pop(name, "").strip() for name in columns.FIXED)
         if (not user_id) == (not email):
             raise LineError("invalid_user", "/user_id", "must have either user_id or email")

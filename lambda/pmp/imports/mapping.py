@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from pmp.imports.columns import Table, quoted
 from pmp.imports.errors import LineError
+from pmp.imports.rejects import COLUMN as REASON
 
 Document = Mapping[str, Any]
 Getter = Callable[[Any], object]
@@ -155,7 +156,7 @@ class Mapped:
                 needed(sources, f"the consent {consent}")
         ignored = {name.strip().lower() for name in document.get("ignored", [])}
         for name in table.names if "*" not in ignored else []:
-            if name not in self._used | ignored:
+            if name not in self._used | ignored | {REASON}:
                 raise table.fault(
                     f"column {table.names.index(name) + 1}{quoted(name)} is neither used nor ignored by the mapping"
                 )

@@ -13,8 +13,8 @@ from urllib.parse import unquote_plus
 
 from pmp import database, erasures, instants, leases, objects, tasks
 from pmp.database import Connection
-from pmp.imports import columns, form, jobs
-from pmp.imports.errors import FileError
+from pmp.imports import columns, form, jobs, rejects
+from pmp.imports.errors import FileError, LineError
 from pmp.imports.lines import Batch, Catalogue, Parser, Version
 from pmp.imports.mapping import Mapped
 from pmp.logging import log
@@ -41,6 +41,12 @@ _PASSING_CODES = ("40", "53", "55P03", "57014", "58")
 _DATA_CODES = ("22", "23")
 """Classes of SQLSTATEs that cannot pass: data exceptions and violated constraints. The same lines would fail again."""
 
+_MOST_REFUSED = 100
+"""Lines of a batch that the database may refuse; if it refuses more, something else is wrong."""
+
+_FULL = {"53100": "disk space", "53200": "memory"}
+"""SQLSTATEs of a database that has run out of something."""
+
 
 class BehindError(Exception):
     """The database lost batches that it had committed (a failover); resume from its recorded position."""
@@ -48,6 +54,10 @@ class BehindError(Exception):
 
 class FailedError(Exception):
     """The job cannot succeed; the text is shown to the client."""
+
+
+class _TrialError(Exception):
+    """Rolls back what was only tried."""
 
 
 def handle_notification(event: dict[str, Any], context: Any) -> None:
@@ -64,7 +74,13 @@ def handle_notification(event: dict[str, Any], context: Any) -> None:
         version = item.get("versionId")
         if not version or version == "null":
             version = f"etag:{item['eTag'].strip(chr(34))}"
-        run(jobs.for_object(database.verified(), bucket, key, version, item.get("size")), context)
+        uploader = record.get("userIdentity", {}).get("principalId")
+        job = jobs.for_object(database.verified(), bucket, key, version, item.get("size"), uploader)
+        if job is None:
+            log("upload that no import waits for is deleted", level="warning", key=key)
+            objects.remove_version(bucket, key, version)
+        else:
+            run(job, context)
 
 
 def run(job: str, context: Any) -> None:
@@ -80,14 +96,20 @@ def run(job: str, context: Any) -> None:
         return
     worker = _Worker(*claimed, context)
     try:
+        worker.require_progress()
         finished = worker.work()
+        if finished:
+            worker.require_accepted()
     except leases.LostError:
         worker.stop()
     except (FailedError, objects.ObjectGoneError, FileError) as reason:
         worker.finish("failed", str(reason))
-    except Exception:
-        worker.release()
-        raise
+    except Exception as error:
+        if worker.stalled < leases.MOST_STALLED:
+            worker.release(error)
+            raise
+        log("import gave up", level="error", error=error, job=job)
+        worker.finish("failed", leases.stalled_error(_KIND, f"line {worker.last_line}", leases.told(error)))
     else:
         if finished:
             worker.finish("succeeded")
@@ -127,6 +149,18 @@ def remove_uploads(connection: Connection, after: leases.Place | None) -> leases
     )
 
 
+def remove_rejects(connection: Connection, after: leases.Place | None) -> leases.Place | None:
+    """Delete some files of rejected lines whose time is over. Arguments and result: see ``leases.remove``."""
+    return leases.remove(
+        connection,
+        _KIND,
+        f"rejects_kept > 0 AND finished_at <= now() - interval '{objects.UPLOAD_KEPT}'",
+        lambda row: objects.remove_all(row["bucket"], f"rejects/{row['id']}."),
+        after,
+        column="rejects_removed_at",
+    )
+
+
 def _remove_upload(row: dict[str, Any]) -> None:
     objects.remove_version(row["bucket"], row["object_key"], row["object_version"])
 
@@ -143,8 +177,11 @@ class _Worker:
     def __init__(self, lease: leases.Lease, row: dict[str, Any], context: Any) -> None:
         self.job: str = row["id"]
         self.last_line: int = row["line"]
+        self.stalled: int = row["stalled"]
         self._lease, self._row, self._context = lease, row, context
         self._renewed = time.monotonic()
+        self._pending_bytes = 0
+        """Of rejected lines that are in the database."""
 
     def work(self) -> bool:
         """Resume from the job's position. True: the whole object is imported; False: it is time to hand over."""
@@ -152,6 +189,10 @@ class _Worker:
             raise FailedError("nothing was uploaded for this import")
         if self._row["form"] is None:
             self._identify()
+        if self._row["rejects_kept"]:
+            ((self._pending_bytes,),) = self._run(
+                "SELECT coalesce(sum(length(original)), 0)::bigint FROM pmp.import_reject WHERE import_id = :job"
+            )
         pending: Future[None] | None = None
         with ThreadPoolExecutor(max_workers=1) as sender:
             # While the database merges a batch, the next one is read and parsed; at most two are in memory.
@@ -161,25 +202,38 @@ class _Worker:
                     pending.result()
                     if tasks.is_late(self._context):
                         return False
-                pending = sender.submit(self._send, arguments, batch.last_line)
+                pending = sender.submit(self._send, batch, arguments)
             if pending is not None:
                 pending.result()
         return True
 
+    def require_progress(self) -> None:
+        """Raise FailedError if the job got nowhere in its last attempts, which may all have been killed."""
+        if self.stalled > leases.MOST_STALLED:
+            reason = self._row["last_error"] or leases.KILLED
+            raise FailedError(leases.stalled_error(_KIND, f"line {self.last_line}", reason))
+
+    def require_accepted(self) -> None:
+        """Raise FailedError if every line of the file was rejected."""
+        ((accepted, skipped, reasons),) = self._run(
+            "SELECT accepted, skipped, reasons FROM pmp.import_job WHERE id = :job"
+        )
+        if reasons and not accepted and not skipped:
+            raise FailedError(f"no line was accepted; rejected: {rejects.told(reasons)}")
+
     def finish(self, state: str, error: str | None = None) -> None:
         """Move the rejects to S3 and end the job."""
-        key = self.publish_rejects()
-        row = _retried(lambda connection: self._lease.finish(connection, state, error=error, rejects_key=key))
+        self._publish_rejects()
+        row = _retried(lambda connection: self._lease.finish(connection, state, error=error))
         if row is None:
             log("import was taken over before it ended", job=self.job)
             return
-        counts = {name: row[name] for name in ("accepted", "skipped", "rejected")}
+        counts = {name: row[name] for name in ("accepted", "skipped", "rejected", "reasons", "dry_run")}
         if state == "failed":
             log("import failed", level="error", job=self.job, reason=error, **counts)
         else:
             log("import finished", job=self.job, **counts)
             self._remove_upload()
-        self._forget_rejects()
 
     def _remove_upload(self) -> None:
         try:
@@ -193,46 +247,77 @@ class _Worker:
         ((state,),) = self._run("SELECT state FROM pmp.import_job WHERE id = :job")
         log("import stopped", job=self.job, state=state)
         if state == "cancelled":
-            self.publish_rejects()
-            self._forget_rejects()
+            self._publish_rejects()
 
-    def publish_rejects(self) -> str | None:
-        """Write the rejected lines to S3; the object's key, or None if there are none."""
+    def _publish_rejects(self) -> None:
+        """Complete the file of rejected lines in S3, if there are any."""
         ((some,),) = self._run("SELECT EXISTS (SELECT FROM pmp.import_reject WHERE import_id = :job)")
-        if not some:
-            return self._row["rejects_key"]  # type: ignore[no-any-return]
-        key = f"rejects/{self.job}.ndjson"
-        objects.write(self._row["bucket"], key, "application/x-ndjson", self._rejects())
-        self._run("UPDATE pmp.import_job SET rejects_key = :key WHERE id = :job", key=key)
-        return key
+        if not some and self._row["rejects_upload"] is None:
+            return
+        upload, rest, _ = self._next_part()
+        try:
+            upload.finish(rest)
+        except objects.UploadGoneError as error:
+            log("first parts of the rejects are gone", level="warning", error=error, job=self.job)
+            self._row["rejects_upload"] = None
+            upload, rest, _ = self._next_part()
+            upload.finish(rest)
+        self._run(
+            "WITH written AS (DELETE FROM pmp.import_reject WHERE import_id = :job)"
+            " UPDATE pmp.import_job SET rejects_key = :key, rejects_upload = NULL WHERE id = :job",
+            key=upload.key,
+        )
 
-    def _forget_rejects(self) -> None:
-        self._run("DELETE FROM pmp.import_reject WHERE import_id = :job")
+    def _flush_rejects(self) -> None:
+        """Write the rejected lines so far as a part of their file."""
+        upload, part, last = self._next_part()
+        self._pending_bytes = 0
+        if len(part) < objects.LEAST_PART_BYTES:
+            return
+        upload.send(part)
+        self._row["rejects_upload"] = {"upload_id": upload.upload_id, "etags": upload.etags}
+        self._run(
+            "WITH written AS (DELETE FROM pmp.import_reject WHERE import_id = :job AND line <= :last)"
+            " UPDATE pmp.import_job SET rejects_upload = CAST(:upload AS jsonb) WHERE id = :job",
+            last=last,
+            upload=json.dumps(self._row["rejects_upload"]),
+        )
 
-    def release(self) -> None:
-        """Give the job back, so that the next invocation need not wait until the lease expires."""
+    def _next_part(self) -> tuple[objects.Upload, bytes, int]:
+        """The upload, its next part, and the last line in it."""
+        shape, before = self._reject_format(), self._row["rejects_upload"]
+        upload = objects.Upload(
+            self._row["bucket"], f"rejects/{self.job}.{shape.suffix}", shape.content_type, **(before or {})
+        )
+        part, last = bytearray(b"" if before else shape.begin()), 0
+        while rows := self._run(
+            "SELECT line, code, pointer, detail, original FROM pmp.import_reject"
+            " WHERE import_id = :job AND line > :after ORDER BY line LIMIT 1000",
+            after=last,
+        ):
+            part += b"".join(shape.write(rejects.Reject(*row)) for row in rows)
+            last = rows[-1][0]
+        return upload, bytes(part), last
+
+    def _reject_format(self) -> rejects.Format:
+        found = form.Form(**self._row["form"])
+        return rejects.Format(found.header, found.delimiter)
+
+    def release(self, reason: Exception | None = None) -> None:
+        """Give the job back, so that the next invocation need not wait until the lease expires.
+
+        Args:
+            reason: why this invocation failed; None if it did not.
+        """
         try:
             connection = database.connect()
         except Exception as error:  # noqa: BLE001 - the lease expires by itself
             log("lease not released", level="warning", error=error, job=self.job)
         else:
-            self._lease.release(connection)
+            self._lease.release(connection, reason)
 
     def _run(self, statement: str, **parameters: object) -> Any:
         return _retried(lambda connection: connection.run(statement, job=self.job, **parameters))
-
-    def _rejects(self) -> Iterator[bytes]:
-        after = 0
-        while rows := self._run(
-            "SELECT line, code, pointer, detail FROM pmp.import_reject"
-            " WHERE import_id = :job AND line > :after ORDER BY line LIMIT 10000",
-            after=after,
-        ):
-            fields = ("line", "code", "pointer", "detail")
-            yield b"".join(
-                json.dumps(dict(zip(fields, row, strict=True)), ensure_ascii=False).encode() + b"\n" for row in rows
-            )
-            after = rows[-1][0]
 
     def _identify(self) -> None:
         """Read the object once, to tell what it is, and to compare its SHA-256.
@@ -343,40 +428,148 @@ class _Worker:
             "choices": _array(f'"{pair}"' for pair in batch.choices),
             "named": _array(batch.named),
             "repeats": batch.has_repeats,
-            "bad": _array(str(number) for number, _ in batch.bad),
-            "codes": [error.code for _, error in batch.bad],
-            "pointers": [error.pointer for _, error in batch.bad],
-            "details": [error.detail for _, error in batch.bad],
+            "codes": [error.code for _, error, _ in batch.bad],
             "hashes": bytes(batch.address_hashes),
         }
 
-    def _send(self, arguments: dict[str, object], last_line: int) -> None:
+    def _send(self, batch: Batch, arguments: dict[str, object]) -> None:
+        """Merge a batch. A line that the database refuses becomes a reject; the others are imported.
+
+        Raises:
+            FailedError: the database refuses many lines, or is full; or too many lines were rejected.
+            BehindError, LostError: see there.
+        """
         try:
-            # One implicit transaction: without the round trips of BEGIN and COMMIT the database does not wait.
-            ((answer,),) = _retried(lambda connection: connection.run(_MERGE, **arguments))
+            self._merge(batch, arguments)
         except database.DatabaseError as error:
-            code = database.error_code(error)
-            if code in {"53100", "53200"}:
-                raise FailedError(
-                    f"the database is out of {'disk space' if code == '53100' else 'memory'}; "
-                    f"nothing after line {self.last_line} was imported; upload the object again when there is room: "
-                    "lines already imported are skipped"
-                ) from error
-            if code.startswith(_DATA_CODES):
-                raise FailedError(
-                    f"the database refuses a line from {self.last_line + 1} to {last_line} (SQLSTATE {code}); nothing "
-                    f"after line {self.last_line} was imported; report this with the import's id, and upload the "
-                    "object again without that line: lines already imported are skipped"
-                ) from error
-            raise
+            if not database.error_code(error).startswith(_DATA_CODES):
+                raise
+            refused = self._refused(batch)
+            if not refused:
+                raise FailedError(self._refusal(batch, database.error_code(error))) from error
+            log("database refused lines", level="error", job=self.job, lines=len(refused), error=error)
+            rest = batch.without(refused)
+            self._merge(rest, self._arguments(rest))
+
+    def _merge(self, batch: Batch, arguments: dict[str, object]) -> None:
+        answer, kept, size = _retried(lambda connection: self._merged(connection, batch, arguments))
         if answer["state"] == "behind":
             raise BehindError(
                 f"import {self.job}: the database has lost committed batches; resuming from its recorded position"
             )
         if answer["state"] != "running":
             raise leases.LostError
-        self.last_line = last_line
+        self.last_line, self.stalled = batch.last_line, 0
         self._renewed = time.monotonic()
+        self._row["rejects_kept"] += kept
+        self._pending_bytes += size
+        if self._pending_bytes >= objects.PART_BYTES:
+            self._flush_rejects()
+        most = self._row["max_rejected"]
+        if most is not None and answer["rejected"] > most:
+            raise FailedError(
+                f"{answer['rejected']} lines were rejected, and max_rejected is {most}; nothing after line "
+                f"{batch.last_line} was imported; correct the rejected ones and upload the file again: lines already "
+                "imported are skipped"
+            )
+
+    def _merged(
+        self, connection: Connection, batch: Batch, arguments: dict[str, object], *, on_trial: bool = False
+    ) -> tuple[Any, int, int]:
+        """Merge a batch and keep its rejected lines, in one transaction; on trial, nothing is kept.
+
+        Returns:
+            The answer of ``pmp.import_batch``, and how many rejected lines were kept, in how many bytes.
+        """
+        with connection.transaction(pipelined=True):
+            try:
+                ((answer,),) = connection.run(_MERGE, **arguments)
+            except database.DatabaseError as error:
+                if database.error_code(error) not in _FULL:
+                    raise
+                what = _FULL[database.error_code(error)]
+                raise FailedError(
+                    f"the database is out of {what}; nothing after line {self.last_line} was imported; upload the "
+                    "object again when there is room: lines already imported are skipped"
+                ) from error
+            if on_trial:
+                raise _TrialError
+            if answer["state"] != "running":
+                return answer, 0, 0
+            return answer, *self._keep(connection, batch, answer["refused"])
+
+    def _keep(self, connection: Connection, batch: Batch, refused: list[Any]) -> tuple[int, int]:
+        room = rejects.MOST - self._row["rejects_kept"]
+        if room <= 0 or not (batch.bad or refused):
+            return 0, 0
+        originals = dict(zip(batch.line_numbers, batch.originals, strict=True)) if refused else {}
+        kept = [
+            rejects.Reject(number, error.code, error.pointer, error.detail, line) for number, error, line in batch.bad
+        ]
+        kept += [
+            rejects.Reject(line, code, pointer, detail, originals[line]) for line, code, pointer, detail in refused
+        ]
+        kept = sorted(kept)[:room]
+        connection.run(
+            "WITH kept AS (INSERT INTO pmp.import_reject (import_id, line, code, pointer, detail, original)"
+            " SELECT CAST(:job AS uuid), * FROM unnest(CAST(:lines AS bigint[]), CAST(:codes AS text[]),"
+            "  CAST(:pointers AS text[]), CAST(:details AS text[]), CAST(:originals AS bytea[])))"
+            " UPDATE pmp.import_job SET rejects_kept = rejects_kept + :count WHERE id = :job",
+            job=self.job,
+            lines=[one.line for one in kept],
+            codes=[one.code for one in kept],
+            pointers=[one.pointer for one in kept],
+            details=[one.detail for one in kept],
+            originals=_array("NULL" if one.original is None else f'"\\\\x{one.original.hex()}"' for one in kept),
+            count=len(kept),
+        )
+        return len(kept), sum(len(one.original or b"") for one in kept)
+
+    def _refused(self, batch: Batch) -> dict[int, LineError]:
+        """By bisection, the places of the lines that the database refuses, and why.
+
+        Raises:
+            FailedError: there are many.
+        """
+        refused = dict[int, LineError]()
+        waiting = [(0, len(batch.line_numbers))]
+        while waiting:
+            first, last = waiting.pop()
+            if first == last:
+                continue
+            code = self._code_of(batch.part(first, last))
+            self._renew()
+            if code is None:
+                continue
+            if last - first > 1:
+                middle = (first + last) // 2
+                waiting += [(middle, last), (first, middle)]
+                continue
+            refused[first] = LineError("refused", "", f"the database refuses it (SQLSTATE {code}); report this")
+            if len(refused) > _MOST_REFUSED:
+                raise FailedError(self._refusal(batch, code))
+        return refused
+
+    def _code_of(self, part: Batch) -> str | None:
+        """The SQLSTATE with which the database refuses the data of a part of a batch; None if it does not."""
+        arguments = self._arguments(part)
+        try:
+            _retried(lambda connection: self._merged(connection, part, arguments, on_trial=True))
+        except _TrialError:
+            return None
+        except database.DatabaseError as error:
+            code = database.error_code(error)
+            if code.startswith(_DATA_CODES):
+                return code
+            raise
+        raise AssertionError("a trial ends with an exception")
+
+    def _refusal(self, batch: Batch, code: str) -> str:
+        return (
+            f"the database refuses lines from {self.last_line + 1} to {batch.last_line} (SQLSTATE {code}); nothing "
+            f"after line {self.last_line} was imported; report this with the import's id, and upload the object again "
+            "without them: lines already imported are skipped"
+        )
 
     def _renew(self) -> None:
         if time.monotonic() - self._renewed > leases.SECONDS / 3:
@@ -398,8 +591,7 @@ SELECT pmp.import_batch(
   :job, :owner, :seconds, :start, :line, :position, :byte,
   CAST(:lines AS bigint[]), CAST(:ids AS uuid[]), CAST(:users AS uuid[]), CAST(:emails AS text[]),
   CAST(:instants AS timestamptz[]), CAST(:fractions AS boolean[]), CAST(:versions AS text[]), CAST(:choices AS text[]),
-  CAST(:named AS text[]), :repeats,
-  CAST(:bad AS bigint[]), CAST(:codes AS text[]), CAST(:pointers AS text[]), CAST(:details AS text[]), :hashes
+  CAST(:named AS text[]), :repeats, CAST(:codes AS text[]), :hashes
 )
 """
 

@@ -267,9 +267,12 @@ def test_line_of_200_megabytes_is_one_reject_in_160_mib(stack: Stack, store: Obj
     assert peak < 160 * 1024
 
 
-def test_file_of_only_bad_lines_or_without_lines_succeeds(stack: Stack, store: ObjectStore, seed: int) -> None:
+def test_file_of_only_bad_lines_fails_and_one_without_lines_succeeds(
+    stack: Stack, store: ObjectStore, seed: int
+) -> None:
     job = imported(stack, store, f"imports/all-bad-{seed}", b"{bad\n" * 30_000)
-    assert (job["state"], counts(job)) == ("succeeded", (30_000, 0, 0, 30_000))
+    assert (job["state"], counts(job)) == ("failed", (30_000, 0, 0, 30_000))
+    assert job["error"] == "no line was accepted; rejected: 30000 invalid_json"
     assert store.get(f"rejects/{job['id']}.ndjson").count(b"\n") == 30_000
     for name, body in (("empty", b""), ("blank", b"\n\n \n"), ("empty.gz", zipped(b"")), ("mark", b"\xef\xbb\xbf")):
         job = imported(stack, store, f"imports/{seed}-{name}", body)
@@ -438,7 +441,7 @@ def test_import_survives_a_connection_cut_during_a_batch(
 
 
 @pytest.mark.parametrize("code", ["22009", "23514"])
-def test_line_that_the_database_refuses_ends_the_import_at_once(
+def test_database_that_refuses_every_line_ends_the_import_at_once(
     stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, seed: int, code: str
 ) -> None:
     from pmp.imports import lines, worker
@@ -467,7 +470,7 @@ def test_line_that_the_database_refuses_ends_the_import_at_once(
     finally:
         stack.cluster.psql("DROP TRIGGER refuse ON pmp.event; DROP FUNCTION public.refuse();")
     assert (job["state"], job["attempts"]) == ("failed", 1)
-    found = re.search(r"a line from (\d+) to (\d+) \(SQLSTATE (\w+)\)", job["error"])
+    found = re.search(r"refuses lines from (\d+) to (\d+) \(SQLSTATE (\w+)\)", job["error"])
     assert found, job["error"]
     first, last = int(found[1]), int(found[2])
     assert (first - 1, found[3]) == (job["lines"], code)

@@ -121,7 +121,7 @@ def test_id_of_an_address_needs_the_key() -> None:
 def test_line_without_an_instant_is_rejected_unless_one_is_declared() -> None:
     line = {**LINE, "occurred_at": None}
     batch = parsed(line, declared=None)
-    assert [(error.code, error.pointer) for _, error in batch.bad] == [("undated", "/occurred_at")] * 2
+    assert [(error.code, error.pointer) for _, error, _ in batch.bad] == [("undated", "/occurred_at")] * 2
     assert parsed(line, declared="2025-11-01T10:00:00.5Z").fractions == ["t"] * 2
     assert not parsed(LINE, declared=None).bad
 
@@ -133,7 +133,7 @@ def test_only_true_and_false_are_accepted_with_or_without_the_cache(enabled: obj
         line = {"user": {"email": "a@example.com"}, "consents": [{"id": "email_notifications", "enabled": value}]}
         parser.add(batch, 1, json.dumps(line).encode())
     assert len(batch.line_numbers) == 2
-    assert [error.pointer for _, error in batch.bad] == ["/consents/0/enabled"]
+    assert [error.pointer for _, error, _ in batch.bad] == ["/consents/0/enabled"]
 
 
 def test_wide_and_long_csv_give_the_same_consents() -> None:
@@ -165,7 +165,7 @@ def test_imports_accept_the_same_addresses_as_the_api(address: str) -> None:
 @pytest.mark.parametrize("address", ["a" * 65 + "@example.com", "é" * 33 + "@example.com"])
 def test_local_part_of_more_than_64_octets_is_rejected(address: str) -> None:
     line = {"user": {"email": address}, "consents": [{"id": "email_notifications", "enabled": True}]}
-    assert [error.code for _, error in parsed(line).bad] == ["invalid_email"] * 2
+    assert [error.code for _, error, _ in parsed(line).bad] == ["invalid_email"] * 2
 
 
 @pytest.mark.parametrize(
@@ -240,5 +240,5 @@ def test_version_that_is_newer_than_the_instant_is_rejected() -> None:
         (None, []),  # declared
     ):
         batch = parsed(line | {"occurred_at": occurred_at})
-        assert [error.code for _, error in batch.bad] == codes, occurred_at
-        assert all(error.pointer == "/consents/0/version" for _, error in batch.bad)
+        assert [error.code for _, error, _ in batch.bad] == codes, occurred_at
+        assert all(error.pointer == "/consents/0/version" for _, error, _ in batch.bad)

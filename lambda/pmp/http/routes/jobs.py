@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pmp import identifiers, instants
+from pmp import identifiers, instants, objects
 from pmp.http.conditions import etag, require_match
 from pmp.http.limits import limits
 from pmp.http.messages import Request, Response, encode
@@ -18,6 +18,13 @@ def create_import(request: Request, connection: Any) -> Response:
         declared = instants.past_text(request.body.get("occurred_at"))
     except ValueError as error:
         raise invalid([{"pointer": "/occurred_at", "detail": str(error)}]) from None
+    if request.body.get("size", 0) > objects.LARGEST_PUT_BYTES:
+        detail = (
+            f"is more than S3 takes in one request ({objects.LARGEST_PUT_BYTES} bytes); compress the file with gzip, "
+            "send it as several imports, or write it to the bucket's folder imports/ with AWS credentials: `aws s3 cp` "
+            "uploads in parts"
+        )
+        raise invalid([{"pointer": "/size", "detail": detail}])
     mapping = None
     if (identifier := request.body.get("mapping")) is not None:
         mapping = imports.mapping_named(connection, identifier)
