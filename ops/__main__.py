@@ -96,10 +96,13 @@ def apply(
     layer: Layer,
     environment: Environment = None,
     plan: Annotated[Path | None, typer.Option(help="folder that `plan` wrote")] = None,
+    just_planned: Annotated[
+        bool, typer.Option("--just-planned", help="on an emulator: trust what `plan` left on this machine a moment ago")
+    ] = False,
 ) -> None:
     """Apply exactly the saved plan, if it was created for this layer, environment and commit."""
     target = Target.of(layer, environment)
-    layers.apply(target, (plan or target.plan_directory).absolute())
+    layers.apply(target, (plan or target.plan_directory).absolute(), just_planned=just_planned)
 
 
 @application.command(rich_help_panel=_LAYERS)

@@ -1,7 +1,9 @@
 """Plan, apply and destroy one layer in one environment."""
 
+import json
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,14 +109,16 @@ def plan(
     has_changes = terraform.plan(saved, variables, destroy=destroy)
     # The plan holds every value in clear: no other user of this machine may read it.
     saved.chmod(0o600)
-    document = terraform.show_json(saved)
+    # Each of the two starts every provider, to ask for its schema.
+    with ThreadPoolExecutor() as pool:
+        text = pool.submit(terraform.show_text, saved)
+        document = terraform.show_json(saved)
     found = plans.changes(document)
     only_to_look_at = read_only and target.layer == "service"
     origin = plans.Origin(target.layer, target.environment, release(), plans.sha256(saved), only_to_look_at)
-    text = terraform.show_text(saved)
-    plans.save(directory, origin, document, text)
+    plans.save(directory, origin, document, text.result())
     if show:
-        say(text)
+        say(text.result())
     for change in found:
         say(f"  {change}")
     try:
@@ -166,7 +170,7 @@ def _refuse_changes(target: Target, found: list[plans.Change], *, has_changes: b
         raise UserError(f"{target} differs from its code: outputs would change, see {plans.TEXT}")
 
 
-def apply(target: Target, directory: Path, *, promotes: bool = True) -> None:
+def apply(target: Target, directory: Path, *, promotes: bool = True, just_planned: bool = False) -> None:
     """Apply the plan saved in ``directory``, then remove it.
 
     A layer that did not exist when it was to be planned is planned now.
@@ -175,6 +179,8 @@ def apply(target: Target, directory: Path, *, promotes: bool = True) -> None:
         target: what to apply.
         directory: where `plan` saved the plan.
         promotes: whether a pipeline makes its commit the environment's newest, and so is refused if it is older.
+        just_planned: `plan` ran on this machine a moment ago, so Terraform is initialised and the plan's document is
+            its own. Only on an emulator: elsewhere the plan itself is read, whatever its accompanying files say.
 
     Raises:
         UserError: the plan belongs to another layer, environment or commit, needs more than the account's quotas allow,
@@ -186,8 +192,11 @@ def apply(target: Target, directory: Path, *, promotes: bool = True) -> None:
     commit = os.environ.get("CI_COMMIT_SHA", "")
     saved = plans.require_plan(directory, target, commit)
     terraform = Terraform(target)
-    terraform.init()
-    document = terraform.show_json(saved)
+    if just_planned and aws.is_emulated():
+        document = plans.saved_document(directory)
+    else:
+        terraform.init()
+        document = terraform.show_json(saved)
     if target.environment:
         plans.refuse_other_environment(document, target)
     # A destruction deploys no code: its digest is all zeros.

@@ -1,10 +1,11 @@
 """Run MiniStack with the laptop platform's additions: ``python -m local.ministack``.
 
-The installed package is not changed on disk. This process adds nine things:
+The installed package is not changed on disk. This process adds ten things:
 
 * requests are authorized with the resources and condition keys that AWS uses (``local.ministack.authorization``);
 * resources keep settings that MiniStack forgets (``local.ministack.gaps``);
 * what belongs to one of several accounts is reached from outside of it as on AWS (``local.ministack.accounts``);
+* creations that the provider would wait for are answered as done (``local.ministack.waits``);
 * database servers get the passwords in their secrets (``local.ministack.databases``);
 * every distinct IAM decision is written once to ``PMP_IAM_RECORD``, as a JSON line ``{"principal", "action",
   "resource", "decision", "sid"}``: the exact permissions that a deployment requests (``sid``: the statement of the
@@ -41,7 +42,7 @@ from ministack.services import apigateway
 
 from local import instance as instances
 from local.instance import Instance
-from local.ministack import accounts, authorization, gaps
+from local.ministack import accounts, authorization, gaps, waits
 from local.ministack.databases import Databases
 from local.ministack.doors import Doors
 from local.ministack.requests import Receive, Record, Scope, Send
@@ -175,6 +176,7 @@ def main() -> None:
     authorization.install()
     gaps.install()
     accounts.install()
+    waits.install()
     try:
         port = int(os.environ["GATEWAY_PORT"])
         certificate, key = os.environ["MINISTACK_SSL_CERT"], os.environ["MINISTACK_SSL_KEY"]
