@@ -1,5 +1,7 @@
 """Check and install what the laptop platform needs: ``python3 -m local.install``, with the standard library only.
 
+``--require go node`` only checks for these two, which some tests need. ``--offer`` also says which of them is missing.
+
 Tools that a person chooses (git, Terraform) are checked but never installed. Debian packages are installed when run as
 root; without root rights the exact command is printed and nothing is installed. Python packages are installed into
 ``.venv`` from ``requirements.lock``, and each is checked against its hash.
@@ -36,6 +38,10 @@ MINIMUM_TERRAFORM = (1, 11, 0)
 MINIMUM_PYTHON = (3, 11)
 
 PACKAGES = ROOT / "ops" / "packages.txt"
+
+
+TERRATEST = ROOT / "tests" / "terratest"
+EXECUTOR = ROOT / "local" / "executor" / "package.json"
 
 
 def debian_packages(purpose: str) -> dict[str, str]:
@@ -88,10 +94,54 @@ def missing_debian_packages() -> list[str]:
 
     Includes ``python3-venv`` if ``.venv`` does not exist yet, because Debian's python3 cannot create it alone.
     """
-    missing = [package for package, proof in debian_packages("laptop").items() if not _present(proof)]
+    missing = [named_here(name) for name, proof in debian_packages("laptop").items() if not _present(proof)]
     if not UV.exists() and importlib.util.find_spec("ensurepip") is None:
         missing.append("python3-venv")
     return missing
+
+
+def named_here(package: str) -> str:
+    """Return a package's name in this release of Debian or Ubuntu: some names hold the version of PostgreSQL."""
+    match = re.fullmatch(r"postgresql-\d+-(\w+)", package)
+    if not match or not shutil.which("apt-cache"):
+        return package
+    answer = subprocess.run(["apt-cache", "depends", "postgresql"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"Depends: postgresql-(\d+)$", answer, re.MULTILINE)
+    return f"postgresql-{found[1]}-{match[1]}" if found else package
+
+
+def missing_for_tests(tool: str) -> str | None:
+    """Return what is missing of ``go`` or ``node``, and where to get it; None if it is there and new enough."""
+    if tool == "go":
+        wanted = re.search(r"^go (\S+)$", (TERRATEST / "go.mod").read_text(), re.MULTILINE)
+        # In the module's folder, where a newer toolchain is fetched if the settings allow it.
+        answer = _answer(["go", "-C", str(TERRATEST), "version"])
+        if wanted is None or answer:
+            return None
+        return f"Go {wanted[1]} or newer (https://go.dev/dl), for 'make lint', 'make docs' and 'make test-terratest'"
+    wanted = re.search(r"\d+", json.loads(EXECUTOR.read_text())["engines"]["node"])
+    found = re.match(r"v(\d+)", _answer(["node", "--version"]) or "")
+    if wanted is None or (found and int(found[1]) >= int(wanted[0]) and shutil.which("npm")):
+        return None
+    return f"Node {wanted[0]} or newer with npm (https://nodejs.org), for 'make pipeline' and its tests"
+
+
+def _answer(command: Sequence[str]) -> str | None:
+    """Return what a command prints, or None if there is no such program or it fails."""
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def require(tools: Sequence[str]) -> None:
+    """Check for tools that only tests need.
+
+    Raises:
+        UserError: one is missing or too old.
+    """
+    if missing := [text for tool in tools if (text := missing_for_tests(tool))]:
+        raise UserError(f"install {' and '.join(missing)}; 'make up' does not need it")
 
 
 def _present(proof: str) -> bool:
@@ -230,6 +280,18 @@ def install() -> None:
             install_python_packages()
 
 
+def main() -> None:
+    """Run what the command line asks for."""
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["--require"]:
+        require(arguments[1:])
+        return
+    install()
+    if "--offer" in arguments:
+        for text in filter(None, map(missing_for_tests, ("go", "node"))):
+            print(f"  install  not here, only for tests: {text}")
+
+
 @contextlib.contextmanager
 def _announced(what: str) -> Iterator[None]:
     started = time.monotonic()
@@ -239,4 +301,4 @@ def _announced(what: str) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    run_command(install, "interrupted: 'make up' continues from here")
+    run_command(main, "interrupted: 'make up' continues from here")

@@ -237,3 +237,33 @@ def test_packages_are_current_only_if_the_stamp_matches_the_lock(
     assert install.python_packages_are_current()
     (tmp_path / "stamp").write_text("other")
     assert not install.python_packages_are_current()
+
+
+@pytest.mark.parametrize(("major", "expected"), [("15", "postgresql-15-pgtap"), ("17", "postgresql-17-pgtap")])
+def test_a_package_is_named_as_this_release_names_it(programs: Path, major: str, expected: str) -> None:
+    _program(
+        programs, "apt-cache", f"printf 'postgresql\\n  Depends: postgresql-{major}\\n  Suggests: postgresql-doc\\n'"
+    )
+    assert install.named_here("postgresql-15-pgtap") == expected
+    assert install.named_here("postgresql-client") == "postgresql-client"
+
+
+@pytest.mark.parametrize("tool", ["go", "node"])
+def test_what_only_tests_need_is_named_when_it_is_missing(programs: Path, tool: str) -> None:
+    with pytest.raises(
+        UserError, match=rf"^install {tool.capitalize()} \d+\S* or newer .*; 'make up' does not need it$"
+    ):
+        install.require([tool])
+    _program(programs, tool, {"go": "echo go version go1.26.3", "node": "echo v20.1.0"}[tool])
+    _program(programs, "npm", "true")
+    install.require([tool])
+
+
+@pytest.mark.parametrize(
+    ("tool", "script"), [("go", "echo 'flag provided but not defined: -C'; exit 2"), ("node", "echo v18.19.0")]
+)
+def test_what_only_tests_need_is_named_when_it_is_too_old(programs: Path, tool: str, script: str) -> None:
+    _program(programs, tool, script)
+    _program(programs, "npm", "true")
+    with pytest.raises(UserError, match=r"or newer"):
+        install.require([tool])
