@@ -7,7 +7,8 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DELETE_ON_ERROR:
 
 PYTHON := .venv/bin/python
-LOCAL := $(PYTHON) -m local
+LOCAL := { [ -x $(PYTHON) ] || { echo "error: there is no .venv yet: run 'make up' or 'make install' first" >&2; false; }; } \
+	&& $(PYTHON) -m local
 OPS := $(PYTHON) -m ops
 STAGE := $(PYTHON) -m checks.stages
 # Named after the content of what they are made from: in a fresh clone, the time of every file is new.
@@ -29,12 +30,15 @@ help:
 
 ##@ First day
 
-.PHONY: install up down status logs doctor
+.PHONY: install up reload down status logs psql shell doctor
 install: ## install what is missing: Debian packages (as root), .venv
-	@python3 -m local.install
+	@python3 -m local.install $(if $(filter install,$(MAKECMDGOALS)),--offer)
 
 up: install ## start, deploy and test the whole platform; again: update
 	@$(LOCAL) up
+
+reload: ## changed Lambda code or SQL functions, in seconds (WATCH=1)
+	@$(LOCAL) reload $(if $(WATCH),--watch)
 
 down: ## stop everything and remove what 'make up' made
 	@if [ -x $(PYTHON) ]; then $(LOCAL) down; else echo "nothing to stop: .venv does not exist"; fi
@@ -42,8 +46,14 @@ down: ## stop everything and remove what 'make up' made
 status: ## what runs where, with its memory
 	@$(LOCAL) status
 
-logs: ## follow the logs (LOG=name: one of them)
-	@$(LOCAL) logs $(LOG)
+logs: ## follow the logs (LOG=name: one; LOG=function: the Lambda's)
+	@$(LOCAL) logs $(LOG) --environment $(ENVIRONMENT)
+
+psql: ## a session in the database as its owner (SQL="SELECT 1")
+	@$(LOCAL) psql --environment $(ENVIRONMENT) $(if $(SQL),--sql "$$SQL")
+
+shell: ## Python with a client of the API and the Lambda
+	@$(LOCAL) shell --environment $(ENVIRONMENT)
 
 doctor: ## what is right here, and what to do next (ENVIRONMENT=local)
 	@$(LOCAL) doctor --environment $(ENVIRONMENT)
@@ -93,6 +103,7 @@ sizing: install ## what a database carries and costs (CLASS=all RATE=5000)
 
 .PHONY: test lint format test-unit test-db test-terraform test-infra test-integration
 test: install $(TOOLS) $(EXECUTOR) ## all that CI runs, with a table of times (STAGES="lint unit")
+	@python3 -m local.install --require go node
 	@$(STAGE) $(STAGES)
 
 lint: install $(TOOLS) ## formats, types, scanners, own rules (STEPS="ruff tflint")
@@ -124,6 +135,7 @@ test-pipeline: install $(EXECUTOR) ## the pipeline's shape (ARGS="-m e2e": all o
 	@$(STAGE) pipeline -- $(ARGS)
 
 test-terratest: install ## apply modules on the emulator, destroy (RUN=TestApi)
+	@python3 -m local.install --require go
 	@$(STAGE) terratest -- $(RUN)
 
 test-e2e: install ## a second platform: up, smoke test, up again, down
@@ -207,10 +219,12 @@ clean: ## remove what builds and tests left (not a running platform)
 
 # go.mod and go.sum pin the tools and their hashes; compiling takes minutes of two cores, so it is niced.
 $(TOOLS):
+	@python3 -m local.install --require go
 	@mkdir -p build/bin && rm -f build/bin/.[0-9a-f]*
 	@nice -n 10 go -C tests/terratest build -p 2 -trimpath -ldflags='-s -w' -o '$(CURDIR)/build/bin/' tool
 	@touch $@
 
 $(EXECUTOR):
+	@python3 -m local.install --require node
 	@npm ci --prefix local/executor --ignore-scripts --no-fund --no-audit --loglevel error
 	@touch $@

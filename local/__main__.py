@@ -1,5 +1,6 @@
 """``python -m local``: the laptop platform's commands, as called by ``make``."""
 
+import contextlib
 import subprocess
 import sys
 import time
@@ -10,17 +11,21 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from local import accounts, variables
+from local import accounts, inspection, variables
 from local import instance as instances
 from local.account import ACCOUNT
 from local.instance import clean_environment
 from local.pipeline import run_pipeline
 from local.platform import MEMORY_LIMIT_BYTES, Platform
+from local.reload import Reload
 from ops import import_file, policies
 from ops.errors import UserError, run_command
 from ops.settings import ENVIRONMENTS, LAPTOP_ENVIRONMENT, PROMOTED_ENVIRONMENTS, ROOT
 
 application = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+
+_FUNCTION = "function"
+"""The log that is not a file: what the Lambda wrote to CloudWatch."""
 
 Environment = Annotated[str, typer.Option(help=", ".join(ENVIRONMENTS))]
 
@@ -37,6 +42,18 @@ def up(environment: Environment = LAPTOP_ENVIRONMENT) -> None:
     platform.up(environment)
     platform.console.print(f"  up in {time.monotonic() - started:.0f} s\n", highlight=False)
     print(platform.summary(environment))
+
+
+@application.command()
+def reload(
+    watch: Annotated[bool, typer.Option("--watch", help="again after each change, until Ctrl-C")] = False,
+) -> None:
+    """Bring changed Lambda code and SQL functions to the running platform, in seconds."""
+    reloading = Reload(_platform())
+    if watch:
+        reloading.watch()
+    else:
+        reloading.once()
 
 
 @application.command()
@@ -68,19 +85,40 @@ def status() -> None:
 
 
 @application.command()
-def logs(name: Annotated[str, typer.Argument(help="a process or phase; by default all")] = "") -> None:
-    """Follow the logs."""
-    instance = _platform().instance
+def logs(
+    name: Annotated[str, typer.Argument(help="function, a process or a phase; by default all but function")] = "",
+    environment: Environment = LAPTOP_ENVIRONMENT,
+) -> None:
+    """Follow the logs: of the processes from their files, of the function from CloudWatch."""
+    platform = _platform()
+    instance = platform.instance
+    if name == _FUNCTION:
+        with contextlib.suppress(KeyboardInterrupt):
+            inspection.follow_function(platform, environment)
+        return
     known = sorted(path.stem for path in instance.logs.glob("*.log"))
     if not known:
         raise UserError(f"instance {instance.name!r} has no logs yet: start it with 'make up'")
     files = [instance.logs / f"{one}.log" for one in known if one.startswith(name)]
     if not files:
-        raise UserError(f"LOG={name!r} is not a log: use {', '.join(known)}")
-    try:
+        raise UserError(f"LOG={name!r} is not a log: use {', '.join([_FUNCTION, *known])}")
+    with contextlib.suppress(KeyboardInterrupt):
         subprocess.run(["tail", "-n", "20", "-F", *map(str, files)], check=False)
-    except KeyboardInterrupt:
-        return
+
+
+@application.command()
+def psql(
+    environment: Environment = LAPTOP_ENVIRONMENT,
+    statement: Annotated[str, typer.Option("--sql", help="run this and end")] = "",
+) -> None:
+    """Open psql as the schema's owner."""
+    inspection.psql(_platform(), environment, statement)
+
+
+@application.command()
+def shell(environment: Environment = LAPTOP_ENVIRONMENT) -> None:
+    """Open a Python shell with a client of the API and a function that invokes the Lambda."""
+    inspection.shell(_platform(), environment)
 
 
 @application.command()

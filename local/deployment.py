@@ -16,14 +16,14 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from local import processes
+from local import function, processes
 from local.account import Account
 from local.environments import UNCHANGED_PLAN, Environment
 from local.instance import Instance, clean_environment
@@ -51,6 +51,16 @@ class _Journal:
     started: float
 
 
+@dataclass(frozen=True)
+class _Planned:
+    """A layer's saved plan, with the note to make once it is applied."""
+
+    layer: str
+    mark: str
+    inputs: str
+    directory: Path
+
+
 class Deployment:
     """The layers of one environment on one instance.
 
@@ -69,6 +79,7 @@ class Deployment:
         self._running: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
         self.trusted = True
+        self._planned_service: _Planned | None = None
 
     # -- commands of ops -----------------------------------------------------------------------------------------
 
@@ -87,8 +98,6 @@ class Deployment:
         """
         log = self.instance.logs / f"{log_name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        variables = clean_environment() | self.instance.tool_environment(self.environment.name)
-        variables |= self.account.credentials(identity, self.environment.name).environment() | self._scratch()
         command = [sys.executable, "-m", "ops", *arguments]
         with log.open("ab") as output:
             output.write(f"\n$ python -m ops {' '.join(arguments)}   # as {identity}\n".encode())
@@ -98,7 +107,7 @@ class Deployment:
             process = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env=variables,
+                env=self.variables(identity),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -123,6 +132,11 @@ class Deployment:
         if journal:
             journal.unlink(missing_ok=True)
         return lines[-1] if lines else ""
+
+    def variables(self, identity: str) -> dict[str, str]:
+        """Return the environment variables with which ``ops`` works on this environment as ``identity``."""
+        variables = clean_environment() | self.instance.tool_environment(self.environment.name)
+        return variables | self.account.credentials(identity, self.environment.name).environment() | self._scratch()
 
     def interrupt(self) -> None:
         """Ask every running command to shut down cleanly."""
@@ -154,6 +168,11 @@ class Deployment:
 
     def layer(self, layer: str, identity: str, report: Report, extra_input: str = "") -> str:
         """Plan ``layer``, and apply the plan if it changes something; return what was done, in words."""
+        planned = self._plan(layer, identity, report, extra_input)
+        return self._apply(planned, identity, report) if planned else "unchanged"
+
+    def _plan(self, layer: str, identity: str, report: Report, extra_input: str = "") -> "_Planned | None":
+        """Plan ``layer``; return None if nothing has changed since its last apply."""
         name = self.environment.name
         variables = "account" if layer == "account" else name
         registry = source()
@@ -168,20 +187,24 @@ class Deployment:
         )
         mark = layer if layer == "account" else f"{layer}-{name}"
         if self._is_done(mark, inputs):
-            return "unchanged"
+            return None
         plan = self.instance.build / "plans" / mark
         self.run_ops(identity, ["plan", layer, "--out", str(plan)], mark, report, layer)
-        changes = _changes(plan)
+        return _Planned(layer, mark, inputs, plan)
+
+    def _apply(self, planned: "_Planned", identity: str, report: Report) -> str:
+        changes = _changes(planned.directory)
         if changes:
             self.account.checkpoint()
-            self.run_ops(identity, ["apply", layer, "--plan", str(plan)], mark, report, layer)
-        self._finish(mark, inputs)
+            apply = ["apply", planned.layer, "--plan", str(planned.directory), "--just-planned"]
+            self.run_ops(identity, apply, planned.mark, report, planned.layer)
+        self._finish(planned.mark, planned.inputs)
         return changes or "nothing to change"
 
     def package(self, report: Report) -> str:
         """Build the Lambda's zip unless its sources are unchanged; return its shortened digest."""
         inputs = self._digest(["lambda"])
-        note = self.instance.build / "lambda.inputs"
+        note = self._package_inputs
         if not (note.exists() and note.read_text() == inputs and self._is_built()):
             self.run_ops("admin", ["package"], "package", report)
             note.write_text(inputs)
@@ -224,9 +247,32 @@ class Deployment:
         self._finish(mark, inputs)
         return "schema deployed and verified"
 
+    def plan_service(self, report: Report) -> str:
+        """Ensure the smoke test's client, then plan the service layer."""
+        name = self.environment.name
+        if _reloaded(name) in self._read():
+            # Terraform deploys code only under a new key: it would not see that a reload gave the function another zip.
+            prefix = f"/pmp/{name}/service"
+            version = [self.account.parameter(f"{prefix}/{part}") for part in ("code_sha256", "release")]
+            bucket = self.account.parameter("/pmp/account/deployment_bucket_name")
+            function.give_code(self.account.session("gitlab", name).client("lambda"), name, bucket, *version)
+        self._planned_service = self._plan("service", "gitlab", report, f"{release()} {self.code_digest()}")
+        return "unchanged" if self._planned_service is None else "planned"
+
     def service(self, report: Report) -> str:
-        """Ensure the smoke test's client, then plan and apply the service layer."""
-        return self.layer("service", "gitlab", report, f"{release()} {self.code_digest()}")
+        """Plan and apply the service layer; return what was done, in words."""
+        self.plan_service(report)
+        return self.apply_service(report)
+
+    def apply_service(self, report: Report) -> str:
+        """Apply what `plan_service` planned; return what was done, in words."""
+        done = "unchanged"
+        if self._planned_service:
+            done = self._apply(self._planned_service, "gitlab", report)
+        mark = _reloaded(self.environment.name)
+        if mark in self._read():
+            self._update_notes(lambda notes: {name: text for name, text in notes.items() if name != mark})
+        return done
 
     def smoke(self, report: Report) -> str:
         """Run the smoke test through the custom domain; if it passed and nothing changed, only check readiness."""
@@ -262,8 +308,31 @@ class Deployment:
     def _finish(self, mark: str, inputs: str) -> None:
         # Save the account's state before the note that says it is there, never the other way round.
         self.account.save()
+        self._update_notes(lambda notes: notes | {mark: inputs})
+
+    def forget(self, *steps: str, reloaded: bool = False) -> None:
+        """Let the next ``make up`` do these steps again, because something else changes what they made.
+
+        Args:
+            steps: ``migrate``, ``service`` or ``smoke``.
+            reloaded: the function gets another zip than the service layer gave it.
+        """
+        name = self.environment.name
+        forgotten = {f"{step}-{name}" for step in steps}
+        added = {_reloaded(name): "yes"} if reloaded else {}
+        self._update_notes(lambda notes: {mark: text for mark, text in notes.items() if mark not in forgotten} | added)
+
+    def forget_package(self) -> None:
+        """Let the next ``make up`` build the Lambda again."""
+        self._package_inputs.unlink(missing_ok=True)
+
+    @property
+    def _package_inputs(self) -> Path:
+        return self.instance.build / "lambda.inputs"
+
+    def _update_notes(self, update: Callable[[dict[str, str]], dict[str, str]]) -> None:
         with self._lock:
-            files.replace(self._done, json.dumps(self._read() | {mark: inputs}))
+            files.replace(self._done, json.dumps(update(self._read())))
 
     def _digest(self, paths: Iterable[str | Path], *texts: str) -> str:
         digest = hashlib.sha256()
@@ -348,6 +417,11 @@ class Deployment:
 
     def _state_bucket(self) -> tuple[str, Any]:
         return self.account.parameter(_STATE_BUCKET_PARAMETER), self.account.session("admin").client("s3")
+
+
+def _reloaded(environment: str) -> str:
+    """Return the mark that the function of an environment runs what a reload gave it."""
+    return f"reloaded-{environment}"
 
 
 def _lock_key(target: Target) -> str:

@@ -136,7 +136,9 @@ class Platform:
                 ["account", "database"],
             ),
             Phase("migration", deployment.migrate, ["foundation"]),
-            Phase("service", deployment.service, ["migration", "publish", "third party"]),
+            # The plan needs the values of the foundation, not the schema: the function is changed after the migration.
+            Phase("service plan", deployment.plan_service, ["foundation", "publish"]),
+            Phase("service", deployment.apply_service, ["migration", "service plan", "third party"]),
             Phase("smoke test", deployment.smoke, ["service"]),
         ]
 

@@ -35,15 +35,18 @@ def object_key(digest: str) -> str:
     return f"lambda/{digest}.zip"
 
 
-def package() -> str:
+def package(sources: Path = ROOT / "lambda") -> str:
     """Build the zip and return its digest.
+
+    Args:
+        sources: the folder with the Lambda's sources and its ``build.py``.
 
     Raises:
         UserError: the build failed.
     """
     with step("package the Lambda"):
         status, lines = run(
-            [sys.executable, ROOT / "lambda" / "build.py", "--output", build_directory()],
+            [sys.executable, sources / "build.py", "--output", build_directory()],
             directory=ROOT,
             environment=os.environ,
         )

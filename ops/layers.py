@@ -1,6 +1,5 @@
 """Plan, apply and destroy one layer in one environment."""
 
-import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -225,7 +225,10 @@ def _advice_on_edit(change: str) -> str:
     changes, tags = read_plan(_DATABASE / "sqitch.plan")
     is_released = any(one.name == change and one.release < len(tags) for one in changes)
     if aws.is_emulated() and not is_released:
-        return "; it is not released and was rewritten: run 'make down', then 'make up'"
+        return (
+            "; it is not released and was rewritten: run 'make down', then 'make up'; if it only defines functions, "
+            "'make reload' is enough"
+        )
     return "; a deployed change must not be edited: revert the edit, and make it in a new change"
 
 

@@ -3,11 +3,13 @@
 The tests of this file use their own instance, in order, and stop at the first failure.
 """
 
+import base64
 import contextlib
 import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -237,8 +239,6 @@ def _assignment(line: str) -> tuple[str, str]:
 
 
 def _claims(token: str) -> dict[str, Any]:
-    import base64
-
     part = token.split(".")[1]
     claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
     return claims
@@ -305,6 +305,81 @@ def test_second_up_is_quick_and_changes_nothing(life: Life) -> None:
     assert time.monotonic() - started < 60
     assert [done[name].split(";")[0] for name in PHASES] == ["unchanged"] * len(PHASES)
     assert _states(life) == before
+
+
+_RELOAD = """
+import sys
+from pathlib import Path
+from rich.console import Console
+from local import instance
+from local.platform import Platform
+from local.reload import Reload
+Reload(Platform(instance.current(), Console()), Path(sys.argv[1])).once()
+"""
+
+
+_FUNCTION_LOG = """
+from rich.console import Console
+from local import inspection, instance
+from local.platform import Platform
+inspection.follow_function(Platform(instance.current(), Console()), "local", follow=False)
+"""
+
+
+def _python(life: Life, script: str, *arguments: str) -> str:
+    command = [str(ROOT / ".venv/bin/python"), "-c", script, *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=life.environment, check=True, capture_output=True, text=True)
+    return str(done.stdout)
+
+
+def _reload(life: Life, sources: Path) -> str:
+    return _python(life, _RELOAD, str(sources))
+
+
+def _running_code(life: Life) -> tuple[str, str]:
+    """Return the digests of the zip that the function has, and that it says it has."""
+    client = boto3.Session().client("lambda")
+    code = client.get_function_configuration(FunctionName="pmp-local")["CodeSha256"]
+    return base64.b64decode(code).hex(), json.loads(_get(life, "/v1/health"))["code_sha256"]
+
+
+def test_a_reload_is_live_at_once_and_up_returns_to_the_tree(
+    life: Life, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in life.variables("admin").items():
+        monkeypatch.setenv(name, value)
+    original = _running_code(life)
+    assert original[0] == original[1]
+    for name in ("lambda", "db"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    code, script = tmp_path / "lambda/pmp/instants.py", tmp_path / "db/deploy/define_reads.sql"
+    code.write_text(f"{code.read_text()}\n# edited\n")
+    script.write_text(f"{script.read_text()}-- edited\n")
+    said = _reload(life, tmp_path)
+    assert "define_reads, lambda " in said
+    edited = _running_code(life)
+    assert edited[0] == edited[1] != original[0]
+    assert "nothing has changed" in _reload(life, tmp_path)
+
+    # Back to the tree, in both ways.
+    assert "define_reads, lambda " in life.make("reload")
+    assert _running_code(life) == original
+    shutil.copytree(ROOT / "db", tmp_path / "db", dirs_exist_ok=True)
+    assert "define_reads" not in _reload(life, tmp_path)
+    assert _running_code(life) == edited
+    done = _done(life.make("up"))
+    assert done["service plan"] == "planned"
+    assert _running_code(life) == original
+
+
+def test_the_functions_log_shows_requests(life: Life) -> None:
+    _get(life, "/v1/users?limit=1")
+    shown = _python(life, _FUNCTION_LOG)
+    assert re.search(r"info +request  .*operation=listUsers .*status=200", shown)
+
+
+def test_psql_is_the_schemas_owner(life: Life) -> None:
+    assert "pmp_migrator" in life.make("psql", 'SQL=SELECT current_user, "email" FROM subject LIMIT 1')
 
 
 def test_up_recovers_after_a_crash_of_everything(life: Life) -> None:

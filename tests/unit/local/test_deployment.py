@@ -123,6 +123,13 @@ def test_empty_plan_is_not_applied_or_repeated(deploy: Deployment, root: Path) -
     assert _commands(root) == ["plan"]
 
 
+def test_a_forgotten_step_is_done_again(deploy: Deployment, root: Path) -> None:
+    deploy.layer("foundation", "admin", _silent)
+    deploy.forget("foundation")
+    assert deploy.layer("foundation", "admin", _silent) == "nothing to change"
+    assert _commands(root) == ["plan", "plan"]
+
+
 def test_plan_with_only_known_gaps_is_not_applied(
     deploy: Deployment, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
