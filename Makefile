@@ -74,10 +74,11 @@ env: ## export lines for API clients: URL, token, CA variables
 credentials: ## export lines for AWS tools (IDENTITY=admin|gitlab|plan)
 	@$(LOCAL) credentials $(IDENTITY) --environment $(ENVIRONMENT) || { echo false; exit 1; }
 
-import: ## import FILE=path to its end (OCCURRED_AT= DRY_RUN=1)
-	@test -n "$(FILE)" || { echo "error: give a file: make import FILE=path" >&2; exit 1; }
-	@$(LOCAL) import '$(FILE)' --environment $(ENVIRONMENT) $(if $(DRY_RUN),--dry-run) \
-	  $(if $(OCCURRED_AT),--occurred-at '$(OCCURRED_AT)') $(if $(MAX_REJECTED),--max-rejected '$(MAX_REJECTED)')
+import: ## import FILE=path (MAPPING= OCCURRED_AT= DRY_RUN=1)
+	@test -n "$$FILE" || { echo "error: give a file: make import FILE=path" >&2; exit 1; }
+	@$(LOCAL) import "$$FILE" --environment $(ENVIRONMENT) $(if $(DRY_RUN),--dry-run) \
+	  $(if $(MAPPING),--mapping '$(MAPPING)') $(if $(OCCURRED_AT),--occurred-at '$(OCCURRED_AT)') \
+	  $(if $(MAX_REJECTED),--max-rejected '$(MAX_REJECTED)')
 
 ##@ Database and release
 

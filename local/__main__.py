@@ -177,17 +177,18 @@ def doctor_command(environment: Environment = LAPTOP_ENVIRONMENT) -> None:
 
 
 @application.command("import")
-def import_command(
-    file: Annotated[Path, typer.Argument(help="NDJSON or CSV, plain or gzip")],
+def import_command(  # noqa: PLR0917 - the command line
+    file: Annotated[Path, typer.Argument(help="CSV, NDJSON or JSON; plain, gzip or zip")],
     environment: Environment = LAPTOP_ENVIRONMENT,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="validate and count, write nothing")] = False,
     occurred_at: Annotated[
         str | None, typer.Option(help="RFC 3339: when the choices on lines without an instant were made")
     ] = None,
     max_rejected: Annotated[int | None, typer.Option(help="fail when more lines are rejected")] = None,
+    mapping: Annotated[str | None, typer.Option(help="id of the mapping that reads a file of another system")] = None,
 ) -> None:
     """Upload a file, follow its import, and print how many lines were accepted, skipped and rejected."""
-    options = import_file.Options(dry_run, occurred_at, max_rejected)
+    options = import_file.Options(dry_run, occurred_at, max_rejected, mapping)
     import_file.import_file(_platform().api(environment), file, options)
 
 

@@ -298,7 +298,7 @@ def policies_command(
 
 @application.command("import", rich_help_panel=_ACCESS)
 def import_command(  # noqa: PLR0917 - options
-    file: Annotated[Path, typer.Argument(help="NDJSON or CSV, plain or gzip")],
+    file: Annotated[Path, typer.Argument(help="CSV, NDJSON or JSON; plain, gzip or zip")],
     url: Annotated[str, typer.Option(envvar="PMP_URL", help="base URL of the API")],
     token: Annotated[str, typer.Option(envvar="PMP_TOKEN", help="bearer token with scope pmp/write")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="validate and count, write nothing")] = False,
@@ -306,9 +306,10 @@ def import_command(  # noqa: PLR0917 - options
         str | None, typer.Option(help="RFC 3339: when the choices on lines without an instant were made")
     ] = None,
     max_rejected: Annotated[int | None, typer.Option(help="fail when more lines are rejected")] = None,
+    mapping: Annotated[str | None, typer.Option(help="id of the mapping that reads a file of another system")] = None,
 ) -> None:
     """Upload a file, follow its import, and print how many lines were accepted, skipped and rejected."""
-    import_file.import_file(Api(url, token), file, import_file.Options(dry_run, occurred_at, max_rejected))
+    import_file.import_file(Api(url, token), file, import_file.Options(dry_run, occurred_at, max_rejected, mapping))
 
 
 # -- reports -----------------------------------------------------------------------------------------------------------

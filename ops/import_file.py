@@ -1,6 +1,6 @@
 """Upload a file for import into a running platform, and follow the import until it ends.
 
-Format and compression are detected from the file, and the upload is bound to the file by its SHA-256.
+The file's content tells PMP how to read it; the upload is bound to the file by its SHA-256.
 """
 
 import hashlib
@@ -29,11 +29,13 @@ class Options:
         dry_run: validate and count, write nothing.
         occurred_at: RFC 3339: when the choices on lines without an instant were made; such lines are rejected without.
         max_rejected: the import fails when more lines are rejected.
+        mapping: id of the mapping that reads a file of another system.
     """
 
     dry_run: bool = False
     occurred_at: str | None = None
     max_rejected: int | None = None
+    mapping: str | None = None
 
     @property
     def members(self) -> dict[str, Any]:
@@ -54,14 +56,6 @@ class _Watched:
         return block
 
 
-def _describe(file: Path) -> dict[str, str]:
-    """Detect format and compression: gzip by the first bytes, CSV by the file name."""
-    with file.open("rb") as opened:
-        compression = "gzip" if opened.read(2) == b"\x1f\x8b" else "none"
-    name = file.name.lower().removesuffix(".gz")
-    return {"format": "csv" if name.endswith(".csv") else "ndjson", "compression": compression}
-
-
 def _follow(api: Api, file: Path, bar: Progress, options: Options) -> dict[str, Any]:
     digest = hashlib.sha256()
     with file.open("rb") as opened:
@@ -69,7 +63,7 @@ def _follow(api: Api, file: Path, bar: Progress, options: Options) -> dict[str, 
         while block := watched.read():
             digest.update(block)
     about = {"sha256": digest.hexdigest(), "size": file.stat().st_size, "file_name": file.name[-255:]}
-    created = api.expect(201, "POST", "/v1/imports", {**_describe(file), **about, **options.members})
+    created = api.expect(201, "POST", "/v1/imports", about | options.members)
     with file.open("rb") as opened:
         upload = created["upload"]
         answer = http.request(
@@ -97,7 +91,7 @@ def import_file(api: Api, file: Path, options: Options) -> None:
 
     Args:
         api: the API to import into.
-        file: NDJSON or CSV, plain or gzip.
+        file: see docs/imports.md.
         options: see ``Options``.
 
     Raises:
