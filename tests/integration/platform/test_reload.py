@@ -105,8 +105,12 @@ def test_a_failed_verification_changes_nothing(psql: Psql, database: Path) -> No
     ("script", "old", "new"),
     [
         ("deploy/define_users.sql", "pmp.create_user(", "pmp.create_user(extra integer, "),
-        # It has no comment and no grant that would notice the second function.
-        ("deploy/define_reads.sql", "pmp.describe_choice(", "pmp.describe_choice(extra integer, "),
+        # Without a comment or a grant that would notice the second function.
+        (
+            "deploy/define_exports.sql",
+            "COMMIT;",
+            "CREATE FUNCTION pmp.expiry(other text) RETURNS text LANGUAGE sql AS 'SELECT other';\nCOMMIT;",
+        ),
         ("deploy/define_reads.sql", "pmp.has_choice(document jsonb", "pmp.has_choice(renamed jsonb"),
     ],
 )

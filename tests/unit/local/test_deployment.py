@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from local import deployment, processes
+from local import deployment, function, processes
 from local.account import Account
 from local.deployment import Deployment
 from local.environments import Environment, write_account_variables, write_platform_variables
@@ -128,6 +128,27 @@ def test_a_forgotten_step_is_done_again(deploy: Deployment, root: Path) -> None:
     deploy.forget("foundation")
     assert deploy.layer("foundation", "admin", _silent) == "nothing to change"
     assert _commands(root) == ["plan", "plan"]
+
+
+def test_after_a_reload_the_function_first_gets_the_zip_that_terraform_knows(
+    deploy: Deployment, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ssm = deploy.account.session("admin").client("ssm")
+    recorded = {"/pmp/local/service/code_sha256": "1" * 64, "/pmp/local/service/release": "commit"}
+    for name, value in (recorded | {"/pmp/account/deployment_bucket_name": "deployments"}).items():
+        ssm.put_parameter(Name=name, Value=value, Type="String")
+    given: list[Any] = []
+    monkeypatch.setattr(function, "give_code", lambda _client, *arguments: given.append((arguments, _commands(root))))
+    monkeypatch.setattr(deploy.account, "session", lambda *_: deploy.account._session(deploy.account.admin()))
+    monkeypatch.setattr(deploy.account, "credentials", lambda *_: deploy.account.admin())
+    monkeypatch.setattr(deploy, "code_digest", lambda: "2" * 64)
+    monkeypatch.setattr(deployment, "release", lambda: "commit")
+    deploy.forget("service", reloaded=True)
+    assert deploy.service(_silent) == "nothing to change"
+    assert given == [(("local", "deployments", "1" * 64, "commit"), [])], "before the plan"
+    deploy.forget("service")
+    deploy.service(_silent)
+    assert len(given) == 1, "only after a reload"
 
 
 def test_plan_with_only_known_gaps_is_not_applied(
