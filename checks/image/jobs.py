@@ -235,8 +235,9 @@ class Runner:
 def _changed_tools(upper: Path) -> list[str]:
     """Return the files of the image's tools that a job wrote, from the layer in which its changes are."""
     written = (path for part in ("opt/pmp", "opt/pmp-tree", "usr") for path in (upper / part).rglob("*"))
-    # Python compiles a module when it is first imported.
-    return sorted(f"/{path.relative_to(upper)}" for path in written if path.is_file() and path.suffix != ".pyc")
+    # Python compiles a module when it is first imported, and parsers keep their tables beside their grammar.
+    tools = (path for path in written if path.is_file() and path.suffix != ".pyc" and "cache" not in path.name)
+    return sorted(f"/{path.relative_to(upper)}" for path in tools)
 
 
 # $1: the image's file system, $2: the job's folder, $3: the project's folder, then the job's variables.

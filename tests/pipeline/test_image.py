@@ -81,6 +81,7 @@ def test_a_job_sees_its_image_and_its_clone_only(runner: Runner, tmp_path: Path)
         ("/opt/pmp/lib/new.py", "failed"),
         ("/usr/bin/new", "failed"),
         ("/opt/pmp/lib/new.pyc", "passed"),
+        ("/opt/pmp/lib/hcl2/.lark_cache.bin", "passed"),
         ("/opt/go/cache/x", "passed"),
         ("build/new", "passed"),
     ],
