@@ -44,6 +44,7 @@ CREATE TABLE pmp.import_job (
   stalled         integer NOT NULL DEFAULT 0,
   last_error      text,
   position        bigint NOT NULL DEFAULT 0,
+  position_line   bigint NOT NULL DEFAULT 0,
   line            bigint NOT NULL DEFAULT 0,
   lines           bigint NOT NULL DEFAULT 0,
   accepted        bigint NOT NULL DEFAULT 0,
@@ -84,7 +85,9 @@ COMMENT ON COLUMN pmp.import_job.sha256 IS 'SHA-256 of the object in S3.';
 COMMENT ON COLUMN pmp.import_job.occurred_at IS
   'RFC 3339, as the client declared it: when the lines without an instant happened; NULL: they are rejected.';
 COMMENT ON COLUMN pmp.import_job.lease_owner IS 'The invocation that holds the job until lease_until.';
-COMMENT ON COLUMN pmp.import_job.position IS 'Bytes of the uncompressed text, in UTF-8, processed so far.';
+COMMENT ON COLUMN pmp.import_job.position IS
+  'Offset in the uncompressed text, in UTF-8, at which the next invocation begins to read; lines up to "line" are done.';
+COMMENT ON COLUMN pmp.import_job.position_line IS 'Number of the last line before position.';
 COMMENT ON COLUMN pmp.import_job.form IS
   'What the file is by its content (pmp.imports.form.Form), so that each invocation reads it in the same way; NULL: it '
   'has not been examined.';

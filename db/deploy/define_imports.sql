@@ -203,7 +203,8 @@ COMMENT ON FUNCTION pmp.add_reasons IS
   'Numbers of rejected lines by code, with those of a batch added: codes, and the second elements of refused.';
 
 CREATE FUNCTION pmp.import_batch(
-  job_id uuid, owner uuid, seconds integer, from_position bigint, up_to_line bigint, up_to_position bigint, up_to_byte bigint,
+  job_id uuid, owner uuid, seconds integer, from_line bigint, up_to_line bigint, up_to_position bigint,
+  up_to_position_line bigint, up_to_byte bigint,
   line_numbers bigint[], event_ids uuid[], user_ids uuid[], emails text[], instants timestamptz[],
   fractions boolean[], versions text[], choices text[], named text[], has_repeats boolean, bad_codes text[],
   address_hashes bytea
@@ -225,10 +226,10 @@ BEGIN
     RETURN jsonb_build_object('state', CASE WHEN job.state = 'running' THEN 'taken' ELSE job.state END);
   END IF;
 
-  IF job.position >= up_to_position THEN
+  IF job.line >= up_to_line THEN
     -- The worker lost the response to a committed batch and sent it again.
     RETURN jsonb_build_object('state', 'running', 'rejected', job.rejected, 'refused', '[]');
-  ELSIF job.position <> from_position THEN
+  ELSIF job.line <> from_line THEN
     -- The server lost committed batches: it was restored, or it replaced a server that was ahead of it.
     RETURN '{"state": "behind"}';
   END IF;
@@ -300,7 +301,7 @@ BEGIN
     skipped = j.skipped + total - (merged ->> 'accepted')::bigint - found,
     reasons = CASE WHEN found = 0 THEN j.reasons ELSE add_reasons(j.reasons, bad_codes, refused) END,
     stalled = 0,
-    line = up_to_line, position = up_to_position, bytes_read = up_to_byte,
+    line = up_to_line, position = up_to_position, position_line = up_to_position_line, bytes_read = up_to_byte,
     lease_until = clock_timestamp() + seconds * interval '1 second'
   WHERE j.id = job_id
   RETURNING * INTO job;
@@ -308,7 +309,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pmp.import_batch IS
-  'Merge one batch of an import and record its progress, in one transaction. In user_ids and emails, one of the two is '
+  'Merge one batch of an import, the lines after from_line up to up_to_line, and record its progress, in one transaction. '
+  'up_to_position: where the next invocation begins to read, after line up_to_position_line. In user_ids and emails, one of the two is '
   'NULL at each position. instants: NULL: not told; fractions: whether the instant has a fraction of a second. versions, '
   'choices and named (keys of the versions that the line names, or NULL): array literals, since PostgreSQL has no arrays '
   'of arrays of different lengths. address_hashes: see erased_lines. bad_codes: of further lines, which were rejected before; they are '

@@ -1,7 +1,7 @@
 -- Revert pmp:define_imports from pg
 BEGIN;
 DROP FUNCTION pmp.import_batch(
-  uuid, uuid, integer, bigint, bigint, bigint, bigint, bigint[], uuid[], uuid[], text[], timestamptz[], boolean[], text[], text[],
+  uuid, uuid, integer, bigint, bigint, bigint, bigint, bigint, bigint[], uuid[], uuid[], text[], timestamptz[], boolean[], text[], text[],
   text[], boolean, text[], bytea
 );
 DROP FUNCTION pmp.add_reasons(jsonb, text[], jsonb);

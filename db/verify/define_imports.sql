@@ -8,7 +8,7 @@ VALUES (
 -- Two lines of a new user, the older one last; a third line of an unknown user; a fourth, invalid line.
 CREATE FUNCTION pg_temp.merge(owner integer, up_to integer) RETURNS text LANGUAGE sql AS $$
   SELECT pmp.import_batch(
-    '00000000-0000-4000-8000-000000000001', ('00000000-0000-4000-8000-00000000000' || owner)::uuid, 60, up_to - 400, 4, up_to, up_to,
+    '00000000-0000-4000-8000-000000000001', ('00000000-0000-4000-8000-00000000000' || owner)::uuid, 60, up_to - 400, up_to, up_to, up_to, up_to,
     '{1,2,3}',
     '{10000000-0000-4000-8000-000000000001,10000000-0000-4000-8000-000000000002,10000000-0000-4000-8000-000000000003}',
     '{NULL,NULL,20000000-0000-4000-8000-000000000001}', '{Verify@example.invalid,verify@EXAMPLE.invalid,NULL}',

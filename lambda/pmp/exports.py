@@ -5,17 +5,21 @@ section 2.2), which are the parts of one S3 upload, and an invocation resumes af
 """
 
 import json
+import time
 import uuid
 import zlib
 from typing import Any, cast
 
-from pmp import identifiers, leases, objects, tasks
+from pmp import identifiers, leases, objects, portions, tasks
 from pmp.configuration import configuration
 from pmp.database import Connection
 from pmp.logging import log
 
 PAGE_USERS = 5000
-"""Users per statement: few enough to stay well below the role's statement_timeout."""
+"""Users per statement at most."""
+
+FIRST_PAGE_USERS = 500
+"""Of the first statement, before it is known how fast the database is."""
 
 _KIND = leases.Kind(
     "pmp.export_job", progress="'user ' || users", advice="request a new export", transient=("checkpoint",)
@@ -172,6 +176,7 @@ class _Export:
         self._sent: int = before.get("bytes", 0)
         self._has_tail: bool = before.get("tail", False)
         self.stalled: int = row["stalled"]
+        self._portion = portions.Portion(FIRST_PAGE_USERS, PAGE_USERS)
 
     def work(self, context: Any) -> bool:
         """Resume after the checkpoint. True: the file is complete; False: it is time to hand over.
@@ -201,12 +206,33 @@ class _Export:
         return True
 
     def _page(self) -> tuple[int | None, int, str]:
+        """The next page, of as many users as the database describes in time.
+
+        Raises:
+            TooSlowError: a single user takes too long.
+        """
+        while True:
+            size, began = self._portion.size, time.monotonic()
+            try:
+                with portions.told():
+                    page = self._read_page(size)
+            except portions.TooSlowError as error:
+                if size == 1:
+                    raise
+                log("page took too long", level="warning", job=self._lease.job, users=size, reason=error)
+                self._portion.halve(size)
+                self._lease.renew(self._connection)
+            else:
+                self._portion.adapt(size, time.monotonic() - began)
+                return page
+
+    def _read_page(self, size: int) -> tuple[int | None, int, str]:
         ((last_key, users, lines),) = self._connection.run(
             "SELECT last_key, users, lines FROM pmp.export_page("
             " :after, :size, CAST(:consent AS text), CAST(:enabled AS boolean),"
             " CAST(:as_of AS timestamptz), CAST(:known_at AS timestamptz))",
             after=self._after,
-            size=PAGE_USERS,
+            size=size,
             consent=self._row["consent"],
             enabled=self._row["enabled"],
             as_of=self._row["as_of"],

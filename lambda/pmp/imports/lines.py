@@ -13,7 +13,6 @@ from pmp.imports import columns, rejects
 from pmp.imports.errors import LineError
 from pmp.imports.mapping import Mapped
 
-LARGEST_BATCH_LINES = 20_000
 _CACHE_ENTRIES = 20_000
 _LARGEST_EVENT_CHOICES = 100
 _NO_HASH = bytes(32)
@@ -77,9 +76,12 @@ class Batch:
     """Consecutive lines as columns, the form in which the database takes them.
 
     Attributes:
+        weight: lines and choices.
         from_position: offset in the text before the first line.
+        from_line: number of the line before the first one.
         last_line: its number within the object.
-        up_to_position: offset in the text after the last line.
+        up_to_position: offset in the text at which to go on reading: after the last line, or before it, see ``parts``.
+        up_to_position_line: number of the last line before that offset.
         up_to_byte: the same in the object in S3; approximate if that is compressed.
         address_hashes: 32 bytes for each line; zeros for a line without an address.
         originals: the lines.
@@ -98,15 +100,29 @@ class Batch:
     address_hashes: bytearray = field(default_factory=bytearray)
     originals: list[bytes] = field(default_factory=list)
     bad: list[tuple[int, LineError, bytes | None]] = field(default_factory=list)
+    weight: int = 0
     from_position: int = 0
+    from_line: int = 0
     last_line: int = 0
     up_to_position: int = 0
+    up_to_position_line: int = 0
     up_to_byte: int = 0
 
-    @property
-    def is_full(self) -> bool:
-        """Whether it should be merged now."""
-        return len(self.line_numbers) + len(self.bad) >= LARGEST_BATCH_LINES
+    def parts(self) -> "list[Batch]":
+        """The batch as two batches of half its lines each, or itself if it has only one.
+
+        Offsets are known only at the batch's ends: whoever resumes after the first part reads the batch's lines again.
+        """
+        numbers = sorted([*self.line_numbers, *(number for number, _, _ in self.bad)])
+        if len(numbers) < 2:
+            return [self]
+        middle = numbers[len(numbers) // 2 - 1]
+        place = bisect_right(self.line_numbers, middle)
+        first = self._of(range(place), [one for one in self.bad if one[0] <= middle])
+        second = self._of(range(place, len(self.line_numbers)), [one for one in self.bad if one[0] > middle])
+        first.last_line, first.up_to_position, first.up_to_position_line = middle, self.from_position, self.from_line
+        second.from_line = middle
+        return [first, second]
 
     def part(self, first: int, last: int) -> "Batch":
         """The events from place ``first`` to before ``last``, without rejects, at the same position."""
@@ -120,6 +136,7 @@ class Batch:
 
     def _of(self, places: Sequence[int], bad: list[tuple[int, LineError, bytes | None]]) -> "Batch":
         some, width = replace(self, bad=bad), len(_NO_HASH)
+        some.weight = self.weight * (len(places) + len(bad)) // max(1, len(self.line_numbers) + len(self.bad))
         for name in _COLUMNS:
             column = getattr(self, name)
             setattr(some, name, [column[place] for place in places])
@@ -188,6 +205,7 @@ class Parser:
                 )
         except LineError as error:
             batch.bad.append((number, error, line))
+            batch.weight += 1
             return
         counts_from = instant or self._declared[1]
         mark = self._address_hash(email) if email else _NO_HASH
@@ -199,6 +217,7 @@ class Parser:
         batch.address_hashes += mark
         batch.instants.append(instant or "NULL")
         batch.fractions.append("t" if instants.has_fraction(counts_from) else "f")
+        batch.weight += 2 + choices[0].count(",")
         batch.versions.append(choices[0])
         batch.choices.append(choices[1])
         batch.named.append(choices[2])

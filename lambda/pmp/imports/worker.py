@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import unquote_plus
 
-from pmp import database, erasures, instants, leases, objects, tasks
+from pmp import database, erasures, instants, leases, objects, portions, tasks
 from pmp.database import Connection
 from pmp.imports import columns, form, jobs, rejects
 from pmp.imports.errors import FileError, LineError
@@ -20,6 +20,13 @@ from pmp.imports.mapping import Mapped
 from pmp.logging import log
 
 LONGEST_BATCH_BYTES = 8 << 20
+LARGEST_BATCH_LINES = 20_000
+LARGEST_BATCH_WEIGHT = 60_000
+"""Lines and choices together: a choice costs the database about as much as a line."""
+
+LEAST_BATCH_WEIGHT = 6_000
+"""Of the first batch, before it is known how fast the database is."""
+
 _ATTEMPTS = 5
 _PAUSE_SECONDS = 0.3
 _EXAMINATION_RESERVE_MS = 3000
@@ -35,7 +42,8 @@ _KIND = leases.Kind(
 )
 
 _PASSING_CODES = ("40", "53", "55P03", "57014", "58")
-"""SQLSTATEs, or classes of them, that may pass: conflicts, resources, locks, timeouts, the system."""
+"""SQLSTATEs, or classes of them, that may pass: conflicts, resources, locks, timeouts, the system. A batch that took
+too long is not repeated but divided."""
 
 
 _DATA_CODES = ("22", "23")
@@ -180,6 +188,7 @@ class _Worker:
         self.stalled: int = row["stalled"]
         self._lease, self._row, self._context = lease, row, context
         self._renewed = time.monotonic()
+        self._portion = portions.Portion(LEAST_BATCH_WEIGHT, LARGEST_BATCH_WEIGHT)
         self._pending_bytes = 0
         """Of rejected lines that are in the database."""
 
@@ -345,7 +354,9 @@ class _Worker:
             bytes_total=size,
             form=json.dumps(found.document()),
             position=found.body,
+            position_line=found.body_line,
             line=found.body_line,
+            stalled=0,
         )
         self._row["form"], self.last_line = found.document(), found.body_line
 
@@ -363,7 +374,8 @@ class _Worker:
         return objects.read(row["bucket"], row["object_key"], row["object_version"], start=start, describe=describe)
 
     def _batches(self, found: form.Form) -> Iterator[Batch]:
-        number, position, size = self._row["line"], self._row["position"], self._row["bytes_total"]
+        number, position, size = self._row["position_line"], self._row["position"], self._row["bytes_total"]
+        done: int = self._row["line"]
         count = objects.Count()
 
         def read(start: int) -> Iterator[bytes]:
@@ -371,16 +383,22 @@ class _Worker:
             return objects.counted(self._read(start), count)
 
         parser = self._parser(found)
-        batch = Batch(from_position=position)
+        batch = Batch(from_position=position, from_line=done)
         for block in form.contents(found, read, size, position, self._renew):
             for line in block.lines:
                 number += 1
-                parser.add(batch, number, line)
-            batch.last_line, batch.up_to_position, batch.up_to_byte = number, block.end, min(count.bytes_read, size)
-            if batch.is_full or block.end - batch.from_position > LONGEST_BATCH_BYTES:
+                if number > done:
+                    parser.add(batch, number, line)
+            batch.last_line, batch.up_to_position, batch.up_to_position_line = number, block.end, number
+            batch.up_to_byte = min(count.bytes_read, size)
+            if (
+                len(batch.line_numbers) + len(batch.bad) >= LARGEST_BATCH_LINES
+                or batch.weight >= self._portion.size
+                or block.end - batch.from_position > LONGEST_BATCH_BYTES
+            ):
                 yield batch
-                batch = Batch(from_position=block.end)
-        if batch.up_to_position:
+                batch = Batch(from_position=block.end, from_line=number)
+        if batch.last_line > done and batch.up_to_position:
             batch.up_to_byte = size
             yield batch
 
@@ -414,9 +432,10 @@ class _Worker:
             "job": self.job,
             "owner": self._lease.owner,
             "seconds": leases.SECONDS,
-            "start": batch.from_position,
+            "start": batch.from_line,
             "line": batch.last_line,
             "position": batch.up_to_position,
+            "position_line": batch.up_to_position_line,
             "byte": batch.up_to_byte,
             "lines": _array(map(str, batch.line_numbers)),
             "ids": _array(batch.event_ids),
@@ -433,12 +452,34 @@ class _Worker:
         }
 
     def _send(self, batch: Batch, arguments: dict[str, object]) -> None:
-        """Merge a batch. A line that the database refuses becomes a reject; the others are imported.
+        """Merge a batch, in parts if it takes the database too long.
 
         Raises:
             FailedError: the database refuses many lines, or is full; or too many lines were rejected.
             BehindError, LostError: see there.
+            TooSlowError: a single line took too long.
         """
+        waiting = [batch]
+        while waiting:
+            part = waiting.pop()
+            if not self._portion.fits(part.weight) and len(parts := part.parts()) > 1:
+                waiting += reversed(parts)
+                continue
+            began = time.monotonic()
+            try:
+                self._send_part(part, arguments if part is batch else self._arguments(part))
+            except portions.TooSlowError as error:
+                self._portion.halve(part.weight)
+                parts = part.parts()
+                if len(parts) == 1:
+                    raise
+                log("batch took too long", level="warning", job=self.job, lines=len(part.line_numbers), reason=error)
+                waiting += reversed(parts)
+            else:
+                self._portion.adapt(part.weight, time.monotonic() - began)
+
+    def _send_part(self, batch: Batch, arguments: dict[str, object]) -> None:
+        """Merge a batch. A line that the database refuses becomes a reject; the others are imported."""
         try:
             self._merge(batch, arguments)
         except database.DatabaseError as error:
@@ -481,7 +522,7 @@ class _Worker:
         Returns:
             The answer of ``pmp.import_batch``, and how many rejected lines were kept, in how many bytes.
         """
-        with connection.transaction(pipelined=True):
+        with portions.told(), connection.transaction(pipelined=True):
             try:
                 ((answer,),) = connection.run(_MERGE, **arguments)
             except database.DatabaseError as error:
@@ -588,7 +629,7 @@ class _Worker:
 
 _MERGE = """
 SELECT pmp.import_batch(
-  :job, :owner, :seconds, :start, :line, :position, :byte,
+  :job, :owner, :seconds, :start, :line, :position, :position_line, :byte,
   CAST(:lines AS bigint[]), CAST(:ids AS uuid[]), CAST(:users AS uuid[]), CAST(:emails AS text[]),
   CAST(:instants AS timestamptz[]), CAST(:fractions AS boolean[]), CAST(:versions AS text[]), CAST(:choices AS text[]),
   CAST(:named AS text[]), :repeats, CAST(:codes AS text[]), :hashes

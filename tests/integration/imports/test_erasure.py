@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from pmp import database, erasures, exports, housekeeping, imports, objects
+from pmp.imports.lines import Batch
 
 from checks.object_store import BUCKET, ObjectStore
 from checks.stack import Stack
@@ -106,9 +107,9 @@ def test_erasure_during_an_import_leaves_nothing_of_the_person(
     stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The person is on every tenth line; the erasure comes between two batches, and waits for the one under way."""
-    from pmp.imports import lines, worker
+    from pmp.imports import worker
 
-    monkeypatch.setattr(lines, "LARGEST_BATCH_LINES", 100)
+    monkeypatch.setattr(worker, "LARGEST_BATCH_LINES", 100)
     monkeypatch.setattr(worker, "LONGEST_BATCH_BYTES", 1)
     address = new_address()
     body = [
@@ -127,7 +128,7 @@ def test_erasure_during_an_import_leaves_nothing_of_the_person(
         erase(stack, address)
         erased.set()
 
-    def send(self: worker._Worker, batch: lines.Batch, arguments: dict[str, object]) -> None:
+    def send(self: worker._Worker, batch: Batch, arguments: dict[str, object]) -> None:
         real(self, batch, arguments)
         if not begun.is_set() and users(stack, address):
             begun.set()

@@ -289,7 +289,9 @@ def test_batch_lost_by_the_database_is_imported_again(stack: Stack, store: Objec
 
     class Forgetting(Context):
         def get_remaining_time_in_millis(self) -> int:
-            stack.cluster.psql("UPDATE pmp.import_job SET position = 0, line = 0 WHERE state = 'running'")
+            stack.cluster.psql(
+                "UPDATE pmp.import_job SET position = 0, position_line = 0, line = 0 WHERE state = 'running'"
+            )
             return 900_000
 
     with pytest.MonkeyPatch.context() as patch:
@@ -423,9 +425,9 @@ def test_import_survives_a_connection_cut_during_a_batch(
     stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     from pmp import configuration, database
-    from pmp.imports import lines
+    from pmp.imports import worker
 
-    monkeypatch.setattr(lines, "LARGEST_BATCH_LINES", 1000)
+    monkeypatch.setattr(worker, "LARGEST_BATCH_LINES", 1000)
     events = generated(6000, seed)
     # A batch is about 130 kB: cut within the first batch, then after two complete batches, then almost at once.
     with _CuttingRelay(stack.bouncer.port, [60_000, 400_000, 20_000]) as relay:
@@ -444,9 +446,9 @@ def test_import_survives_a_connection_cut_during_a_batch(
 def test_database_that_refuses_every_line_ends_the_import_at_once(
     stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, seed: int, code: str
 ) -> None:
-    from pmp.imports import lines, worker
+    from pmp.imports import worker
 
-    monkeypatch.setattr(lines, "LARGEST_BATCH_LINES", 1000)
+    monkeypatch.setattr(worker, "LARGEST_BATCH_LINES", 1000)
     monkeypatch.setattr(worker, "LONGEST_BATCH_BYTES", 1 << 18)
     events = generated(10_000, seed)
     body = ndjson(events)
@@ -482,9 +484,9 @@ def test_database_that_refuses_every_line_ends_the_import_at_once(
 def test_full_disk_fails_and_the_same_file_completes_the_import(
     stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    from pmp.imports import lines, worker
+    from pmp.imports import worker
 
-    monkeypatch.setattr(lines, "LARGEST_BATCH_LINES", 1000)
+    monkeypatch.setattr(worker, "LARGEST_BATCH_LINES", 1000)
     monkeypatch.setattr(worker, "LONGEST_BATCH_BYTES", 1 << 18)
     monkeypatch.setattr(worker, "_PAUSE_SECONDS", 0.01)
     events = generated(10_000, seed)

@@ -70,7 +70,7 @@ def test_file_is_imported_exactly_once_over_many_invocations(
     stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """The name says nothing of the form; each invocation resumes within a file that it cannot read from the middle."""
-    monkeypatch.setattr("pmp.imports.lines.LARGEST_BATCH_LINES", 60)
+    monkeypatch.setattr("pmp.imports.worker.LARGEST_BATCH_LINES", 60)
     monkeypatch.setattr("pmp.imports.records._BLOCK_RECORDS", 50)
     monkeypatch.setattr("pmp.imports.records._LEAST_PIECE_BYTES", 5000)
     monkeypatch.setattr("pmp.objects.CHUNK_BYTES", 5000)

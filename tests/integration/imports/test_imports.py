@@ -100,9 +100,9 @@ def test_file_without_instants_is_rejected_unless_it_is_declared(stack: Stack, s
 def test_rest_of_a_truncated_gzip_is_imported_without_doubling(
     stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pmp.imports import lines
+    from pmp.imports import worker
 
-    monkeypatch.setattr(lines, "LARGEST_BATCH_LINES", 1000)
+    monkeypatch.setattr(worker, "LARGEST_BATCH_LINES", 1000)
     name = uuid.uuid4().hex
     events = [event(f"{number}.{name}@example.com", enabled=number % 3 == 0) for number in range(45_000)]
     whole = zipped(ndjson(events))
@@ -385,9 +385,9 @@ def test_cancelled_import_stops_after_a_complete_batch(
     stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pmp import imports
-    from pmp.imports import lines
+    from pmp.imports import worker
 
-    monkeypatch.setattr(lines, "LARGEST_BATCH_LINES", 1000)
+    monkeypatch.setattr(worker, "LARGEST_BATCH_LINES", 1000)
     notice = store.put("imports/cancel.ndjson", ndjson([*generated(500, seed=4), {}, *generated(20_000, seed=5)]))
 
     class Cancelling(Context):
@@ -412,9 +412,9 @@ def test_job_is_handed_over_until_it_is_finished(
     stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, compression: str
 ) -> None:
     from pmp import imports
-    from pmp.imports import lines
+    from pmp.imports import worker
 
-    monkeypatch.setattr(lines, "LARGEST_BATCH_LINES", 500)
+    monkeypatch.setattr(worker, "LARGEST_BATCH_LINES", 500)
     events = generated(12_000, seed=6 + len(compression))
     header = b"id,email,occurred_at,consent,enabled\n"
     rows = [

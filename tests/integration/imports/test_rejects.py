@@ -90,9 +90,9 @@ def test_rejects_leave_the_database_part_by_part(
     stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Over several invocations; the file is whole, and the database never holds much of it."""
-    from pmp.imports import lines
+    from pmp.imports import worker
 
-    monkeypatch.setattr(lines, "LARGEST_BATCH_LINES", 500)
+    monkeypatch.setattr(worker, "LARGEST_BATCH_LINES", 500)
     monkeypatch.setattr(objects, "PART_BYTES", 30_000)
     monkeypatch.setattr(objects, "LEAST_PART_BYTES", 30_000)
     key = f"imports/{name()}.ndjson"
@@ -111,9 +111,9 @@ def test_rejects_leave_the_database_part_by_part(
 def test_rejects_are_bounded_and_all_are_counted(
     stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pmp.imports import lines
+    from pmp.imports import worker
 
-    monkeypatch.setattr(lines, "LARGEST_BATCH_LINES", 100)
+    monkeypatch.setattr(worker, "LARGEST_BATCH_LINES", 100)
     monkeypatch.setattr(rejects, "MOST", 250)
     job = announced(stack, store, b"{x\n" * 1000 + ndjson([event("b@example.com")]))
     assert (counts(job), job["reasons"], job["rejects_kept"]) == ((1001, 1, 0, 1000), {"invalid_json": 1000}, 250)
@@ -123,9 +123,9 @@ def test_rejects_are_bounded_and_all_are_counted(
 def test_import_fails_when_more_lines_are_rejected_than_allowed(
     stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pmp.imports import lines, worker
+    from pmp.imports import worker
 
-    monkeypatch.setattr(lines, "LARGEST_BATCH_LINES", 100)
+    monkeypatch.setattr(worker, "LARGEST_BATCH_LINES", 100)
     monkeypatch.setattr(worker, "LONGEST_BATCH_BYTES", 1)
     body = ndjson([event(f"{name()}@example.com"), {}, {}])
     assert announced(stack, store, body, max_rejected=2)["state"] == "succeeded"

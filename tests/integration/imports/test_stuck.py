@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pmp import database, exports, imports, leases, objects
 from pmp.imports import worker
+from pmp.imports.lines import Batch
 
 from checks.object_store import ObjectStore
 from checks.stack import Stack
@@ -93,14 +94,14 @@ def test_import_without_progress_fails_in_words_after_three_attempts(
 
 
 def test_import_that_gets_on_may_fail_often(stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pmp.imports import lines
+    from pmp.imports import worker
 
-    monkeypatch.setattr(lines, "LARGEST_BATCH_LINES", 100)
+    monkeypatch.setattr(worker, "LARGEST_BATCH_LINES", 100)
     monkeypatch.setattr("pmp.imports.records._BLOCK_RECORDS", 100)
     key, seed = f"imports/{uuid.uuid4().hex}.ndjson", uuid.uuid4().int % 10**6
     notice, real, sent = store.put(key, ndjson(generated(700, seed))), worker._Worker._send, list[int]()
 
-    def send(self: worker._Worker, batch: lines.Batch, arguments: dict[str, object]) -> None:
+    def send(self: worker._Worker, batch: Batch, arguments: dict[str, object]) -> None:
         real(self, batch, arguments)
         sent.append(batch.last_line)
         if len(sent) < 6:
