@@ -28,7 +28,7 @@ OPTIONS = re.compile(r"--generate-hashes|--universal|--python-version=3\.11|--ou
 
 def test_configuration_is_valid() -> None:
     program = Path(sys.executable).with_name("check-jsonschema")
-    command = [program, "--builtin-schema", "vendor.renovate", ROOT / "renovate.json"]
+    command = [str(program), "--builtin-schema", "vendor.renovate", str(ROOT / "renovate.json")]
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout
 
