@@ -69,11 +69,11 @@ resource "aws_iam_role_policy" "function" {
         Resource = [for prefix in ["imports", "rejects", "exports"] : "${aws_s3_bucket.imports.arn}/${prefix}/*"]
       },
       {
-        # In all their versions: an upload after its import, an export after its retention.
-        Sid      = "RemoveUploadsAndExports"
+        # In all their versions: an upload after its import, rejected lines and an export after their retention.
+        Sid      = "RemoveUploadsAndResults"
         Effect   = "Allow"
         Action   = ["s3:DeleteObjectVersion"]
-        Resource = [for prefix in ["imports", "exports"] : "${aws_s3_bucket.imports.arn}/${prefix}/*"]
+        Resource = [for prefix in ["imports", "rejects", "exports"] : "${aws_s3_bucket.imports.arn}/${prefix}/*"]
       },
       {
         # It may add to the journal, and neither read nor delete there.

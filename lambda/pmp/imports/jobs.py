@@ -117,15 +117,38 @@ def get(connection: Connection, job: str, *, lock: bool = False) -> dict[str, An
     return cast("dict[str, Any]", rows[0][0]) if rows else None
 
 
-def list_jobs(connection: Connection, after: str | None, limit: int) -> tuple[list[dict[str, Any]], str | None]:
-    """GET /imports: a page, newest first, and the id after which the next page begins (None: this is the last)."""
+FILTERS = {
+    "key": "j.object_key = :key",
+    "file_name": "j.file_name = :file_name",
+    "client": "j.client = :client",
+    "state": "j.state = :state",
+    "created_since": "j.created_at >= CAST(:created_since AS timestamptz)",
+    "created_before": "j.created_at < CAST(:created_before AS timestamptz)",
+}
+"""By query parameter of GET /imports, the condition on a job."""
+
+
+def list_jobs(
+    connection: Connection, after: str | None, limit: int, filters: dict[str, str] | None = None
+) -> tuple[list[dict[str, Any]], str | None]:
+    """GET /imports: a page, newest first, and the id after which the next page begins (None: this is the last).
+
+    Args:
+        connection: to the database.
+        after: id of the last import on the page before; None for the first page.
+        limit: imports on a page.
+        filters: values of some of ``FILTERS``.
+    """
+    filters = filters or {}
     rows = connection.run(
         f"SELECT {_DOCUMENT} FROM pmp.import_job AS j"  # noqa: S608
-        " WHERE CAST(:after AS uuid) IS NULL"
-        "  OR (j.created_at, j.id) < (SELECT b.created_at, b.id FROM pmp.import_job AS b WHERE b.id = :after)"
+        " WHERE (CAST(:after AS uuid) IS NULL"
+        "  OR (j.created_at, j.id) < (SELECT b.created_at, b.id FROM pmp.import_job AS b WHERE b.id = :after))"
+        f"{''.join(f' AND {FILTERS[name]}' for name in filters)}"
         " ORDER BY j.created_at DESC, j.id DESC LIMIT :row_limit",
         after=after,
         row_limit=limit + 1,
+        **filters,
     )
     documents = [row[0] for row in rows[:limit]]
     return documents, documents[-1]["id"] if len(rows) > limit else None

@@ -1,7 +1,7 @@
 """The import and export API as a client sees it; ``tests/integration/imports`` tests the jobs themselves."""
 
 import uuid
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 from pmp import database, tasks
@@ -51,6 +51,40 @@ def test_imports_are_listed_newest_first(api: Gateway) -> None:
         path = answer.headers.get("Link", "<>")[1:].split(">")[0]
     assert found[:5] == made[::-1]
     assert len(set(found)) == len(found)
+
+
+def test_imports_are_found_by_what_is_known_of_them(api: Gateway) -> None:
+    name = f"May & June {uuid.uuid4().hex}.csv"
+    body = {"format": "csv", "compression": "none", "file_name": name}
+    first, second, third = (api.post("/v1/imports", body).json["id"] for _ in range(3))
+    api.delete(f"/v1/imports/{second}")
+
+    def found(**query: str) -> list[str]:
+        ids, path = [], f"/v1/imports?{urlencode({'limit': '2', 'file_name': name} | query)}"
+        while path:
+            answer = api.get(path)
+            assert answer.status == 200, answer.content
+            ids += [job["id"] for job in answer.json["items"]]
+            path = answer.headers.get("Link", "<>")[1:].split(">")[0]
+        return ids
+
+    shown = api.get(f"/v1/imports/{second}").json
+    assert found() == [third, second, first]
+    assert found(state="cancelled") == [second]
+    assert found(key=shown["key"]) == [second]
+    assert found(client=shown["client"]) == [third, second, first]
+    assert found(client="nobody") == []
+    assert found(created_since=shown["created_at"]) == [third, second]
+    assert found(created_before=shown["created_at"]) == [first]
+    assert api.get("/v1/imports?state=lost").status == 422
+    assert api.get("/v1/imports?created_since=yesterday").status == 422
+
+
+def test_file_that_s3_takes_in_no_single_upload_is_refused_with_the_way_to_do_it(api: Gateway) -> None:
+    answer = api.post("/v1/imports", {"format": "csv", "compression": "none", "size": (5 << 30) + 1})
+    assert answer.status == 422
+    assert "aws s3 cp" in answer.json["errors"][0]["detail"]
+    assert api.post("/v1/imports", {"format": "csv", "compression": "none", "size": 5 << 30}).status == 201
 
 
 def test_rejects_redirect_to_the_stored_file(api: Gateway, stack: Stack) -> None:

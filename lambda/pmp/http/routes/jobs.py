@@ -1,6 +1,7 @@
 """Imports and exports as the client sees them; ``pmp.imports`` and ``pmp.exports`` do the work."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 from pmp import identifiers, instants, objects
 from pmp.http.conditions import etag, require_match
@@ -41,9 +42,19 @@ def list_imports(request: Request, connection: Any) -> Response:
     after = position(request.query.get("cursor"), identifiers.UUID)[0]
     if after is not None and imports.get(connection, after) is None:
         raise foreign()
-    documents, following = imports.list_jobs(connection, after, limit(request))
+    filters = {name: request.query[name] for name in imports.FILTERS if name in request.query}
+    for name in ("created_since", "created_before"):
+        if name in filters:
+            try:
+                filters[name] = instants.read(filters[name])[1]
+            except ValueError as error:
+                raise invalid([{"parameter": name, "detail": str(error)}]) from None
+    documents, following = imports.list_jobs(connection, after, limit(request), filters)
     opaque = cursor(following) if following else None
-    headers = {"Link": f'<{request.path}?cursor={opaque}&limit={limit(request)}>; rel="next"'} if opaque else {}
+    headers = {}
+    if opaque:
+        following_page = urlencode(filters | {"cursor": opaque, "limit": limit(request)})
+        headers["Link"] = f'<{request.path}?{following_page}>; rel="next"'
     return Response(200, {"items": documents, "next": opaque}, headers)
 
 
