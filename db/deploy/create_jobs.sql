@@ -120,7 +120,9 @@ COMMENT ON COLUMN pmp.import_reject.original IS 'The line; NULL: it was too long
 
 CREATE TABLE pmp.export_job (
   id          uuid PRIMARY KEY,
-  state       text NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'running', 'succeeded', 'failed')),
+  state       text NOT NULL DEFAULT 'waiting'
+              CHECK (state IN ('waiting', 'running', 'succeeded', 'failed', 'cancelled')),
+  contents    text NOT NULL DEFAULT 'users' CHECK (contents IN ('users', 'choices', 'events')),
   consent     text,
   enabled     boolean,
   as_of       timestamptz NOT NULL,
@@ -136,16 +138,28 @@ CREATE TABLE pmp.export_job (
   last_error  text,
   checkpoint  jsonb,
   users       bigint NOT NULL DEFAULT 0,
+  lines       bigint NOT NULL DEFAULT 0,
   bytes       bigint NOT NULL DEFAULT 0,
+  feed_number bigint NOT NULL DEFAULT 0,
+  feed_sequence bigint NOT NULL DEFAULT 0,
+  feed_horizon bigint NOT NULL DEFAULT 0,
   bucket      text NOT NULL,
   object_key  text NOT NULL,
   removed_at  timestamptz,
+  deleted_by  text,
   error       text,
   CONSTRAINT export_job_filters CHECK ((consent IS NULL) = (enabled IS NULL)),
-  CONSTRAINT export_job_finishes CHECK ((finished_at IS NOT NULL) = (state IN ('succeeded', 'failed'))),
+  CONSTRAINT export_job_finishes CHECK ((finished_at IS NOT NULL) = (state IN ('succeeded', 'failed', 'cancelled'))),
+  CONSTRAINT export_job_filters_state CHECK (consent IS NULL OR contents = 'users'),
   CONSTRAINT export_job_says_why CHECK ((state = 'failed') = (error IS NOT NULL))
 );
-COMMENT ON TABLE pmp.export_job IS 'Users and their choices as of an instant, written to S3 as NDJSON.';
+COMMENT ON TABLE pmp.export_job IS 'Users, their choices or events as of an instant, written to S3.';
+COMMENT ON COLUMN pmp.export_job.contents IS
+  'users: one line for each user; choices, events: lines that an import reads again.';
+COMMENT ON COLUMN pmp.export_job.feed_number IS
+  'With feed_sequence, the place in the feed after which the exported events begin.';
+COMMENT ON COLUMN pmp.export_job.feed_horizon IS
+  'Exported events have a lower transaction number: when the export began, all such transactions had ended.';
 COMMENT ON COLUMN pmp.export_job.known_at IS 'Events received later are left out, so that all pages show one state.';
 COMMENT ON COLUMN pmp.export_job.lease_owner IS 'The invocation that holds the job until lease_until.';
 COMMENT ON COLUMN pmp.export_job.stalled IS 'Invocations that have begun since the job last got on.';
@@ -155,6 +169,7 @@ COMMENT ON COLUMN pmp.export_job.checkpoint IS
   '"tail": whether an object holds the rest that was too short for a part}; NULL: from the start.';
 CREATE INDEX export_job_pages ON pmp.export_job (created_at, id);
 COMMENT ON COLUMN pmp.export_job.removed_at IS 'When the file was deleted.';
+COMMENT ON COLUMN pmp.export_job.deleted_by IS 'The client that stopped it or deleted its file; NULL: nobody.';
 CREATE INDEX export_job_open ON pmp.export_job (lease_until) WHERE state IN ('waiting', 'running');
 CREATE INDEX export_job_files ON pmp.export_job (finished_at, id) WHERE removed_at IS NULL;
 

@@ -1,4 +1,4 @@
-"""Exports: users and their choices as of an instant, as NDJSON.gz in S3.
+"""Exports: users, their choices, or events as of an instant, as NDJSON.gz in S3.
 
 An export takes constant memory and as many invocations as it needs: the file is a sequence of gzip members (RFC 1952,
 section 2.2), which are the parts of one S3 upload, and an invocation resumes after the last part (docs/adr/0205).
@@ -16,10 +16,13 @@ from pmp.database import Connection
 from pmp.logging import log
 
 PAGE_USERS = 5000
-"""Users per statement at most."""
+"""Users, or events, per statement at most."""
 
 FIRST_PAGE_USERS = 500
 """Of the first statement, before it is known how fast the database is."""
+
+Place = list[int]
+"""Where a page of an export ends: ``[subject_key]``, or an event's ``[transaction_number, sequence]``."""
 
 _KIND = leases.Kind(
     "pmp.export_job", progress="'user ' || users", advice="request a new export", transient=("checkpoint",)
@@ -27,25 +30,34 @@ _KIND = leases.Kind(
 _DOWNLOAD_SECONDS = 900
 
 
-def create(connection: Connection, request: dict[str, Any], client: str) -> dict[str, Any]:
+def create(
+    connection: Connection, request: dict[str, Any], client: str, after: tuple[int, int] = (0, 0)
+) -> dict[str, Any]:
     """POST /exports: insert the job and start an invocation that works on it.
 
     Args:
         connection: to the database.
-        request: ``{"consent"?, "enabled"?, "as_of"?, "known_at"?}``, validated; ``consent`` and ``enabled`` come
-            together. ``known_at`` defaults to now, so that all pages show one state, and ``as_of`` to ``known_at``.
+        request: ``{"contents"?, "consent"?, "enabled"?, "as_of"?, "known_at"?}``, validated; ``contents`` is "users"
+            (the default), "choices" or "events"; ``consent`` and ``enabled`` come together, and only with users.
+            ``known_at`` defaults to now, so that all pages show one state, and ``as_of`` to ``known_at``.
         client: id of the requesting OAuth client.
+        after: place in the feed after which exported events begin; by default its start.
 
     Returns:
         As ``get``.
     """
     job = identifiers.new()
     connection.run(
-        "INSERT INTO pmp.export_job (id, consent, enabled, as_of, known_at, client, bucket, object_key)"
-        " SELECT CAST(:id AS uuid), :consent, CAST(:enabled AS boolean),"
-        "  coalesce(CAST(:as_of AS timestamptz), k.known_at), k.known_at, :client, :bucket, :key"
+        "INSERT INTO pmp.export_job (id, contents, consent, enabled, as_of, known_at, feed_number, feed_sequence,"
+        "  feed_horizon, client, bucket, object_key)"
+        " SELECT CAST(:id AS uuid), :contents, :consent, CAST(:enabled AS boolean),"
+        "  coalesce(CAST(:as_of AS timestamptz), k.known_at), k.known_at, :number, :sequence, pmp.feed_horizon(),"
+        "  :client, :bucket, :key"
         " FROM (SELECT least(CAST(:known_at AS timestamptz), clock_timestamp()) AS known_at) AS k",
         id=job,
+        contents=request.get("contents", "users"),
+        number=after[0],
+        sequence=after[1],
         consent=request.get("consent"),
         enabled=request.get("enabled"),
         as_of=request.get("as_of"),
@@ -59,20 +71,33 @@ def create(connection: Connection, request: dict[str, Any], client: str) -> dict
     return cast("dict[str, Any]", get(connection, job))
 
 
-def get(connection: Connection, job: str) -> dict[str, Any] | None:
+_DOCUMENT = f"""
+jsonb_build_object(
+  'id', id, 'state', state, 'contents', contents, 'consent', consent, 'enabled', enabled,
+  'as_of', pmp.instant(as_of), 'known_at', pmp.instant(known_at), 'users', users, 'lines', lines, 'bytes', bytes,
+  'created_at', pmp.instant(created_at), 'started_at', pmp.instant(started_at),
+  'finished_at', pmp.instant(finished_at), 'error', error,
+  'kept_until', CASE WHEN removed_at IS NULL THEN pmp.instant(finished_at + interval '{objects.EXPORT_KEPT}') END,
+  'resume', CASE WHEN contents = 'events' AND state = 'succeeded' THEN jsonb_build_array(feed_number, feed_sequence) END
+)
+"""
+
+
+def get(connection: Connection, job: str, *, lock: bool = False) -> dict[str, Any] | None:
     """GET /exports/{id}: ``{"id", "state", "users", "as_of", "known_at", "download", …}``; None if it does not exist.
 
     ``download`` is a URL that is valid for 15 minutes; null until the export has succeeded, and when its file is gone.
+    ``resume`` is the place in the feed where the exported events end, ``[number, sequence]``; null for other exports.
+
+    Args:
+        connection: to the database.
+        job: the export's id.
+        lock: keep it as it is until the end of the transaction.
     """
+    locking = " FOR UPDATE" if lock else ""
     rows = connection.run(
-        "SELECT jsonb_build_object('id', id, 'state', state, 'consent', consent, 'enabled', enabled,"
-        " 'as_of', pmp.instant(as_of), 'known_at', pmp.instant(known_at), 'users', users, 'bytes', bytes,"
-        " 'started_at', pmp.instant(started_at), 'finished_at', pmp.instant(finished_at), 'error', error,"
-        " 'kept_until', CASE WHEN removed_at IS NULL THEN pmp.instant(finished_at + CAST(:kept AS interval)) END),"
-        " bucket, object_key"
-        " FROM pmp.export_job WHERE id = :id",
+        f"SELECT {_DOCUMENT}, bucket, object_key FROM pmp.export_job WHERE id = :id{locking}",  # noqa: S608
         id=job,
-        kept=objects.EXPORT_KEPT,
     )
     if not rows:
         return None
@@ -80,6 +105,50 @@ def get(connection: Connection, job: str) -> dict[str, Any] | None:
     there = document["state"] == "succeeded" and document["kept_until"] is not None
     download = objects.download_url(bucket, key, _DOWNLOAD_SECONDS) if there else None
     return cast("dict[str, Any]", document | {"download": download})
+
+
+def list_jobs(connection: Connection, after: str | None, limit: int) -> tuple[list[dict[str, Any]], str | None]:
+    """GET /exports: a page, newest first, and the id after which the next page begins (None: this is the last).
+
+    Each as ``get`` returns it, without ``download``: an address of all people's data is made for one export at a time.
+    """
+    rows = connection.run(
+        f"SELECT {_DOCUMENT} FROM pmp.export_job AS j"  # noqa: S608
+        " WHERE CAST(:after AS uuid) IS NULL"
+        "  OR (j.created_at, j.id) < (SELECT b.created_at, b.id FROM pmp.export_job AS b WHERE b.id = :after)"
+        " ORDER BY j.created_at DESC, j.id DESC LIMIT :row_limit",
+        after=after,
+        row_limit=limit + 1,
+    )
+    documents = [row[0] for row in rows[:limit]]
+    return documents, documents[-1]["id"] if len(rows) > limit else None
+
+
+def delete(connection: Connection, job: str, client: str) -> dict[str, Any] | None:
+    """DELETE /exports/{id}: stop the export if it has not ended, and delete its file. As ``get``.
+
+    Args:
+        connection: to the database.
+        job: the export's id.
+        client: id of the requesting OAuth client; recorded if there was something to stop or to delete.
+
+    Raises:
+        BotoCoreError: S3 cannot be reached; the export has been stopped.
+    """
+    connection.run(
+        "UPDATE pmp.export_job SET state = 'cancelled', finished_at = clock_timestamp()"  # noqa: S608
+        f"{_KIND.cleared} WHERE id = :id AND state IN ('waiting', 'running')",
+        id=job,
+    )
+    rows = connection.run("SELECT bucket, object_key FROM pmp.export_job WHERE id = :id AND removed_at IS NULL", id=job)
+    if rows:
+        objects.remove_all(*rows[0])
+        connection.run(
+            "UPDATE pmp.export_job SET removed_at = clock_timestamp(), deleted_by = :client WHERE id = :id",
+            id=job,
+            client=client,
+        )
+    return get(connection, job)
 
 
 def run(connection: Connection, job: str, context: Any) -> None:
@@ -108,11 +177,11 @@ def run(connection: Connection, job: str, context: Any) -> None:
     try:
         finished = export.work(context)
     except leases.LostError:
-        log("export was taken over", job=job)
+        _lost(connection, job)
         return
     except objects.UploadGoneError as reason:
         log("export begins again", level="warning", job=job, reason=reason)
-        lease.renew(connection, users=0, checkpoint=None)
+        lease.renew(connection, users=0, lines=0, checkpoint=None)
         finished = False
     except Exception as error:
         if export.stalled < leases.MOST_STALLED:
@@ -126,7 +195,7 @@ def run(connection: Connection, job: str, context: Any) -> None:
     else:
         lease.release(connection)
         log("export handed over", job=job, users=export.users)
-        tasks.begin({"task": "export", "job": job}, context)
+        tasks.begin({"task": "export", "job": job})
 
 
 def _give_up(connection: Connection, export: "_Export", lease: leases.Lease, reason: str) -> None:
@@ -135,13 +204,23 @@ def _give_up(connection: Connection, export: "_Export", lease: leases.Lease, rea
         log("export failed", level="error", job=lease.job, reason=error)
 
 
-def restart(connection: Connection, context: Any) -> None:
+def _lost(connection: Connection, job: str) -> None:
+    """After the lease was lost: if the export was deleted, delete what was written since."""
+    ((state, bucket, key),) = connection.run(
+        "SELECT state, bucket, object_key FROM pmp.export_job WHERE id = :id", id=job
+    )
+    log("export stopped", job=job, state=state)
+    if state == "cancelled":
+        objects.remove_all(bucket, key)
+
+
+def restart(connection: Connection) -> None:
     """Fail exports that have used up their invocations, and restart those that nobody works on."""
     for job, error in leases.give_up(connection, _KIND):
         log("export failed", level="error", job=job, reason=error)
     for job in leases.orphans(connection, _KIND):
         log("export restarted", level="warning", job=job)
-        tasks.begin({"task": "export", "job": job}, context)
+        tasks.begin({"task": "export", "job": job})
 
 
 def remove_files(connection: Connection, after: leases.Place | None) -> leases.Place | None:
@@ -171,8 +250,10 @@ class _Export:
         self._upload = objects.Upload(
             row["bucket"], row["object_key"], "application/gzip", before.get("upload_id", ""), before.get("etags", [])
         )
-        self._after: int = before.get("after", 0)
+        is_feed = row["contents"] == "events"
+        self._after: Place = before.get("after", [row["feed_number"], row["feed_sequence"]] if is_feed else [0])
         self.users: int = before.get("users", 0)
+        self._lines: int = before.get("lines", 0)
         self._sent: int = before.get("bytes", 0)
         self._has_tail: bool = before.get("tail", False)
         self.stalled: int = row["stalled"]
@@ -185,31 +266,35 @@ class _Export:
         """
         part, member = bytearray(self._read_tail()), _member()
         while True:
-            last_key, users, lines = self._page()
-            if last_key is None:
+            last, users, lines, content = self._page()
+            if last is None:
                 break
-            part += member.compress(lines.encode())
-            self._after, self.users = last_key, self.users + users
+            part += member.compress(content.encode())
+            self._after, self.users, self._lines = last, self.users + users, self._lines + lines
             if len(part) >= objects.PART_BYTES:
                 part += member.flush()
                 self._send(bytes(part))
                 part, member = bytearray(), _member()
             else:
-                self._lease.renew(self._connection, users=self.users)
+                self._lease.renew(self._connection, users=self.users, lines=self._lines)
             if tasks.is_late(context):
                 part += member.flush()
                 self._write_tail(bytes(part))
                 return False
         part += member.flush()
         self._upload.finish(bytes(part))
-        self._lease.finish(self._connection, "succeeded", users=self.users, bytes=self._sent + len(part))
+        counts: dict[str, int] = {"users": self.users, "lines": self._lines, "bytes": self._sent + len(part)}
+        if self._row["contents"] == "events":
+            counts["feed_number"], counts["feed_sequence"] = self._after
+        if self._lease.finish(self._connection, "succeeded", error=None, **counts) is None:
+            raise leases.LostError
         return True
 
-    def _page(self) -> tuple[int | None, int, str]:
-        """The next page, of as many users as the database describes in time.
+    def _page(self) -> tuple[Place | None, int, int, str]:
+        """The next page, of as many users or events as the database describes in time: see ``_read_page``.
 
         Raises:
-            TooSlowError: a single user takes too long.
+            TooSlowError: a single one takes too long.
         """
         while True:
             size, began = self._portion.size, time.monotonic()
@@ -219,26 +304,48 @@ class _Export:
             except portions.TooSlowError as error:
                 if size == 1:
                     raise
-                log("page took too long", level="warning", job=self._lease.job, users=size, reason=error)
+                log("page took too long", level="warning", job=self._lease.job, size=size, reason=error)
                 self._portion.halve(size)
                 self._lease.renew(self._connection)
             else:
                 self._portion.adapt(size, time.monotonic() - began)
                 return page
 
-    def _read_page(self, size: int) -> tuple[int | None, int, str]:
-        ((last_key, users, lines),) = self._connection.run(
-            "SELECT last_key, users, lines FROM pmp.export_page("
-            " :after, :size, CAST(:consent AS text), CAST(:enabled AS boolean),"
-            " CAST(:as_of AS timestamptz), CAST(:known_at AS timestamptz))",
-            after=self._after,
-            size=size,
-            consent=self._row["consent"],
-            enabled=self._row["enabled"],
-            as_of=self._row["as_of"],
-            known_at=self._row["known_at"],
-        )
-        return last_key, users, lines
+    def _read_page(self, size: int) -> tuple[Place | None, int, int, str]:
+        """A page: where it ends (None: there is none), its users (of events: 0), its lines, and their text."""
+        limits = {name: self._row[name] for name in ("as_of", "known_at")}
+        if self._row["contents"] == "events":
+            ((number, sequence, lines, content),) = self._connection.run(
+                "SELECT last_number, last_sequence, lines, content FROM pmp.export_events_page("
+                " :number, :sequence, :horizon, :size, CAST(:as_of AS timestamptz), CAST(:known_at AS timestamptz))",
+                number=self._after[0],
+                sequence=self._after[1],
+                horizon=self._row["feed_horizon"],
+                size=size,
+                **limits,
+            )
+            return None if number is None else [number, sequence], 0, lines, content
+        if self._row["contents"] == "choices":
+            ((last_key, users, lines, content),) = self._connection.run(
+                "SELECT last_key, users, lines, content FROM pmp.export_choices_page("
+                " :after, :size, CAST(:as_of AS timestamptz), CAST(:known_at AS timestamptz))",
+                after=self._after[0],
+                size=size,
+                **limits,
+            )
+        else:
+            ((last_key, users, content),) = self._connection.run(
+                "SELECT last_key, users, lines FROM pmp.export_page("
+                " :after, :size, CAST(:consent AS text), CAST(:enabled AS boolean),"
+                " CAST(:as_of AS timestamptz), CAST(:known_at AS timestamptz))",
+                after=self._after[0],
+                size=size,
+                consent=self._row["consent"],
+                enabled=self._row["enabled"],
+                **limits,
+            )
+            lines = users
+        return None if last_key is None else [last_key], users, lines, content
 
     def _send(self, part: bytes) -> None:
         self._upload.send(part)
@@ -260,19 +367,22 @@ class _Export:
 
     @property
     def _tail_key(self) -> str:
-        # Named after its last user: the tail that a failed attempt wrote is never taken for another one.
-        return f"{self._upload.key}.{self._after}"
+        # Named after where it ends: the tail that a failed attempt wrote is never taken for another one.
+        return f"{self._upload.key}.{'-'.join(map(str, self._after))}"
 
     def _save(self, *, tail: bool) -> None:
         checkpoint = {
             "after": self._after,
             "users": self.users,
+            "lines": self._lines,
             "bytes": self._sent,
             "upload_id": self._upload.upload_id,
             "etags": self._upload.etags,
             "tail": tail,
         }
-        self._lease.renew(self._connection, users=self.users, checkpoint=json.dumps(checkpoint), stalled=0)
+        self._lease.renew(
+            self._connection, users=self.users, lines=self._lines, checkpoint=json.dumps(checkpoint), stalled=0
+        )
         self.stalled = 0
 
 

@@ -56,6 +56,6 @@ locals {
     check = "Check consents"
     read  = "Read users, events, consents, imports and vendors; check consents"
     write = "Create users, record events, create and cancel imports"
-    admin = "Change the consent catalogue and import mappings; create and read exports of users; erase users and find their proof"
+    admin = "Change the consent catalogue and import mappings; create, read and delete exports; erase users and find their proof"
   }
 }

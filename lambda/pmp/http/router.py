@@ -42,6 +42,8 @@ OPERATIONS: dict[str, tuple[str, str, str]] = {
     "getMapping": ("mappings", "get_mapping", _REPEATABLE),
     "putMapping": ("mappings", "put_mapping", _WRITE),
     "createExport": ("jobs", "create_export", _WRITE),
+    "listExports": ("jobs", "list_exports", _REPEATABLE),
+    "deleteExport": ("jobs", "delete_export", _WRITE),
     "getExport": ("jobs", "get_export", _REPEATABLE),
     "listVendors": ("vendors", "list_vendors", _REPEATABLE),
     "getVendor": ("vendors", "get_vendor", _REPEATABLE),

@@ -13,6 +13,9 @@ from pmp.imports import columns, rejects
 from pmp.imports.errors import LineError
 from pmp.imports.mapping import Mapped
 
+_OF_EXPORTS = ("user_id", "received_at", "source")
+"""What the lines of an export say besides; PMP sets these itself."""
+
 _CACHE_ENTRIES = 20_000
 _LARGEST_EVENT_CHOICES = 100
 _NO_HASH = bytes(32)
@@ -243,6 +246,8 @@ class Parser:
         event_id, user, consents, instant = (
             event.pop(name, None) for name in ("id", "user", "consents", "occurred_at")
         )
+        for name in _OF_EXPORTS:
+            event.pop(name, None)
         if event:
             event.pop(rejects.COLUMN, None)
             if event:
@@ -341,7 +346,9 @@ class Parser:
         named = self._catalogue.version(consent, version)
         if named is None:
             raise LineError("unknown_version", f"{pointer}/version", "is not a version of this consent")
-        if named.created_at > moment:
+        # The one that a line without a version would answer may be named, as exports do: the first one is in force
+        # before it was created.
+        if named.created_at > moment and named is not self._catalogue.in_force(consent, moment):
             created = named.created_at.isoformat()
             detail = f"was created at {created}, after occurred_at; omit version for the one in force then"
             raise LineError("version_too_new", f"{pointer}/version", detail)

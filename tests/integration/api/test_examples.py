@@ -22,8 +22,8 @@ STORY = (
     "createUser", "putConsent", "getConsent", "listConsents", "createEvent", "getEvent", "listEvents", "getUser",
     "listUsers", "listUserEvents", "exportUser", "checkConsents", "putMapping", "getMapping", "listMappings",
     "createImport", "getImport", "listImports", "getImportRejects", "cancelImport", "createExport", "getExport",
-    "listVendors", "getVendor", "getReadiness", "getHealth", "getOpenapi", "getDocs", "getDocsFile",
-    "eraseUser", "lookupUser",
+    "listExports", "deleteExport", "listVendors", "getVendor", "getReadiness", "getHealth", "getOpenapi",
+    "getDocs", "getDocsFile", "eraseUser", "lookupUser",
 )  # fmt: skip
 """The operations in an order in which each finds what it needs."""
 DIFFERENT = {"environment", "release", "code_sha256"}

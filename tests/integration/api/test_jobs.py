@@ -119,11 +119,40 @@ def test_export_starts_only_after_its_job_is_committed(api: Gateway, monkeypatch
         ({"consent": "no_such", "enabled": True}, "/consent"),
         ({"as_of": "now"}, "/as_of"),
         ({"format": "csv"}, "/format"),
+        ({"contents": "rows"}, "/contents"),
+        ({"contents": "choices", "consent": "email_notifications", "enabled": True}, "/consent"),
+        ({"contents": "users", "since": "WzAsMF0"}, "/since"),
+        ({"contents": "events", "since": "x"}, "/since"),
+        ({"contents": "events", "since": "WzBd"}, "/since"),
     ],
 )
 def test_invalid_export_request_returns_422(api: Gateway, body: dict[str, object], pointer: str) -> None:
     answer = api.post("/v1/exports", body)
     assert (answer.status, answer.json["errors"][0]["pointer"]) == (422, pointer)
+
+
+def test_export_continues_the_feed_from_a_cursor_of_it(api: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "begin", lambda _task: None)
+    resume = api.get("/v1/events").json["resume"]
+    made = api.post("/v1/exports", {"contents": "events", "since": resume})
+    assert (made.status, made.json["contents"], made.json["resume"]) == (201, "events", None)
+
+
+def test_exports_are_listed_and_deleted_by_admins_only(api: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "begin", lambda _task: None)
+    made = [api.post("/v1/exports", {}).json["id"] for _ in range(3)]
+    first = api.get("/v1/exports?limit=2")
+    second = api.get(first.headers["Link"].partition(">")[0].removeprefix("<"))
+    assert [one["id"] for one in [*first.json["items"], *second.json["items"]]][:3] == made[::-1]
+    assert api.get("/v1/exports?cursor=x").status == 422
+    path = f"/v1/exports/{made[0]}"
+    assert api.request("DELETE", path, If_Match='"other"').status == 412
+    gone = api.request("DELETE", path)
+    assert (gone.status, gone.json["state"], gone.json["kept_until"]) == (200, "cancelled", None)
+    assert api.request("DELETE", path).json == gone.json
+    assert api.request("DELETE", f"/v1/exports/{uuid.uuid4()}").status == 404
+    reader = Gateway(scope="pmp/read pmp/write")
+    assert (reader.get("/v1/exports").status, reader.request("DELETE", path).status) == (403, 403)
 
 
 @pytest.mark.parametrize("path", ["/v1/imports/{}", "/v1/imports/{}/rejects", "/v1/exports/{}"])

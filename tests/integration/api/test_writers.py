@@ -33,6 +33,8 @@ def test_every_write_records_its_client(stack: Stack, monkeypatch: pytest.Monkey
     exported = by("createExport").post("/v1/exports", {}).json["id"]
     assert by("cancelImport").delete(f"/v1/imports/{imported}").status == 200
     assert Gateway(client="too late").delete(f"/v1/imports/{imported}").status == 200
+    assert by("deleteExport").delete(f"/v1/exports/{exported}").status == 200
+    assert Gateway(client="too late").delete(f"/v1/exports/{exported}").status == 200
     assert by("eraseUser").delete(f"/v1/users/{user}").status == 200
 
     name = "SELECT pmp.source_name({}) FROM pmp.{} WHERE {}"
@@ -46,6 +48,7 @@ def test_every_write_records_its_client(stack: Stack, monkeypatch: pytest.Monkey
         "createImport": f"SELECT client FROM pmp.import_job WHERE id = '{imported}'",
         "cancelImport": f"SELECT cancelled_by FROM pmp.import_job WHERE id = '{imported}'",
         "createExport": f"SELECT client FROM pmp.export_job WHERE id = '{exported}'",
+        "deleteExport": f"SELECT deleted_by FROM pmp.export_job WHERE id = '{exported}'",
     }
     assert recorded.keys() == WRITES
     for operation, query in recorded.items():

@@ -66,7 +66,7 @@ def test_export_from_a_slow_database_ends_with_few_timeouts(
     announced(stack, store, ndjson([event(f"page.{number}.{uuid.uuid4().hex}@e.com") for number in range(700)]))
     real, sizes = exports._Export._read_page, list[int]()
 
-    def read(self: exports._Export, size: int) -> tuple[int | None, int, str]:
+    def read(self: exports._Export, size: int) -> tuple[exports.Place | None, int, int, str]:
         sizes.append(size)
         if size > 100:
             raise portions.TooSlowError("a statement ran into the database's time limit")

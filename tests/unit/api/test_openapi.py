@@ -34,7 +34,7 @@ MEANING = {
     },
     "pmp/admin": {
         "change the consent catalogue and import mappings": {"putConsent", "putMapping"},
-        "create and read exports of users": {"createExport", "getExport"},
+        "create, read and delete exports": {"createExport", "getExport", "listExports", "deleteExport"},
         "erase users": {"eraseUser"},
         "and find their proof": {"lookupUser"},
     },

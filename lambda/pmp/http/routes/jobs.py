@@ -7,8 +7,8 @@ from pmp import identifiers, instants, objects
 from pmp.http.conditions import etag, require_match
 from pmp.http.limits import limits
 from pmp.http.messages import Request, Response, encode
-from pmp.http.pages import cursor, foreign, limit, position
-from pmp.http.problems import invalid, not_found
+from pmp.http.pages import INTEGER, cursor, foreign, limit, position
+from pmp.http.problems import Problem, invalid, not_found
 
 
 def create_import(request: Request, connection: Any) -> Response:
@@ -94,10 +94,54 @@ def create_export(request: Request, connection: Any) -> Response:
     from pmp import exports
 
     consent = request.body.get("consent")
+    of_events = request.body.get("contents") == "events"
+    if consent is not None and request.body.get("contents", "users") != "users":
+        raise invalid([{"pointer": "/consent", "detail": "filters users; leave it out, or ask for contents users"}])
+    if "since" in request.body and not of_events:
+        raise invalid([{"pointer": "/since", "detail": "is a place among events; ask for contents events"}])
     if consent is not None and connection.run("SELECT pmp.get_consent(:id)", id=consent) == [[None]]:
         raise invalid([{"pointer": "/consent", "detail": "is not in the catalogue; GET /v1/consents lists it"}])
-    document = exports.create(connection, request.body | limits(request.body, where="pointer"), request.client)
-    return Response(201, document, {"Location": f"/v1/exports/{document['id']}"})
+    try:
+        after = position(request.body.get("since"), INTEGER, INTEGER)
+    except Problem:
+        detail = "is no `resume` of an export or of GET /v1/events"
+        raise invalid([{"pointer": "/since", "detail": detail}]) from None
+    document = exports.create(
+        connection,
+        request.body | limits(request.body, where="pointer"),
+        request.client,
+        (after[0] or 0, after[1] or 0),
+    )
+    return Response(201, _shown(document), {"Location": f"/v1/exports/{document['id']}"})
+
+
+def list_exports(request: Request, connection: Any) -> Response:
+    """GET /v1/exports."""
+    from pmp import exports
+
+    after = position(request.query.get("cursor"), identifiers.UUID)[0]
+    if after is not None and exports.get(connection, after) is None:
+        raise foreign()
+    documents, following = exports.list_jobs(connection, after, limit(request))
+    opaque = cursor(following) if following else None
+    headers = {"Link": f'<{request.path}?cursor={opaque}&limit={limit(request)}>; rel="next"'} if opaque else {}
+    return Response(200, {"items": [_shown(one) for one in documents], "next": opaque}, headers)
+
+
+def delete_export(request: Request, connection: Any) -> Response:
+    """DELETE /v1/exports/{id}."""
+    from pmp import exports
+
+    before = exports.get(connection, request.parameters["id"], lock=True)
+    if before is None:
+        raise not_found("export with this id")
+    require_match(request, etag(encode(_shown(before))))
+    return Response(200, _shown(exports.delete(connection, request.parameters["id"], request.client) or before))
+
+
+def _shown(document: dict[str, Any]) -> dict[str, Any]:
+    """An export with its place in the feed as a cursor."""
+    return document | {"resume": cursor(*document["resume"]) if document["resume"] else None}
 
 
 def get_export(request: Request, connection: Any) -> Response:
@@ -107,4 +151,4 @@ def get_export(request: Request, connection: Any) -> Response:
     document = exports.get(connection, request.parameters["id"])
     if document is None:
         raise not_found("export with this id")
-    return Response(200, document)
+    return Response(200, _shown(document))
