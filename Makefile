@@ -131,7 +131,7 @@ test-integration: install ## the Lambda against PostgreSQL behind PgBouncer
 	@$(STAGE) integration -- $(ARGS)
 
 .PHONY: test-pipeline test-image test-terratest test-e2e test-import-faults parity nightly fuzz-api
-.PHONY: bench bench-api bench-imports bench-growth
+.PHONY: bench bench-api bench-imports bench-growth bench-queue
 test-pipeline: install $(EXECUTOR) ## the pipeline's shape (ARGS="-m e2e": all of it, 20 min)
 	@$(STAGE) pipeline -- $(ARGS)
 
@@ -172,6 +172,9 @@ bench-imports: install ## imports beside psql \\copy and what teams use
 
 bench-growth: install ## each operation at 1.5 and 15 million events (10 min)
 	@$(PYTHON) -m checks.bench.growth $(ARGS)
+
+bench-queue: install ## reads of a running platform beside 40 imports
+	@eval "$$($(PYTHON) -m local credentials admin)" && $(PYTHON) -m checks.bench.queue $(ARGS)
 
 ##@ AWS and its emulator
 

@@ -38,6 +38,9 @@ class ObjectStore(ThreadingHTTPServer):
         self.parts: dict[str, dict[int, bytes]] = {}
         self.faults: list[Fault] = []
         self.invocations: list[bytes] = []
+        """Bodies of the messages that were sent to the queue, each of which brings an invocation."""
+        self.hidden: list[tuple[str, int]] = []
+        """Receipt handles with the seconds for which their messages were hidden."""
         self.reads = 0
         self.honours_ranges = True
         self.refused: set[str] = set()
@@ -63,7 +66,7 @@ def _etag(body: bytes) -> str:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers as S3, Lambda and Secrets Manager do."""
+    """Answers as S3, SQS and Secrets Manager do."""
 
     server: ObjectStore
     protocol_version = "HTTP/1.1"
@@ -163,16 +166,22 @@ class Handler(BaseHTTPRequestHandler):
         return self.answer(200, ETag=f'"{_etag(body)}"')
 
     def do_POST(self) -> None:
-        """CreateMultipartUpload and CompleteMultipartUpload; Lambda's Invoke; GetSecretValue."""
+        """S3's multipart uploads, SQS's SendMessage and ChangeMessageVisibility, and GetSecretValue."""
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         query = self._query()
         if self.headers.get("X-Amz-Target") == "secretsmanager.GetSecretValue":
             secret = {"ARN": KEY_ARN, "SecretString": json.dumps({"key": ERASURE_KEY.hex()})}
             known = json.loads(body)["SecretId"] == KEY_ARN
             self.answer(200 if known else 400, json.dumps(secret if known else {}).encode())
-        elif "/invocations" in self.path:
-            self.server.invocations.append(body)
-            self.answer(202)
+        elif self.headers.get("X-Amz-Target") == "AmazonSQS.SendMessage":
+            text = json.loads(body)["MessageBody"].encode()
+            self.server.invocations.append(text)
+            digest = hashlib.md5(text, usedforsecurity=False).hexdigest()
+            self.answer(200, json.dumps({"MessageId": uuid.uuid4().hex, "MD5OfMessageBody": digest}).encode())
+        elif self.headers.get("X-Amz-Target") == "AmazonSQS.ChangeMessageVisibility":
+            request = json.loads(body)
+            self.server.hidden.append((request["ReceiptHandle"], request["VisibilityTimeout"]))
+            self.answer(200, b"{}")
         elif "uploads" in query:
             upload = uuid.uuid4().hex
             self.server.parts[upload] = {}

@@ -58,8 +58,8 @@ OPTIONS = (
         "all interface endpoints, then two",
         "foundation",
         _TFVARS,
-        '["lambda", "secretsmanager"]',
-        ('["lambda", "secretsmanager", "ssm", "ssmmessages"]',),
+        '["secretsmanager", "sqs"]',
+        ('["secretsmanager", "sqs", "ssm", "ssmmessages"]',),
     ),
     Option(
         "a database parameter taken out, then set",

@@ -10,7 +10,7 @@ foundation = {
       public   = ["10.22.60.0/24", "10.22.61.0/24", "10.22.62.0/24"]
     }
     nat                 = "per_zone"
-    interface_endpoints = ["lambda", "secretsmanager", "ssm", "ssmmessages"]
+    interface_endpoints = ["secretsmanager", "sqs", "ssm", "ssmmessages"]
   }
 
   database = {

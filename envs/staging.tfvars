@@ -10,7 +10,7 @@ foundation = {
       public   = ["10.21.60.0/24", "10.21.61.0/24"]
     }
     nat                 = "single"
-    interface_endpoints = ["lambda", "secretsmanager"]
+    interface_endpoints = ["secretsmanager", "sqs"]
   }
 
   database = {

@@ -55,6 +55,8 @@ _SAMPLES: dict[str, tuple[float, float]] = {
     "error lines": (0, 1.2),
     "failed imports": (0, 0),
     "failed events": (0, 0),
+    "failed jobs": (0, 0),
+    "oldest job": (2, 90),
     "overdue": (0, 0),
     "get an answer": (100, 0),
     "lag": (0.1, 0.6),

@@ -22,6 +22,8 @@ module "alarms" {
     timeout_seconds          = var.service.function.timeout_seconds
     reserved_concurrency     = module.sizing.reserved_concurrency
     failed_events_queue_name = module.function.failed_events_queue_name
+    jobs_queue_name          = module.function.jobs_queue_name
+    failed_jobs_queue_name   = module.function.failed_jobs_queue_name
   }
   api = { id = module.api.api_id }
 }
@@ -60,6 +62,8 @@ module "dashboard" {
     name                     = module.function.function_name
     reserved_concurrency     = module.sizing.reserved_concurrency
     failed_events_queue_name = module.function.failed_events_queue_name
+    jobs_queue_name          = module.function.jobs_queue_name
+    failed_jobs_queue_name   = module.function.failed_jobs_queue_name
   }
   api       = { id = module.api.api_id }
   heartbeat = one([for heartbeat in module.heartbeat : { health_check_id = heartbeat.health_check_id }])

@@ -35,6 +35,8 @@ module "function" {
   memory_mb            = var.service.function.memory_mb
   timeout_seconds      = var.service.function.timeout_seconds
   reserved_concurrency = module.sizing.reserved_concurrency
+  # An import keeps one processor of the database busy.
+  job_concurrency = coalesce(var.service.function.job_concurrency, min(max(2, module.sizing.vcpu), floor(module.sizing.reserved_concurrency / 2)))
   network = {
     subnet_ids        = split(",", local.foundation["private_subnet_ids"])
     security_group_id = local.foundation["function_security_group_id"]

@@ -58,6 +58,7 @@ variable "service" {
   type = object({
     function = object({
       reserved_concurrency = number
+      job_concurrency      = optional(number)
       memory_mb            = optional(number, 1024)
       timeout_seconds      = optional(number, 300)
       vendor_list_url      = optional(string)

@@ -17,6 +17,7 @@ class Configuration:
     database_name: str
     database_user: str
     imports_bucket: str
+    jobs_queue_url: str
     vendor_list_url: str
     api_url: str
     token_url: str
@@ -50,6 +51,7 @@ def configuration() -> Configuration:
         database_name=_required("PMP_DATABASE_NAME"),
         database_user=_required("PMP_DATABASE_USER"),
         imports_bucket=os.environ.get("PMP_IMPORTS_BUCKET", ""),
+        jobs_queue_url=os.environ.get("PMP_JOBS_QUEUE_URL", ""),
         vendor_list_url=os.environ.get("PMP_VENDOR_LIST_URL", ""),
         api_url=os.environ.get("PMP_API_URL", ""),
         token_url=os.environ.get("PMP_TOKEN_URL", ""),

@@ -9,7 +9,8 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any] | None:
     """Answer one invocation.
 
     Args:
-        event: an HTTP API request (payload version 2.0), an S3 notification, or ``{"task": …}``.
+        event: an HTTP API request (payload version 2.0), one message of the jobs queue, which holds an S3 notification
+            or a task on a job, or the ``{"task": …}`` of a schedule.
         context: Lambda's context object, with ``aws_request_id`` and ``get_remaining_time_in_millis()``.
 
     Returns:
@@ -17,7 +18,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any] | None:
 
     Raises:
         ValueError: the event is of an unknown kind.
-        Exception: a notification or task failed; Lambda counts and retries it. Errors of requests become problem
+        Exception: a message or task failed; the queue, or Lambda, delivers it again. Errors of requests become problem
             documents instead.
     """
     request_id = getattr(context, "aws_request_id", "")
@@ -25,18 +26,27 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any] | None:
         from pmp.http.router import answer
 
         return answer(event, request_id)
-    task = event.get("task")
-    logging.bind(request_id=request_id, task=task or "notification")
+    logging.bind(request_id=request_id, task=event.get("task", "message"))
     try:
-        _work(event, task, context)
+        if "Records" in event:
+            from pmp import tasks
+
+            (record,) = event["Records"]
+            with tasks.held(record) as message:
+                _work(message, request_id, context)
+        else:
+            _work(event, request_id, context)
     except Exception as error:
         logging.log("invocation failed", level="error", error=error)
         raise
     return None
 
 
-def _work(event: dict[str, Any], task: str | None, context: Any) -> None:
-    if task is None and ("Records" in event or event.get("Event") == "s3:TestEvent"):
+def _work(event: dict[str, Any], request_id: str, context: Any) -> None:
+    task = event.get("task")
+    logging.bind(request_id=request_id, task=task or "notification")
+    # S3 sends a test event when its notifications are set.
+    if "Records" in event or event.get("Event") == "s3:TestEvent":
         from pmp import imports
 
         imports.handle_notification(event, context)
@@ -59,4 +69,6 @@ def _work(event: dict[str, Any], task: str | None, context: Any) -> None:
 
         exports.run(database.verified(), event["job"], context)
     else:
-        raise ValueError(f"unknown kind of event, keys {sorted(event)}: expected an HTTP request, S3 records or a task")
+        raise ValueError(
+            f"unknown kind of event, keys {sorted(event)}: expected a request, a notification of S3 or a task"
+        )

@@ -27,8 +27,8 @@ def run(connection: Connection, context: Any) -> None:
         Exception: the first error, after all other kinds have had their turns.
     """
     kinds: dict[str, Portion] = {
-        "imports": lambda _: imports.restart(connection, context),
-        "exports": lambda _: exports.restart(connection, context),
+        "imports": lambda _: imports.restart(connection),
+        "exports": lambda _: exports.restart(connection),
         "keys": lambda _: _delete_keys(connection),
         "uploads": lambda after: imports.remove_uploads(connection, after),
         "rejects": lambda after: imports.remove_rejects(connection, after),

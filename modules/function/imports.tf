@@ -114,25 +114,14 @@ resource "aws_s3_bucket_policy" "imports" {
   depends_on = [aws_s3_bucket_public_access_block.imports]
 }
 
-resource "aws_lambda_permission" "imports" {
-  statement_id   = "imports"
-  action         = "lambda:InvokeFunction"
-  function_name  = module.function.lambda_function_name
-  principal      = "s3.amazonaws.com"
-  source_arn     = aws_s3_bucket.imports.arn
-  source_account = data.aws_caller_identity.this.account_id
-}
-
 resource "aws_s3_bucket_notification" "imports" {
   bucket = aws_s3_bucket.imports.id
 
-  lambda_function {
-    id                  = "imports"
-    lambda_function_arn = module.function.lambda_function_arn
-    events              = ["s3:ObjectCreated:*"]
+  queue {
+    id        = "imports"
+    queue_arn = aws_sqs_queue.jobs.arn
+    events    = ["s3:ObjectCreated:*"]
     # What the function itself writes must not start it again.
     filter_prefix = "imports/"
   }
-
-  depends_on = [aws_lambda_permission.imports]
 }

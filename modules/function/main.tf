@@ -69,6 +69,7 @@ module "function" {
     PMP_DATABASE_NAME   = var.database.name
     PMP_DATABASE_USER   = var.database.user
     PMP_IMPORTS_BUCKET  = local.imports_bucket
+    PMP_JOBS_QUEUE_URL  = aws_sqs_queue.jobs.url
     PMP_VENDOR_LIST_URL = var.vendor_list_url
     PMP_API_URL         = var.api_url
     PMP_TOKEN_URL       = var.token_url
@@ -79,14 +80,16 @@ module "function" {
     PMP_UPLOAD_RETENTION_DAYS  = tostring(var.imports.retention_days)
   })
 
-  # Failed notifications and hand-overs are tried again, and end in a queue that an alarm watches.
+  # Failed schedules are tried again, and end in a queue that an alarm watches.
   create_async_event_config                 = true
   create_current_version_async_event_config = false
   maximum_retry_attempts                    = 2
   maximum_event_age_in_seconds              = 21600
   destination_on_failure                    = aws_sqs_queue.failed_events.arn
 
-  # An import that needs longer than one invocation invokes the function again; each step is checked in the database.
+  # An import that needs longer than one invocation sends itself to the queue that invokes the function; Lambda would stop
+  # the chain after about 16 rounds. The database ends it: a job that gets no further is given up.
+  # https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html
   recursive_loop = "Allow"
 
   cloudwatch_logs_retention_in_days = var.log_retention_days

@@ -18,12 +18,25 @@ output "imports_bucket_name" {
   value       = aws_s3_bucket.imports.id
 
   # An upload before the notification exists would never be imported.
-  depends_on = [aws_s3_bucket_notification.imports, aws_s3_bucket_policy.imports]
+  depends_on = [aws_s3_bucket_notification.imports, aws_s3_bucket_policy.imports, aws_lambda_event_source_mapping.jobs]
 }
 
 output "failed_events_queue_name" {
-  description = "Queue of events that failed for good."
+  description = "Queue of scheduled events that failed for good."
   value       = aws_sqs_queue.failed_events.name
+}
+
+output "jobs_queue_name" {
+  description = "Queue of imports and exports that wait for an invocation."
+  value       = aws_sqs_queue.jobs.name
+
+  # Nothing takes from the queue before.
+  depends_on = [aws_lambda_event_source_mapping.jobs]
+}
+
+output "failed_jobs_queue_name" {
+  description = "Dead-letter queue of `jobs_queue_name`."
+  value       = aws_sqs_queue.failed_jobs.name
 }
 
 output "log_group_name" {

@@ -96,10 +96,12 @@ resource "aws_iam_role_policy" "function" {
         Condition = { StringEquals = { "kms:ViaService" = [for service in ["s3", "secretsmanager"] : "${service}.${data.aws_region.this.name}.amazonaws.com"] } }
       },
       {
-        Sid      = "InvokeItself"
+        # The first two for itself, the others for Lambda, which polls the queue as this role.
+        # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html#events-sqs-permissions
+        Sid      = "WorkOnJobs"
         Effect   = "Allow"
-        Action   = ["lambda:InvokeFunction"]
-        Resource = "arn:aws:lambda:${local.arn_suffix}:function:${var.name}"
+        Action   = ["sqs:SendMessage", "sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
+        Resource = aws_sqs_queue.jobs.arn
       },
       {
         Sid      = "SendFailedEvents"

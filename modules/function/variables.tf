@@ -59,8 +59,24 @@ variable "reserved_concurrency" {
   type        = number
 
   validation {
-    condition     = var.reserved_concurrency >= 2 && floor(var.reserved_concurrency) == var.reserved_concurrency
-    error_message = "reserved_concurrency must be a whole number of at least 2: an import and a request."
+    condition     = var.reserved_concurrency >= 4 && floor(var.reserved_concurrency) == var.reserved_concurrency
+    error_message = "reserved_concurrency must be a whole number of at least 4: two jobs, the fewest that a queue can be limited to, and two requests."
+  }
+}
+
+variable "job_concurrency" {
+  description = "Imports and exports that may run at once. They share the database's processors with requests, and the reserved concurrency."
+  type        = number
+  default     = 2
+
+  validation {
+    condition     = var.job_concurrency >= 2 && floor(var.job_concurrency) == var.job_concurrency
+    error_message = "job_concurrency must be a whole number of at least 2, the least that AWS Lambda takes as an event source's maximum concurrency."
+  }
+
+  validation {
+    condition     = var.job_concurrency <= var.reserved_concurrency / 2
+    error_message = "job_concurrency ${var.job_concurrency} must be at most half of reserved_concurrency ${var.reserved_concurrency}: the rest is for requests."
   }
 }
 

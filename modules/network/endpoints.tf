@@ -9,8 +9,8 @@ locals {
     "aws:ResourceAccount"  = local.account_id
   } }
   condition_by_service = {
-    lambda         = local.own_principals_and_resources
     secretsmanager = local.own_principals_and_resources
+    sqs            = local.own_principals_and_resources
     ssm            = local.own_principals
     ssmmessages    = local.own_principals
   }

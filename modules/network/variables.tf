@@ -58,13 +58,13 @@ variable "interface_endpoints" {
   default     = []
 
   validation {
-    condition     = length(setsubtract(var.interface_endpoints, ["lambda", "secretsmanager", "ssm", "ssmmessages"])) == 0
-    error_message = "interface_endpoints may hold lambda, secretsmanager, ssm and ssmmessages: PMP calls no other service from its subnets."
+    condition     = length(setsubtract(var.interface_endpoints, ["secretsmanager", "sqs", "ssm", "ssmmessages"])) == 0
+    error_message = "interface_endpoints may hold secretsmanager, sqs, ssm and ssmmessages: PMP calls no other service from its subnets."
   }
 
   validation {
-    condition     = var.nat != "none" || contains(var.interface_endpoints, "lambda")
-    error_message = "interface_endpoints must hold lambda where nat is none: the function hands long imports over to itself."
+    condition     = var.nat != "none" || contains(var.interface_endpoints, "sqs")
+    error_message = "interface_endpoints must hold sqs where nat is none: the function sends its exports and long imports to the jobs queue."
   }
 }
 

@@ -100,13 +100,14 @@ func TestFunction(t *testing.T) {
 		assert.Equal(t, map[string]int32{"": 7, "exports/users/": 1}, days)
 	})
 
-	t.Run("only objects under imports/ invoke the function", func(t *testing.T) {
+	t.Run("only objects under imports/ send to the jobs queue", func(t *testing.T) {
 		store := s3.NewFromConfig(configuration, func(o *s3.Options) { o.UsePathStyle = true })
 		answer := must[*s3.GetBucketNotificationConfigurationOutput](t, "notifications")(store.GetBucketNotificationConfiguration(ctx,
 			&s3.GetBucketNotificationConfigurationInput{Bucket: aws.String(terraform.Output(t, options, "imports_bucket_name"))}))
-		require.Len(t, answer.LambdaFunctionConfigurations, 1)
-		notification := answer.LambdaFunctionConfigurations[0]
-		assert.Equal(t, terraform.Output(t, options, "function_arn"), aws.ToString(notification.LambdaFunctionArn))
+		assert.Empty(t, answer.LambdaFunctionConfigurations)
+		require.Len(t, answer.QueueConfigurations, 1)
+		notification := answer.QueueConfigurations[0]
+		assert.True(t, strings.HasSuffix(aws.ToString(notification.QueueArn), ":"+terraform.Output(t, options, "jobs_queue_name")))
 		require.Len(t, notification.Filter.Key.FilterRules, 1)
 		assert.Equal(t, "imports/", aws.ToString(notification.Filter.Key.FilterRules[0].Value))
 	})

@@ -11,8 +11,6 @@ from pmp import imports
 class Context:
     """The part of Lambda's context that the worker reads."""
 
-    invoked_function_arn = "pmp"
-
     @staticmethod
     def get_remaining_time_in_millis() -> int:
         """Fifteen minutes, Lambda's limit: the measurement never hands over to another invocation."""

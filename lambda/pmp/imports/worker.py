@@ -124,10 +124,10 @@ def run(job: str, context: Any) -> None:
         else:
             worker.release()
             log("import handed over", job=job, line=worker.last_line)
-            tasks.begin({"task": "import", "job": job}, context)
+            tasks.begin({"task": "import", "job": job})
 
 
-def restart(connection: Connection, context: Any) -> None:
+def restart(connection: Connection) -> None:
     """Fail imports that have used up their invocations or got no upload, and restart those that nobody works on."""
     never_uploaded = connection.run(
         "UPDATE pmp.import_job SET state = 'failed', finished_at = clock_timestamp(),"
@@ -139,7 +139,7 @@ def restart(connection: Connection, context: Any) -> None:
         log("import failed", level="error", job=str(job), reason=error)
     for job in leases.orphans(connection, _KIND):
         log("import restarted", level="warning", job=job)
-        tasks.begin({"task": "import", "job": job}, context)
+        tasks.begin({"task": "import", "job": job})
 
 
 def remove_uploads(connection: Connection, after: leases.Place | None) -> leases.Place | None:

@@ -25,6 +25,8 @@ variables {
     timeout_seconds          = 300
     reserved_concurrency     = 50
     failed_events_queue_name = "pmp-dev-failed-events"
+    jobs_queue_name          = "pmp-dev-jobs"
+    failed_jobs_queue_name   = "pmp-dev-failed-jobs"
   }
   api = {
     id = "abc123"
@@ -33,7 +35,7 @@ variables {
 
 run "every_alarm_says_what_to_do_and_notifies_one_topic" {
   assert {
-    condition     = length(aws_cloudwatch_metric_alarm.this) == 25 && length(output.alarm_arn_by_name) == 25
+    condition     = length(aws_cloudwatch_metric_alarm.this) == 28 && length(output.alarm_arn_by_name) == 28
     error_message = "alarms: ${join(", ", keys(aws_cloudwatch_metric_alarm.this))}"
   }
 
@@ -319,7 +321,7 @@ run "timeout_above_the_limit_of_lambda_is_refused" {
 
   variables {
     function = {
-      name = "x", log_group_name = "x", timeout_seconds = 901, reserved_concurrency = 50, failed_events_queue_name = "x"
+      name = "x", log_group_name = "x", timeout_seconds = 901, reserved_concurrency = 50, failed_events_queue_name = "x", jobs_queue_name = "x", failed_jobs_queue_name = "x"
     }
   }
 
@@ -331,7 +333,7 @@ run "reserved_concurrency_of_zero_is_refused" {
 
   variables {
     function = {
-      name = "x", log_group_name = "x", timeout_seconds = 300, reserved_concurrency = 0, failed_events_queue_name = "x"
+      name = "x", log_group_name = "x", timeout_seconds = 300, reserved_concurrency = 0, failed_events_queue_name = "x", jobs_queue_name = "x", failed_jobs_queue_name = "x"
     }
   }
 

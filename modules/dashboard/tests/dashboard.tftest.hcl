@@ -18,6 +18,8 @@ variables {
     name                     = "pmp-dev"
     reserved_concurrency     = 50
     failed_events_queue_name = "pmp-dev-failed-events"
+    jobs_queue_name          = "pmp-dev-jobs"
+    failed_jobs_queue_name   = "pmp-dev-failed-jobs"
   }
   api                     = { id = "abc123" }
   heartbeat               = { health_check_id = "11111111-2222-3333-4444-555555555555" }
@@ -82,7 +84,7 @@ run "the_view_from_outside_is_read_where_route_53_publishes_it" {
   }
 
   assert {
-    condition     = length([for widget in jsondecode(output.dashboard_body).widgets : widget if widget.properties.region == "eu-west-1"]) == 13
+    condition     = length([for widget in jsondecode(output.dashboard_body).widgets : widget if widget.properties.region == "eu-west-1"]) == 14
     error_message = "another widget left the environment's region"
   }
 }
@@ -107,7 +109,7 @@ run "class_that_is_not_burstable_has_no_credit_widget" {
   }
 
   assert {
-    condition     = length(jsondecode(output.dashboard_body).widgets) == 13 && !strcontains(output.dashboard_body, "Credit")
+    condition     = length(jsondecode(output.dashboard_body).widgets) == 14 && !strcontains(output.dashboard_body, "Credit")
     error_message = "the dashboard shows the credits of a class without credits"
   }
 }

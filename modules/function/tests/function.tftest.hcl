@@ -133,8 +133,82 @@ run "function_deletes_uploads_and_exports_only" {
 
 run "only_objects_under_imports_start_the_function" {
   assert {
-    condition     = aws_s3_bucket_notification.imports.lambda_function[0].filter_prefix == "imports/"
-    error_message = "the notification must be limited to imports/"
+    condition = (
+      length(aws_s3_bucket_notification.imports.lambda_function) == 0 &&
+      aws_s3_bucket_notification.imports.queue[0].queue_arn == aws_sqs_queue.jobs.arn &&
+      aws_s3_bucket_notification.imports.queue[0].filter_prefix == "imports/"
+    )
+    error_message = "only objects under imports/ may send to the jobs queue, and none may invoke the function itself"
+  }
+}
+
+run "jobs_leave_executions_to_requests" {
+  assert {
+    condition     = aws_lambda_event_source_mapping.jobs.scaling_config[0].maximum_concurrency == 2 && aws_lambda_event_source_mapping.jobs.batch_size == 1
+    error_message = "the queue must invoke the function for two messages at once, one each"
+  }
+
+  assert {
+    condition     = aws_sqs_queue.jobs.visibility_timeout_seconds == 6 * 300
+    error_message = "the queue must hide a message for six times the function's timeout"
+  }
+
+  assert {
+    condition     = jsondecode(aws_sqs_queue.jobs.redrive_policy) == { deadLetterTargetArn = aws_sqs_queue.failed_jobs.arn, maxReceiveCount = 10 }
+    error_message = "a message must go to the dead-letter queue after ten failures; AWS asks for at least five"
+  }
+
+  assert {
+    condition     = aws_sqs_queue.jobs.sqs_managed_sse_enabled && aws_sqs_queue.failed_jobs.sqs_managed_sse_enabled
+    error_message = "both queues must be encrypted"
+  }
+}
+
+# Lambda refuses the mapping if one of the last three is missing; the emulator does not.
+run "function_works_on_its_own_queue" {
+  assert {
+    condition = one([
+      for statement in jsondecode(aws_iam_role_policy.function.policy).Statement : sort(statement.Action) if statement.Sid == "WorkOnJobs"
+    ]) == sort(["sqs:SendMessage", "sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"])
+    error_message = "the function must be able to send to its queue, to hide messages, and to let Lambda poll"
+  }
+
+  assert {
+    condition     = length([for statement in jsondecode(aws_iam_role_policy.function.policy).Statement : statement if contains(flatten([statement.Action]), "lambda:InvokeFunction")]) == 0
+    error_message = "the function must not invoke itself past the queue"
+  }
+}
+
+run "only_the_own_bucket_sends_jobs" {
+  assert {
+    condition = [for statement in jsondecode(aws_sqs_queue.jobs.policy).Statement : statement if statement.Effect == "Allow"] == [{
+      Sid       = "OwnBucketSends"
+      Effect    = "Allow"
+      Principal = { Service = "s3.amazonaws.com" }
+      Action    = "sqs:SendMessage"
+      Resource  = "arn:aws:sqs:eu-west-1:123456789012:pmp-dev-jobs"
+      Condition = {
+        ArnEquals    = { "aws:SourceArn" = "arn:aws:s3:::pmp-dev-imports-123456789012-eu-west-1" }
+        StringEquals = { "aws:SourceAccount" = "123456789012" }
+      }
+    }]
+    error_message = "S3 may send only for the imports bucket of this account, and nobody else by this policy"
+  }
+
+  assert {
+    condition = alltrue([for queue in [aws_sqs_queue.jobs, aws_sqs_queue.failed_jobs] : length([
+      for statement in jsondecode(queue.policy).Statement : statement
+      if statement.Effect == "Deny" && statement.Principal == "*" && try(statement.Condition.Bool["aws:SecureTransport"], "") == "false"
+    ]) == 1])
+    error_message = "plaintext transport must be denied"
+  }
+}
+
+# Lambda ends a chain of hand-overs after about 16 rounds unless this says Allow.
+run "chains_of_hand_overs_are_allowed" {
+  assert {
+    condition     = aws_lambda_event_source_mapping.jobs.batch_size == 1 && strcontains(file("main.tf"), "\n  recursive_loop = \"Allow\"\n")
+    error_message = "recursion detection must be set to Allow"
   }
 }
 
@@ -207,14 +281,34 @@ run "too_little_memory_is_refused" {
   expect_failures = [var.memory_mb]
 }
 
-run "reserved_concurrency_of_one_is_refused" {
+run "reserved_concurrency_of_three_is_refused" {
   command = plan
 
   variables {
-    reserved_concurrency = 1
+    reserved_concurrency = 3
   }
 
   expect_failures = [var.reserved_concurrency]
+}
+
+run "one_job_at_once_is_refused" {
+  command = plan
+
+  variables {
+    job_concurrency = 1
+  }
+
+  expect_failures = [var.job_concurrency]
+}
+
+run "jobs_in_most_executions_are_refused" {
+  command = plan
+
+  variables {
+    job_concurrency = 11
+  }
+
+  expect_failures = [var.job_concurrency]
 }
 
 run "too_long_upload_retention_is_refused" {

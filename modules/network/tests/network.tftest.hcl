@@ -28,7 +28,7 @@ variables {
     public   = ["10.20.60.0/24", "10.20.61.0/24"]
   }
   nat                      = "single"
-  interface_endpoints      = ["lambda", "ssm"]
+  interface_endpoints      = ["sqs", "ssm"]
   bucket_names             = ["pmp-dev-imports"]
   kms_key_arn              = "arn:aws:kms:eu-west-1:123456789012:key/00000000-0000-0000-0000-000000000000"
   permissions_boundary_arn = "arn:aws:iam::123456789012:policy/pmp/pmp-dev-boundary"
@@ -92,7 +92,7 @@ run "endpoint_policies_allow_only_this_account_and_its_buckets" {
   }
 
   assert {
-    condition     = jsondecode(local.interface_endpoints["lambda"].policy).Statement[0].Condition.StringEquals["aws:ResourceAccount"] == "123456789012"
+    condition     = jsondecode(local.interface_endpoints["sqs"].policy).Statement[0].Condition.StringEquals["aws:ResourceAccount"] == "123456789012"
     error_message = "the Lambda endpoint must require functions of this account"
   }
 }
@@ -290,7 +290,7 @@ run "unused_interface_endpoint_is_refused" {
   command = plan
 
   variables {
-    interface_endpoints = ["lambda", "bedrock"]
+    interface_endpoints = ["sqs", "bedrock"]
   }
 
   expect_failures = [var.interface_endpoints]

@@ -19,7 +19,6 @@ class Context:
     """The part of Lambda's context that the worker uses."""
 
     remaining_seconds: float = 900
-    invoked_function_arn: str = "pmp"
     aws_request_id: str = "test"
 
     def get_remaining_time_in_millis(self) -> int:
@@ -36,12 +35,13 @@ def stack() -> Iterator[stacks.Stack]:
 @pytest.fixture
 def store(stack: stacks.Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
     """Start an empty S3, and point the function's modules at it and at the stack."""
-    from pmp import configuration, database, erasures, objects
+    from pmp import configuration, database, erasures, objects, tasks
 
     store = ObjectStore()
     for name, value in (stack.environment | {"AWS_ENDPOINT_URL": store.url, "AWS_DEFAULT_REGION": "eu-west-1"}).items():
         monkeypatch.setenv(name, value)
-    for cached in (configuration.configuration, database.tls, objects.client, erasures._client, erasures.key):
+    caches = (configuration.configuration, database.tls, objects.client, erasures._client, erasures.key, tasks._queue)
+    for cached in caches:
         cached.cache_clear()
     database.disconnect()
     yield store
@@ -49,6 +49,7 @@ def store(stack: stacks.Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Obje
     store.shutdown()
     store.server_close()
     objects.client.cache_clear()
+    tasks._queue.cache_clear()
 
 
 def event(email: str, *, enabled: bool = True, consent: str = "email_notifications", **fields: Any) -> dict[str, Any]:

@@ -323,7 +323,7 @@ def test_stuck_jobs_do_not_keep_others_from_being_restarted(stack: Stack, store:
     restarted = set()
     for _ in range(4):
         store.invocations.clear()
-        imports.restart(database.connect(), Context())
+        imports.restart(database.connect())
         restarted |= {json.loads(one)["job"] for one in store.invocations}
     assert len(stuck) == 25
     assert stuck <= restarted

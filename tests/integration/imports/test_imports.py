@@ -456,7 +456,7 @@ def test_housekeeping_restarts_orphans_and_fails_missing_uploads(stack: Stack, s
     assert left is not None
     never = imports.create(database.connect(), {"format": "csv", "compression": "none"}, "tester")["id"]
     stack.cluster.psql("UPDATE pmp.import_job SET created_at = now() - interval '2 days' WHERE state = 'waiting'")
-    imports.restart(database.connect(), Context())
+    imports.restart(database.connect())
     shown = imports.get(database.connect(), never)
     assert shown is not None
     assert shown["state"] == "failed"

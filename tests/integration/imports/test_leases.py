@@ -26,7 +26,6 @@ def waiting(
     request: pytest.FixtureRequest, stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[leases.Kind, str]:
     """Return the kind and the id of a job that no invocation has claimed."""
-    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "pmp")
     kind: leases.Kind
     create: Callable[[], str]
     kind, create = request.param

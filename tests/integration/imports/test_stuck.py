@@ -155,7 +155,7 @@ def test_ten_stuck_jobs_do_not_starve_an_eleventh(stack: Stack, store: ObjectSto
 
     honest = jobs.for_object(database.connect(), "b", key, item["versionId"], item["size"])
     stack.cluster.psql(f"UPDATE pmp.import_job SET created_at = now() - interval '1 hour' WHERE id = '{honest}'")
-    imports.restart(database.connect(), Context())
+    imports.restart(database.connect())
     assert honest in [json.loads(one)["job"] for one in store.invocations]
     assert stack.cluster.psql("SELECT DISTINCT state FROM pmp.import_job WHERE client = 'stalled'").split() == [
         "failed"

@@ -50,6 +50,8 @@ module "alarms" {
     timeout_seconds          = 300
     reserved_concurrency     = module.sizing.reserved_concurrency
     failed_events_queue_name = "pmp-dev-failed-events"
+    jobs_queue_name          = "pmp-dev-jobs"
+    failed_jobs_queue_name   = "pmp-dev-failed-jobs"
   }
   api = { id = "a1b2c3d4e5" }
 }
@@ -70,6 +72,8 @@ module "dashboard" {
     name                     = "pmp-dev"
     reserved_concurrency     = module.sizing.reserved_concurrency
     failed_events_queue_name = "pmp-dev-failed-events"
+    jobs_queue_name          = "pmp-dev-jobs"
+    failed_jobs_queue_name   = "pmp-dev-failed-jobs"
   }
   api                     = { id = "a1b2c3d4e5" }
   heartbeat               = { health_check_id = "11111111-2222-3333-4444-555555555555" }

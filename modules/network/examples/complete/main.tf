@@ -10,7 +10,7 @@ module "network" {
     public   = ["10.20.60.0/24", "10.20.61.0/24"]
   }
   nat                      = "single"
-  interface_endpoints      = ["lambda", "secretsmanager"]
+  interface_endpoints      = ["secretsmanager", "sqs"]
   bucket_names             = ["pmp-dev-imports-123456789012-eu-west-1"]
   dns_allow_list           = ["vendor-list.consensu.org", "gitlab.com"]
   kms_key_arn              = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-4333-8444-555555555555"
