@@ -110,7 +110,7 @@ class Story:
                 yield from self._differences(*pair, f"{pointer}/{index}")
         elif isinstance(example, str) and isinstance(found, str):
             kind = next((kind for kind, form in KINDS.items() if form.fullmatch(example)), None)
-            same = KINDS[kind].fullmatch(found) is not None if kind else example == found
+            same = KINDS[kind].fullmatch(found) is not None if kind else self._translated(example) == found
             if kind == "UUID":
                 same = same and self._actual.get(example, found) == found
             if not same:

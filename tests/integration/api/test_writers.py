@@ -30,6 +30,9 @@ def test_every_write_records_its_client(stack: Stack, monkeypatch: pytest.Monkey
     event = choose(by("createEvent"), user, {EMAIL: True}).json
     by("putConsent").put(f"/v1/consents/{consent}", {"description": "x", "channel": "web"})
     imported = by("createImport").post("/v1/imports", {"format": "csv", "compression": "none"}).json["id"]
+    mapping = {"user": {"email": "E-Mail"}, "consents": [{"consent": EMAIL, "from": "Opt-in"}]}
+    stored = by("putMapping").put(f"/v1/mappings/{consent}", mapping)
+    assert stored.status in {200, 201}, stored.content
     exported = by("createExport").post("/v1/exports", {}).json["id"]
     assert by("cancelImport").delete(f"/v1/imports/{imported}").status == 200
     assert Gateway(client="too late").delete(f"/v1/imports/{imported}").status == 200
@@ -47,6 +50,7 @@ def test_every_write_records_its_client(stack: Stack, monkeypatch: pytest.Monkey
         ),
         "createImport": f"SELECT client FROM pmp.import_job WHERE id = '{imported}'",
         "cancelImport": f"SELECT cancelled_by FROM pmp.import_job WHERE id = '{imported}'",
+        "putMapping": f"SELECT client FROM pmp.import_mapping WHERE id = '{consent}'",
         "createExport": f"SELECT client FROM pmp.export_job WHERE id = '{exported}'",
         "deleteExport": f"SELECT deleted_by FROM pmp.export_job WHERE id = '{exported}'",
     }
