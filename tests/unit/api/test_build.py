@@ -71,7 +71,8 @@ def test_zip_contains_only_the_pure_python_that_is_used(bundle: Path) -> None:
     tops = {name.split("/")[0] for name in names}
     assert {"pmp", "pg8000", "urllib3", "email_validator"} <= tops
     assert not {"boto3", "botocore", "dns", "tests", "drf_spectacular_sidecar", "django"} & tops
-    assert bundle.stat().st_size < 1_000_000
+    # The benchmark's goal is an eighth of the usual alternative's 12 MB.
+    assert bundle.stat().st_size < 1_200_000
 
 
 def test_zip_runs_with_nothing_else_installed(bundle: Path) -> None:
