@@ -80,7 +80,7 @@ class Life:
                 process.kill()
                 pytest.fail(f"the account's apply did not begin: {process.communicate()[0]}")
             time.sleep(0.1)
-        time.sleep(2)  # in the middle of it: the hosted zone alone takes half a minute
+        time.sleep(1)  # in the middle of it: there are more than a hundred resources
         return process
 
     def variables(self, identity: str) -> dict[str, str]:
@@ -186,7 +186,6 @@ def test_ctrl_c_during_an_apply_stops_cleanly(life: Life) -> None:
 def test_up_deploys_everything_and_passes_the_smoke_test(life: Life) -> None:
     life.printed = life.make("up")
     done = _done(life.printed)
-    assert "undid the interrupted apply of account" in done["aws"]
     assert "passed" in done["smoke test"]
     assert set(PHASES) <= set(done)
     assert not [name for name in PHASES if done[name] == "unchanged"]
