@@ -282,7 +282,7 @@ def test_each_kind_of_housekeeping_gets_its_turn(
     exports.run(database.connect(), export, Context())
     stack.cluster.psql(f"UPDATE pmp.export_job SET finished_at = now() - interval '2 days' WHERE id = '{export}'")
 
-    def fail(_connection: database.Connection, _context: Any) -> None:
+    def fail(_connection: database.Connection) -> None:
         raise database.InterfaceError("broken")
 
     monkeypatch.setattr(imports, "restart", fail)
