@@ -43,7 +43,7 @@ func TestNetwork(t *testing.T) {
 		}
 	})
 
-	t.Run("S3 and Lambda have VPC endpoints with a policy", func(t *testing.T) {
+	t.Run("S3 and SQS have VPC endpoints with a policy", func(t *testing.T) {
 		endpoints := must[*ec2.DescribeVpcEndpointsOutput](t, "endpoints")(client.DescribeVpcEndpoints(ctx, &ec2.DescribeVpcEndpointsInput{Filters: inVpc}))
 		kinds := map[string]types.VpcEndpointType{}
 		for _, endpoint := range endpoints.VpcEndpoints {
@@ -51,8 +51,8 @@ func TestNetwork(t *testing.T) {
 			assert.Contains(t, aws.ToString(endpoint.PolicyDocument), "aws:PrincipalAccount", "%s", aws.ToString(endpoint.ServiceName))
 		}
 		assert.Equal(t, map[string]types.VpcEndpointType{
-			"com.amazonaws.eu-west-1.s3":     types.VpcEndpointTypeGateway,
-			"com.amazonaws.eu-west-1.lambda": types.VpcEndpointTypeInterface,
+			"com.amazonaws.eu-west-1.s3":  types.VpcEndpointTypeGateway,
+			"com.amazonaws.eu-west-1.sqs": types.VpcEndpointTypeInterface,
 		}, kinds)
 	})
 

@@ -14,6 +14,7 @@ import statistics
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from checks.bench.growth.record import BUSY, EXPIRING, RARE, Record
 from checks.stack import Stack, end_in_order, stack
@@ -57,10 +58,12 @@ class Measurement:
 
     Attributes:
         p50: median of a call from the client's side, through the pooler, in ms.
+        processor: mean processor time of the server for a call, in ms; other work on the machine hardly changes it.
         blocks: of 8 KiB, found in memory or read, of one call.
     """
 
     p50: float
+    processor: float
     blocks: float
 
 
@@ -111,15 +114,22 @@ def measure(stack: Stack, record: Record, repeats: int) -> dict[str, Measurement
         # Enough for the plans of the pooled session to be those that it keeps.
         for call in calls[:10]:
             connection.run(call)
-        times = []
+        ((backend,),) = connection.run("SELECT pg_backend_pid()")
+        times, before = [], _processor_ms(backend)
         for call in calls:
             started = time.perf_counter()
             connection.run(call)
             times.append((time.perf_counter() - started) * 1000)
+        processor = (_processor_ms(backend) - before) / len(calls)
         varied = calls[:: max(len(calls) // _SAMPLE, 1)] if calls[0] != calls[1] else calls[:1]
         blocks = [stack.blocks(call) for call in varied]
-        found[operation.name] = Measurement(statistics.median(times), statistics.mean(blocks))
+        found[operation.name] = Measurement(statistics.median(times), processor, statistics.mean(blocks))
     return found
+
+
+def _processor_ms(process: int) -> float:
+    """Processor time that a process has used, in ms (proc(5): schedstat counts ns)."""
+    return int(Path(f"/proc/{process}/schedstat").read_text().split()[0]) / 1e6
 
 
 def law(small: int, large: int, before: float, after: float) -> str:
@@ -140,7 +150,7 @@ def _report(sizes: list[int], found: list[dict[str, Measurement]]) -> tuple[list
         + " | "
         + " | ".join(f"blocks at {size:,}" for size in sizes)
     )
-    lines = [f"| operation | {head} | growth of the blocks |", "|---|--:|--:|--:|--:|---|"]
+    lines = [f"| operation | {head} | growth of the blocks |", "|---|--:|--:|--:|--:|--:|--:|---|"]
     bad = []
     for operation in OPERATIONS:
         before, after = (measured[operation.name] for measured in found)
@@ -148,8 +158,8 @@ def _report(sizes: list[int], found: list[dict[str, Measurement]]) -> tuple[list
         if growth.startswith("n"):
             bad.append(operation.name)
         lines.append(
-            f"| {operation.name} | {before.p50:.2f} | {after.p50:.2f} | {before.blocks:,.0f} | {after.blocks:,.0f}"
-            f" | {growth} |"
+            f"| {operation.name} | {before.p50:.2f} | {after.p50:.2f} | {before.processor:.2f} | {after.processor:.2f}"
+            f" | {before.blocks:,.0f} | {after.blocks:,.0f} | {growth} |"
         )
     return lines, bad
 
@@ -179,8 +189,9 @@ def main() -> int:
         how = (
             f"`make bench-growth` on {os.cpu_count()} cores, PostgreSQL {server}, one client through PgBouncer, "
             "everything in memory. There are five events per user, by a power law, 13 consents, and two to four "
-            f"choices per event. p50 is the median of {options.repeats} calls; blocks are the 8 KiB blocks that one "
-            "call touches. A call that touches a fixed number of rows grows with the depth of its indexes: log n."
+            f"choices per event. p50 is the median of {options.repeats} calls as the client sees them; CPU is the "
+            "server's processor time for a call; blocks are the 8 KiB blocks that one call touches. "
+            "A call that touches a fixed number of rows grows with the depth of its indexes: log n."
         )
         REPORT.write_text("\n".join(["# Growth with the record", "", how, "", *lines, ""]))
     for name in bad:

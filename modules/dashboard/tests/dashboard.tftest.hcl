@@ -28,12 +28,12 @@ variables {
 
 run "widgets_fit_the_grid_and_show_their_metrics" {
   assert {
-    condition     = length(jsondecode(output.dashboard_body).widgets) == 14
+    condition     = length(jsondecode(output.dashboard_body).widgets) == 15
     error_message = "${length(jsondecode(output.dashboard_body).widgets)} widgets"
   }
 
   assert {
-    condition = length(distinct([for widget in jsondecode(output.dashboard_body).widgets : "${widget.x} ${widget.y}"])) == 14 && alltrue([
+    condition = length(distinct([for widget in jsondecode(output.dashboard_body).widgets : "${widget.x} ${widget.y}"])) == 15 && alltrue([
       for widget in jsondecode(output.dashboard_body).widgets : widget.x + widget.width <= 24
     ])
     error_message = "widgets overlap or exceed CloudWatch's 24 columns"

@@ -121,13 +121,13 @@ run "function_can_only_add_to_the_journal_of_erasures" {
   }
 }
 
-run "function_deletes_uploads_and_exports_only" {
+run "function_deletes_uploads_and_results_only" {
   assert {
     condition = flatten([
       for statement in jsondecode(aws_iam_role_policy.function.policy).Statement : statement.Resource
       if length([for action in flatten([statement.Action]) : action if strcontains(action, "s3:Delete")]) > 0
-    ]) == ["${aws_s3_bucket.imports.arn}/imports/*", "${aws_s3_bucket.imports.arn}/exports/*"]
-    error_message = "the function must delete uploads and exports only"
+    ]) == [for prefix in ["imports", "rejects", "exports"] : "${aws_s3_bucket.imports.arn}/${prefix}/*"]
+    error_message = "the function must delete uploads, rejected lines and exports only"
   }
 }
 
