@@ -51,7 +51,7 @@ class Portion:
 
     def fits(self, size: int) -> bool:
         """Whether a portion that is already there is worth a try."""
-        return size <= min(2 * self.size, self._too_slow - 1)
+        return size <= min(2 * self.size, self._too_slow * 3 // 4)
 
     def adapt(self, size: int, seconds: float) -> None:
         """After a portion of some size took some seconds."""

@@ -18,7 +18,10 @@ def _user_with(stack: Stack, api: Gateway, events: int) -> str:
         "INSERT INTO pmp.event"
         " (id, subject_key, occurred_at, received_at, source_key, has_instant, has_fraction, versions, enabled)"
         " SELECT gen_random_uuid(), s.subject_key, now() - n * interval '1 minute', now(), s.created_by, true, true,"
-        f" '{{1}}', ARRAY[n % 2 = 0] FROM generate_series(1, {events}) AS n, pmp.subject AS s WHERE s.id = '{user}'"
+        f" '{{1}}', ARRAY[n % 2 = 0] FROM generate_series(1, {events}) AS n, pmp.subject AS s WHERE s.id = '{user}';"
+        # Other tests compare the projection of everybody.
+        " INSERT INTO pmp.current_choice SELECT r.* FROM pmp.subject AS s, pmp.replay(s.subject_key) AS r"
+        f" WHERE s.id = '{user}'"
     )
     return user
 
@@ -63,8 +66,7 @@ def test_user_erased_while_the_export_is_read_returns_410(
 
     def erase_after_a_page(*arguments: object) -> object:
         events = read(*arguments)  # type: ignore[arg-type]
-        erased = "email = NULL, erased_at = now(), erased_by = created_by"
-        stack.cluster.psql(f"UPDATE pmp.subject SET {erased} WHERE id = '{user}'")
+        stack.cluster.psql(f"SELECT pmp.erase_user('{user}', 'test', '\\x{'0' * 64}', now())")
         return events
 
     monkeypatch.setattr(users, "_events", erase_after_a_page)
