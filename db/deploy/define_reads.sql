@@ -362,7 +362,8 @@ COMMENT ON FUNCTION pmp.export_user IS
 CREATE FUNCTION pmp.check_consents(
   checks jsonb, as_of timestamptz DEFAULT NULL, known_at timestamptz DEFAULT NULL
 ) RETURNS jsonb
-LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
+-- To plan for each call's own checks takes twice as long as to answer one.
+LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
   at timestamptz := coalesce(as_of, known_at);
 BEGIN
