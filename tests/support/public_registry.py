@@ -34,12 +34,18 @@ from local.registry.server import STAND_INS
 from local.servers.certificates import Authority
 from ops import providers
 
-NAMESPACES = ("unshare", "--map-root-user", "--net", "--mount")
+# Root needs no user namespace, which a chroot refuses; everybody else gets root's rights in one.
+NAMESPACES = ("unshare", *(() if os.geteuid() == 0 else ("--map-root-user",)), "--net", "--mount")
 
 _URL = f"https://{providers.REGISTRY_HOST}"
 # ioctl(2) requests of netdevice(7), and its flags IFF_UP and IFF_RUNNING.
 _SIOCSIFFLAGS = 0x8914
 _UP = 0x1 | 0x40
+
+
+def refusal_of_namespaces() -> str:
+    """Return why this machine grants no namespaces, as a container without privileges does; empty if it does."""
+    return subprocess.run([*NAMESPACES, "true"], capture_output=True, text=True, check=False).stderr.strip()
 
 
 def namespaced(arguments: Sequence[str], command: Sequence[str]) -> list[str]:

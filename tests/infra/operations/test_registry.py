@@ -32,6 +32,11 @@ with registry() as environment:
 """
 
 
+pytestmark = pytest.mark.skipif(
+    bool(public_registry.refusal_of_namespaces()), reason=f"no namespaces: {public_registry.refusal_of_namespaces()}"
+)
+
+
 @pytest.fixture(scope="module")
 def packed() -> Iterator[Path]:
     """A mirror of the AWS provider in the layout that ``terraform providers mirror`` writes."""
