@@ -40,6 +40,8 @@ def test_only_on_an_emulator_an_apply_trusts_what_a_plan_left(
             return record
 
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    # A job of the pipeline knows its commit, which is not that of this plan.
+    monkeypatch.delenv("CI_COMMIT_SHA", raising=False)
     monkeypatch.setattr(layers, "Terraform", Recorder)
     monkeypatch.setattr(quotas, "require", lambda _: None)
     target = Target.of("foundation", "local")
