@@ -62,8 +62,8 @@ def test_make_target_and_its_variables_exist(document: str, text: str) -> None:
     for word in words:
         if "=" in word:
             variable = word.partition("=")[0]
-            known = f"$({variable})" in makefile or f"$${variable}" in makefile or variable.startswith("PMP_")
-            assert known, f"{document}: make {text}"
+            is_used = f"$({variable})" in makefile or f"$${variable}" in makefile or variable.startswith("PMP_")
+            assert is_used, f"{document}: make {text}"
 
 
 def test_a_wrong_command_is_found() -> None:
