@@ -12,7 +12,7 @@ from pmp.database import Connection, DatabaseError
 from pmp.logging import log
 
 SECONDS = 50
-"""How long a lease lasts without being renewed: less than the minute after which Lambda tries again."""
+"""How long a lease lasts without being renewed: less than the pause after which a failed message comes back."""
 
 MOST_STALLED = 3
 """Invocations without progress after which a job fails."""

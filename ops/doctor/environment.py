@@ -54,7 +54,7 @@ def _runner_token(environment: str) -> Finding:
     wanted = [{"Key": "Name", "Values": [name]}]
     found = aws.client("ssm").describe_parameters(ParameterFilters=wanted)["Parameters"]
     if not found:
-        return wrong(f"there is no parameter {name}", "docs/aws.md#11-register-devs-runner: two commands")
+        return wrong(f"the parameter {name} does not exist", "docs/aws.md#11-register-devs-runner: two commands")
     if found[0]["Type"] != "SecureString":
         return wrong(
             f"{name} is a {found[0]['Type']}, which whoever reads parameters can read",
@@ -130,7 +130,7 @@ def _alarms(environment: str) -> Finding:
 
 
 def _subscriptions(topic: str, region: str) -> list[tuple[str, bool]]:
-    """Return the endpoints of a topic and whether each is confirmed; none where there is no topic yet."""
+    """Return the endpoints of a topic and whether each is confirmed; empty before the topic exists."""
     try:
         pages = aws.client("sns", region).get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic)
         found = [one for page in pages for one in page["Subscriptions"]]

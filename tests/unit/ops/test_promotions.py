@@ -205,16 +205,16 @@ def test_service_that_needs_the_foundation_is_planned_later(
         assert show
         if target.layer == "service":
             directory.mkdir()
-            raise TerraformError("there is no parameter /pmp/prod/foundation/new")
+            raise TerraformError("/pmp/prod/foundation/new was not found")
         return foundation_changes
 
     monkeypatch.setattr(layers, "plan", plan)
     if not foundation_changes:
-        with pytest.raises(UserError, match="no parameter"):
+        with pytest.raises(UserError, match="was not found"):
             layers.preview("prod", tmp_path / "out")
         return
     layers.preview("prod", tmp_path / "out")
-    assert "cannot be made before the foundation is applied (there is no parameter" in capsys.readouterr().out
+    assert "cannot be made before the foundation is applied (/pmp/prod/foundation/new was not found" in capsys.readouterr().out
     assert (tmp_path / "out" / plans.TEXT).read_text() == plans.NEEDS_FOUNDATION
 
 
