@@ -125,8 +125,8 @@ CREATE TABLE pmp.export_job (
   contents    text NOT NULL DEFAULT 'users' CHECK (contents IN ('users', 'choices', 'events')),
   consent     text,
   enabled     boolean,
-  as_of       timestamptz NOT NULL,
-  known_at    timestamptz NOT NULL,
+  as_of       timestamptz,
+  known_at    timestamptz,
   client      text NOT NULL,
   created_at  timestamptz NOT NULL DEFAULT now(),
   started_at  timestamptz,
@@ -150,6 +150,7 @@ CREATE TABLE pmp.export_job (
   error       text,
   CONSTRAINT export_job_filters CHECK ((consent IS NULL) = (enabled IS NULL)),
   CONSTRAINT export_job_finishes CHECK ((finished_at IS NOT NULL) = (state IN ('succeeded', 'failed', 'cancelled'))),
+  CONSTRAINT export_job_has_limits CHECK (contents = 'events' OR num_nulls(as_of, known_at) = 0),
   CONSTRAINT export_job_filters_state CHECK (consent IS NULL OR contents = 'users'),
   CONSTRAINT export_job_says_why CHECK ((state = 'failed') = (error IS NOT NULL))
 );
@@ -160,7 +161,8 @@ COMMENT ON COLUMN pmp.export_job.feed_number IS
   'With feed_sequence, the place in the feed after which the exported events begin.';
 COMMENT ON COLUMN pmp.export_job.feed_horizon IS
   'Exported events have a lower transaction number: when the export began, all such transactions had ended.';
-COMMENT ON COLUMN pmp.export_job.known_at IS 'Events received later are left out, so that all pages show one state.';
+COMMENT ON COLUMN pmp.export_job.known_at IS
+  'Events received later are left out, so that all pages show one state. NULL, of events: the horizon alone is the limit.';
 COMMENT ON COLUMN pmp.export_job.lease_owner IS 'The invocation that holds the job until lease_until.';
 COMMENT ON COLUMN pmp.export_job.stalled IS 'Invocations that have begun since the job last got on.';
 COMMENT ON COLUMN pmp.export_job.last_error IS 'Why the last invocation that failed did; the job may have got on since.';

@@ -39,7 +39,8 @@ def create(
         connection: to the database.
         request: ``{"contents"?, "consent"?, "enabled"?, "as_of"?, "known_at"?}``, validated; ``contents`` is "users"
             (the default), "choices" or "events"; ``consent`` and ``enabled`` come together, and only with users.
-            ``known_at`` defaults to now, so that all pages show one state, and ``as_of`` to ``known_at``.
+            ``known_at`` defaults to now, so that all pages show one state, and ``as_of`` to ``known_at``. Events have
+            no such limits by default: whoever resumes after them must not have missed one.
         client: id of the requesting OAuth client.
         after: place in the feed after which exported events begin; by default its start.
 
@@ -53,7 +54,8 @@ def create(
         " SELECT CAST(:id AS uuid), :contents, :consent, CAST(:enabled AS boolean),"
         "  coalesce(CAST(:as_of AS timestamptz), k.known_at), k.known_at, :number, :sequence, pmp.feed_horizon(),"
         "  :client, :bucket, :key"
-        " FROM (SELECT least(CAST(:known_at AS timestamptz), clock_timestamp()) AS known_at) AS k",
+        " FROM (SELECT CASE WHEN CAST(:is_limited AS boolean)"
+        "  THEN least(CAST(:known_at AS timestamptz), clock_timestamp()) END AS known_at) AS k",
         id=job,
         contents=request.get("contents", "users"),
         number=after[0],
@@ -62,6 +64,7 @@ def create(
         enabled=request.get("enabled"),
         as_of=request.get("as_of"),
         known_at=request.get("known_at"),
+        is_limited=request.get("contents") != "events" or "known_at" in request,
         client=client,
         bucket=configuration().imports_bucket,
         key=f"exports/{job}.ndjson.gz",
@@ -78,7 +81,8 @@ jsonb_build_object(
   'created_at', pmp.instant(created_at), 'started_at', pmp.instant(started_at),
   'finished_at', pmp.instant(finished_at), 'error', error,
   'kept_until', CASE WHEN removed_at IS NULL THEN pmp.instant(finished_at + interval '{objects.EXPORT_KEPT}') END,
-  'resume', CASE WHEN contents = 'events' AND state = 'succeeded' THEN jsonb_build_array(feed_number, feed_sequence) END
+  'resume', CASE WHEN contents = 'events' AND state = 'succeeded' AND num_nonnulls(as_of, known_at) = 0
+    THEN jsonb_build_array(feed_number, feed_sequence) END
 )
 """
 
@@ -87,7 +91,8 @@ def get(connection: Connection, job: str, *, lock: bool = False) -> dict[str, An
     """GET /exports/{id}: ``{"id", "state", "users", "as_of", "known_at", "download", …}``; None if it does not exist.
 
     ``download`` is a URL that is valid for 15 minutes; null until the export has succeeded, and when its file is gone.
-    ``resume`` is the place in the feed where the exported events end, ``[number, sequence]``; null for other exports.
+    ``resume`` is the place in the feed where the exported events end, ``[number, sequence]``; null for other exports,
+    and with ``as_of`` or ``known_at``, which leave events out.
 
     Args:
         connection: to the database.

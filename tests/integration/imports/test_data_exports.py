@@ -125,6 +125,24 @@ def test_export_of_events_continues_where_the_last_one_ended(stack: Stack, store
     assert (third["lines"], third["resume"]) == (0, second["resume"])
 
 
+def test_who_continues_an_export_of_events_misses_none(stack: Stack, store: ObjectStore) -> None:
+    """Neither those received by a server whose clock ran ahead, nor those that a limit leaves out."""
+    start, _ = exported(store, contents="events")
+    address = "ahead@example.com"
+    imported(store, "imports/ahead.ndjson", ndjson([event(address, occurred_at="2025-01-01T00:00:00.5Z")]))
+    stack.cluster.psql(
+        "INSERT INTO pmp.event"
+        " (id, subject_key, occurred_at, received_at, source_key, has_instant, has_fraction, versions, enabled)"
+        " SELECT gen_random_uuid(), subject_key, '2024-01-01', now() + interval '1 hour', created_by, true, true,"
+        f" '{{1}}', '{{t}}' FROM pmp.subject WHERE email = '{address}'"
+    )
+    whole, text = exported(store, contents="events", after=tuple(start["resume"]))
+    assert (whole["as_of"], whole["known_at"], text.count(address.encode())) == (None, None, 2)
+    for limit in ("as_of", "known_at"):
+        limited, _ = exported(store, contents="events", after=tuple(start["resume"]), **{limit: "2024-06-01T00:00:00Z"})
+        assert (limited["resume"], limited[limit]) == (None, "2024-06-01T00:00:00.000000Z")
+
+
 def test_export_of_events_as_of_two_instants(stack: Stack, store: ObjectStore) -> None:
     old, new = "2025-01-01T00:00:00.5Z", "2025-06-01T00:00:00.5Z"
     lines = [event("times@example.com", occurred_at=old), event("times@example.com", enabled=False, occurred_at=new)]

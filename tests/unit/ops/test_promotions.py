@@ -214,7 +214,10 @@ def test_service_that_needs_the_foundation_is_planned_later(
             layers.preview("prod", tmp_path / "out")
         return
     layers.preview("prod", tmp_path / "out")
-    assert "cannot be made before the foundation is applied (/pmp/prod/foundation/new was not found" in capsys.readouterr().out
+    assert (
+        "cannot be made before the foundation is applied (/pmp/prod/foundation/new was not found"
+        in capsys.readouterr().out
+    )
     assert (tmp_path / "out" / plans.TEXT).read_text() == plans.NEEDS_FOUNDATION
 
 

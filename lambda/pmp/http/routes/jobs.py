@@ -104,7 +104,7 @@ def create_export(request: Request, connection: Any) -> Response:
     try:
         after = position(request.body.get("since"), INTEGER, INTEGER)
     except Problem:
-        detail = "is no `resume` of an export or of GET /v1/events"
+        detail = "must be the `resume` of an export or of GET /v1/events"
         raise invalid([{"pointer": "/since", "detail": detail}]) from None
     document = exports.create(
         connection,
