@@ -7,8 +7,13 @@ both of which the next import ignores. The lines hold personal data, so the file
 
 import json
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from pmp import objects
+from pmp.database import Connection
+from pmp.logging import log
 
 COLUMN = "rejected"
 """The column, or the member, that holds the reason."""
@@ -108,6 +113,110 @@ class Format:
             return f"{head}{rest}}}".encode()
         rest = text[1:].lstrip()
         return (head + ("" if rest.startswith("}") else ", ") + rest).encode()
+
+
+class File:
+    """The file of one import's rejects: first rows of the database, then, part by part, an object in S3.
+
+    Args:
+        row: of ``import_job``; it is kept up to date here.
+        run: runs a statement on the job ``:job``, again if its error may pass.
+    """
+
+    def __init__(self, row: dict[str, Any], run: Callable[..., Any]) -> None:
+        self._job: str = row["id"]
+        self._row, self._run = row, run
+        self._pending_bytes = 0
+        """Of rejected lines that are in the database."""
+
+    def resume(self) -> None:
+        """Learn what earlier invocations left in the database."""
+        if self._row["rejects_kept"]:
+            ((self._pending_bytes,),) = self._run(
+                "SELECT coalesce(sum(length(original)), 0)::bigint FROM pmp.import_reject WHERE import_id = :job"
+            )
+
+    def keep(self, connection: Connection, found: Sequence[Reject]) -> tuple[int, int]:
+        """Write rejects into the database, in the transaction of their batch; see ``kept``.
+
+        Returns:
+            How many there was room for, and their bytes.
+        """
+        some = found[: max(0, MOST - self._row["rejects_kept"])]
+        if not some:
+            return 0, 0
+        originals = ("NULL" if one.original is None else f'"\\\\x{one.original.hex()}"' for one in some)
+        connection.run(
+            "WITH kept AS (INSERT INTO pmp.import_reject (import_id, line, code, pointer, detail, original)"
+            " SELECT CAST(:job AS uuid), * FROM unnest(CAST(:lines AS bigint[]), CAST(:codes AS text[]),"
+            "  CAST(:pointers AS text[]), CAST(:details AS text[]), CAST(:originals AS bytea[])))"
+            " UPDATE pmp.import_job SET rejects_kept = rejects_kept + :count WHERE id = :job",
+            job=self._job,
+            lines=[one.line for one in some],
+            codes=[one.code for one in some],
+            pointers=[one.pointer for one in some],
+            details=[one.detail for one in some],
+            originals="{" + ",".join(originals) + "}",
+            count=len(some),
+        )
+        return len(some), sum(len(one.original or b"") for one in some)
+
+    def kept(self, count: int, size: int) -> None:
+        """After the commit: count what ``keep`` answered, and write a part if there is enough for one."""
+        self._row["rejects_kept"] += count
+        self._pending_bytes += size
+        if self._pending_bytes >= objects.PART_BYTES:
+            self._write_part()
+
+    def complete(self) -> None:
+        """Complete the object, if there are any rejects."""
+        ((some,),) = self._run("SELECT EXISTS (SELECT FROM pmp.import_reject WHERE import_id = :job)")
+        if not some and self._row["rejects_upload"] is None:
+            return
+        upload, rest, _ = self._next_part()
+        try:
+            upload.finish(rest)
+        except objects.UploadGoneError as error:
+            log("first parts of the rejects are gone", level="warning", error=error, job=self._job)
+            self._row["rejects_upload"] = None
+            upload, rest, _ = self._next_part()
+            upload.finish(rest)
+        self._run(
+            "WITH written AS (DELETE FROM pmp.import_reject WHERE import_id = :job)"
+            " UPDATE pmp.import_job SET rejects_key = :key, rejects_upload = NULL WHERE id = :job",
+            key=upload.key,
+        )
+
+    def _write_part(self) -> None:
+        upload, part, last = self._next_part()
+        self._pending_bytes = 0
+        if len(part) < objects.LEAST_PART_BYTES:
+            return
+        upload.send(part)
+        self._row["rejects_upload"] = {"upload_id": upload.upload_id, "etags": upload.etags}
+        self._run(
+            "WITH written AS (DELETE FROM pmp.import_reject WHERE import_id = :job AND line <= :last)"
+            " UPDATE pmp.import_job SET rejects_upload = CAST(:upload AS jsonb) WHERE id = :job",
+            last=last,
+            upload=json.dumps(self._row["rejects_upload"]),
+        )
+
+    def _next_part(self) -> tuple[objects.Upload, bytes, int]:
+        """The upload, its next part, and the last line in it."""
+        form, before = self._row["form"], self._row["rejects_upload"]
+        shape = Format(form["header"], form["delimiter"])
+        upload = objects.Upload(
+            self._row["bucket"], f"rejects/{self._job}.{shape.suffix}", shape.content_type, **(before or {})
+        )
+        part, last = bytearray(b"" if before else shape.begin()), 0
+        while rows := self._run(
+            "SELECT line, code, pointer, detail, original FROM pmp.import_reject"
+            " WHERE import_id = :job AND line > :after ORDER BY line LIMIT 1000",
+            after=last,
+        ):
+            part += b"".join(shape.write(Reject(*row)) for row in rows)
+            last = rows[-1][0]
+        return upload, bytes(part), last
 
 
 def told(reasons: dict[str, int]) -> str:

@@ -189,8 +189,7 @@ class _Worker:
         self._lease, self._row, self._context = lease, row, context
         self._renewed = time.monotonic()
         self._portion = portions.Portion(LEAST_BATCH_WEIGHT, LARGEST_BATCH_WEIGHT)
-        self._pending_bytes = 0
-        """Of rejected lines that are in the database."""
+        self._rejects = rejects.File(row, self._run)
 
     def work(self) -> bool:
         """Resume from the job's position. True: the whole object is imported; False: it is time to hand over."""
@@ -198,10 +197,7 @@ class _Worker:
             raise FailedError("nothing was uploaded for this import")
         if self._row["form"] is None:
             self._identify()
-        if self._row["rejects_kept"]:
-            ((self._pending_bytes,),) = self._run(
-                "SELECT coalesce(sum(length(original)), 0)::bigint FROM pmp.import_reject WHERE import_id = :job"
-            )
+        self._rejects.resume()
         pending: Future[None] | None = None
         with ThreadPoolExecutor(max_workers=1) as sender:
             # While the database merges a batch, the next one is read and parsed; at most two are in memory.
@@ -232,7 +228,7 @@ class _Worker:
 
     def finish(self, state: str, error: str | None = None) -> None:
         """Move the rejects to S3 and end the job."""
-        self._publish_rejects()
+        self._rejects.complete()
         row = _retried(lambda connection: self._lease.finish(connection, state, error=error))
         if row is None:
             log("import was taken over before it ended", job=self.job)
@@ -256,61 +252,7 @@ class _Worker:
         ((state,),) = self._run("SELECT state FROM pmp.import_job WHERE id = :job")
         log("import stopped", job=self.job, state=state)
         if state == "cancelled":
-            self._publish_rejects()
-
-    def _publish_rejects(self) -> None:
-        """Complete the file of rejected lines in S3, if there are any."""
-        ((some,),) = self._run("SELECT EXISTS (SELECT FROM pmp.import_reject WHERE import_id = :job)")
-        if not some and self._row["rejects_upload"] is None:
-            return
-        upload, rest, _ = self._next_part()
-        try:
-            upload.finish(rest)
-        except objects.UploadGoneError as error:
-            log("first parts of the rejects are gone", level="warning", error=error, job=self.job)
-            self._row["rejects_upload"] = None
-            upload, rest, _ = self._next_part()
-            upload.finish(rest)
-        self._run(
-            "WITH written AS (DELETE FROM pmp.import_reject WHERE import_id = :job)"
-            " UPDATE pmp.import_job SET rejects_key = :key, rejects_upload = NULL WHERE id = :job",
-            key=upload.key,
-        )
-
-    def _flush_rejects(self) -> None:
-        """Write the rejected lines so far as a part of their file."""
-        upload, part, last = self._next_part()
-        self._pending_bytes = 0
-        if len(part) < objects.LEAST_PART_BYTES:
-            return
-        upload.send(part)
-        self._row["rejects_upload"] = {"upload_id": upload.upload_id, "etags": upload.etags}
-        self._run(
-            "WITH written AS (DELETE FROM pmp.import_reject WHERE import_id = :job AND line <= :last)"
-            " UPDATE pmp.import_job SET rejects_upload = CAST(:upload AS jsonb) WHERE id = :job",
-            last=last,
-            upload=json.dumps(self._row["rejects_upload"]),
-        )
-
-    def _next_part(self) -> tuple[objects.Upload, bytes, int]:
-        """The upload, its next part, and the last line in it."""
-        shape, before = self._reject_format(), self._row["rejects_upload"]
-        upload = objects.Upload(
-            self._row["bucket"], f"rejects/{self.job}.{shape.suffix}", shape.content_type, **(before or {})
-        )
-        part, last = bytearray(b"" if before else shape.begin()), 0
-        while rows := self._run(
-            "SELECT line, code, pointer, detail, original FROM pmp.import_reject"
-            " WHERE import_id = :job AND line > :after ORDER BY line LIMIT 1000",
-            after=last,
-        ):
-            part += b"".join(shape.write(rejects.Reject(*row)) for row in rows)
-            last = rows[-1][0]
-        return upload, bytes(part), last
-
-    def _reject_format(self) -> rejects.Format:
-        found = form.Form(**self._row["form"])
-        return rejects.Format(found.header, found.delimiter)
+            self._rejects.complete()
 
     def release(self, reason: Exception | None = None) -> None:
         """Give the job back, so that the next invocation need not wait until the lease expires.
@@ -493,7 +435,7 @@ class _Worker:
             self._merge(rest, self._arguments(rest))
 
     def _merge(self, batch: Batch, arguments: dict[str, object]) -> None:
-        answer, kept, size = _retried(lambda connection: self._merged(connection, batch, arguments))
+        answer, *kept = _retried(lambda connection: self._merged(connection, batch, arguments))
         if answer["state"] == "behind":
             raise BehindError(
                 f"import {self.job}: the database has lost committed batches; resuming from its recorded position"
@@ -502,10 +444,7 @@ class _Worker:
             raise leases.LostError
         self.last_line, self.stalled = batch.last_line, 0
         self._renewed = time.monotonic()
-        self._row["rejects_kept"] += kept
-        self._pending_bytes += size
-        if self._pending_bytes >= objects.PART_BYTES:
-            self._flush_rejects()
+        self._rejects.kept(*kept)
         most = self._row["max_rejected"]
         if most is not None and answer["rejected"] > most:
             raise FailedError(
@@ -537,34 +476,7 @@ class _Worker:
                 raise _TrialError
             if answer["state"] != "running":
                 return answer, 0, 0
-            return answer, *self._keep(connection, batch, answer["refused"])
-
-    def _keep(self, connection: Connection, batch: Batch, refused: list[Any]) -> tuple[int, int]:
-        room = rejects.MOST - self._row["rejects_kept"]
-        if room <= 0 or not (batch.bad or refused):
-            return 0, 0
-        originals = dict(zip(batch.line_numbers, batch.originals, strict=True)) if refused else {}
-        kept = [
-            rejects.Reject(number, error.code, error.pointer, error.detail, line) for number, error, line in batch.bad
-        ]
-        kept += [
-            rejects.Reject(line, code, pointer, detail, originals[line]) for line, code, pointer, detail in refused
-        ]
-        kept = sorted(kept)[:room]
-        connection.run(
-            "WITH kept AS (INSERT INTO pmp.import_reject (import_id, line, code, pointer, detail, original)"
-            " SELECT CAST(:job AS uuid), * FROM unnest(CAST(:lines AS bigint[]), CAST(:codes AS text[]),"
-            "  CAST(:pointers AS text[]), CAST(:details AS text[]), CAST(:originals AS bytea[])))"
-            " UPDATE pmp.import_job SET rejects_kept = rejects_kept + :count WHERE id = :job",
-            job=self.job,
-            lines=[one.line for one in kept],
-            codes=[one.code for one in kept],
-            pointers=[one.pointer for one in kept],
-            details=[one.detail for one in kept],
-            originals=_array("NULL" if one.original is None else f'"\\\\x{one.original.hex()}"' for one in kept),
-            count=len(kept),
-        )
-        return len(kept), sum(len(one.original or b"") for one in kept)
+            return answer, *self._rejects.keep(connection, _rejected(batch, answer["refused"]))
 
     def _refused(self, batch: Batch) -> dict[int, LineError]:
         """By bisection, the places of the lines that the database refuses, and why.
@@ -635,6 +547,14 @@ SELECT pmp.import_batch(
   CAST(:named AS text[]), :repeats, CAST(:codes AS text[]), :hashes
 )
 """
+
+
+def _rejected(batch: Batch, refused: list[Any]) -> list[rejects.Reject]:
+    """The rejected lines of a batch, with those that the database refused: ``[[line, code, pointer, detail]]``."""
+    originals = dict(zip(batch.line_numbers, batch.originals, strict=True)) if refused else {}
+    found = [rejects.Reject(number, error.code, error.pointer, error.detail, line) for number, error, line in batch.bad]
+    found += [rejects.Reject(line, code, pointer, detail, originals[line]) for line, code, pointer, detail in refused]
+    return sorted(found)
 
 
 def _array(elements: Iterable[str]) -> str:
