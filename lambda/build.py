@@ -42,7 +42,7 @@ LEFT_OUT = [
     "*.pyi",
     "*/tests/*",
     "dateutil/zoneinfo/*.tar.gz",  # time zones by name: the runtime's botocore and pg8000 only use offsets
-    "dns/*",  # e-mail addresses are checked without look-ups
+    "dns/*",  # email addresses are checked without look-ups
     "urllib3/contrib/*",
     "urllib3/http2/*",
     "email_validator/__main__.py",

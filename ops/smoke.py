@@ -31,7 +31,7 @@ _VENDOR_SECONDS = 60
 _IMPORT_SECONDS = 300
 _EMAIL, _SMS = "email_notifications", "sms_notifications"
 FOLDED = [{"id": _EMAIL, "enabled": False}, {"id": _SMS, "enabled": True}]
-"""The consents after two events: e-mail on, then e-mail off and text messages on."""
+"""The consents after two events: email on, then email off and text messages on."""
 
 
 def addresses() -> list[str]:
@@ -186,7 +186,7 @@ def _erase(api: Api, emails: Iterable[str]) -> None:
 def _new_user(api: Api, email: str) -> str:
     user = api.expect(201, "POST", "/v1/users", {"email": email})
     if user.get("email") != email or user.get("consents") != []:
-        raise UserError(f"POST {api.url}/v1/users answered {user}: expected the e-mail and no consents")
+        raise UserError(f"POST {api.url}/v1/users answered {user}: expected the email and no consents")
     return str(user["id"])
 
 
@@ -207,7 +207,7 @@ def _contract(api: Api, email: str) -> str:
 
 
 def _lines(users: list[str], events: int) -> Iterator[bytes]:
-    """Yield events, oldest first: e-mail on and off in turn; each user's last event has the consents `FOLDED`."""
+    """Yield events, oldest first: email on and off in turn; each user's last event has the consents `FOLDED`."""
     start = datetime.now(UTC) - timedelta(seconds=events // 100 + 60)
     last_round = events - len(users)
     for number in range(events):

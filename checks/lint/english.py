@@ -24,6 +24,7 @@ PLAIN_WORDS = {
     r"\bgood for a quarter\b": "valid for 15 minutes",
     r"\bas it lies in\b": "as it is in",
     r"\b(?:where|there)(?:of|with|upon)\b": "of which, with which, on which",
+    r"(?-i:\b[eE]-mail)": "email",
     r"\bhas ended in good order\b": "shut down cleanly",
 }
 _PATTERNS = [(re.compile(pattern, re.IGNORECASE), plain) for pattern, plain in PLAIN_WORDS.items()]

@@ -90,7 +90,7 @@ $$;
 COMMENT ON FUNCTION pmp.put_consent IS
   'Adds a version unless nothing differs: {"outcome": "created" | "updated" | "unchanged", "consent"}.';
 
-DO $$ BEGIN PERFORM pmp.put_consent('email_notifications', 'Notifications by e-mail', 'email', NULL, 'pmp'); END $$;
+DO $$ BEGIN PERFORM pmp.put_consent('email_notifications', 'Notifications by email', 'email', NULL, 'pmp'); END $$;
 DO $$ BEGIN PERFORM pmp.put_consent('sms_notifications', 'Notifications by text message', 'sms', NULL, 'pmp'); END $$;
 
 GRANT SELECT ON pmp.consent, pmp.consent_version TO pmp_app, pmp_readonly;

@@ -1,4 +1,4 @@
-"""E-mail addresses: which are valid, and the form in which they are stored. No DNS lookup.
+"""Email addresses: which are valid, and the form in which they are stored. No DNS lookup.
 
 The rules are email-validator's, which follows RFC 5321, 5322 and 6531, with limits of 64 octets before the @ and 254 in
 all. The API and imports share them. Addresses that differ only in case are one user: the database decides that.
@@ -22,8 +22,8 @@ class InvalidAddressError(ValueError):
     """
 
     def __init__(self, reason: str, discreet: str) -> None:
-        super().__init__(f"is not a valid e-mail address: {reason}")
-        self.discreet = f"is not a valid e-mail address: {discreet}"
+        super().__init__(f"is not a valid email address: {reason}")
+        self.discreet = f"is not a valid email address: {discreet}"
 
 
 def normalize(address: str) -> str:

@@ -18,7 +18,7 @@ locals {
     "log_connections"            = "1"
     "log_disconnections"         = "1"
     "log_temp_files"             = "10240"
-    # Parameters of a slow statement are personal data: e-mail addresses. So is the DETAIL of an error, which names the key
+    # Parameters of a slow statement are personal data: email addresses. So is the DETAIL of an error, which names the key
     # that exists already.
     "log_parameter_max_length" = "0"
     "log_error_verbosity"      = "terse"

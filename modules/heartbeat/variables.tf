@@ -71,7 +71,7 @@ variable "runbook_url" {
 }
 
 variable "email_addresses" {
-  description = "Who is woken by e-mail."
+  description = "Who is woken by email."
   type        = set(string)
   default     = []
 }

@@ -122,7 +122,7 @@ def _alarms(environment: str) -> Finding:
     if waiting:
         return wrong(
             f"{', '.join(sorted(set(waiting)))} did not confirm",
-            "follow the link in AWS's e-mail, one for each topic; it is valid for three days",
+            "follow the link in AWS's email, one for each topic; it is valid for three days",
         )
     if not found:
         return wrong(f"topic {topics['critical']} has no subscriber", _run(environment, "apply:foundation"))

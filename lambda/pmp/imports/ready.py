@@ -75,7 +75,7 @@ READY: dict[str, dict[str, Any]] = {
         "ignored": ["*"],
     },
     "klaviyo": {
-        "description": "Profiles of Klaviyo with their consent to e-mail",
+        "description": "Profiles of Klaviyo with their consent to email",
         "user": {"email": "Email"},
         "occurred_at": {"from": ["Email Marketing Consent Timestamp"], "zone": "UTC"},
         "consents": [

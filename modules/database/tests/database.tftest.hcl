@@ -214,12 +214,12 @@ run "logs_show_no_personal_data" {
 
   assert {
     condition     = local.parameters.log_parameter_max_length == "0"
-    error_message = "parameters of statements contain e-mail addresses and must not be logged"
+    error_message = "parameters of statements contain email addresses and must not be logged"
   }
 
   assert {
     condition     = local.parameters.log_error_verbosity == "terse"
-    error_message = "the DETAIL of an error contains e-mail addresses and must not be logged: Key (email_key)=(…) already exists"
+    error_message = "the DETAIL of an error contains email addresses and must not be logged: Key (email_key)=(…) already exists"
   }
 }
 

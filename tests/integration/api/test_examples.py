@@ -1,7 +1,6 @@
 """Every operation's example in the OpenAPI document is sent, and answered as the document shows."""
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from pmp import tasks
 
 from checks.gateway import Answer, Gateway
 from checks.stack import Stack
+from tests.support.answers import Comparison
 
 DOCUMENT: dict[str, Any] = json.loads(Path("lambda/pmp/openapi.json").read_text())
 OPERATIONS = {
@@ -29,19 +29,14 @@ STORY = (
 DIFFERENT = {"environment", "release", "code_sha256"}
 """Members whose values are a deployment's own."""
 CURSORS = {"next", "resume"}
-KINDS = {
-    "UUID": re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
-    "instant": re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z"),
-    "URL": re.compile(r"https?://\S+"),
-}
 
 
 class Story:
-    """The operations sent so far; ids that the API chose instead of the document's."""
+    """The operations sent so far."""
 
     def __init__(self) -> None:
         self.api = Gateway(client="preference-centre")
-        self._actual: dict[str, str] = {}
+        self.comparison = Comparison(different=DIFFERENT)
 
     def send(self, name: str) -> Answer:
         """Send the operation's example and compare the answer with the document's."""
@@ -52,7 +47,7 @@ class Story:
                 path = path.replace(f"{{{parameter['name']}}}", str(parameter["example"]))
         body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("example")
         answer = self.api.request(
-            method, self._translated(path), body and json.loads(self._translated(json.dumps(body)))
+            method, self.comparison.translated(path), body and json.loads(self.comparison.translated(json.dumps(body)))
         )
         wanted = min(status for status in operation["responses"] if status[0] in "23")
         wanted = "201" if "201" in operation["responses"] else wanted
@@ -63,13 +58,15 @@ class Story:
             if "next" in example:
                 assert found.keys() == example.keys()
                 for item in example["items"]:
-                    assert any(not list(self._differences(item, other, "")) for other in self._items(answer)), item
+                    assert any(not list(self.comparison.differences(item, other)) for other in self._items(answer)), (
+                        item
+                    )
                 hidden: dict[str, Any] = {"items": [], **dict.fromkeys(CURSORS & example.keys())}
                 example, found = ({**page, **hidden} for page in (example, found))
             if name == "getOpenapi":
                 found = {member: found[member] for member in example}
-            assert list(self._differences(example, found, "")) == [], name
-            self._learn(example, found)
+            assert list(self.comparison.differences(example, found)) == [], name
+            self.comparison.learn(example, found)
         return answer
 
     def _resolve(self, node: dict[str, Any]) -> dict[str, Any]:
@@ -85,38 +82,6 @@ class Story:
         while link := answer.headers.get("Link"):
             answer = self.api.get(link[1 : link.index(">")])
             yield from answer.json["items"]
-
-    def _translated(self, text: str) -> str:
-        for example, actual in self._actual.items():
-            text = text.replace(example, actual)
-        return text
-
-    def _learn(self, example: Any, found: Any) -> None:
-        if isinstance(example, dict):
-            for name in example:
-                self._learn(example[name], found[name])
-        elif isinstance(example, str) and KINDS["UUID"].fullmatch(example):
-            self._actual.setdefault(example, found)
-
-    def _differences(self, example: Any, found: Any, pointer: str) -> Iterator[str]:
-        if isinstance(example, dict) and isinstance(found, dict):
-            if example.keys() != found.keys():
-                yield f"{pointer}: {sorted(example.keys() ^ found.keys())}"
-            for name in example.keys() & found.keys():
-                if name not in DIFFERENT:
-                    yield from self._differences(example[name], found[name], f"{pointer}/{name}")
-        elif isinstance(example, list) and isinstance(found, list) and len(example) == len(found):
-            for index, pair in enumerate(zip(example, found, strict=True)):
-                yield from self._differences(*pair, f"{pointer}/{index}")
-        elif isinstance(example, str) and isinstance(found, str):
-            kind = next((kind for kind, form in KINDS.items() if form.fullmatch(example)), None)
-            same = KINDS[kind].fullmatch(found) is not None if kind else self._translated(example) == found
-            if kind == "UUID":
-                same = same and self._actual.get(example, found) == found
-            if not same:
-                yield f"{pointer}: {found!r} instead of {example!r}"
-        elif example != found:
-            yield f"{pointer}: {found!r} instead of {example!r}"
 
 
 def test_each_example_is_answered_as_the_document_shows(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:

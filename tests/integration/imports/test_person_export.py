@@ -35,7 +35,7 @@ def test_short_export_is_in_the_answer(stack: Stack) -> None:
     moments = [event["occurred_at"] for event in answer.json["events"]]
     assert (len(moments), moments) == (2500, sorted(moments))
     [wording] = answer.json["wordings"]
-    assert (wording["id"], wording["description"]) == ("email_notifications", "Notifications by e-mail")
+    assert (wording["id"], wording["description"]) == ("email_notifications", "Notifications by email")
     assert answer.json["created_by"] == "test-client"
     assert api.get(f"/v1/users/{user}/export", Accept_Encoding="gzip").headers["Content-Encoding"] == "gzip"
 

@@ -1,4 +1,4 @@
-"""E-mail addresses: the API and imports apply the same rule."""
+"""Email addresses: the API and imports apply the same rule."""
 
 import contextlib
 
@@ -30,7 +30,7 @@ def outcome(normalizer: addresses.Normalizer | None, address: str) -> str:
     ],
 )
 def test_invalid_address_raises_a_value_error_with_the_reason(address: str, reason: str) -> None:
-    with pytest.raises(ValueError, match=r"^is not a valid e-mail address: ") as caught:
+    with pytest.raises(ValueError, match=r"^is not a valid email address: ") as caught:
         addresses.normalize(address)
     assert reason in str(caught.value)
 
@@ -39,7 +39,7 @@ def test_invalid_address_raises_a_value_error_with_the_reason(address: str, reas
 def test_discreet_reason_quotes_no_part_of_the_address(address: str) -> None:
     with pytest.raises(addresses.InvalidAddressError) as caught:
         addresses.normalize(address)
-    assert caught.value.discreet.startswith("is not a valid e-mail address: ")
+    assert caught.value.discreet.startswith("is not a valid email address: ")
     assert not [part for part in ("secret", ";", "test") if part in caught.value.discreet]
 
 

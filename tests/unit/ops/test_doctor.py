@@ -246,7 +246,7 @@ BROKEN: list[tuple[str, Break, str]] = [
     ),
     ("alarms", lambda _, patch: patch.setattr(environment, "wakes_somebody", lambda _: False), "envs/prod.tfvars"),
     ("alarms", setting("subscriptions", []), "its job prod:apply:foundation"),
-    ("alarms", setting("subscriptions", [("a@example.com", "PendingConfirmation")]), "follow the link in AWS's e-mail"),
+    ("alarms", setting("subscriptions", [("a@example.com", "PendingConfirmation")]), "follow the link in AWS's email"),
     ("API client", without("/pmp/prod/clients/smoke"), "its job prod:plan:service"),
     ("API client", lambda world, _: world.secrets.update(smoke=[]), "python -m ops client smoke --environment prod"),
     ("service", without("/pmp/prod/service/release"), "its job prod:apply:service"),
