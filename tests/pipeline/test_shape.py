@@ -334,6 +334,19 @@ def test_no_rule_reads_a_variable_that_a_person_can_set() -> None:
             assert read <= (of_gitlab | of_image if name in {"ci-image", "image-recorded"} else of_gitlab), name
 
 
+def test_text_of_an_input_stays_within_its_value() -> None:
+    """GitLab pastes it into the file before it reads the file as YAML, so a quote could end the value."""
+    free = {name: one for name, one in specified(FILE).items() if "options" not in one}
+    assert free.keys() == {"digest", "allow_destroy"}
+    for name, one in free.items():
+        assert re.fullmatch(one["regex"], one["default"]), name
+        for text in ("a'b", "a\nb", "a\\", "a#b", "$a", "a: b", "{a}"):
+            assert not re.fullmatch(one["regex"], text), name
+    addresses = 'module.a["x-1"].aws_s3_bucket.this[0], aws_kms_key.this'
+    assert re.fullmatch(free["allow_destroy"]["regex"], addresses)
+    assert document(allow_destroy=addresses)["variables"]["PMP_ALLOW_DESTROY"] == addresses
+
+
 def test_no_pipeline_variable_holds_a_secret() -> None:
     held = [document()["variables"], *(job.get("variables", {}) for job in jobs().values())]
     names = {name for variables in held for name in variables}
