@@ -270,6 +270,13 @@ def test_jobs_of_a_merge_request_reach_only_what_reads_no_secret() -> None:
     assert found == {"none", "plan/<environment>", "plan/note"}
 
 
+def test_id_tokens_are_for_the_gitlab_that_runs_the_job() -> None:
+    """The host of gitlab.com in this file would have to be edited wherever GitLab runs elsewhere."""
+    audiences = {name: job["id_tokens"]["PMP_ID_TOKEN"]["aud"] for name, job in jobs().items() if "id_tokens" in job}
+    assert set(audiences.values()) == {"$CI_SERVER_URL"}
+    assert {f"{environment}:apply:service" for environment in ENVIRONMENTS} <= audiences.keys()
+
+
 def test_operations_run_nothing_else() -> None:
     assert jobs_on("unlock") == ["unlock"]
     assert jobs_on("rollback") == ["rollback"]
