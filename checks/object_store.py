@@ -102,10 +102,11 @@ class Handler(BaseHTTPRequestHandler):
     def _list_versions(self) -> None:
         prefix = self._query().get("prefix", "")
         found = "".join(
-            f"<Version><Key>{key}</Key><VersionId>{version}</VersionId></Version>"
-            for key, versions in self.server.versions.items()
+            f"<Version><Key>{key}</Key><VersionId>{version}</VersionId><Size>{len(body)}</Size>"
+            f"<ETag>{_etag(body)}</ETag><IsLatest>{str(place == len(versions)).lower()}</IsLatest></Version>"
+            for key, versions in sorted(self.server.versions.items())
             if key.startswith(prefix)
-            for version, _, _ in versions
+            for place, (version, body, _) in enumerate(versions, 1)
         )
         self.answer(200, f"<ListVersionsResult><IsTruncated>false</IsTruncated>{found}</ListVersionsResult>".encode())
 
@@ -144,6 +145,17 @@ class Handler(BaseHTTPRequestHandler):
             return None
         return self.answer(self.status, body, ETag=f'"{_etag(body)}"', **self.head)
 
+    def do_HEAD(self) -> None:
+        """HeadObject."""
+        versions = self.server.versions.get(self._key(), [])
+        if not versions:
+            return self.answer(404)
+        version, body, _ = versions[-1]
+        self.send_response(200)
+        for name, value in (("ETag", _etag(body)), ("x-amz-version-id", version), ("Content-Length", str(len(body)))):
+            self.send_header(name, value)
+        return self.end_headers()
+
     def do_PUT(self) -> None:
         """PutObject and UploadPart."""
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -178,6 +190,14 @@ class Handler(BaseHTTPRequestHandler):
             self.server.invocations.append(text)
             digest = hashlib.md5(text, usedforsecurity=False).hexdigest()
             self.answer(200, json.dumps({"MessageId": uuid.uuid4().hex, "MD5OfMessageBody": digest}).encode())
+        elif self.headers.get("X-Amz-Target") == "AmazonSQS.SendMessageBatch":
+            sent = []
+            for entry in json.loads(body)["Entries"]:
+                text = entry["MessageBody"].encode()
+                self.server.invocations.append(text)
+                digest = hashlib.md5(text, usedforsecurity=False).hexdigest()
+                sent.append({"Id": entry["Id"], "MessageId": uuid.uuid4().hex, "MD5OfMessageBody": digest})
+            self.answer(200, json.dumps({"Successful": sent}).encode())
         elif self.headers.get("X-Amz-Target") == "AmazonSQS.ChangeMessageVisibility":
             request = json.loads(body)
             self.server.hidden.append((request["ReceiptHandle"], request["VisibilityTimeout"]))

@@ -61,6 +61,9 @@ CREATE TABLE pmp.import_job (
   removed_at      timestamptz,
   rejects_removed_at timestamptz,
   error           text,
+  parent_id       uuid REFERENCES pmp.import_job,
+  parts           integer CHECK (parts > 0),
+  CONSTRAINT import_job_is_part_or_sum CHECK (parts IS NULL OR (parent_id, object_version) IS NULL),
   CONSTRAINT import_job_adds_up CHECK (accepted + skipped + rejected = lines),
   CONSTRAINT import_job_finishes CHECK ((finished_at IS NOT NULL) = (state IN ('succeeded', 'failed', 'cancelled'))),
   CONSTRAINT import_job_says_why CHECK ((state = 'failed') = (error IS NOT NULL))
@@ -68,6 +71,10 @@ CREATE TABLE pmp.import_job (
 COMMENT ON TABLE pmp.import_job IS
   'The import of one version of an object in the imports bucket. The counts, the position and the events of a batch '
   'are committed in one transaction.';
+COMMENT ON COLUMN pmp.import_job.parent_id IS 'The import of several objects of which this one is a part.';
+COMMENT ON COLUMN pmp.import_job.parts IS
+  'Of an import of several objects: how many imports are its parts. Nobody works on it: it runs until all of them have '
+  'ended, and their sums are its counts.';
 COMMENT ON COLUMN pmp.import_job.max_rejected IS 'The import fails once more lines are rejected; NULL: no limit.';
 COMMENT ON COLUMN pmp.import_job.file_name IS 'As the client named it; of a dropped object, the end of its key.';
 COMMENT ON COLUMN pmp.import_job.expects_upload IS 'Announced by the API: it takes one upload at most.';
@@ -99,6 +106,7 @@ COMMENT ON COLUMN pmp.import_job.removed_at IS 'When the upload was deleted; NUL
 COMMENT ON COLUMN pmp.import_job.bytes_read IS 'Bytes of the object in S3 processed so far.';
 -- Repeated notifications of an upload find the same job.
 CREATE UNIQUE INDEX import_job_object ON pmp.import_job (bucket, object_key, object_version);
+CREATE INDEX import_job_parts ON pmp.import_job (parent_id) WHERE parent_id IS NOT NULL;
 CREATE INDEX import_job_pages ON pmp.import_job (created_at, id);
 CREATE INDEX import_job_open ON pmp.import_job (lease_until) WHERE state IN ('waiting', 'running');
 -- Whose upload is still there: an erasure's answer names them, and housekeeping deletes them.

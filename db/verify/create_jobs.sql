@@ -17,6 +17,14 @@ BEGIN
 EXCEPTION WHEN unique_violation THEN NULL;
 END
 $$;
+DO $$
+BEGIN
+  INSERT INTO pmp.import_job (id, format, compression, client, bucket, object_key, object_version, parts)
+  VALUES ('00000000-0000-4000-8000-000000000002', 'ndjson', 'none', 'verify', 'bucket', 'sum', '1', 2);
+  RAISE EXCEPTION 'an import of several objects has an object of its own';
+EXCEPTION WHEN check_violation THEN NULL;
+END
+$$;
 SELECT 1 / (NOT has_table_privilege('pmp_app', 'pmp.import_job', 'DELETE'))::int;
 INSERT INTO pmp.export_job (id, client, bucket, object_key, as_of, known_at)
 VALUES ('00000000-0000-4000-8000-000000000003', 'verify', 'bucket', 'verify', now(), now());

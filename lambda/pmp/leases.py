@@ -38,6 +38,7 @@ class Kind:
         progress: SQL expression: where a job stands, for the error of one that is given up.
         advice: what its client can do then.
         startable: SQL condition: whether a waiting job can be started.
+        worked_on: SQL condition: whether a job is worked on at all; others are sums of jobs.
         transient: columns to be cleared when a job ends.
     """
 
@@ -45,6 +46,7 @@ class Kind:
     progress: str
     advice: str
     startable: str = "true"
+    worked_on: str = "true"
     transient: tuple[str, ...] = ()
 
     @property
@@ -168,7 +170,7 @@ def claim(connection: Connection, kind: Kind, job: str, owner: str) -> tuple[Lea
         f"UPDATE {kind.table} AS j SET state = 'running', started_at = coalesce(started_at, clock_timestamp()),"  # noqa: S608
         " attempts = attempts + 1, stalled = stalled + 1, lease_owner = :owner,"
         " lease_until = clock_timestamp() + :lease_seconds * interval '1 second'"
-        " WHERE id = :job AND state IN ('waiting', 'running')"
+        f" WHERE id = :job AND {kind.worked_on} AND state IN ('waiting', 'running')"
         " AND coalesce(lease_until, '-infinity') < clock_timestamp() RETURNING to_jsonb(j)",
         job=job,
         owner=owner,
@@ -190,7 +192,7 @@ def give_up(connection: Connection, kind: Kind) -> list[tuple[str, str]]:
         "   || coalesce(last_error, :killed)"
         f"  ELSE 'gave up at ' || {kind.progress} || ' after ' || attempts || ' attempts' END || '; {kind.advice}'"
         f"{kind.cleared}"
-        " WHERE state = 'running' AND (attempts >= :most OR stalled >= :most_stalled)"
+        f" WHERE state = 'running' AND {kind.worked_on} AND (attempts >= :most OR stalled >= :most_stalled)"
         " AND coalesce(lease_until, '-infinity') < now() RETURNING id, error",
         most=tasks.MOST_INVOCATIONS,
         most_stalled=MOST_STALLED,
@@ -207,7 +209,8 @@ def orphans(connection: Connection, kind: Kind) -> list[str]:
     """
     rows = connection.run(
         f"UPDATE {kind.table} SET lease_until = now() WHERE id IN ("  # noqa: S608
-        f" SELECT id FROM {kind.table} WHERE coalesce(lease_until, '-infinity') < now() AND (state = 'running'"
+        f" SELECT id FROM {kind.table} WHERE {kind.worked_on} AND coalesce(lease_until, '-infinity') < now()"
+        " AND (state = 'running'"
         f" OR (state = 'waiting' AND {kind.startable} AND created_at < now() - interval '5 minutes'))"
         " ORDER BY coalesce(lease_until, created_at) LIMIT :most FOR UPDATE SKIP LOCKED) RETURNING id",
         most=_MOST_ORPHANS,

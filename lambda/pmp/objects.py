@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -272,6 +272,46 @@ def write(bucket: str, key: str, content_type: str, chunks: Iterator[bytes]) -> 
     except BaseException:
         upload.abandon()
         raise
+
+
+class Found(NamedTuple):
+    """The newest version of an object.
+
+    Attributes:
+        key: not URL-encoded.
+        version: see ``pinned``.
+        size: in bytes.
+    """
+
+    key: str
+    version: str
+    size: int
+
+
+def version_of(version_id: str | None, etag: str) -> str:
+    """The version as jobs name it, see ``pinned``: S3's version id, or the ETag in an unversioned bucket."""
+    return version_id if version_id and version_id != "null" else f"etag:{etag.strip(chr(34))}"
+
+
+def newest(bucket: str, prefix: str) -> Iterator[Found]:
+    """The objects whose keys begin with the prefix, without the empty ones that only mark a folder."""
+    for listed in client().get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
+        for one in listed.get("Versions", []):
+            if one["IsLatest"] and not one["Key"].endswith("/"):
+                yield Found(one["Key"], version_of(one["VersionId"], one["ETag"]), one["Size"])
+
+
+def find(bucket: str, key: str) -> Found | None:
+    """An object; None if there is none."""
+    from botocore.exceptions import ClientError
+
+    try:
+        head = client().head_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 404:
+            return None
+        raise
+    return Found(key, version_of(head.get("VersionId"), head["ETag"]), head["ContentLength"])
 
 
 def remove_version(bucket: str, key: str, version: str) -> None:

@@ -6,7 +6,7 @@ comes twice, late or again changes nothing.
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
@@ -31,6 +31,9 @@ BEAT_SECONDS = 20
 
 LONGEST_PAUSE_SECONDS = 900
 
+_MOST_MESSAGES = 10
+"""In one request: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html."""
+
 
 @lru_cache(maxsize=1)
 def _queue() -> Any:
@@ -46,6 +49,22 @@ def begin(payload: dict[str, str]) -> None:
         payload: ``{"task": "import"|"export", "job"}``, see ``pmp.handler``.
     """
     _queue().send_message(QueueUrl=configuration().jobs_queue_url, MessageBody=json.dumps(payload))
+
+
+def begin_all(payloads: Sequence[dict[str, str]]) -> None:
+    """As ``begin``, for many tasks.
+
+    Raises:
+        RuntimeError: the queue did not take all of them.
+    """
+    for first in range(0, len(payloads), _MOST_MESSAGES):
+        entries = [
+            {"Id": str(place), "MessageBody": json.dumps(payload)}
+            for place, payload in enumerate(payloads[first : first + _MOST_MESSAGES])
+        ]
+        answer = _queue().send_message_batch(QueueUrl=configuration().jobs_queue_url, Entries=entries)
+        if failed := answer.get("Failed"):
+            raise RuntimeError(f"the queue refused {len(failed)} messages: {failed[0].get('Code')}")
 
 
 @contextmanager

@@ -5,15 +5,19 @@ validates each line and merges batches, each in one transaction with the job's n
 invocation, the next one resumes from that position; lines that were already committed are recognised and skipped.
 """
 
+from pmp.imports.folders import ChoiceError
+from pmp.imports.folders import create as create_of_objects
 from pmp.imports.jobs import FILTERS, announced, cancel, create, get, list_jobs, rejects_url
 from pmp.imports.mappings import named as mapping_named
 from pmp.imports.worker import handle_notification, remove_rejects, remove_uploads, restart, run
 
 __all__ = [
     "FILTERS",
+    "ChoiceError",
     "announced",
     "cancel",
     "create",
+    "create_of_objects",
     "get",
     "handle_notification",
     "list_jobs",

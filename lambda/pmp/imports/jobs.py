@@ -8,6 +8,7 @@ from pmp import identifiers, objects
 from pmp.configuration import configuration
 from pmp.database import Connection
 from pmp.imports import mappings
+from pmp.logging import log
 
 UPLOAD_PREFIX = "imports/"
 UPLOAD_SECONDS = 3600
@@ -30,9 +31,38 @@ jsonb_build_object(
     CASE j.state WHEN 'succeeded' THEN j.finished_at ELSE j.finished_at + interval '{objects.UPLOAD_KEPT}' END
   ) END,
   'rejects_kept', j.rejects_kept, 'rejects_kept_until', CASE WHEN j.rejects_removed_at IS NULL AND j.rejects_kept > 0
-    THEN pmp.instant(j.finished_at + interval '{objects.UPLOAD_KEPT}') END
-)
+    THEN pmp.instant(j.finished_at + interval '{objects.UPLOAD_KEPT}') END,
+  'parent', j.parent_id, 'parts', NULL
+) || coalesce(s.sums, '{{}}')
 """
+
+_FROM = """
+pmp.import_job AS j LEFT JOIN LATERAL (
+  SELECT jsonb_build_object(
+    'lines', sum(p.lines), 'accepted', sum(p.accepted), 'skipped', sum(p.skipped), 'rejected', sum(p.rejected),
+    'reasons', (
+      SELECT coalesce(jsonb_object_agg(r.code, r.lines), '{}') FROM (
+        SELECT each.key AS code, sum(each.value::bigint) AS lines
+        FROM pmp.import_job AS q CROSS JOIN jsonb_each_text(q.reasons) AS each WHERE q.parent_id = j.id GROUP BY 1
+      ) AS r
+    ),
+    'bytes_read', sum(p.bytes_read), 'bytes_total', sum(p.bytes_total), 'attempts', sum(p.attempts),
+    'rejects_kept', sum(p.rejects_kept),
+    'rows_per_second', round((sum(p.lines) / nullif(
+      extract(epoch FROM coalesce(j.finished_at, clock_timestamp()) - min(p.started_at)), 0
+    ))::numeric, 1),
+    'parts', jsonb_build_object(
+      'total', count(*), 'waiting', count(*) FILTER (WHERE p.state = 'waiting'),
+      'running', count(*) FILTER (WHERE p.state = 'running'),
+      'succeeded', count(*) FILTER (WHERE p.state = 'succeeded'),
+      'failed', count(*) FILTER (WHERE p.state = 'failed'),
+      'cancelled', count(*) FILTER (WHERE p.state = 'cancelled')
+    )
+  ) AS sums
+  FROM pmp.import_job AS p WHERE p.parent_id = j.id AND j.parts IS NOT NULL
+) AS s ON j.parts IS NOT NULL
+"""
+"""The jobs; of one with parts, the sums of these take the place of its own."""
 
 
 def create(
@@ -77,10 +107,13 @@ def create(
 
 def announced(connection: Connection, job: str) -> dict[str, Any]:
     """The answer of ``create``, also again, with a new URL: the first one may have expired, and is stored nowhere."""
-    ((bucket, key, sha256, size, content_type),) = connection.run(
-        "SELECT bucket, object_key, expected_sha256, expected_bytes, content_type FROM pmp.import_job WHERE id = :id",
+    ((bucket, key, sha256, size, content_type, parts),) = connection.run(
+        "SELECT bucket, object_key, expected_sha256, expected_bytes, content_type, parts FROM pmp.import_job"
+        " WHERE id = :id",
         id=job,
     )
+    if parts is not None:
+        return {"id": job, "state": "running"}
     return {"id": job, "state": "waiting", "upload": _upload(bucket, key, sha256, size, content_type)}
 
 
@@ -112,8 +145,8 @@ def get(connection: Connection, job: str, *, lock: bool = False) -> dict[str, An
         job: the import's id.
         lock: keep it as it is until the end of the transaction.
     """
-    locking = " FOR UPDATE" if lock else ""
-    rows = connection.run(f"SELECT {_DOCUMENT} FROM pmp.import_job AS j WHERE j.id = :id{locking}", id=job)  # noqa: S608
+    locking = " FOR UPDATE OF j" if lock else ""
+    rows = connection.run(f"SELECT {_DOCUMENT} FROM {_FROM} WHERE j.id = :id{locking}", id=job)  # noqa: S608
     return cast("dict[str, Any]", rows[0][0]) if rows else None
 
 
@@ -122,10 +155,14 @@ FILTERS = {
     "file_name": "j.file_name = :file_name",
     "client": "j.client = :client",
     "state": "j.state = :state",
+    "parent": "j.parent_id = CAST(:parent AS uuid)",
     "created_since": "j.created_at >= CAST(:created_since AS timestamptz)",
     "created_before": "j.created_at < CAST(:created_before AS timestamptz)",
 }
 """By query parameter of GET /imports, the condition on a job."""
+
+_FINDS_PARTS = {"parent", "key", "file_name"}
+"""Filters that also find parts; otherwise a list has their import instead of them."""
 
 
 def list_jobs(
@@ -140,11 +177,12 @@ def list_jobs(
         filters: values of some of ``FILTERS``.
     """
     filters = filters or {}
+    own = "" if _FINDS_PARTS & filters.keys() else " AND j.parent_id IS NULL"
     rows = connection.run(
-        f"SELECT {_DOCUMENT} FROM pmp.import_job AS j"  # noqa: S608
+        f"SELECT {_DOCUMENT} FROM {_FROM}"  # noqa: S608
         " WHERE (CAST(:after AS uuid) IS NULL"
         "  OR (j.created_at, j.id) < (SELECT b.created_at, b.id FROM pmp.import_job AS b WHERE b.id = :after))"
-        f"{''.join(f' AND {FILTERS[name]}' for name in filters)}"
+        f"{own}{''.join(f' AND {FILTERS[name]}' for name in filters)}"
         " ORDER BY j.created_at DESC, j.id DESC LIMIT :row_limit",
         after=after,
         row_limit=limit + 1,
@@ -155,7 +193,9 @@ def list_jobs(
 
 
 def cancel(connection: Connection, job: str, client: str) -> dict[str, Any] | None:
-    """DELETE /imports/{id}: stop the import after its last whole batch; one that has ended stays as it is.
+    """DELETE /imports/{id}: stop the import, or all of its parts, after the last whole batch.
+
+    One that has ended stays as it is.
 
     Events that were already accepted are kept: events are never removed. The counts say how many there are.
 
@@ -169,11 +209,40 @@ def cancel(connection: Connection, job: str, client: str) -> dict[str, Any] | No
     """
     connection.run(
         "UPDATE pmp.import_job SET state = 'cancelled', cancelled_by = :client, finished_at = clock_timestamp(),"
-        " lease_owner = NULL, lease_until = NULL WHERE id = :id AND state IN ('waiting', 'running')",
+        " lease_owner = NULL, lease_until = NULL"
+        " WHERE (id = :id OR parent_id = :id) AND state IN ('waiting', 'running')",
         id=job,
         client=client,
     )
-    return get(connection, job)
+    document = get(connection, job)
+    if document is not None and document["parent"] is not None:
+        connection.after_commit(lambda: settle(connection, document["parent"]))
+    return document
+
+
+def settle(connection: Connection, job: str | None = None) -> None:
+    """End imports whose parts have all ended: as succeeded if all of them have, otherwise as failed.
+
+    Call it after the end of a part is committed: of two parts that end at once, one sees the end of the other.
+
+    Args:
+        connection: to the database.
+        job: the import; None: all of them.
+    """
+    rows = connection.run(
+        "UPDATE pmp.import_job AS j SET state = CASE WHEN p.lost = 0 THEN 'succeeded' ELSE 'failed' END,"
+        " finished_at = clock_timestamp(), error = CASE WHEN p.lost > 0 THEN p.lost || ' of ' || j.parts || ' parts"
+        " failed or were cancelled; the first is ' || p.first || '; GET /v1/imports?parent=' || j.id || ' lists them'"
+        " END FROM (SELECT c.parent_id, count(*) FILTER (WHERE c.state <> 'succeeded') AS lost,"
+        "  min(c.object_key || coalesce(': ' || c.error, '')) FILTER (WHERE c.state <> 'succeeded') AS first"
+        "  FROM pmp.import_job AS c WHERE c.parent_id IN (SELECT id FROM pmp.import_job WHERE parts IS NOT NULL"
+        "   AND state = 'running' AND (CAST(:id AS uuid) IS NULL OR id = :id))"
+        "  GROUP BY c.parent_id HAVING bool_and(c.state IN ('succeeded', 'failed', 'cancelled'))) AS p"
+        " WHERE j.id = p.parent_id AND j.state = 'running' RETURNING j.id, j.state, j.parts, p.lost",
+        id=job,
+    )
+    for ended, state, parts, lost in rows:
+        log("import of several objects ended", job=str(ended), state=state, parts=parts, parts_lost=lost)
 
 
 def rejects_url(connection: Connection, job: str) -> str | None:
@@ -185,6 +254,16 @@ def rejects_url(connection: Connection, job: str) -> str | None:
     if not rows or rows[0][1] is None:
         return None
     return objects.download_url(rows[0][0], rows[0][1])
+
+
+def told_by_name(key: str) -> dict[str, str]:
+    """What the key of an object tells that no request described: ``{"format", "compression", "file_name"}``."""
+    name = key.lower()
+    return {
+        "format": "csv" if name.removesuffix(".gz").endswith(".csv") else "ndjson",
+        "compression": "gzip" if name.endswith(".gz") else "none",
+        "file_name": key.rpartition("/")[2],
+    }
 
 
 def for_object(  # noqa: PLR0917 - what a notification says
@@ -222,7 +301,7 @@ def for_object(  # noqa: PLR0917 - what a notification says
             announced = "SELECT FROM pmp.import_job WHERE bucket = :bucket AND object_key = :key AND expects_upload"
             if connection.run(announced, bucket=bucket, key=key):
                 return None
-            name, mapping = key.lower(), mappings.for_key(connection, key)
+            mapping = mappings.for_key(connection, key)
             connection.run(
                 "INSERT INTO pmp.import_job (id, format, compression, client, bucket, object_key, object_version,"
                 "  bytes_total, file_name, uploader, mapping)"
@@ -230,11 +309,9 @@ def for_object(  # noqa: PLR0917 - what a notification says
                 "  CAST(:mapping AS jsonb))"
                 " ON CONFLICT DO NOTHING",
                 id=identifiers.new(),
-                format="csv" if name.removesuffix(".gz").endswith(".csv") else "ndjson",
-                compression="gzip" if name.endswith(".gz") else "none",
                 mapping=json.dumps(mapping) if mapping else None,
                 size=size,
-                file_name=key.rpartition("/")[2],
+                **told_by_name(key),
                 uploader=uploader,
                 **arguments,
             )

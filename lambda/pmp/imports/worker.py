@@ -13,7 +13,7 @@ from urllib.parse import unquote_plus
 
 from pmp import database, erasures, instants, leases, objects, portions, tasks
 from pmp.database import Connection
-from pmp.imports import columns, form, jobs, rejects
+from pmp.imports import columns, folders, form, jobs, rejects
 from pmp.imports.errors import FileError, LineError
 from pmp.imports.lines import Batch, Catalogue, Parser, Version
 from pmp.imports.mapping import Mapped
@@ -39,6 +39,7 @@ _KIND = leases.Kind(
     progress="'line ' || line",
     advice="upload the object again: lines already imported are skipped",
     startable="object_version IS NOT NULL",
+    worked_on="parts IS NULL",
 )
 
 _PASSING_CODES = ("40", "53", "55P03", "57014", "58")
@@ -69,7 +70,9 @@ class _TrialError(Exception):
 
 
 def handle_notification(event: dict[str, Any], context: Any) -> None:
-    """Import each object that an S3 notification names; objects outside the uploads' folder are ignored.
+    """Import each object that an S3 notification names, and complete the folders that a marker names.
+
+    Objects outside the uploads' folder, and those that are not data, are ignored.
 
     Raises:
         Exception: S3 or the database failed; the job keeps its position, and Lambda tries again.
@@ -79,10 +82,15 @@ def handle_notification(event: dict[str, Any], context: Any) -> None:
         key = unquote_plus(item["key"])
         if not key.startswith(jobs.UPLOAD_PREFIX) or key.endswith("/"):
             continue
-        version = item.get("versionId")
-        if not version or version == "null":
-            version = f"etag:{item['eTag'].strip(chr(34))}"
+        version = objects.version_of(item.get("versionId"), item["eTag"])
         uploader = record.get("userIdentity", {}).get("principalId")
+        if folders.is_marker(key):
+            made = folders.close(database.verified(), bucket, key, uploader)
+            log("folder complete", key=key, imports=made)
+            continue
+        if not folders.is_data(key):
+            log("object is not imported by itself", key=key)
+            continue
         job = jobs.for_object(database.verified(), bucket, key, version, item.get("size"), uploader)
         if job is None:
             log("upload that no import waits for is deleted", level="warning", key=key)
@@ -100,7 +108,8 @@ def run(job: str, context: Any) -> None:
     owner = str(uuid.uuid4())
     claimed = _retried(lambda connection: leases.claim(connection, _KIND, job, owner))
     if claimed is None:
-        log("import is not free", job=job)
+        if not _retried(lambda connection: folders.begin(connection, job)):
+            log("import is not free", job=job)
         return
     worker = _Worker(*claimed, context)
     try:
@@ -140,6 +149,7 @@ def restart(connection: Connection) -> None:
     for job in leases.orphans(connection, _KIND):
         log("import restarted", level="warning", job=job)
         tasks.begin({"task": "import", "job": job})
+    jobs.settle(connection)
 
 
 def remove_uploads(connection: Connection, after: leases.Place | None) -> leases.Place | None:
@@ -233,6 +243,8 @@ class _Worker:
         if row is None:
             log("import was taken over before it ended", job=self.job)
             return
+        if row["parent_id"] is not None:
+            _retried(lambda connection: jobs.settle(connection, row["parent_id"]))
         counts = {name: row[name] for name in ("accepted", "skipped", "rejected", "reasons", "dry_run")}
         if state == "failed":
             log("import failed", level="error", job=self.job, reason=error, **counts)

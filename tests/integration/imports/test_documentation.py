@@ -69,6 +69,23 @@ def test_file_of_mailchimp_leads_to_an_answer(stack: Stack, store: ObjectStore) 
     assert {name: found[name] for name in expected} == expected
 
 
+def test_example_of_a_folder_is_one_import(stack: Stack, store: ObjectStore) -> None:
+    from pmp import imports
+
+    request = json.loads(EXAMPLES["folder"])
+    for number in range(2):
+        body = EXAMPLES["mailchimp.csv"].replace("max@", f"folder{number}@").encode()
+        imports.handle_notification(store.put(f"{request['prefix']}{number}.csv", body), Context())
+    api = Gateway()
+    made = api.post("/v1/imports", request)
+    assert made.status == 201, made.content
+    while store.invocations:
+        imports.run(json.loads(store.invocations.pop(0))["job"], Context())
+    done = api.get(made.headers["Location"]).json
+    assert (done["state"], done["accepted"], done["parts"]["succeeded"]) == ("succeeded", 2, 2)
+    assert [answer(f"folder{number}@example.com") for number in range(2)] == [False, False]
+
+
 def test_recipe_turns_parquet_into_a_file_that_is_imported(
     stack: Stack, store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,11 +10,21 @@ from pmp.http.messages import Request, Response, encode
 from pmp.http.pages import INTEGER, cursor, foreign, limit, position
 from pmp.http.problems import Problem, invalid, not_found
 
+_OF_UPLOADS = {"format", "compression", "sha256", "size", "content_type"}
+"""What a request for objects that are in the bucket already may not say."""
+
 
 def create_import(request: Request, connection: Any) -> Response:
     """POST /v1/imports."""
     from pmp import imports
 
+    of_objects = {"prefix", "keys"} & request.body.keys()
+    if of_objects and (others := (_OF_UPLOADS | of_objects) & request.body.keys() - {min(of_objects)}):
+        detail = f"does not go together with {min(of_objects)}: the objects are there already"
+        raise invalid([{"pointer": f"/{name}", "detail": detail} for name in sorted(others)])
+    if of_objects and request.body.get("dry_run"):
+        detail = "is for one upload: an import deletes its objects at its end; try a copy of one of them"
+        raise invalid([{"pointer": "/dry_run", "detail": detail}])
     try:
         declared = instants.past_text(request.body.get("occurred_at"))
     except ValueError as error:
@@ -31,7 +41,11 @@ def create_import(request: Request, connection: Any) -> Response:
         mapping = imports.mapping_named(connection, identifier)
         if mapping is None:
             raise invalid([{"pointer": "/mapping", "detail": "does not exist; GET /v1/mappings lists them"}])
-    document = imports.create(connection, request.body | {"occurred_at": declared}, request.client, mapping)
+    create = imports.create_of_objects if of_objects else imports.create
+    try:
+        document = create(connection, request.body | {"occurred_at": declared}, request.client, mapping)
+    except imports.ChoiceError as error:
+        raise invalid(error.errors) from None
     return Response(201, document, {"Location": f"/v1/imports/{document['id']}"})
 
 
@@ -85,7 +99,10 @@ def get_import_rejects(request: Request, connection: Any) -> Response:
 
     address = imports.rejects_url(connection, request.parameters["id"])
     if address is None:
-        raise not_found("file of rejected lines: the import has not ended, or rejected no line")
+        raise not_found(
+            "file of rejected lines: the import has not ended, or rejected no line; of several objects, each part has "
+            "its own file: GET /v1/imports?parent={id} lists them"
+        )
     return Response(302, headers={"Location": address})
 
 
