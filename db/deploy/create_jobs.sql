@@ -131,6 +131,7 @@ CREATE TABLE pmp.export_job (
   state       text NOT NULL DEFAULT 'waiting'
               CHECK (state IN ('waiting', 'running', 'succeeded', 'failed', 'cancelled')),
   contents    text NOT NULL DEFAULT 'users' CHECK (contents IN ('users', 'choices', 'events')),
+  format      text NOT NULL DEFAULT 'ndjson' CHECK (format IN ('ndjson', 'csv')),
   consent     text,
   enabled     boolean,
   as_of       timestamptz,

@@ -1,4 +1,4 @@
-"""Exports: users, their choices, or events as of an instant, as NDJSON.gz in S3.
+"""Exports: users, their choices, or events as of an instant, as NDJSON or CSV, gzip-compressed in S3.
 
 An export takes constant memory and as many invocations as it needs: the file is a sequence of gzip members (RFC 1952,
 section 2.2), which are the parts of one S3 upload, and an invocation resumes after the last part (docs/adr/0205).
@@ -10,7 +10,7 @@ import uuid
 import zlib
 from typing import Any, cast
 
-from pmp import identifiers, leases, objects, portions, tasks
+from pmp import export_text, identifiers, leases, objects, portions, tasks
 from pmp.configuration import configuration
 from pmp.database import Connection
 from pmp.logging import log
@@ -37,8 +37,9 @@ def create(
 
     Args:
         connection: to the database.
-        request: ``{"contents"?, "consent"?, "enabled"?, "as_of"?, "known_at"?}``, validated; ``contents`` is "users"
-            (the default), "choices" or "events"; ``consent`` and ``enabled`` come together, and only with users.
+        request: ``{"contents"?, "format"?, "consent"?, "enabled"?, "as_of"?, "known_at"?}``, validated; ``contents`` is
+            "users" (the default), "choices" or "events"; ``format`` is "ndjson" (the default) or "csv"; ``consent``
+            and ``enabled`` come together, and only with users.
             ``known_at`` defaults to now, so that all pages show one state, and ``as_of`` to ``known_at``. Events have
             no such limits by default: whoever resumes after them must not have missed one.
         client: id of the requesting OAuth client.
@@ -47,17 +48,18 @@ def create(
     Returns:
         As ``get``.
     """
-    job = identifiers.new()
+    job, text_format = identifiers.new(), request.get("format", "ndjson")
     connection.run(
-        "INSERT INTO pmp.export_job (id, contents, consent, enabled, as_of, known_at, feed_number, feed_sequence,"
-        "  feed_horizon, client, bucket, object_key)"
-        " SELECT CAST(:id AS uuid), :contents, :consent, CAST(:enabled AS boolean),"
+        "INSERT INTO pmp.export_job (id, contents, format, consent, enabled, as_of, known_at,"
+        "  feed_number, feed_sequence, feed_horizon, client, bucket, object_key)"
+        " SELECT CAST(:id AS uuid), :contents, :format, :consent, CAST(:enabled AS boolean),"
         "  coalesce(CAST(:as_of AS timestamptz), k.known_at), k.known_at, :number, :sequence, pmp.feed_horizon(),"
         "  :client, :bucket, :key"
         " FROM (SELECT CASE WHEN CAST(:is_limited AS boolean)"
         "  THEN least(CAST(:known_at AS timestamptz), clock_timestamp()) END AS known_at) AS k",
         id=job,
         contents=request.get("contents", "users"),
+        format=text_format,
         number=after[0],
         sequence=after[1],
         consent=request.get("consent"),
@@ -67,7 +69,7 @@ def create(
         is_limited=request.get("contents") != "events" or "known_at" in request,
         client=client,
         bucket=configuration().imports_bucket,
-        key=f"exports/{job}.ndjson.gz",
+        key=f"exports/{job}.{text_format}.gz",
     )
     # This may run inside the request's transaction, and the other invocation must find the row.
     connection.after_commit(lambda: tasks.begin({"task": "export", "job": job}))
@@ -76,7 +78,7 @@ def create(
 
 _DOCUMENT = f"""
 jsonb_build_object(
-  'id', id, 'state', state, 'contents', contents, 'consent', consent, 'enabled', enabled,
+  'id', id, 'state', state, 'contents', contents, 'format', format, 'consent', consent, 'enabled', enabled,
   'as_of', pmp.instant(as_of), 'known_at', pmp.instant(known_at), 'users', users, 'lines', lines, 'bytes', bytes,
   'created_at', pmp.instant(created_at), 'started_at', pmp.instant(started_at),
   'finished_at', pmp.instant(finished_at), 'error', error,
@@ -234,7 +236,7 @@ def remove_files(connection: Connection, after: leases.Place | None) -> leases.P
         connection,
         _KIND,
         f"finished_at <= now() - interval '{objects.EXPORT_KEPT}'",
-        # Its name ends in .ndjson.gz; what was too short for a part lies beside it.
+        # Its name ends in .gz; what was too short for a part lies beside it.
         lambda row: objects.remove_all(row["bucket"], row["object_key"]),
         after,
     )
@@ -270,11 +272,14 @@ class _Export:
         Each invocation exports at least one page, however little time it has.
         """
         part, member = bytearray(self._read_tail()), _member()
+        if self._row["checkpoint"] is None:
+            part += member.compress(export_text.header(self._row["contents"], self._row["format"]).encode())
         while True:
             last, users, lines, content = self._page()
             if last is None:
                 break
-            part += member.compress(content.encode())
+            text = export_text.formatted(self._row["contents"], self._row["format"], content)
+            part += member.compress(text.encode())
             self._after, self.users, self._lines = last, self.users + users, self._lines + lines
             if len(part) >= objects.PART_BYTES:
                 part += member.flush()

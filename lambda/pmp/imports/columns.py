@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Container, Mapping
 
+from pmp.export_text import BESIDES as EXPORTED
 from pmp.imports.errors import FileError, LineError
 from pmp.imports.rejects import COLUMN as REASON
 
@@ -12,6 +13,7 @@ FIXED = ("id", "user_id", "email", "occurred_at")
 """Columns that are not named after a consent."""
 
 _LONG_FORM = {"consent", "enabled"}
+_LONG_FORM_TOO = {"version", *EXPORTED}
 _NAMES = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a vertical bar"}
 _BOOLEANS = {"true": True, "false": False, "TRUE": True, "FALSE": False, "True": True, "False": False}
 _ANSWERS = re.compile(
@@ -41,6 +43,9 @@ class Table:
 
     Columns at the end of the header that have no name must be empty in every row.
 
+    Attributes:
+        is_long: whether the choices are in the columns ``consent`` and ``enabled``.
+
     Args:
         header: the header's row.
         delimiter: between cells.
@@ -50,7 +55,7 @@ class Table:
     """
 
     def __init__(self, header: str, delimiter: str) -> None:
-        self.delimiter = delimiter
+        self.delimiter, self.is_long = delimiter, False
         try:
             names = [cell.strip().lower() for cell in cells(header, delimiter)]
         except LineError as error:
@@ -101,7 +106,8 @@ def of_events(header: str, delimiter: str, catalogue: Container[str]) -> Table:
     if not {"user_id", "email"} & set(table.names):
         raise table.fault("it needs a column user_id or email")
     others = [name for name in table.names if name not in FIXED and name != REASON]
-    if set(others) == _LONG_FORM:
+    if set(others) >= _LONG_FORM and set(others) <= _LONG_FORM | _LONG_FORM_TOO:
+        table.is_long = True
         return table
     if not others:
         raise table.fault("it needs a column for each consent, or the two columns consent and enabled")
@@ -114,15 +120,35 @@ def of_events(header: str, delimiter: str, catalogue: Container[str]) -> Table:
     return table
 
 
-def choices(row: Mapping[str, str]) -> list[dict[str, object]]:
+def choices(row: Mapping[str, str], *, is_long: bool) -> list[dict[str, object]]:
     """The choices on a row without its fixed columns, as in an event.
 
+    Args:
+        row: cells by column.
+        is_long: see ``Table``. The cells of ``consent``, ``enabled`` and ``version`` are then lists of equal length
+            with blanks between their items; ``version`` may also be empty.
+
     Raises:
-        LineError: an answer is neither true nor false.
+        LineError: an answer is neither true nor false, a version is not a number, or a list lacks an item.
     """
-    if row.keys() == _LONG_FORM:
-        return [{"id": row["consent"].strip(), "enabled": boolean(row["enabled"], "enabled")}]
-    return [{"id": name, "enabled": boolean(cell, name)} for name, cell in row.items() if cell and not cell.isspace()]
+    if not is_long:
+        return [
+            {"id": name, "enabled": boolean(cell, name)} for name, cell in row.items() if cell and not cell.isspace()
+        ]
+    consents, answers, versions = (row.get(name, "").split() for name in ("consent", "enabled", "version"))
+    for name, items in (("enabled", answers), ("version", versions)):
+        if len(items) != len(consents) and (name == "enabled" or items):
+            detail = f"has {len(items)} item(s) for the {len(consents)} in the column consent"
+            raise LineError("invalid_choices", f"/{name}", detail)
+    found: list[dict[str, object]] = [
+        {"id": consent, "enabled": boolean(answer, "enabled")}
+        for consent, answer in zip(consents, answers, strict=True)
+    ]
+    for choice, version in zip(found, versions, strict=False):
+        if not re.fullmatch(r"[0-9]{1,9}", version):
+            raise LineError("invalid_type", "/version", "must be an integer")
+        choice["version"] = int(version)
+    return found
 
 
 def boolean(cell: str, column: str) -> bool:

@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from pmp import addresses, identifiers, instants
+from pmp.export_text import unescaped
 from pmp.imports import columns, rejects
 from pmp.imports.errors import LineError
 from pmp.imports.mapping import Mapped
@@ -365,9 +366,9 @@ class Parser:
         return (
             _uuid(event_id or None, "/id"),
             _uuid(user_id or None, "/user_id"),
-            self._email(email or None, "/email"),
+            self._email(unescaped(email) or None, "/email"),
             told,
-            self._choices(columns.choices(row), moment, has_id=bool(event_id)),
+            self._choices(columns.choices(row, is_long=self._table.is_long), moment, has_id=bool(event_id)),
         )
 
     def _email(self, value: object, pointer: str) -> str:

@@ -118,7 +118,7 @@ def test_export_starts_only_after_its_job_is_committed(api: Gateway, monkeypatch
         ({"enabled": True}, "/consent"),
         ({"consent": "no_such", "enabled": True}, "/consent"),
         ({"as_of": "now"}, "/as_of"),
-        ({"format": "csv"}, "/format"),
+        ({"format": "xml"}, "/format"),
         ({"contents": "rows"}, "/contents"),
         ({"contents": "choices", "consent": "email_notifications", "enabled": True}, "/consent"),
         ({"contents": "users", "since": "WzAsMF0"}, "/since"),

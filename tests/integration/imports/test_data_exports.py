@@ -1,13 +1,17 @@
 """Exports for a data team: choices and events that an import reads again, changes since a place, list and deletion."""
 
+import csv
 import gzip
+import io
+import itertools
 import json
 import urllib.request
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from pmp import database, exports, imports, leases, objects
+from pmp import database, export_text, exports, imports, leases, objects
 
 from checks import stack as stacks
 from checks.object_store import ObjectStore
@@ -25,7 +29,7 @@ def exported(store: ObjectStore, after: tuple[int, int] = (0, 0), **request: Any
     assert (done["state"], done["error"]) == ("succeeded", None)
     with urllib.request.urlopen(done["download"]) as answer:
         content = gzip.decompress(answer.read())
-    assert done["lines"] == len(content.splitlines())
+    assert done["lines"] == content.count(b"\n") - (done["format"] == "csv")
     return done, content
 
 
@@ -33,23 +37,36 @@ def imported(store: ObjectStore, key: str, body: bytes) -> None:
     imports.handle_notification(store.put(key, body), Context())
 
 
-def choices(stack: Stack, like: str) -> dict[str, Any]:
+def choices(stack: Stack, domain: str, as_of: str | None = None) -> dict[str, Any]:
     """Return the choices in effect by address: consent, answer, version and the instant from which they count."""
+    instant = f"'{as_of}'" if as_of else "NULL"
     return {
-        row.split("|")[0]: row.split("|")[1]
+        row.partition("|[")[0]: row.partition("|[")[2]
         for row in stack.cluster.psql(
             "SELECT s.email, jsonb_agg(jsonb_build_array(k.id, c.enabled, v.version, c.counts_at) ORDER BY k.id)"
-            " FROM pmp.current_choice AS c JOIN pmp.subject AS s USING (subject_key)"
+            f" FROM pmp.subject AS s CROSS JOIN LATERAL pmp.replay(s.subject_key, {instant}) AS c"
             " JOIN pmp.consent_version AS v USING (version_key) JOIN pmp.consent AS k ON k.consent_key = v.consent_key"
-            f" WHERE s.email LIKE '{like}' GROUP BY s.email"
+            f" WHERE s.email LIKE '%{domain}' GROUP BY s.email"
         ).splitlines()
     }
 
 
-@pytest.fixture
-def other(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
-    """Start a second, empty record."""
+def add_versions(stack: Stack) -> None:
+    """Add a consent with a second wording, made at the same instants in each record."""
+    stack.cluster.psql(
+        "WITH k AS (INSERT INTO pmp.consent (id, created_at) VALUES ('reworded', '2025-01-01') RETURNING consent_key)"
+        " INSERT INTO pmp.consent_version (consent_key, version, description, channel, created_at, source_key)"
+        " SELECT consent_key, n, 'Wording ' || n, 'other', date '2025-01-01' + (n - 1) * interval '90 days',"
+        "  pmp.source_key('t') FROM k, generate_series(1, 2) AS n"
+    )
+
+
+@pytest.fixture(scope="module")
+def other(stack: Stack) -> Iterator[Stack]:
+    """Start a second record, with the same catalogue and nobody in it."""
+    add_versions(stack)
     with stacks.stack() as running:
+        add_versions(running)
         yield running
 
 
@@ -64,38 +81,118 @@ def use(stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> No
     database.disconnect()
 
 
-@pytest.mark.parametrize("contents", ["choices", "events"])
-def test_what_was_exported_can_be_imported_into_an_empty_record(
-    stack: Stack, other: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, contents: str
-) -> None:
-    monkeypatch.setattr(exports, "PAGE_USERS", 20)
-    lines = [
-        *generated(300, seed=81),
+ODD = ["=cmd", "+1", "-2", "'quote", "'=both", "''-two", "Upper", "grüße", "a&b", "`x`", "{y}", "%z", "=a|b"]
+
+
+def people(stack: Stack, domain: str, seed: int) -> list[dict[str, Any]]:
+    """Return lines of people with all that matters to an export."""
+    lines = generated(90, seed=seed)
+    for line in lines:
+        line["user"]["email"] = line["user"]["email"].replace("@example.com", domain)
+    soon = stack.cluster.psql("SELECT pmp.instant(now() + interval '2 min')")
+    reworded = [{"id": "reworded", "enabled": True, "version": 1}, {"id": "sms_notifications", "enabled": False}]
+    return [
+        *lines,
         # A denial without a fraction counts at the end of its second, and one from the future at its receipt.
-        event("edge.81@example.com", enabled=False, occurred_at="2025-05-05T10:00:00Z"),
-        event("edge.81@example.com", enabled=True, occurred_at="2025-05-05T10:00:00.5Z"),
-        event("future.81@example.com", occurred_at=stack.cluster.psql("SELECT pmp.instant(now() + interval '2 min')")),
-        event("erased.81@example.com"),
+        event(f"edge{domain}", enabled=False, occurred_at="2025-05-05T10:00:00Z"),
+        event(f"edge{domain}", enabled=True, occurred_at="2025-05-05T10:00:00.5Z"),
+        event(f"future{domain}", occurred_at=soon),
+        event(f"erased{domain}"),
+        # Two wordings; the later event answers the earlier one.
+        event(f"versions{domain}", consent="reworded", occurred_at="2025-04-20T10:00:00Z"),
+        {**event(f"versions{domain}", occurred_at="2025-04-21T10:00:00.25Z"), "consents": reworded},
+        *(event(f"{local}{domain}", occurred_at="2025-02-03T04:05:06Z") for local in ODD),
+        event(f"idn@bücher.{domain[1:]}"),
     ]
-    imported(store, f"imports/{contents}-source.ndjson", ndjson(lines))
-    stack.cluster.psql(
-        "SELECT pmp.erase_user(id, 'tester', sha256('x'), now()) FROM pmp.subject WHERE email = 'erased.81@example.com'"
+
+
+CASES = list(
+    itertools.product(
+        ("choices", "events"), ("ndjson", "csv"), (None, "2025-05-05T10:00:00Z", "2025-05-05T10:00:00.7Z")
     )
-    here = choices(stack, "%.81@example.com")
-    assert len(here) > 50
-    _, text = exported(store, contents=contents)
-    assert b"erased.81" not in text
-    wanted = b"".join(line + b"\n" for line in text.splitlines() if b".81@example.com" in line)
+)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_what_was_exported_can_be_imported_into_an_empty_record(
+    stack: Stack,
+    other: Stack,
+    store: ObjectStore,
+    monkeypatch: pytest.MonkeyPatch,
+    case: tuple[str, str, str | None],
+) -> None:
+    contents, form, as_of = case
+    monkeypatch.setattr(exports, "PAGE_USERS", 20)
+    name = f"{contents}-{form}-{as_of or 'now'}"
+    seed = zlib.crc32(name.encode())
+    domain = f"@rt{seed}.example.com"
+    imported(store, f"imports/{name}-source.ndjson", ndjson(people(stack, domain, seed)))
+    assert job_of(stack, f"imports/{name}-source.ndjson")["rejected"] == 0
+    stack.cluster.psql(
+        f"SELECT pmp.erase_user(id, 'tester', sha256('x'), now()) FROM pmp.subject WHERE email = 'erased{domain}';"
+        " INSERT INTO pmp.subject (id, email, created_by)"
+        f" VALUES (gen_random_uuid(), 'silent{domain}', pmp.source_key('t'))"
+    )
+    here = choices(stack, domain[1:], as_of)
+    assert here.keys() >= {f"{local}{domain}" for local in ODD}
+    assert len(here) > 30
+    limits: dict[str, Any] = {"as_of": as_of} if as_of else {}
+    _, text = exported(store, contents=contents, format=form, **limits)
+    end = b"\r\n" if form == "csv" else b"\n"
+    head = text.partition(end)[0] + end if form == "csv" else b""
+    wanted = head + b"".join(line + end for line in text.split(end) if domain[1:].encode() in line)
+    assert b"erased@" not in wanted
 
     use(other, store, monkeypatch)
-    key = f"imports/{contents}-again.ndjson"
+    key = f"imports/{name}-again"
     imported(store, key, wanted)
     job = job_of(other, key)
-    assert (job["state"], job["rejected"]) == ("succeeded", 0)
-    assert choices(other, "%.81@example.com") == here
-    # A second time changes nothing.
-    imported(store, f"imports/{contents}-twice.ndjson", wanted)
-    assert job_of(other, f"imports/{contents}-twice.ndjson")["accepted"] == 0
+    assert (job["state"], job["rejected"]) == ("succeeded", 0), job
+    assert choices(other, domain[1:], as_of) == here
+    # Who made no choice has no line, and no answer in either record.
+    assert other.cluster.psql(f"SELECT count(*) FROM pmp.subject WHERE email = 'silent{domain}'") == "0"
+    # A second time changes nothing, there or where the lines came from.
+    imported(store, f"{key}-twice", wanted)
+    assert job_of(other, f"{key}-twice")["accepted"] == 0
+    if contents == "events":
+        use(stack, store, monkeypatch)
+        imported(store, f"{key}-at-home", wanted)
+        job = job_of(stack, f"{key}-at-home")
+        # Only the event from the future is told with another instant.
+        assert (job["accepted"], job["reasons"]) == (0, {"event_conflict": 1} if as_of is None else {})
+
+
+def test_cell_that_a_spreadsheet_takes_for_a_formula_begins_with_a_quote(stack: Stack, store: ObjectStore) -> None:
+    addresses = [f"{local}@formula.example.com" for local in ODD]
+    imported(store, "imports/formulas.ndjson", ndjson(event(address) for address in addresses))
+    for contents in ("users", "choices", "events"):
+        _, text = exported(store, contents=contents, format="csv")
+        rows = list(csv.DictReader(io.StringIO(text.decode(), newline="")))
+        assert not [cell for row in rows for cell in row.values() if cell[:1] in tuple("=+-@\t\r\n")]
+        written = {row["email"] for row in rows if row["email"].endswith("@formula.example.com")}
+        assert written == {
+            ("'" if one[0] in "=+-" or one[:2] == "'=" or one[:3] == "''-" else "") + one for one in addresses
+        }
+        assert {export_text.unescaped(one) for one in written} == set(addresses)
+
+
+def test_csv_of_users_lists_their_answers(stack: Stack, store: ObjectStore) -> None:
+    stack.cluster.psql(
+        "WITH k AS (INSERT INTO pmp.consent (id) VALUES ('short_lived') RETURNING consent_key)"
+        " INSERT INTO pmp.consent_version (consent_key, version, description, channel, expires_after_days, source_key)"
+        " SELECT consent_key, 1, 'x', 'other', 1, pmp.source_key('t') FROM k"
+    )
+    said = [
+        event("listed@users.example.com"),
+        event("listed@users.example.com", consent="short_lived"),
+        event("listed@users.example.com", consent="sms_notifications", enabled=False),
+    ]
+    imported(store, "imports/listed.ndjson", ndjson(said))
+    _, text = exported(store, format="csv")
+    assert text.split(b"\r\n")[0] == b"email,exported_user_id,consent,enabled"
+    (row,) = [row for row in csv.DictReader(io.StringIO(text.decode())) if row["email"] == "listed@users.example.com"]
+    answers = dict(zip(row["consent"].split(" "), row["enabled"].split(" "), strict=True))
+    assert answers == {"email_notifications": "true", "sms_notifications": "false", "short_lived": "expired"}
 
 
 def test_line_of_a_choice_says_version_instant_and_source(stack: Stack, store: ObjectStore) -> None:
@@ -148,10 +245,18 @@ def test_export_of_events_as_of_two_instants(stack: Stack, store: ObjectStore) -
     lines = [event("times@example.com", occurred_at=old), event("times@example.com", enabled=False, occurred_at=new)]
     before = stack.cluster.psql("SELECT pmp.instant(clock_timestamp())")
     imported(store, "imports/times.ndjson", ndjson(lines))
-    for contents, found in (("events", 1), ("choices", 1)):
-        _, text = exported(store, contents=contents, as_of="2025-03-01T00:00:00Z")
-        assert text.count(b"times@example.com") == found
-        assert b'"times@example.com"}, "user_id"' in text or old[:10].encode() in text
+    after = {
+        "2024-12-31T23:59:59Z": [],
+        "2025-03-01T00:00:00Z": [("2025-01-01T00:00:00.500000Z", True)],
+        "2025-07-01T00:00:00Z": [("2025-01-01T00:00:00.500000Z", True), ("2025-06-01T00:00:00.500000Z", False)],
+    }
+    for contents in ("events", "choices"):
+        for as_of, said in after.items():
+            _, text = exported(store, contents=contents, as_of=as_of)
+            lines = [json.loads(line) for line in text.splitlines() if b'"times@example.com"' in line]
+            found = [(line["occurred_at"], line["consents"][0]["enabled"]) for line in lines]
+            # Of two choices, the later one is in effect.
+            assert found == (said if contents == "events" else said[-1:]), (contents, as_of)
         _, text = exported(store, contents=contents, known_at=before)
         assert b"times@example.com" not in text
 

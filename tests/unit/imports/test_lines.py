@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pmp import addresses
+from pmp import addresses, export_text
 from pmp.imports import columns
 from pmp.imports.errors import FileError
 from pmp.imports.lines import Batch, Catalogue, Parser, Version
@@ -242,3 +242,41 @@ def test_version_that_is_newer_than_the_instant_is_rejected() -> None:
         batch = parsed(line | {"occurred_at": occurred_at})
         assert [error.code for _, error, _ in batch.bad] == codes, occurred_at
         assert all(error.pointer == "/consents/0/version" for _, error, _ in batch.bad)
+
+
+def test_row_lists_choices_with_their_versions() -> None:
+    line = {
+        "user": {"email": "a@example.com"},
+        "consents": [{"id": "email_notifications", "enabled": True, "version": 1}],
+    }
+    header = "email,consent,enabled,version,exported_user_id,received_at,source"
+    row = parsed(b"a@example.com,email_notifications,true,1,x,y,z", header)
+    assert not row.bad
+    assert (row.versions, row.choices, row.named) == (parsed(line).versions, ["{t}"] * 2, parsed(line).named)
+    both = parsed(b"a@example.com,sms_notifications email_notifications,true false,", "email,consent,enabled,version")
+    wide = parsed(b"a@example.com,false,true", "email,email_notifications,sms_notifications")
+    assert (both.versions, both.choices, both.named) == (wide.versions, wide.choices, wide.named)
+
+
+@pytest.mark.parametrize(
+    ("cells", "code", "pointer"),
+    [
+        ("email_notifications sms_notifications,true,", "invalid_choices", "/enabled"),
+        (",true,", "invalid_choices", "/enabled"),
+        (",,", "invalid_choices", "/consents"),
+        ("email_notifications sms_notifications,true true,1", "invalid_choices", "/version"),
+        ("email_notifications,true,one", "invalid_type", "/version"),
+        ("email_notifications,true,9", "unknown_version", "/consents/0/version"),
+        ("email_notifications,expired,", "invalid_type", "/enabled"),
+    ],
+)
+def test_row_with_a_wrong_list_is_rejected(cells: str, code: str, pointer: str) -> None:
+    error = parsed(f"a@example.com,{cells}".encode(), "email,consent,enabled,version").bad[0][1]
+    assert (error.code, error.pointer) == (code, pointer)
+
+
+@given(st.text())
+def test_escaped_cell_is_no_formula_and_can_be_read_back(cell: str) -> None:
+    for text in (cell, *(prefix + sign + cell for prefix in ("", "'", "''") for sign in "=+-@\t\r\n\uff1d")):
+        assert export_text.escaped(text)[:1] not in tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+        assert export_text.unescaped(export_text.escaped(text)) == text
