@@ -31,6 +31,7 @@ def cut(repository: Path, version: str, today: dt.date) -> str:
         raise UserError(f"the checkout has changes, for example {changed.split()[-1]}: commit or discard them first")
     changelog = repository / "CHANGELOG.md"
     text = _with_release(changelog.read_text(encoding="utf-8"), version, today)
+    before = git(repository, "rev-parse", "HEAD").strip()
     try:
         files.replace(changelog, text)
         _tag_plan(repository / "db", tag)
@@ -38,7 +39,8 @@ def cut(repository: Path, version: str, today: dt.date) -> str:
         git(repository, "commit", "--quiet", "--all", "--message", f"Release {version}")
         git(repository, "tag", "--annotate", "--message", f"Release {version}", tag)
     except BaseException:
-        git(repository, "checkout", "--quiet", "--", ".")
+        # Nothing is lost: the checkout had no changes.
+        git(repository, "reset", "--quiet", "--hard", before)
         raise
     say(f"release: {tag} is committed and tagged; look at it with 'git show', then push both:")
     say(f"  git push origin HEAD {tag}")
@@ -51,6 +53,11 @@ def _require_next(repository: Path, version: str) -> None:
     newest = released.newest_release(repository)
     if newest and _numbers(version) <= _numbers(newest.removeprefix("v")):
         raise UserError(f"{version} does not follow {newest}, the newest release: give a higher version")
+    if git(repository, "tag", "--list", f"v{version}"):
+        raise UserError(
+            f"v{version} is the tag of a commit that is not in this history: release from the branch that holds it, or "
+            "give another version"
+        )
 
 
 def _numbers(version: str) -> tuple[int, ...]:

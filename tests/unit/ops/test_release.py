@@ -108,6 +108,31 @@ def test_a_failure_leaves_the_checkout_as_it_was(repository: Path) -> None:
     assert git(repository, "tag") == ""
 
 
+def test_a_tag_of_another_branch_is_refused_and_nothing_is_committed(repository: Path) -> None:
+    git(repository, "checkout", "--quiet", "-b", "elsewhere")
+    git(repository, "commit", "--quiet", "--allow-empty", "--message", "Elsewhere")
+    git(repository, "tag", "v0.1.0")
+    git(repository, "checkout", "--quiet", "main")
+    before = git(repository, "rev-parse", "HEAD")
+    with pytest.raises(UserError, match=r"v0\.1\.0 is the tag of a commit that is not in this history"):
+        release.cut(repository, "0.1.0", TODAY)
+    assert git(repository, "rev-parse", "HEAD") == before
+
+
+def test_a_commit_that_cannot_be_tagged_is_taken_back(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_tags(repository: Path, *arguments: str) -> str:
+        if arguments[:2] == ("tag", "--annotate"):
+            raise UserError("git tag: no")
+        return git(repository, *arguments)
+
+    before = git(repository, "rev-parse", "HEAD")
+    monkeypatch.setattr(release, "git", without_tags)
+    with pytest.raises(UserError, match="git tag: no"):
+        release.cut(repository, "0.1.0", TODAY)
+    assert git(repository, "rev-parse", "HEAD") == before
+    assert git(repository, "status", "--porcelain") == ""
+
+
 DIGEST = "ab" * 32
 RELEASED = "# Changelog\n\n## Unreleased\n\n## 0.2.0 - 2026-12-24\n\n- New.\n\n## 0.1.0 - 2026-12-01\n\n- Old.\n"
 
