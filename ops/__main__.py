@@ -265,6 +265,14 @@ def sbom_command() -> None:
     sbom.write()
 
 
+@application.command("image-sbom", rich_help_panel=_RELEASE)
+def image_sbom_command() -> None:
+    """Write the bill of materials (CycloneDX) of the image in which pipeline jobs run, from inside it."""
+    from ops import sbom
+
+    sbom.write_image()
+
+
 # -- access ------------------------------------------------------------------------------------------------------------
 
 

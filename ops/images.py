@@ -31,6 +31,20 @@ def recorded(root: Path = ROOT) -> tuple[str, str]:
     return _value(text, "PMP_IMAGE_DIGEST"), _value(text, "PMP_IMAGE_INPUTS")
 
 
+def recorded_hexadecimal(root: Path = ROOT) -> str:
+    """Return the digest that jobs run, without the name of its algorithm.
+
+    Raises:
+        UserError: no image is recorded.
+    """
+    digest, _ = recorded(root)
+    if digest == NOT_RECORDED:
+        raise UserError(
+            "no image is recorded in .gitlab-ci.yml: docs/pipeline.md says how a project makes its first one"
+        )
+    return digest.removeprefix("sha256:")
+
+
 def _value(text: str, name: str) -> str:
     found = re.search(rf'^  {name}: "([^"]*)"$', text, re.MULTILINE)
     if not found:

@@ -7,7 +7,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from ops import artifacts, files, http, provider_locks, providers, released
+from ops import artifacts, files, http, images, provider_locks, providers, released
 from ops.errors import UserError
 from ops.git import git
 from ops.output import say
@@ -99,7 +99,9 @@ def _lock_providers(repository: Path) -> None:
 
 
 def publish(tag: str) -> None:
-    """Create the GitLab release of ``tag``, with the built zip and its bill of materials as generic packages.
+    """Create the GitLab release of ``tag``, with the built zip and the bills of materials as generic packages.
+
+    One bill is of the zip, the other of the image in which this job runs.
 
     Runs in the job of a tag's pipeline and uses that job's token
     (https://docs.gitlab.com/ci/jobs/ci_job_token/, https://docs.gitlab.com/api/releases/). When the job is retried,
@@ -113,10 +115,11 @@ def publish(tag: str) -> None:
     digest = artifacts.built_digest()
     project = f"{os.environ['CI_API_V4_URL']}/projects/{os.environ['CI_PROJECT_ID']}"
     links = []
-    for name in (f"lambda-{digest}.zip", f"lambda-{digest}.cdx.json"):
+    image = images.recorded_hexadecimal(ROOT)
+    for name in (f"lambda-{digest}.zip", f"lambda-{digest}.cdx.json", f"image-{image}.cdx.json"):
         path = build_directory() / name
         if not path.exists():
-            raise UserError(f"{name} is not built: run 'python -m ops package' and 'python -m ops sbom' first")
+            raise UserError(f"{name} is missing: run 'python -m ops' with package, sbom and image-sbom first")
         url = f"{project}/packages/generic/pmp/{version}/{name}"
         _send("PUT", url, path.read_bytes(), accepted=(200, 201))
         links.append({"name": name, "url": url, "link_type": "package"})

@@ -171,6 +171,8 @@ def gitlab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GitLab]:
     (tmp_path / "lambda.sha256").write_text(DIGEST)
     (tmp_path / f"lambda-{DIGEST}.zip").write_bytes(b"zip")
     (tmp_path / f"lambda-{DIGEST}.cdx.json").write_bytes(b"bill")
+    (tmp_path / f"image-{DIGEST}.cdx.json").write_bytes(b"image")
+    (tmp_path / ".gitlab-ci.yml").write_text(f'  PMP_IMAGE_DIGEST: "sha256:{DIGEST}"\n  PMP_IMAGE_INPUTS: "x"\n')
     monkeypatch.setattr(release, "ROOT", tmp_path)
     monkeypatch.setenv("PMP_BUILD_DIRECTORY", str(tmp_path))
     with GitLab() as server:
@@ -190,11 +192,13 @@ def test_a_published_release_has_its_notes_and_files(gitlab: GitLab) -> None:
     packages = "/api/v4/projects/7/packages/generic/pmp/0.2.0"
     assert gitlab.received[f"{packages}/lambda-{DIGEST}.zip"] == b"zip"
     assert gitlab.received[f"{packages}/lambda-{DIGEST}.cdx.json"] == b"bill"
+    assert gitlab.received[f"{packages}/image-{DIGEST}.cdx.json"] == b"image"
     document = json.loads(gitlab.received["/api/v4/projects/7/releases"])
     assert (document["tag_name"], document["description"]) == ("v0.2.0", "- New.")
     assert [link["name"] for link in document["assets"]["links"]] == [
         f"lambda-{DIGEST}.zip",
         f"lambda-{DIGEST}.cdx.json",
+        f"image-{DIGEST}.cdx.json",
     ]
 
 
@@ -214,7 +218,10 @@ def test_a_tag_that_the_changelog_does_not_know_is_refused() -> None:
 
 
 @pytest.mark.usefixtures("gitlab")
-def test_a_release_without_a_bill_is_refused(tmp_path: Path) -> None:
-    (tmp_path / f"lambda-{DIGEST}.cdx.json").unlink()
-    with pytest.raises(UserError, match="run 'python -m ops package' and 'python -m ops sbom' first"):
+@pytest.mark.parametrize("what", ["lambda", "image"])
+def test_a_release_without_a_bill_is_refused(tmp_path: Path, what: str) -> None:
+    (tmp_path / f"{what}-{DIGEST}.cdx.json").unlink()
+    with pytest.raises(
+        UserError, match=rf"^{what}-.* is missing: run 'python -m ops' with package, sbom and image-sbom"
+    ):
         release.publish("v0.2.0")
