@@ -174,7 +174,7 @@ bench-growth: install ## each operation at 1.5 and 15 million events (10 min)
 	@$(PYTHON) -m checks.bench.growth $(ARGS)
 
 bench-queue: install ## reads of a running platform beside 40 imports
-	@eval "$$($(PYTHON) -m local credentials admin)" && $(PYTHON) -m checks.bench.queue $(ARGS)
+	@c=$$($(PYTHON) -m local credentials admin) && eval "$$c" && $(PYTHON) -m checks.bench.queue $(ARGS)
 
 ##@ AWS and its emulator
 

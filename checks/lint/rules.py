@@ -21,7 +21,8 @@ _FORBIDDEN = re.compile(
 _MAKE_IN_TEXT = re.compile(r"(?:^|[`'\"$(;&|] ?)make(?: -s)? ([a-z][a-z0-9-]*)", re.MULTILINE)
 _MAKE_TARGET = re.compile(r"^([a-z][a-z0-9-]*):", re.MULTILINE)
 
-_EVAL = re.compile(r"""\beval\s+["']?(?:\$\(|`)""")
+# A makefile writes the sign $ twice.
+_EVAL = re.compile(r"""\beval\s+["']?(?:\$\$?\(|`)""")
 _PRINTS_FALSE = re.compile(r"make -s (?:credentials|env)\b")
 _OPS_RECIPE = re.compile(r"^\t.*(?:\$\(OPS\)|python -m ops) ([a-z][a-z-]*)")
 _WITHOUT_AWS = {

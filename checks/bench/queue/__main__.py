@@ -1,6 +1,4 @@
-"""Read the API of a running platform beside many imports: ``make bench-queue``.
-
-    PMP_INSTANCE=… python -m checks.bench.queue [--objects 40] [--lines 60000]
+"""Read the API of a running platform beside many imports: ``make bench-queue ARGS="--objects 40 --lines 60000"``.
 
 Reads arrive at a fixed rate, whether or not the earlier ones have been answered, in three spans: alone; beside the
 imports of objects that were all uploaded at once; and beside processes that burn as much processor time as the imports
