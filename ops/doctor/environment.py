@@ -19,6 +19,7 @@ _HEARTBEAT_REGION = "us-east-1"
 def checks(environment: str) -> Iterator[Check]:
     """Yield the checks of an environment, in the order of its first deployment."""
     for name, ask, after in (
+        ("downloads", _downloads, "identity"),
         ("foundation", _foundation, "account layer"),
         ("runner token", _runner_token, "foundation"),
         ("runner", _runner, "runner token"),
@@ -30,6 +31,29 @@ def checks(environment: str) -> Iterator[Check]:
         ("API", _api, "service"),
     ):
         yield Check(name, partial(ask, environment), after)
+
+
+def _downloads(environment: str) -> Finding:
+    if aws.is_emulated():
+        return unknown("the laptop runs the migrations itself")
+    if not _runs_migrations(environment):
+        return unknown(f"envs/{environment}.tfvars has no runner that would download anything")
+    if not pins_downloads(environment):
+        return wrong(
+            f"the runner of {environment} trusts AWS's TLS certificate alone for two files that it downloads",
+            "write their digests into foundation.runner.downloads of "
+            f"envs/{environment}.tfvars: modules/runner/README.md#pinning-what-it-downloads",
+        )
+    return right(f"the runner of {environment} checks each by its signature or digest")
+
+
+def _runs_migrations(environment: str) -> bool:
+    return bool(variables(environment)["foundation"]["runner"]["enable"])
+
+
+def pins_downloads(environment: str) -> bool:
+    """Whether the environment's variable file has the digests of what the runner downloads and nobody signs."""
+    return variables(environment)["foundation"]["runner"].get("downloads") is not None
 
 
 def _foundation(environment: str) -> Finding:
@@ -47,7 +71,7 @@ def _run(environment: str, job: str) -> str:
 def _runner_token(environment: str) -> Finding:
     if aws.is_emulated():
         return unknown("the laptop runs the migrations itself")
-    if not variables(environment)["foundation"]["runner"]["enable"]:
+    if not _runs_migrations(environment):
         return unknown(f"envs/{environment}.tfvars has no runner: another one with the tag pmp-{environment} migrates")
     # Not read: whoever asks may know that there is a token, without being able to use it.
     name = f"/pmp/{environment}/runner/token"

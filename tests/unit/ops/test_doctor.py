@@ -180,7 +180,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(dns, "name_servers", lambda _zone: found.delegated)
     monkeypatch.setattr(provider_locks, "lacking", lambda _repository: [])
     monkeypatch.setattr(images, "recorded", lambda *_: (f"sha256:{'1' * 64}", images.inputs()))
-    monkeypatch.setattr(environment, "wakes_somebody", lambda _environment: True)
+    for answer in ("wakes_somebody", "pins_downloads"):
+        monkeypatch.setattr(environment, answer, lambda _environment: True)
     monkeypatch.setattr("pathlib.Path.exists", lambda path: path.name != "none.tfvars")
     return found
 
@@ -233,6 +234,11 @@ BROKEN: list[tuple[str, Break, str]] = [
     ("delegation", setting("delegated", {"ns.old.example"}), "at the parent of pmp.example.com"),
     ("deployed code", setting("code", refused("NoSuchBucket")), "the account that holds the bucket"),
     ("foundation", without("/pmp/prod/foundation/user_pool_id"), "its job prod:apply:foundation"),
+    (
+        "downloads",
+        lambda _, patch: patch.setattr(environment, "pins_downloads", lambda _: False),
+        "modules/runner/README.md#pinning-what-it-downloads",
+    ),
     ("runner token", setting("token_type", None), "docs/aws.md#11-register-devs-runner"),
     ("runner token", setting("token_type", "String"), "reset the token in GitLab"),
     ("runner", setting("instances", []), "describe-scaling-activities --auto-scaling-group-name pmp-prod-runner"),
@@ -311,6 +317,14 @@ def test_an_identity_that_may_not_ask_is_told_so() -> None:
     assert found["bootstrap"].verdict is Verdict.UNKNOWN
     assert "may not call DescribeStacks" in found["bootstrap"].text
     assert found["later"].text == "asked"
+
+
+@pytest.mark.parametrize(("runner", "expected"), [({"enable": True}, False), ({"downloads": {"a": "b"}}, True)])
+def test_pinned_downloads_are_read_from_the_variable_file(
+    runner: dict[str, Any], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "variables", lambda _environment: {"foundation": {"runner": runner}})
+    assert environment.pins_downloads("prod") is expected
 
 
 def test_every_problem_needs_a_cure() -> None:
