@@ -14,6 +14,7 @@ STAGE := $(PYTHON) -m checks.stages
 # Named after the content of what they are made from: in a fresh clone, the time of every file is new.
 content = $(shell cat $(1) | sha256sum | cut -c1-16)
 TOOLS := build/bin/.$(call content,tests/terratest/go.mod tests/terratest/go.sum)
+CLIENT_TOOLS := clients/node_modules/.$(call content,clients/package.json clients/package-lock.json)
 EXECUTOR := local/executor/node_modules/.$(call content,local/executor/package.json local/executor/package-lock.json)
 
 # PMP_INSTANCE names another copy of the laptop platform (default: local).
@@ -60,7 +61,7 @@ doctor: ## what is right here, and what to do next (ENVIRONMENT=local)
 
 ##@ API (ENVIRONMENT=local)
 
-.PHONY: url env token credentials import
+.PHONY: url env token credentials import clients
 url: ## the API's base URL on localhost
 	@$(LOCAL) url --environment $(ENVIRONMENT)
 
@@ -79,6 +80,9 @@ import: ## import FILE=path (MAPPING= OCCURRED_AT= DRY_RUN=1)
 	@$(LOCAL) import "$$FILE" --environment $(ENVIRONMENT) $(if $(DRY_RUN),--dry-run) \
 	  $(if $(MAPPING),--mapping '$(MAPPING)') $(if $(OCCURRED_AT),--occurred-at '$(OCCURRED_AT)') \
 	  $(if $(MAX_REJECTED),--max-rejected '$(MAX_REJECTED)')
+
+clients: install $(CLIENT_TOOLS) ## generate typed clients and a Postman collection
+	@$(OPS) generate-clients
 
 ##@ Database and release
 
@@ -228,7 +232,7 @@ $(TOOLS):
 	@nice -n 10 go -C tests/terratest build -p 2 -trimpath -ldflags='-s -w' -o '$(CURDIR)/build/bin/' tool
 	@touch $@
 
-$(EXECUTOR):
+$(EXECUTOR) $(CLIENT_TOOLS):
 	@python3 -m local.install --require node
-	@npm ci --prefix local/executor --ignore-scripts --no-fund --no-audit --loglevel error
+	@npm ci --prefix $(patsubst %/node_modules/,%,$(dir $@)) --ignore-scripts --no-fund --no-audit --loglevel error
 	@touch $@

@@ -10,6 +10,7 @@ from ops import (
     artifacts,
     aws,
     bootstrap,
+    client_libraries,
     clients,
     compatibility,
     costs,
@@ -336,6 +337,12 @@ def sizing_command(
 def costs_command() -> None:
     """Write docs/costs.md from the environments' tfvars and the list prices."""
     costs.write()
+
+
+@application.command("generate-clients", rich_help_panel=_REPORTS)
+def generate_clients_command() -> None:
+    """Generate the Python and TypeScript clients and the Postman collection to build/clients."""
+    client_libraries.generate()
 
 
 @application.command("dashboard", rich_help_panel=_REPORTS)

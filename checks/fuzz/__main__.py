@@ -21,8 +21,8 @@ from pathlib import Path
 from checks.fuzz.tokens import accepted, forged, of_another_audience
 from checks.gateway import token
 from checks.stack import end_in_order, free_port
-from checks.virtual_environments import prepared
 from ops.settings import ROOT
+from ops.virtual_environments import prepared
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 LEFT_OUT = {

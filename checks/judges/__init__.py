@@ -5,8 +5,8 @@ They have a virtual environment of their own: moto needs another botocore than M
 
 from pathlib import Path
 
-from checks.virtual_environments import prepared
 from ops.settings import ROOT
+from ops.virtual_environments import prepared
 
 FOLDER = Path(__file__).parent
 

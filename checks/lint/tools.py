@@ -6,8 +6,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from checks.virtual_environments import prepared
 from ops.settings import ROOT
+from ops.virtual_environments import prepared
 
 BIN = Path(sys.executable).parent
 GO_TOOLS = ROOT / "build/bin"

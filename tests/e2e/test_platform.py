@@ -27,6 +27,7 @@ from checks.fuzz import tokens
 from checks.judges import policies
 from ops.settings import release
 from tests.support import snippets
+from tests.support.libraries import exercise_libraries
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "test"
@@ -218,13 +219,20 @@ def test_script_commands_print_only_their_answer(life: Life) -> None:
         assert {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"} <= set(variables)
 
 
-@pytest.mark.parametrize("title", snippets.snippets())
+@pytest.mark.parametrize("title", snippets.snippets(snippets.FIRST_CALLS))
 def test_each_client_of_the_guide_reaches_the_api(life: Life, title: str, tmp_path: Path) -> None:
     if program := snippets.missing(title):
         pytest.skip(f"{program} is not installed")
     exported = dict(_assignment(line) for line in life.make("env").splitlines())
-    for output in snippets.run(title, tmp_path, exported):
+    for output in snippets.run(snippets.FIRST_CALLS, title, tmp_path, exported):
         assert json.loads(output)["email"].endswith("@example.com")
+
+
+def test_generated_clients_work_and_are_the_same_again(life: Life, tmp_path: Path) -> None:
+    if not shutil.which("npm"):
+        pytest.skip("npm is not installed")
+    exported = dict(_assignment(line) for line in life.make("env").splitlines())
+    exercise_libraries(tmp_path, exported, lambda: life.make("clients"))
 
 
 def test_the_document_names_the_address_that_it_was_read_from(life: Life) -> None:

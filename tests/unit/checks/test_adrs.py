@@ -151,7 +151,7 @@ def index_row_repeated(folder: Path) -> None:
         (replaced("## Consequences", "## Costs"), "compare them with another record's"),
         (replaced("- Status: Accepted", "- Status: Superseded by 0003"), "list it exactly once"),
         (moved("0002", "0009"), "0009: follows 00"),
-        (moved("0100", "0190"), "0190: follows 0109"),
+        (moved("0100", "0190"), "0190: follows 01"),
         (moved("0002", "0001"), "0001: follows 0001"),
         (moved("0001", "0050"), "0002: the first number of an area must end in"),
         (index_row_repeated, "list it exactly once"),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from checks.virtual_environments import prepared
+from ops.virtual_environments import prepared
 
 
 @pytest.fixture
