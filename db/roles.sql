@@ -33,9 +33,10 @@ ALTER ROLE pmp_app PASSWORD :'app_password';
 -- PostgreSQL 16 gives the creator of a role ADMIN OPTION, but not the right to act as it.
 GRANT pmp_migrator TO CURRENT_USER;
 
--- End a statement before the client's socket times out after 10 s (lambda/pmp/database.py), so that nothing is started
--- again while its first run goes on: RDS Proxy passes no CancelRequest on. A role's setting pins no session of the proxy,
--- a SET does: https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-proxy-pinning.html
+-- End a statement before the client's socket times out after 14 s (lambda/pmp/database.py), even if it has waited 5 s for
+-- a connection, so that nothing is started again while its first run goes on: RDS Proxy passes no CancelRequest on. A
+-- role's setting pins no session of the proxy, a SET does:
+-- https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-proxy-pinning.html
 ALTER ROLE pmp_app SET statement_timeout = '8s';
 ALTER ROLE pmp_app SET idle_in_transaction_session_timeout = '30s';
 ALTER ROLE pmp_app SET search_path = pmp;

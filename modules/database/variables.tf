@@ -155,7 +155,7 @@ variable "proxy" {
 
   validation {
     condition     = var.proxy.borrow_timeout_seconds >= 3 && var.proxy.borrow_timeout_seconds <= 5
-    error_message = "proxy.borrow_timeout_seconds must be from 3 to 5: it has to end before the function's socket does (10 s)."
+    error_message = "proxy.borrow_timeout_seconds must be from 3 to 5: with a statement (8 s) it has to end before the function's socket does (14 s)."
   }
 
   validation {

@@ -147,13 +147,13 @@ run "certificate_validation_ends_before_the_job" {
   }
 }
 
-# Limits nest: database socket (10 s) < the function's request limit < this timeout < HTTP APIs' limit (30 s).
+# Limits nest: two attempts at the database (14 s each) < this timeout < HTTP APIs' limit (30 s).
 run "integration_timeout_is_between_28_and_30_seconds" {
   command = plan
 
   assert {
     condition     = local.integration.timeout_milliseconds > 28000 && local.integration.timeout_milliseconds < 30000
-    error_message = "the integration's timeout must be between the function's 28 s and HTTP APIs' 30 s"
+    error_message = "the integration's timeout must be between two attempts of the function (28 s) and HTTP APIs' 30 s"
   }
 }
 

@@ -107,12 +107,12 @@ run "monitoring_role_cannot_read_logs" {
   }
 }
 
-# A wait for a connection ends before the function's socket timeout (10 s), which ends before the function's request
-# limit (28 s), which ends before the HTTP API's limit (30 s): so the layer that fails reports its own error.
+# A wait for a connection and a statement (8 s, db/roles.sql) end before the function's socket timeout (14 s). Two attempts
+# end before the gateway's limit (29 s). So the layer that fails reports its own error.
 run "inner_timeouts_end_before_outer_ones" {
   assert {
-    condition     = one(aws_db_proxy_default_target_group.this.connection_pool_config).connection_borrow_timeout < 10
-    error_message = "the borrow timeout must end before the function's socket timeout"
+    condition     = one(aws_db_proxy_default_target_group.this.connection_pool_config).connection_borrow_timeout + 8 < 14
+    error_message = "the borrow timeout and a statement must end before the function's socket timeout"
   }
 
   assert {

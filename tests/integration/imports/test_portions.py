@@ -105,12 +105,3 @@ def test_portion_grows_and_shrinks_with_its_time() -> None:
     for _ in range(20):
         portion.halve(portion.size)
     assert portion.size == 1
-
-
-def test_server_ends_a_statement_before_the_socket_does(stack: Stack) -> None:
-    limit = stack.cluster.psql(
-        "SELECT split_part(setting, '=', 2) FROM pg_roles, unnest(rolconfig) AS setting"
-        " WHERE rolname = 'pmp_app' AND setting LIKE 'statement_timeout=%'"
-    )
-    assert limit.endswith("s")
-    assert int(limit.removesuffix("s")) < database.SOCKET_TIMEOUT_SECONDS
