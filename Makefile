@@ -134,7 +134,7 @@ test-infra: install ## templates, policies and the plans of every environment
 test-integration: install ## the Lambda against PostgreSQL behind PgBouncer
 	@$(STAGE) integration -- $(ARGS)
 
-.PHONY: test-pipeline test-image test-terratest test-e2e test-import-faults parity nightly fuzz-api
+.PHONY: test-pipeline test-image test-terratest test-e2e test-import-faults test-slow-reads parity nightly fuzz-api
 .PHONY: bench bench-api bench-imports bench-growth bench-queue
 test-pipeline: install $(EXECUTOR) ## the pipeline's shape (ARGS="-m e2e": all of it, 20 min)
 	@$(STAGE) pipeline -- $(ARGS)
@@ -148,6 +148,9 @@ test-e2e: install ## a second platform: up, smoke test, up again, down
 
 test-import-faults: install ## imports under faults, many times each (minutes)
 	@PMP_FAULT_ROUNDS=20 $(PYTHON) -m pytest tests/integration/imports/test_faults.py
+
+test-slow-reads: install ## imports and exports with slow reads (minutes)
+	@$(PYTHON) -m pytest tests/integration/imports/test_slow_reads.py -m nightly
 
 parity: install ## stand-ins beside the released modules (VERSIONS=file)
 	@$(PYTHON) -m checks.parity $(if $(VERSIONS),--versions '$(VERSIONS)') $(ARGS)

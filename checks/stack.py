@@ -121,18 +121,26 @@ def _run(command: list[str], environment: dict[str, str], directory: Path, text:
 
 
 @contextmanager
-def stack(pool_size: int = 10, settings: dict[str, str] | None = None) -> Iterator[Stack]:
+def stack(pool_size: int = 10, settings: dict[str, str] | None = None, preload: bytes | None = None) -> Iterator[Stack]:
     """Start all servers in a temporary folder; stop them and remove the folder at the end.
 
     Args:
         pool_size: server connections of PgBouncer.
         settings: PostgreSQL settings that replace the defaults (which do not survive a crash).
+        preload: a shared library for PostgreSQL, see ``Cluster``.
     """
     directory = Path(tempfile.mkdtemp(prefix="pmp-stack-"))
     authority = Authority(directory / "ca")
     certificate = authority.issue("database", ["localhost"], ["127.0.0.1"])
     fast = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-    cluster = Cluster(directory / "postgres", free_port(), certificate, authority, settings=fast | (settings or {}))
+    cluster = Cluster(
+        directory / "postgres",
+        free_port(),
+        certificate,
+        authority,
+        settings=fast | (settings or {}),
+        preload=preload,
+    )
     bouncer = Bouncer(directory / "pgbouncer", free_port(), cluster.port, certificate, authority, pool_size=pool_size)
     store = ObjectStore()
     try:

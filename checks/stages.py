@@ -27,7 +27,7 @@ COMMAND_BY_STAGE: dict[str, tuple[str, ...]] = {
     "db": (sys.executable, "-m", "checks.database"),
     "terraform": (sys.executable, "-m", "checks.terraform"),
     "infra": (*_PYTEST, "tests/infra", "-m", "not nightly"),
-    "integration": (*_PYTEST, "tests/integration"),
+    "integration": (*_PYTEST, "tests/integration", "-m", "not nightly"),
     "pipeline": (*_PYTEST, "tests/pipeline", "-m", "not e2e"),
     "terratest": (sys.executable, "-m", "checks.terratest"),
     "e2e": (*_PYTEST, "tests/e2e"),

@@ -63,6 +63,7 @@ class Cluster:
         authority: the issuer of the certificate.
         log_path: where the server's output goes; default ``<directory>/postgres.log``.
         settings: more lines of postgresql.conf, values quoted as there.
+        preload: a shared library that the server loads before all others (ld.so(8), LD_PRELOAD); None for none.
     """
 
     directory: Path
@@ -71,6 +72,7 @@ class Cluster:
     authority: Authority
     log_path: Path | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
+    preload: bytes | None = None
 
     @cached_property
     def home(self) -> Home:
@@ -121,7 +123,10 @@ class Cluster:
         self.create()
         self._configure()
         log_path = self.log_path or self.directory / "postgres.log"
-        server = self.home.spawn([binaries() / "postgres", "-D", self.data], log_path)
+        command: list[str | Path] = [binaries() / "postgres", "-D", self.data]
+        if self.preload is not None:
+            command = ["env", f"LD_PRELOAD={self.home.write('preload.so', self.preload)}", *command]
+        server = self.home.spawn(command, log_path)
         deadline = time.monotonic() + timeout_seconds
         while not self._answers():
             if server.poll() is not None or time.monotonic() > deadline:

@@ -1,0 +1,60 @@
+"""A PostgreSQL whose disk is slow to read, for tests: a library that delays each read of a block (LD_PRELOAD).
+
+A volume of RDS (gp3) answers within single-digit milliseconds, see
+https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/CHAP_Storage.html; a laptop's page cache within microseconds.
+"""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+MICROSECONDS = 600
+"""By which each read of a block of 8 KiB takes longer."""
+
+_SOURCE = Path(__file__).with_suffix(".c")
+
+
+class SlowReads:
+    """The library, and the switch that makes the reads slow.
+
+    Args:
+        directory: a directory that the server's account can enter.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._switch = directory / "on"
+        built = directory / "slow_reads.so"
+        defined = (f"-DMICROSECONDS={MICROSECONDS}", f'-DSWITCH="{self._switch}"')
+        flags = ("-O2", "-Wall", "-Werror", "-shared", "-fPIC", *defined)
+        subprocess.run(["cc", *flags, "-o", built, _SOURCE, "-ldl"], check=True)
+        self.library = built.read_bytes()
+        """The library's content."""
+
+    @contextmanager
+    def on(self) -> Iterator[None]:
+        """Make the reads slow."""
+        self._switch.touch()
+        try:
+            yield
+        finally:
+            self._switch.unlink()
+
+
+@contextmanager
+def slow_reads() -> Iterator[SlowReads]:
+    """Build the library in a temporary directory.
+
+    Raises:
+        CalledProcessError: the compiler failed; it has said why.
+    """
+    with TemporaryDirectory(prefix="pmp-slow-reads-") as directory:
+        Path(directory).chmod(0o755)
+        yield SlowReads(Path(directory))
+
+
+def missing() -> str | None:
+    """Return why the library cannot be built here, or None."""
+    return None if shutil.which("cc") else "no C compiler: install the packages gcc and libc6-dev"
