@@ -180,7 +180,7 @@ def doctor_command(environment: Environment = LAPTOP_ENVIRONMENT) -> None:
 def import_command(  # noqa: PLR0917 - the command line
     file: Annotated[Path, typer.Argument(help="CSV, NDJSON or JSON; plain, gzip or zip")],
     environment: Environment = LAPTOP_ENVIRONMENT,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="validate and count, write nothing")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="show what an import would do, record nothing")] = False,
     occurred_at: Annotated[
         str | None, typer.Option(help="RFC 3339: when the choices on lines without an instant were made")
     ] = None,

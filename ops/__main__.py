@@ -310,7 +310,7 @@ def import_command(  # noqa: PLR0917 - options
     file: Annotated[Path, typer.Argument(help="CSV, NDJSON or JSON; plain, gzip or zip")],
     url: Annotated[str, typer.Option(envvar="PMP_URL", help="base URL of the API")],
     token: Annotated[str, typer.Option(envvar="PMP_TOKEN", help="bearer token with scope pmp/write")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="validate and count, write nothing")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="show what an import would do, record nothing")] = False,
     occurred_at: Annotated[
         str | None, typer.Option(help="RFC 3339: when the choices on lines without an instant were made")
     ] = None,

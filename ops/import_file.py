@@ -9,9 +9,12 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
+from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TransferSpeedColumn
+from rich.table import Table
+from rich.text import Text
 
 from ops import http
 from ops.api import Api
@@ -19,6 +22,8 @@ from ops.errors import UserError
 
 _POLL_SECONDS = 0.5
 _BLOCK_BYTES = 1 << 20
+_CHOICES = 10
+"""Of a line that the preview prints."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class Options:
     """What the request may say about an import.
 
     Attributes:
-        dry_run: validate and count, write nothing.
+        dry_run: count and show what an import would do, record nothing.
         occurred_at: RFC 3339: when the choices on lines without an instant were made; such lines are rejected without.
         max_rejected: the import fails when more lines are rejected.
         mapping: id of the mapping that reads a file of another system.
@@ -111,18 +116,63 @@ def import_file(api: Api, file: Path, options: Options) -> None:
             job = _follow(api, file, bar, options)
     except OSError as error:
         raise UserError(f"{error.filename or file} cannot be read: {error.strerror or error}") from error
-    accepted = "would be accepted" if job["dry_run"] else "accepted"
+    _print_counts(job)
+    if job["dry_run"]:
+        _print_preview(api.expect(200, "GET", f"/v1/imports/{job['id']}/preview")["lines"])
+    if job["rejects_kept"]:
+        print(f"rejected lines, to be corrected and imported again:\n  {_save_rejects(api, file, job)}")
+    if job["state"] != "succeeded":
+        raise UserError(job["error"] or "the import was cancelled")
+
+
+def _print_counts(job: dict[str, Any]) -> None:
+    effects = job["effects"]
+    name, accepted = ("dry run", "would be accepted") if job["dry_run"] else ("import", "accepted")
+    print(f"{name} {job['state']}{', nothing is recorded' if job['dry_run'] else ''} ({job['id']})")
     print(
-        f"{'dry run ' if job['dry_run'] else ''}{job['state']}: {job['lines']:,} lines = {job['accepted']:,} {accepted}"
-        f" + {job['skipped']:,} skipped + {job['rejected']:,} rejected, {job['rows_per_second'] or 0:,.0f} lines/s"
-        f" (import {job['id']})"
+        f"  {job['lines']:,} lines: {job['accepted']:,} {accepted}, {job['skipped']:,} skipped, "
+        f"{job['rejected']:,} rejected; {job['rows_per_second'] or 0:,.0f} lines/s"
+    )
+    print(
+        f"  choices: {effects['opted_in']:,} opt in, {effects['opted_out']:,} opt out, "
+        f"{effects['unchanged']:,} change nothing; {effects['new_users']:,} new users"
     )
     for code, lines in sorted(job["reasons"].items(), key=lambda one: -one[1]):
         print(f"  {lines:>10,} {code}")
-    if job["rejects_kept"]:
-        print(f"rejected lines, to be corrected and imported again: {_save_rejects(api, file, job)}")
-    if job["state"] != "succeeded":
-        raise UserError(job["error"] or "the import was cancelled")
+
+
+def _print_preview(lines: list[dict[str, Any]]) -> None:
+    """Print the first lines as a table that fits into 80 columns."""
+    table = Table("line", "user", "choices", "made at", box=None, pad_edge=False, title_justify="left")
+    table.columns[0].justify = "right"
+    for column in table.columns:
+        column.overflow = "fold"
+    for line in lines:
+        if line["rejected"] is not None:
+            table.add_row(
+                str(line["line"]),
+                Text("rejected"),
+                Text(f"{line['rejected']['code']}: {line['rejected']['detail']}"),
+                "",
+            )
+            continue
+        event = line["event"]
+        choices = [
+            f"{'yes' if one['enabled'] else 'no':<3} {one['id']} v{one['version']}"
+            for one in event["consents"][:_CHOICES]
+        ]
+        if more := len(event["consents"]) - _CHOICES:
+            choices += [f"and {more} more"] if more > 0 else []
+        table.add_row(
+            str(line["line"]),
+            # Text, because an address may look like the markup of Rich.
+            Text(event["user"].get("email") or event["user"]["id"]),
+            Text("\n".join(choices)),
+            Text(f"{event['occurred_at']}\nid {event['id'][:8]}…"),
+        )
+    print("\nthe first lines, as PMP understands them:\n")
+    Console(width=80, highlight=False).print(table)
+    print()
 
 
 def _save_rejects(api: Api, file: Path, job: dict[str, Any]) -> Path:
@@ -133,8 +183,7 @@ def _save_rejects(api: Api, file: Path, job: dict[str, Any]) -> Path:
         raise UserError(
             f"S3 refused the download of the rejected lines ({answer.status}); {url} is valid for 15 minutes"
         )
-    suffix = "csv" if job["format"] == "csv" else "ndjson"
-    saved = Path(f"{file.name.split('.')[0]}.rejects-{job['id'][:8]}.{suffix}")
+    saved = Path(f"{file.name.split('.')[0]}.rejects-{job['id'][:8]}{Path(urlsplit(url).path).suffix}")
     saved.touch(mode=0o600)
     saved.write_bytes(answer.body)
     return saved

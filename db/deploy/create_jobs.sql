@@ -51,6 +51,10 @@ CREATE TABLE pmp.import_job (
   skipped         bigint NOT NULL DEFAULT 0,
   rejected        bigint NOT NULL DEFAULT 0,
   reasons         jsonb NOT NULL DEFAULT '{}',
+  opted_in        bigint NOT NULL DEFAULT 0,
+  opted_out       bigint NOT NULL DEFAULT 0,
+  unchanged       bigint NOT NULL DEFAULT 0,
+  new_users       bigint NOT NULL DEFAULT 0,
   bytes_read      bigint NOT NULL DEFAULT 0,
   bytes_total     bigint,
   form            jsonb,
@@ -82,6 +86,10 @@ COMMENT ON COLUMN pmp.import_job.uploader IS 'The AWS principal of the upload, a
 COMMENT ON COLUMN pmp.import_job.stalled IS 'Invocations that have begun since the job last got on.';
 COMMENT ON COLUMN pmp.import_job.last_error IS 'Why the last invocation that failed did; the job may have got on since.';
 COMMENT ON COLUMN pmp.import_job.reasons IS 'Rejected lines by code: {"invalid_email": 3}.';
+COMMENT ON COLUMN pmp.import_job.opted_in IS
+  'Accepted choices that changed a person''s answer to yes, when the lines are taken in their order; opted_out: to no; '
+  'unchanged: the others.';
+COMMENT ON COLUMN pmp.import_job.dry_run IS 'Nothing is recorded: the counts say what a real import would do.';
 COMMENT ON COLUMN pmp.import_job.rejects_kept IS 'Rejected lines that are kept; there is a limit, beyond which they are counted.';
 COMMENT ON COLUMN pmp.import_job.rejects_upload IS
   'The unfinished S3 upload of the rejects: {"upload_id", "etags": [of its parts]}.';

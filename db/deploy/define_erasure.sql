@@ -39,6 +39,7 @@ BEGIN
   WHERE c.consent_key = k.consent_key AND c.subject_key = person.subject_key;
   -- The key stays, so that a repeated request does not register the user again.
   UPDATE idempotency_key AS i SET body = NULL, headers = '{}', status = 410 WHERE i.subject_key = person.subject_key;
+  DELETE FROM import_preview AS p WHERE p.address_hash = $3;
   INSERT INTO erasure AS e (user_id, address_hash, erased_at) VALUES ($1, $3, $4)
   ON CONFLICT ON CONSTRAINT erasure_pkey DO UPDATE SET erased_at = greatest(e.erased_at, excluded.erased_at);
   RETURN true;

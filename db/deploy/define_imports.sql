@@ -3,6 +3,56 @@
 -- The set-based half of an import. A batch arrives as arrays, one element per line, rather than by COPY into a staging
 -- table: it is as fast (docs/adr/0202), without a table that must be truncated, bloats or is shared between jobs.
 BEGIN;
+CREATE FUNCTION pmp.changes_answer(
+  enabled boolean, counts_at timestamptz, granted_at timestamptz, denied_at timestamptz
+) RETURNS boolean
+-- Without a FROM, so that it is inlined.
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CASE
+    WHEN granted_at IS NULL AND denied_at IS NULL THEN true
+    -- At the same instant a denial wins.
+    WHEN enabled THEN denied_at >= coalesce(granted_at, '-infinity') AND counts_at > denied_at
+    ELSE granted_at > coalesce(denied_at, '-infinity') AND counts_at >= granted_at
+  END IS TRUE
+$$;
+COMMENT ON FUNCTION pmp.changes_answer IS
+  'Whether a choice changes a person''s answer: it counts, and the answer before was another one, or there was none. '
+  'granted_at, denied_at: when the latest grant and the latest denial count that were there before; NULL: none.';
+
+CREATE FUNCTION pmp.conflicting_lines(
+  line_numbers bigint[], event_ids uuid[], user_ids uuid[], emails text[], instants timestamptz[], versions text[],
+  choices text[], named text[], among bigint[]
+) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
+DECLARE
+  conflicts jsonb;
+BEGIN
+  -- Whose event it was cannot be told after an erasure: then the rest is compared.
+  EXECUTE $compare$
+    SELECT coalesce(jsonb_agg(l.line), '[]')
+    FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS l (line, event_id, user_id, email, told, versions, enabled, named)
+    LEFT JOIN LATERAL (SELECT e AS event FROM event AS e WHERE e.id = l.event_id OFFSET 0) AS known ON true
+    LEFT JOIN LATERAL (
+      SELECT s.* FROM subject AS s WHERE s.subject_key = (known.event).subject_key OFFSET 0
+    ) AS owner ON true
+    WHERE l.line = ANY ($9)
+      AND NOT coalesce(is_same_event(
+        known.event,
+        CASE
+          WHEN l.user_id = owner.id OR fold_email(l.email) = owner.email_key
+            OR l.email IS NOT NULL AND owner.erased_at IS NOT NULL
+          THEN owner.subject_key
+        END,
+        l.told, l.versions::integer[], l.enabled::boolean[], l.named::integer[]
+      ), false)
+  $compare$ INTO conflicts
+  USING line_numbers, event_ids, user_ids, emails, instants, versions, choices, named, among;
+  RETURN conflicts;
+END
+$$;
+COMMENT ON FUNCTION pmp.conflicting_lines IS
+  'Those of the lines "among" whose event is recorded with other content: [line].';
+
 CREATE FUNCTION pmp.merge_lines(
   source integer, declared_at timestamptz, line_numbers bigint[], event_ids uuid[], user_ids uuid[], emails text[],
   instants timestamptz[], fractions boolean[], versions text[], choices text[], named text[], looks_first boolean
@@ -12,6 +62,7 @@ DECLARE
   answer jsonb;
   existing jsonb := '[]';
   adds boolean[];
+  new_users bigint := 0;
   -- Once, not for each row.
   number bigint := transaction_number();
   by_id boolean := array_remove(user_ids, NULL) <> '{}';
@@ -51,6 +102,7 @@ BEGIN
     WHERE NOT EXISTS (SELECT FROM subject AS s WHERE s.email_key = new.email_key)
     ORDER BY new.email_key
     ON CONFLICT (email_key) DO NOTHING;
+    GET DIAGNOSTICS new_users = ROW_COUNT;
   END IF;
 
   -- One statement, one snapshot: each line is inserted, a duplicate or refused, regardless of concurrent writes.
@@ -76,21 +128,40 @@ BEGIN
       -- Insert in index order, and a user's events in the order of their lines.
       ORDER BY r.subject_key, r.line
       RETURNING subject_key, occurred_at, has_fraction, sequence, versions, enabled
-    ), folded AS (
-      SELECT DISTINCT ON (v.consent_key, e.subject_key)
-        e.subject_key, v.consent_key, v.version_key, e.counts_at, e.sequence, e.enabled
+    ), choice AS MATERIALIZED (
+      SELECT
+        c.*,
+        greatest(
+          max(c.counts_at) FILTER (WHERE c.enabled) OVER earlier, CASE WHEN known.enabled THEN known.counts_at END
+        ) AS granted_at,
+        greatest(
+          max(c.counts_at) FILTER (WHERE NOT c.enabled) OVER earlier, CASE WHEN NOT known.enabled THEN known.counts_at END
+        ) AS denied_at
       FROM (
-        SELECT c.*, counts_at(c.occurred_at, $11, c.has_fraction, c.enabled) AS counts_at
+        SELECT
+          c.subject_key, v.consent_key, v.version_key, c.sequence, c.enabled,
+          counts_at(c.occurred_at, $11, c.has_fraction, c.enabled) AS counts_at
         FROM (
           SELECT
             i.subject_key, i.occurred_at, i.has_fraction, i.sequence,
             unnest(i.versions) AS version_key, unnest(i.enabled) AS enabled
           FROM inserted AS i
         ) AS c
-      ) AS e
-      JOIN consent_version AS v USING (version_key)
+        JOIN consent_version AS v USING (version_key)
+      ) AS c
+      LEFT JOIN LATERAL (
+        SELECT k.counts_at, k.enabled FROM current_choice AS k
+        WHERE k.consent_key = c.consent_key AND k.subject_key = c.subject_key OFFSET 0
+      ) AS known ON true
+      WINDOW earlier AS (
+        PARTITION BY c.consent_key, c.subject_key ORDER BY c.sequence ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+      )
+    ), folded AS (
+      SELECT DISTINCT ON (c.consent_key, c.subject_key)
+        c.subject_key, c.consent_key, c.version_key, c.counts_at, c.sequence, c.enabled
+      FROM choice AS c
       -- The order also prevents deadlocks between two writers.
-      ORDER BY v.consent_key, e.subject_key, e.counts_at DESC, e.enabled, e.sequence DESC
+      ORDER BY c.consent_key, c.subject_key, c.counts_at DESC, c.enabled, c.sequence DESC
     ), projected AS (
       INSERT INTO current_choice AS c (subject_key, consent_key, version_key, counts_at, sequence, enabled)
       SELECT f.subject_key, f.consent_key, f.version_key, f.counts_at, f.sequence, f.enabled FROM folded AS f
@@ -104,6 +175,15 @@ BEGIN
       'accepted', (SELECT count(*) FROM inserted),
       'unknown', (SELECT coalesce(jsonb_agg(r.line), '[]') FROM resolved AS r WHERE r.subject_key IS NULL %s),
       'erased', (SELECT coalesce(jsonb_agg(r.line), '[]') FROM resolved AS r WHERE r.erased_at IS NOT NULL)
+    ) || (
+      SELECT jsonb_build_object(
+        'opted_in', count(*) FILTER (WHERE c.changes AND c.enabled),
+        'opted_out', count(*) FILTER (WHERE c.changes AND NOT c.enabled),
+        'unchanged', count(*) FILTER (WHERE NOT c.changes)
+      )
+      FROM (
+        SELECT c.enabled, changes_answer(c.enabled, c.counts_at, c.granted_at, c.denied_at) AS changes FROM choice AS c
+      ) AS c
     )
     $merge$,
     CASE
@@ -129,37 +209,21 @@ BEGIN
     clock_timestamp(), declared_at, number;
 
   IF looks_first THEN
-    -- A new statement, which sees the events of this batch. Whose event it was cannot be told after an erasure: then the
-    -- rest is compared.
-    EXECUTE $compare$
-      SELECT coalesce(jsonb_agg(l.line), '[]')
-      FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)
-        AS l (line, event_id, user_id, email, told, versions, enabled, named, adds)
-      LEFT JOIN LATERAL (SELECT e AS event FROM event AS e WHERE e.id = l.event_id OFFSET 0) AS known ON true
-      LEFT JOIN LATERAL (
-        SELECT s.* FROM subject AS s WHERE s.subject_key = (known.event).subject_key OFFSET 0
-      ) AS owner ON true
-      WHERE NOT l.adds AND l.line <> ALL ($10)
-        AND NOT coalesce(is_same_event(
-          known.event,
-          CASE
-            WHEN l.user_id = owner.id OR fold_email(l.email) = owner.email_key
-              OR l.email IS NOT NULL AND owner.erased_at IS NOT NULL
-            THEN owner.subject_key
-          END,
-          l.told, l.versions::integer[], l.enabled::boolean[], l.named::integer[]
-        ), false)
-    $compare$ INTO existing
-    USING line_numbers, event_ids, user_ids, emails, instants, versions, choices, named, adds,
-      ARRAY(SELECT jsonb_array_elements_text((answer -> 'unknown') || (answer -> 'erased'))::bigint);
+    -- A new statement, which sees the events of this batch.
+    existing := conflicting_lines(
+      line_numbers, event_ids, user_ids, emails, instants, versions, choices, named, ARRAY(
+        SELECT l.line FROM unnest(line_numbers, adds) AS l (line, adds) WHERE NOT l.adds
+        EXCEPT SELECT jsonb_array_elements_text((answer -> 'unknown') || (answer -> 'erased'))::bigint
+      )
+    );
   END IF;
-  RETURN answer || jsonb_build_object('existing', existing);
+  RETURN answer || jsonb_build_object('existing', existing, 'new_users', new_users);
 END
 $$;
 COMMENT ON FUNCTION pmp.merge_lines IS
-  'Add lines as events and project them: {"accepted", "unknown": [line], "erased": [line], "existing": [line]}. Lines '
-  'without an instant happened at declared_at. If looks_first, a line whose event exists, or is on an '
-  'earlier line, is skipped if its content is the same, and otherwise existing; else both are a unique_violation.';
+  'Add lines as events and project them: {"accepted", "unknown": [line], "erased": [line], "existing": [line], '
+  '"new_users", and of the choices "opted_in", "opted_out", "unchanged"}. Lines without an instant happened at '
+  'declared_at. If looks_first, a line whose event exists, or is on an earlier line, is skipped if its content is the same, and otherwise existing; else both are a unique_violation.';
 
 CREATE FUNCTION pmp.erased_lines(
   declared_at timestamptz, line_numbers bigint[], emails text[], address_hashes bytea, instants timestamptz[]
@@ -212,7 +276,8 @@ CREATE FUNCTION pmp.import_batch(
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp AS $$
 DECLARE
   job import_job;
-  merged jsonb := '{"accepted": 0, "unknown": [], "erased": [], "existing": []}';
+  merged jsonb := '{"accepted": 0, "unknown": [], "erased": [], "existing": [], "new_users": 0, "opted_in": 0,'
+    ' "opted_out": 0, "unchanged": 0}';
   looks_first boolean;
   collisions integer := 0;
   refused jsonb;
@@ -237,7 +302,7 @@ BEGIN
   -- The events of this batch are there for the erasures that come later, and the hashes of the earlier ones for it.
   PERFORM pg_advisory_xact_lock_shared(erasure_lock());
   erased := erased_lines(job.occurred_at::timestamptz, line_numbers, emails, address_hashes, instants);
-  IF erased <> '{}' THEN
+  IF erased <> '{}' AND NOT job.dry_run THEN
     SELECT
       coalesce(array_agg(l.line ORDER BY l.place), '{}'), array_agg(l.event_id ORDER BY l.place),
       coalesce(array_agg(l.user_id ORDER BY l.place), '{}'), coalesce(array_agg(l.email ORDER BY l.place), '{}'),
@@ -255,17 +320,19 @@ BEGIN
   IF cardinality(line_numbers) > 0 THEN
     LOOP
       BEGIN
+        IF job.dry_run THEN
+          merged := try_lines(
+            job_id, job.occurred_at::timestamptz, line_numbers, event_ids, user_ids, emails, address_hashes, instants,
+            fractions, versions, choices, named, erased
+          );
+          EXIT;
+        END IF;
         merged := merge_lines(
           source_key(NULL, job_id), job.occurred_at::timestamptz, line_numbers, event_ids, user_ids, emails, instants,
           fractions, versions, choices, named, looks_first
         );
-        IF job.dry_run THEN
-          RAISE EXCEPTION USING ERRCODE = 'PMP01';
-        END IF;
         EXIT;
       EXCEPTION
-        WHEN SQLSTATE 'PMP01' THEN
-          EXIT;
         WHEN unique_violation THEN
           -- One of these events already exists, or another import added it after the lookup. The retry handles both.
           collisions := collisions + 1;
@@ -299,6 +366,10 @@ BEGIN
     accepted = j.accepted + (merged ->> 'accepted')::bigint,
     rejected = j.rejected + found,
     skipped = j.skipped + total - (merged ->> 'accepted')::bigint - found,
+    opted_in = j.opted_in + (merged ->> 'opted_in')::bigint,
+    opted_out = j.opted_out + (merged ->> 'opted_out')::bigint,
+    unchanged = j.unchanged + (merged ->> 'unchanged')::bigint,
+    new_users = j.new_users + (merged ->> 'new_users')::bigint,
     reasons = CASE WHEN found = 0 THEN j.reasons ELSE add_reasons(j.reasons, bad_codes, refused) END,
     stalled = 0,
     line = up_to_line, position = up_to_position, position_line = up_to_position_line, bytes_read = up_to_byte,

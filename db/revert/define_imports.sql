@@ -9,4 +9,8 @@ DROP FUNCTION pmp.erased_lines(timestamptz, bigint[], text[], bytea, timestamptz
 DROP FUNCTION pmp.merge_lines(
   integer, timestamptz, bigint[], uuid[], uuid[], text[], timestamptz[], boolean[], text[], text[], text[], boolean
 );
+DROP FUNCTION pmp.conflicting_lines(
+  bigint[], uuid[], uuid[], text[], timestamptz[], text[], text[], text[], bigint[]
+);
+DROP FUNCTION pmp.changes_answer(boolean, timestamptz, timestamptz, timestamptz);
 COMMIT;

@@ -32,6 +32,8 @@ def run(connection: Connection, context: Any) -> None:
         "keys": lambda _: _delete_keys(connection),
         "uploads": lambda after: imports.remove_uploads(connection, after),
         "rejects": lambda after: imports.remove_rejects(connection, after),
+        "trials": lambda after: imports.remove_trials(connection, after),
+        "previews": lambda _: imports.remove_previews(connection),
         "files": lambda after: exports.remove_files(connection, after),
     }
     results: dict[str, Any] = dict.fromkeys(kinds)

@@ -37,6 +37,7 @@ OPERATIONS: dict[str, tuple[str, str, str]] = {
     "createImport": ("jobs", "create_import", _WRITE),
     "getImport": ("jobs", "get_import", _REPEATABLE),
     "cancelImport": ("jobs", "cancel_import", _WRITE),
+    "getImportPreview": ("jobs", "get_import_preview", _REPEATABLE),
     "getImportRejects": ("jobs", "get_import_rejects", _REPEATABLE),
     "listMappings": ("mappings", "list_mappings", _REPEATABLE),
     "getMapping": ("mappings", "get_mapping", _REPEATABLE),

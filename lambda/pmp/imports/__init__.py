@@ -9,6 +9,9 @@ from pmp.imports.folders import ChoiceError
 from pmp.imports.folders import create as create_of_objects
 from pmp.imports.jobs import FILTERS, announced, cancel, create, get, list_jobs, rejects_url
 from pmp.imports.mappings import named as mapping_named
+from pmp.imports.trials import remove_left as remove_trials
+from pmp.imports.trials import remove_previews
+from pmp.imports.trials import shown as preview
 from pmp.imports.worker import handle_notification, remove_rejects, remove_uploads, restart, run
 
 __all__ = [
@@ -22,8 +25,11 @@ __all__ = [
     "handle_notification",
     "list_jobs",
     "mapping_named",
+    "preview",
     "rejects_url",
+    "remove_previews",
     "remove_rejects",
+    "remove_trials",
     "remove_uploads",
     "restart",
     "run",

@@ -13,12 +13,16 @@ from pmp.logging import log
 UPLOAD_PREFIX = "imports/"
 UPLOAD_SECONDS = 3600
 
+EFFECTS = ("opted_in", "opted_out", "unchanged", "new_users")
+"""Columns that count what an import changes, and a dry run would."""
+
 _DOCUMENT = f"""
 jsonb_build_object(
   'id', j.id, 'state', j.state, 'dry_run', j.dry_run, 'key', j.object_key, 'file_name', j.file_name,
   'format', j.format, 'compression', j.compression, 'client', j.client, 'uploader', j.uploader,
   'created_at', pmp.instant(j.created_at),
   'lines', j.lines, 'accepted', j.accepted, 'skipped', j.skipped, 'rejected', j.rejected, 'reasons', j.reasons,
+  'effects', jsonb_build_object({", ".join(f"'{name}', j.{name}" for name in EFFECTS)}),
   'max_rejected', j.max_rejected, 'occurred_at', j.occurred_at,
   'mapping', j.mapping ->> 'id', 'warnings', coalesce(j.form -> 'warnings', '[]'),
   'bytes_read', j.bytes_read, 'bytes_total', j.bytes_total,
@@ -46,6 +50,7 @@ pmp.import_job AS j LEFT JOIN LATERAL (
         FROM pmp.import_job AS q CROSS JOIN jsonb_each_text(q.reasons) AS each WHERE q.parent_id = j.id GROUP BY 1
       ) AS r
     ),
+    'effects', jsonb_build_object(:effects),
     'bytes_read', sum(p.bytes_read), 'bytes_total', sum(p.bytes_total), 'attempts', sum(p.attempts),
     'rejects_kept', sum(p.rejects_kept),
     'rows_per_second', round((sum(p.lines) / nullif(
@@ -61,8 +66,13 @@ pmp.import_job AS j LEFT JOIN LATERAL (
   ) AS sums
   FROM pmp.import_job AS p WHERE p.parent_id = j.id AND j.parts IS NOT NULL
 ) AS s ON j.parts IS NOT NULL
-"""
+""".replace(":effects", ", ".join(f"'{name}', sum(p.{name})" for name in EFFECTS))
 """The jobs; of one with parts, the sums of these take the place of its own."""
+
+
+def what(dry_run: bool) -> str:
+    """The first word of what a log says of a job. The metrics count imports, and no dry runs."""
+    return "dry run" if dry_run else "import"
 
 
 def create(

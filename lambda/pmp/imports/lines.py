@@ -55,6 +55,9 @@ class Catalogue:
 
     def __init__(self, versions: Mapping[str, Sequence[Version]]) -> None:
         self._versions = versions
+        self._names = {
+            version.key: (consent, version.number) for consent, known in versions.items() for version in known
+        }
         self._changes = sorted(version.created_at for known in versions.values() for version in known[1:])
 
     def __contains__(self, consent: object) -> bool:
@@ -69,6 +72,10 @@ class Catalogue:
         """The version in force at an instant; the first one if there was none: the rule of ``pmp.create_event``."""
         known = self._versions[consent]
         return next((version for version in reversed(known) if version.created_at <= moment), known[0])
+
+    def named(self, key: int) -> tuple[str, int]:
+        """Consent and number of the version with a ``consent_version.version_key``."""
+        return self._names[key]
 
     def version(self, consent: str, number: int) -> Version | None:
         """The version with this number; None if there is none."""

@@ -13,7 +13,7 @@ from urllib.parse import unquote_plus
 
 from pmp import database, erasures, instants, leases, objects, portions, tasks
 from pmp.database import Connection
-from pmp.imports import columns, folders, form, jobs, rejects
+from pmp.imports import columns, folders, form, jobs, rejects, trials
 from pmp.imports.errors import FileError, LineError
 from pmp.imports.lines import Batch, Catalogue, Parser, Version
 from pmp.imports.mapping import Mapped
@@ -125,14 +125,14 @@ def run(job: str, context: Any) -> None:
         if worker.stalled < leases.MOST_STALLED:
             worker.release(error)
             raise
-        log("import gave up", level="error", error=error, job=job)
+        log(f"{worker.what} gave up", level="error", error=error, job=job)
         worker.finish("failed", leases.stalled_error(_KIND, f"line {worker.last_line}", leases.told(error)))
     else:
         if finished:
             worker.finish("succeeded")
         else:
             worker.release()
-            log("import handed over", job=job, line=worker.last_line)
+            log(f"{worker.what} handed over", job=job, line=worker.last_line)
             tasks.begin({"task": "import", "job": job})
 
 
@@ -145,7 +145,8 @@ def restart(connection: Connection) -> None:
         " RETURNING id, error"
     )
     for job, error in [*never_uploaded, *leases.give_up(connection, _KIND)]:
-        log("import failed", level="error", job=str(job), reason=error)
+        ((dry_run,),) = connection.run("SELECT dry_run FROM pmp.import_job WHERE id = :job", job=str(job))
+        log(f"{jobs.what(dry_run)} failed", level="error", job=str(job), reason=error)
     for job in leases.orphans(connection, _KIND):
         log("import restarted", level="warning", job=job)
         tasks.begin({"task": "import", "job": job})
@@ -199,7 +200,10 @@ class _Worker:
         self._lease, self._row, self._context = lease, row, context
         self._renewed = time.monotonic()
         self._portion = portions.Portion(LEAST_BATCH_WEIGHT, LARGEST_BATCH_WEIGHT)
+        self.what = jobs.what(row["dry_run"])
         self._rejects = rejects.File(row, self._run)
+        self._preview = trials.Preview(row)
+        self._catalogue = Catalogue({})
 
     def work(self) -> bool:
         """Resume from the job's position. True: the whole object is imported; False: it is time to hand over."""
@@ -208,6 +212,7 @@ class _Worker:
         if self._row["form"] is None:
             self._identify()
         self._rejects.resume()
+        self._preview.resume(self._run)
         pending: Future[None] | None = None
         with ThreadPoolExecutor(max_workers=1) as sender:
             # While the database merges a batch, the next one is read and parsed; at most two are in memory.
@@ -241,16 +246,28 @@ class _Worker:
         self._rejects.complete()
         row = _retried(lambda connection: self._lease.finish(connection, state, error=error))
         if row is None:
-            log("import was taken over before it ended", job=self.job)
+            log(f"{self.what} was taken over before it ended", job=self.job)
             return
         if row["parent_id"] is not None:
             _retried(lambda connection: jobs.settle(connection, row["parent_id"]))
-        counts = {name: row[name] for name in ("accepted", "skipped", "rejected", "reasons", "dry_run")}
+        counts = {name: row[name] for name in ("accepted", "skipped", "rejected", "reasons", *jobs.EFFECTS)}
         if state == "failed":
-            log("import failed", level="error", job=self.job, reason=error, **counts)
+            log(f"{self.what} failed", level="error", job=self.job, reason=error, **counts)
         else:
-            log("import finished", job=self.job, **counts)
+            log(f"{self.what} finished", job=self.job, **counts)
             self._remove_upload()
+        self._remove_trial()
+
+    def _remove_trial(self) -> None:
+        """Delete what a dry run has accepted; housekeeping deletes what is left."""
+        after = trials.Place(self.job) if self._row["dry_run"] else None
+        try:
+            while after is not None:
+                after = _retried(partial(trials.remove, after=after))
+                if tasks.is_late(self._context):
+                    break
+        except Exception as error:  # noqa: BLE001 - see above
+            log("dry run not deleted", level="warning", error=error, job=self.job)
 
     def _remove_upload(self) -> None:
         try:
@@ -262,9 +279,10 @@ class _Worker:
     def stop(self) -> None:
         """After the lease was lost: if the job was cancelled, publish what it had rejected until then."""
         ((state,),) = self._run("SELECT state FROM pmp.import_job WHERE id = :job")
-        log("import stopped", job=self.job, state=state)
+        log(f"{self.what} stopped", job=self.job, state=state)
         if state == "cancelled":
             self._rejects.complete()
+            self._remove_trial()
 
     def release(self, reason: Exception | None = None) -> None:
         """Give the job back, so that the next invocation need not wait until the lease expires.
@@ -366,13 +384,13 @@ class _Worker:
         versions: dict[str, list[Version]] = {}
         for consent, number, created_at, key in rows:
             versions.setdefault(consent, []).append(Version(number, instants.read(created_at)[0], key))
-        catalogue, mapping = Catalogue(versions), self._row["mapping"]
+        self._catalogue, mapping = Catalogue(versions), self._row["mapping"]
         table = None
         if found.header is not None:
-            read_header = columns.Table if mapping else partial(columns.of_events, catalogue=catalogue)
+            read_header = columns.Table if mapping else partial(columns.of_events, catalogue=self._catalogue)
             table = read_header(found.header, found.delimiter)
         return Parser(
-            catalogue,
+            self._catalogue,
             dt.datetime.now(dt.UTC),
             self._row["occurred_at"],
             table,
@@ -488,7 +506,9 @@ class _Worker:
                 raise _TrialError
             if answer["state"] != "running":
                 return answer, 0, 0
-            return answer, *self._rejects.keep(connection, _rejected(batch, answer["refused"]))
+            found = _rejected(batch, answer["refused"])
+            self._preview.keep(connection, batch, found, self._catalogue)
+            return answer, *self._rejects.keep(connection, found)
 
     def _refused(self, batch: Batch) -> dict[int, LineError]:
         """By bisection, the places of the lines that the database refuses, and why.

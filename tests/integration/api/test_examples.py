@@ -21,8 +21,8 @@ OPERATIONS = {
 STORY = (
     "createUser", "putConsent", "getConsent", "listConsents", "createEvent", "getEvent", "listEvents", "getUser",
     "listUsers", "listUserEvents", "exportUser", "checkConsents", "putMapping", "getMapping", "listMappings",
-    "createImport", "getImport", "listImports", "getImportRejects", "cancelImport", "createExport", "getExport",
-    "listExports", "deleteExport", "listVendors", "getVendor", "getReadiness", "getHealth", "getOpenapi",
+    "createImport", "getImport", "listImports", "getImportPreview", "getImportRejects", "cancelImport", "createExport",
+    "getExport", "listExports", "deleteExport", "listVendors", "getVendor", "getReadiness", "getHealth", "getOpenapi",
     "getDocs", "getDocsFile", "eraseUser", "lookupUser",
 )  # fmt: skip
 """The operations in an order in which each finds what it needs."""
@@ -92,4 +92,13 @@ def test_each_example_is_answered_as_the_document_shows(stack: Stack, monkeypatc
         if name == "getImportRejects":
             # An import that has ended and rejected a line; S3 and the worker are not needed for the redirect.
             stack.cluster.psql("UPDATE pmp.import_job SET rejects_key = 'rejects/x.ndjson'")
+        if name == "getImportPreview":
+            example = OPERATIONS[name][2]["responses"]["200"]["content"]["application/json"]["example"]
+            stack.cluster.psql(
+                "UPDATE pmp.import_job SET dry_run = true; INSERT INTO pmp.import_preview (import_id, line, document)"
+                " SELECT j.id, (p.value ->> 'line')::bigint, p.value FROM pmp.import_job AS j"
+                f" CROSS JOIN jsonb_array_elements('{json.dumps(example['lines'])}') AS p"
+            )
         story.send(name)
+        if name == "getImportPreview":
+            stack.cluster.psql("UPDATE pmp.import_job SET dry_run = false")

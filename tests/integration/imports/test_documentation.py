@@ -12,6 +12,8 @@ import pytest
 from checks.gateway import Gateway
 from checks.object_store import BUCKET, ObjectStore
 from checks.stack import Stack
+from ops import http, import_file
+from ops.api import Api
 from tests.integration.imports.conftest import Context, counts, job_of
 
 PAGE = Path("docs/imports.md").read_text()
@@ -84,6 +86,55 @@ def test_example_of_a_folder_is_one_import(stack: Stack, store: ObjectStore) -> 
     done = api.get(made.headers["Location"]).json
     assert (done["state"], done["accepted"], done["parts"]["succeeded"]) == ("succeeded", 2, 2)
     assert [answer(f"folder{number}@example.com") for number in range(2)] == [False, False]
+
+
+class Platform(Api):
+    """The API in this process, which imports an upload when it is asked about it."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        super().__init__("http://127.0.0.1", "none")
+        object.__setattr__(self, "store", store)
+
+    def ask(self, method: str, path: str, document: object = None, *, anonymous: bool = False) -> http.Answer:  # noqa: ARG002
+        from pmp import imports
+
+        waiting = Gateway().get(path).json if path.count("/") == 3 else {}
+        if waiting.get("state") == "waiting":
+            store: ObjectStore = self.__dict__["store"]
+            imports.handle_notification(store.put(waiting["key"], store.get(waiting["key"])), Context())
+        answer = Gateway().request(method, path, document)
+        return http.Answer(
+            answer.status, {name.lower(): value for name, value in answer.headers.items()}, answer.content
+        )
+
+
+def test_terminal_shows_a_dry_run_and_an_import(
+    stack: Stack,
+    store: ObjectStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def settled(text: str) -> str:
+        """The text without what differs from run to run, and without the logs of the function."""
+        lines = [line.rstrip() for line in text.splitlines() if not line.startswith(("{", "$"))]
+        text = re.sub(
+            r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?<=id )[0-9a-f]{8}|(?<=s-)[0-9a-f]{8}", "ID", "\n".join(lines)
+        )
+        return re.sub(r"[0-9,]+ lines/s", "SPEED", text).strip()
+
+    monkeypatch.chdir(tmp_path)
+    Path("unsubscribed.csv").write_text(EXAMPLES["unsubscribed.csv"])
+    lea = {"user": {"email": "lea@example.com"}, "consents": [{"id": "email_notifications", "enabled": True}]}
+    imported(stack, store, "imports/lea.ndjson", json.dumps(lea | {"occurred_at": "2025-01-01T00:00:00Z"}).encode())
+    for name, dry_run in (("dry-run", True), ("import", False)):
+        capsys.readouterr()
+        options = import_file.Options(dry_run=dry_run, mapping="mailchimp")
+        import_file.import_file(Platform(store), Path("unsubscribed.csv"), options)
+        shown = capsys.readouterr().out
+        assert settled(shown) == settled(EXAMPLES[name]), shown
+        assert max(len(line) for line in shown.splitlines() if not line.startswith("{")) <= 80
+    assert [answer("lea@example.com"), answer("kai@example.com")] == [False, False]
 
 
 def test_recipe_turns_parquet_into_a_file_that_is_imported(

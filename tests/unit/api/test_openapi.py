@@ -23,7 +23,7 @@ MEANING = {
         "read users": {"listUsers", "getUser", "listUserEvents", "exportUser"},
         "events": {"listEvents", "getEvent"},
         "consents": {"listConsents", "getConsent"},
-        "imports": {"listImports", "getImport", "getImportRejects", "listMappings", "getMapping"},
+        "imports": {"listImports", "getImport", "getImportPreview", "getImportRejects", "listMappings", "getMapping"},
         "and vendors": {"listVendors", "getVendor"},
         "check consents": {"checkConsents"},
     },

@@ -93,6 +93,16 @@ def cancel_import(request: Request, connection: Any) -> Response:
     return Response(200, imports.cancel(connection, request.parameters["id"], request.client))
 
 
+def get_import_preview(request: Request, connection: Any) -> Response:
+    """GET /v1/imports/{id}/preview."""
+    from pmp import imports
+
+    document = imports.preview(connection, request.parameters["id"])
+    if document is None:
+        raise not_found("preview: the import is not a dry run, or ended more than a day ago")
+    return Response(200, document)
+
+
 def get_import_rejects(request: Request, connection: Any) -> Response:
     """GET /v1/imports/{id}/rejects."""
     from pmp import imports
