@@ -173,9 +173,11 @@ class Handler(BaseHTTPRequestHandler):
             if query["uploadId"] not in self.server.parts:
                 return self._no_such_upload()
             self.server.parts[query["uploadId"]][int(query["partNumber"])] = body
+            named = {}
         else:
             self.server.put(self._key(), body)
-        return self.answer(200, ETag=f'"{_etag(body)}"')
+            named = {"x_amz_version_id": self.server.versions[self._key()][-1][0]}
+        return self.answer(200, b"", ETag=f'"{_etag(body)}"', **named)
 
     def do_POST(self) -> None:
         """S3's multipart uploads, SQS's SendMessage and ChangeMessageVisibility, and GetSecretValue."""

@@ -140,6 +140,7 @@ CREATE TABLE pmp.export_job (
               CHECK (state IN ('waiting', 'running', 'succeeded', 'failed', 'cancelled')),
   contents    text NOT NULL DEFAULT 'users' CHECK (contents IN ('users', 'choices', 'events')),
   format      text NOT NULL DEFAULT 'ndjson' CHECK (format IN ('ndjson', 'csv')),
+  partitioned boolean NOT NULL DEFAULT false,
   consent     text,
   enabled     boolean,
   as_of       timestamptz,
@@ -160,6 +161,7 @@ CREATE TABLE pmp.export_job (
   feed_number bigint NOT NULL DEFAULT 0,
   feed_sequence bigint NOT NULL DEFAULT 0,
   feed_horizon bigint NOT NULL DEFAULT 0,
+  files       jsonb,
   bucket      text NOT NULL,
   object_key  text NOT NULL,
   removed_at  timestamptz,
@@ -184,8 +186,12 @@ COMMENT ON COLUMN pmp.export_job.lease_owner IS 'The invocation that holds the j
 COMMENT ON COLUMN pmp.export_job.stalled IS 'Invocations that have begun since the job last got on.';
 COMMENT ON COLUMN pmp.export_job.last_error IS 'Why the last invocation that failed did; the job may have got on since.';
 COMMENT ON COLUMN pmp.export_job.checkpoint IS
-  'Where the next invocation resumes: {"after": subject_key, "users", "bytes", "upload_id", "etags": [of S3 parts], '
-  '"tail": whether an object holds the rest that was too short for a part}; NULL: from the start.';
+  'Where the next invocation resumes: {"after": [place], "users", "lines"}, of a file {"bytes", "upload_id", "etags": [of '
+  'S3 parts], "tail": whether an object holds the rest that was too short for a part}, of a folder {"files"}; NULL: from '
+  'the start.';
+COMMENT ON COLUMN pmp.export_job.partitioned IS 'Whether it is a folder, which object_key names, instead of a file.';
+COMMENT ON COLUMN pmp.export_job.files IS
+  'Of a complete folder, [[day, lines, bytes]] of each file; NULL: it is not complete, or is a file.';
 CREATE INDEX export_job_pages ON pmp.export_job (created_at, id);
 COMMENT ON COLUMN pmp.export_job.removed_at IS 'When the file was deleted.';
 COMMENT ON COLUMN pmp.export_job.deleted_by IS 'The client that stopped it or deleted its file; NULL: nobody.';

@@ -1,16 +1,15 @@
 """Exports: users, their choices, or events as of an instant, as NDJSON or CSV, gzip-compressed in S3.
 
-An export takes constant memory and as many invocations as it needs: the file is a sequence of gzip members (RFC 1952,
-section 2.2), which are the parts of one S3 upload, and an invocation resumes after the last part (docs/adr/0205).
+An export takes constant memory and as many invocations as it needs: an invocation resumes after what the last one sent
+(docs/adr/0205, 0215).
 """
 
 import json
 import time
 import uuid
-import zlib
 from typing import Any, cast
 
-from pmp import export_text, identifiers, leases, objects, portions, tasks
+from pmp import export_files, identifiers, leases, objects, portions, tasks
 from pmp.configuration import configuration
 from pmp.database import Connection
 from pmp.logging import log
@@ -28,6 +27,8 @@ _KIND = leases.Kind(
     "pmp.export_job", progress="'user ' || users", advice="request a new export", transient=("checkpoint",)
 )
 _DOWNLOAD_SECONDS = 900
+MOST_SHOWN = 100
+"""Files of a folder that an answer lists; the manifest lists all of them."""
 
 
 def create(
@@ -37,9 +38,9 @@ def create(
 
     Args:
         connection: to the database.
-        request: ``{"contents"?, "format"?, "consent"?, "enabled"?, "as_of"?, "known_at"?}``, validated; ``contents`` is
-            "users" (the default), "choices" or "events"; ``format`` is "ndjson" (the default) or "csv"; ``consent``
-            and ``enabled`` come together, and only with users.
+        request: ``{"contents"?, "format"?, "partitioned"?, "consent"?, "enabled"?, "as_of"?, "known_at"?}``, validated;
+            ``contents`` is "users" (the default), "choices" or "events"; ``format`` is "ndjson" (the default) or "csv";
+            ``partitioned`` asks for a folder; ``consent`` and ``enabled`` come together, and only with users.
             ``known_at`` defaults to now, so that all pages show one state, and ``as_of`` to ``known_at``. Events have
             no such limits by default: whoever resumes after them must not have missed one.
         client: id of the requesting OAuth client.
@@ -48,11 +49,11 @@ def create(
     Returns:
         As ``get``.
     """
-    job, text_format = identifiers.new(), request.get("format", "ndjson")
+    job, text_format, is_folder = identifiers.new(), request.get("format", "ndjson"), request.get("partitioned", False)
     connection.run(
-        "INSERT INTO pmp.export_job (id, contents, format, consent, enabled, as_of, known_at,"
-        "  feed_number, feed_sequence, feed_horizon, client, bucket, object_key)"
-        " SELECT CAST(:id AS uuid), :contents, :format, :consent, CAST(:enabled AS boolean),"
+        "INSERT INTO pmp.export_job (id, contents, format, partitioned, consent, enabled,"
+        "  as_of, known_at, feed_number, feed_sequence, feed_horizon, client, bucket, object_key)"
+        " SELECT CAST(:id AS uuid), :contents, :format, :partitioned, :consent, CAST(:enabled AS boolean),"
         "  coalesce(CAST(:as_of AS timestamptz), k.known_at), k.known_at, :number, :sequence, pmp.feed_horizon(),"
         "  :client, :bucket, :key"
         " FROM (SELECT CASE WHEN CAST(:is_limited AS boolean)"
@@ -60,6 +61,7 @@ def create(
         id=job,
         contents=request.get("contents", "users"),
         format=text_format,
+        partitioned=is_folder,
         number=after[0],
         sequence=after[1],
         consent=request.get("consent"),
@@ -69,7 +71,7 @@ def create(
         is_limited=request.get("contents") != "events" or "known_at" in request,
         client=client,
         bucket=configuration().imports_bucket,
-        key=f"exports/{job}.{text_format}.gz",
+        key=f"exports/{job}/" if is_folder else f"exports/{job}.{text_format}.gz",
     )
     # This may run inside the request's transaction, and the other invocation must find the row.
     connection.after_commit(lambda: tasks.begin({"task": "export", "job": job}))
@@ -78,11 +80,13 @@ def create(
 
 _DOCUMENT = f"""
 jsonb_build_object(
-  'id', id, 'state', state, 'contents', contents, 'format', format, 'consent', consent, 'enabled', enabled,
+  'id', id, 'state', state, 'contents', contents, 'format', format, 'partitioned', partitioned,
+  'consent', consent, 'enabled', enabled,
   'as_of', pmp.instant(as_of), 'known_at', pmp.instant(known_at), 'users', users, 'lines', lines, 'bytes', bytes,
   'created_at', pmp.instant(created_at), 'started_at', pmp.instant(started_at),
   'finished_at', pmp.instant(finished_at), 'error', error,
   'kept_until', CASE WHEN removed_at IS NULL THEN pmp.instant(finished_at + interval '{objects.EXPORT_KEPT}') END,
+  'location', CASE WHEN state = 'succeeded' AND removed_at IS NULL THEN concat('s3://', bucket, '/', object_key) END,
   'resume', CASE WHEN contents = 'events' AND state = 'succeeded' AND num_nonnulls(as_of, known_at) = 0
     THEN jsonb_build_array(feed_number, feed_sequence) END
 )
@@ -92,7 +96,8 @@ jsonb_build_object(
 def get(connection: Connection, job: str, *, lock: bool = False) -> dict[str, Any] | None:
     """GET /exports/{id}: ``{"id", "state", "users", "as_of", "known_at", "download", …}``; None if it does not exist.
 
-    ``download`` is a URL that is valid for 15 minutes; null until the export has succeeded, and when its file is gone.
+    ``download`` is a URL that is valid for 15 minutes, of the file or of a folder's manifest, and ``files`` are the
+    first files of a folder, each with such a URL; null until the export has succeeded, and when its files are gone.
     ``resume`` is the place in the feed where the exported events end, ``[number, sequence]``; null for other exports,
     and with ``as_of`` or ``known_at``, which leave events out.
 
@@ -103,21 +108,29 @@ def get(connection: Connection, job: str, *, lock: bool = False) -> dict[str, An
     """
     locking = " FOR UPDATE" if lock else ""
     rows = connection.run(
-        f"SELECT {_DOCUMENT}, bucket, object_key FROM pmp.export_job WHERE id = :id{locking}",  # noqa: S608
+        f"SELECT {_DOCUMENT}, to_jsonb(j) FROM pmp.export_job AS j WHERE id = :id{locking}",  # noqa: S608
         id=job,
     )
     if not rows:
         return None
-    document, bucket, key = rows[0]
-    there = document["state"] == "succeeded" and document["kept_until"] is not None
-    download = objects.download_url(bucket, key, _DOWNLOAD_SECONDS) if there else None
-    return cast("dict[str, Any]", document | {"download": download})
+    document, row = rows[0]
+    if document["location"] is None:
+        return cast("dict[str, Any]", document | {"download": None, "files": None})
+    bucket, key, files = row["bucket"], row["object_key"], None
+    if row["partitioned"]:
+        some = export_files.described(row, row["files"][:MOST_SHOWN])
+        files = [one | {"download": objects.download_url(bucket, one["key"], _DOWNLOAD_SECONDS)} for one in some]
+        key += export_files.MANIFEST
+    return cast(
+        "dict[str, Any]", document | {"download": objects.download_url(bucket, key, _DOWNLOAD_SECONDS), "files": files}
+    )
 
 
 def list_jobs(connection: Connection, after: str | None, limit: int) -> tuple[list[dict[str, Any]], str | None]:
     """GET /exports: a page, newest first, and the id after which the next page begins (None: this is the last).
 
-    Each as ``get`` returns it, without ``download``: an address of all people's data is made for one export at a time.
+    Each as ``get`` returns it, without ``download`` and ``files``: an address of all people's data is made for one
+    export at a time.
     """
     rows = connection.run(
         f"SELECT {_DOCUMENT} FROM pmp.export_job AS j"  # noqa: S608
@@ -184,6 +197,7 @@ def run(connection: Connection, job: str, context: Any) -> None:
     try:
         finished = export.work(context)
     except leases.LostError:
+        export.target.discard()
         _lost(connection, job)
         return
     except objects.UploadGoneError as reason:
@@ -236,7 +250,7 @@ def remove_files(connection: Connection, after: leases.Place | None) -> leases.P
         connection,
         _KIND,
         f"finished_at <= now() - interval '{objects.EXPORT_KEPT}'",
-        # Its name ends in .gz; what was too short for a part lies beside it.
+        # A folder, or a name that ends in .gz: beside it is what was too short for a part.
         lambda row: objects.remove_all(row["bucket"], row["object_key"]),
         after,
     )
@@ -254,49 +268,37 @@ class _Export:
     def __init__(self, connection: Connection, lease: leases.Lease, row: dict[str, Any]) -> None:
         before = row["checkpoint"] or {}
         self._connection, self._lease, self._row = connection, lease, row
-        self._upload = objects.Upload(
-            row["bucket"], row["object_key"], "application/gzip", before.get("upload_id", ""), before.get("etags", [])
-        )
+        self.target = export_files.target(row, lambda: lease.renew(connection))
         is_feed = row["contents"] == "events"
         self._after: Place = before.get("after", [row["feed_number"], row["feed_sequence"]] if is_feed else [0])
         self.users: int = before.get("users", 0)
         self._lines: int = before.get("lines", 0)
-        self._sent: int = before.get("bytes", 0)
-        self._has_tail: bool = before.get("tail", False)
         self.stalled: int = row["stalled"]
         self._portion = portions.Portion(FIRST_PAGE_USERS, PAGE_USERS)
 
     def work(self, context: Any) -> bool:
-        """Resume after the checkpoint. True: the file is complete; False: it is time to hand over.
+        """Resume after the checkpoint. True: the export is complete; False: it is time to hand over.
 
         Each invocation exports at least one page, however little time it has.
         """
-        part, member = bytearray(self._read_tail()), _member()
-        if self._row["checkpoint"] is None:
-            part += member.compress(export_text.header(self._row["contents"], self._row["format"]).encode())
+        self.target.begin()
         while True:
             last, users, lines, content = self._page()
             if last is None:
                 break
-            text = export_text.formatted(self._row["contents"], self._row["format"], content)
-            part += member.compress(text.encode())
+            self.target.write(content)
             self._after, self.users, self._lines = last, self.users + users, self._lines + lines
-            if len(part) >= objects.PART_BYTES:
-                part += member.flush()
-                self._send(bytes(part))
-                part, member = bytearray(), _member()
+            if self.target.is_full:
+                self._save(self.target.send())
             else:
                 self._lease.renew(self._connection, users=self.users, lines=self._lines)
             if tasks.is_late(context):
-                part += member.flush()
-                self._write_tail(bytes(part))
+                self._save(self.target.keep(self._after))
                 return False
-        part += member.flush()
-        self._upload.finish(bytes(part))
-        counts: dict[str, int] = {"users": self.users, "lines": self._lines, "bytes": self._sent + len(part)}
+        columns = {"users": self.users, "lines": self._lines, **self.target.finish()}
         if self._row["contents"] == "events":
-            counts["feed_number"], counts["feed_sequence"] = self._after
-        if self._lease.finish(self._connection, "succeeded", error=None, **counts) is None:
+            columns["feed_number"], columns["feed_sequence"] = self._after
+        if self._lease.finish(self._connection, "succeeded", error=None, **columns) is None:
             raise leases.LostError
         return True
 
@@ -357,45 +359,8 @@ class _Export:
             lines = users
         return None if last_key is None else [last_key], users, lines, content
 
-    def _send(self, part: bytes) -> None:
-        self._upload.send(part)
-        self._sent += len(part)
-        self._save(tail=False)
-
-    def _write_tail(self, rest: bytes) -> None:
-        """Keep for the next invocation what is too short to be a part of the upload."""
-        objects.Upload(self._upload.bucket, self._tail_key, "application/gzip").finish(rest)
-        self._save(tail=True)
-
-    def _read_tail(self) -> bytes:
-        if not self._has_tail:
-            return b""
-        try:
-            return objects.client().get_object(Bucket=self._upload.bucket, Key=self._tail_key)["Body"].read()
-        except objects.client().exceptions.NoSuchKey as error:
-            raise objects.UploadGoneError(f"s3://{self._upload.bucket}/{self._tail_key} is gone") from error
-
-    @property
-    def _tail_key(self) -> str:
-        # Named after where it ends: the tail that a failed attempt wrote is never taken for another one.
-        return f"{self._upload.key}.{'-'.join(map(str, self._after))}"
-
-    def _save(self, *, tail: bool) -> None:
-        checkpoint = {
-            "after": self._after,
-            "users": self.users,
-            "lines": self._lines,
-            "bytes": self._sent,
-            "upload_id": self._upload.upload_id,
-            "etags": self._upload.etags,
-            "tail": tail,
-        }
-        self._lease.renew(
-            self._connection, users=self.users, lines=self._lines, checkpoint=json.dumps(checkpoint), stalled=0
-        )
+    def _save(self, written: dict[str, Any]) -> None:
+        checkpoint = json.dumps({"after": self._after, "users": self.users, "lines": self._lines, **written})
+        self._lease.renew(self._connection, users=self.users, lines=self._lines, checkpoint=checkpoint, stalled=0)
         self.stalled = 0
-
-
-def _member() -> Any:
-    """A compressor of one gzip member, without a timestamp: the same users give the same bytes."""
-    return zlib.compressobj(6, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+        self.target.saved()

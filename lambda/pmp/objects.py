@@ -4,7 +4,7 @@ import http.client
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -259,6 +259,26 @@ class Upload:
             raise
 
 
+def put_new(bucket: str, key: str, body: bytes, content_type: str) -> str | None:
+    """Write an object unless there is one with this key.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+
+    Returns:
+        Its version, see ``pinned``; None if there is one already.
+    """
+    from botocore.exceptions import ClientError
+
+    try:
+        put = client().put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type, IfNoneMatch="*")
+    except ClientError as error:
+        # The second code: somebody else wrote it, or deleted it, at the same time.
+        if error.response.get("Error", {}).get("Code") in {"PreconditionFailed", "ConditionalRequestConflict"}:
+            return None
+        raise
+    return put.get("VersionId") or f"etag:{put['ETag']}"
+
+
 def write(bucket: str, key: str, content_type: str, chunks: Iterator[bytes]) -> None:
     """Write an object from chunks, with at most one part in memory; it appears as a whole or not at all."""
     upload, part = Upload(bucket, key, content_type), bytearray()
@@ -326,19 +346,23 @@ def remove_version(bucket: str, key: str, version: str) -> None:
     client().delete_object(Bucket=bucket, Key=key, VersionId="null" if version.startswith("etag:") else version)
 
 
-def remove_all(bucket: str, prefix: str, store: "S3Client | None" = None) -> None:
+def remove_all(
+    bucket: str, prefix: str, store: "S3Client | None" = None, *, kept: Collection[str] = frozenset()
+) -> None:
     """Delete all versions of all objects whose keys begin with the prefix, and their delete markers.
 
     Args:
         bucket: the objects' bucket.
         prefix: beginning of their keys.
         store: the client to use instead of ``client()``.
+        kept: keys of objects that stay.
     """
     store = store or client()
     for listed in store.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
         found = [(one["Key"], one["VersionId"]) for one in listed.get("Versions", [])]
         for key, version in [*found, *((one["Key"], one["VersionId"]) for one in listed.get("DeleteMarkers", []))]:
-            store.delete_object(Bucket=bucket, Key=key, VersionId=version)
+            if key not in kept:
+                store.delete_object(Bucket=bucket, Key=key, VersionId=version)
 
 
 def download_url(bucket: str, key: str, seconds: int = 900) -> str:

@@ -120,6 +120,7 @@ def test_export_starts_only_after_its_job_is_committed(api: Gateway, monkeypatch
         ({"as_of": "now"}, "/as_of"),
         ({"format": "xml"}, "/format"),
         ({"contents": "rows"}, "/contents"),
+        ({"partitioned": "yes"}, "/partitioned"),
         ({"contents": "choices", "consent": "email_notifications", "enabled": True}, "/consent"),
         ({"contents": "users", "since": "WzAsMF0"}, "/since"),
         ({"contents": "events", "since": "x"}, "/since"),

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from pmp import database, export_text, exports, imports, leases, objects
+from pmp import database, export_files, export_text, exports, imports, leases, objects
 
 from checks import stack as stacks
-from checks.object_store import ObjectStore
+from checks.object_store import BUCKET, ObjectStore
 from checks.stack import Stack
 from tests.integration.imports.conftest import Context, event, generated, job_of, ndjson
 
@@ -27,10 +27,37 @@ def exported(store: ObjectStore, after: tuple[int, int] = (0, 0), **request: Any
     done = exports.get(database.connect(), job)
     assert done is not None
     assert (done["state"], done["error"]) == ("succeeded", None)
-    with urllib.request.urlopen(done["download"]) as answer:
-        content = gzip.decompress(answer.read())
-    assert done["lines"] == content.count(b"\n") - (done["format"] == "csv")
+    content = gzip.decompress(read(done["download"])) if done["files"] is None else whole(store, done)
+    assert done["lines"] == content.count(b"\n") - (done["format"] == "csv" and content != b"")
     return done, content
+
+
+def read(url: str) -> bytes:
+    with urllib.request.urlopen(url) as answer:
+        content: bytes = answer.read()
+    return content
+
+
+def whole(store: ObjectStore, done: dict[str, Any]) -> bytes:
+    """Return the text of a complete folder as one file, and check its manifest."""
+    folder = f"exports/{done['id']}/"
+    assert done["location"] == f"s3://{BUCKET}/{folder}"
+    keys = [key for key in store.versions if key.startswith(folder)]
+    assert keys[-2:] == [f"{folder}_manifest.json", f"{folder}_SUCCESS"]
+    manifest = json.loads(read(done["download"]))
+    shown = [{name: one[name] for name in ("key", "date", "lines", "bytes")} for one in done["files"]]
+    assert (manifest["files"], sorted(keys[:-2])) == (shown, sorted(one["key"] for one in shown))
+    assert sum(one["bytes"] for one in shown) == done["bytes"] == manifest["bytes"]
+    text = b""
+    for number, one in enumerate(done["files"]):
+        assert one["key"] == f"{folder}date={one['date']}/part-{number:05}.{done['format']}.gz"
+        content = read(one["download"])
+        assert len(content) == one["bytes"]
+        lines = gzip.decompress(content)
+        head = lines.partition(b"\n")[0] + b"\n" if done["format"] == "csv" else b""
+        assert one["lines"] == lines.count(b"\n") - bool(head)
+        text += lines.removeprefix(head) if text else lines
+    return text
 
 
 def imported(store: ObjectStore, key: str, body: bytes) -> None:
@@ -107,9 +134,7 @@ def people(stack: Stack, domain: str, seed: int) -> list[dict[str, Any]]:
 
 
 CASES = list(
-    itertools.product(
-        ("choices", "events"), ("ndjson", "csv"), (None, "2025-05-05T10:00:00Z", "2025-05-05T10:00:00.7Z")
-    )
+    itertools.product(("choices", "events"), ("ndjson", "csv"), (False, True), (None, "2025-05-05T10:00:00.7Z"))
 )
 
 
@@ -119,11 +144,13 @@ def test_what_was_exported_can_be_imported_into_an_empty_record(
     other: Stack,
     store: ObjectStore,
     monkeypatch: pytest.MonkeyPatch,
-    case: tuple[str, str, str | None],
+    case: tuple[str, str, bool, str | None],
 ) -> None:
-    contents, form, as_of = case
-    monkeypatch.setattr(exports, "PAGE_USERS", 20)
-    name = f"{contents}-{form}-{as_of or 'now'}"
+    contents, form, partitioned, as_of = case
+    monkeypatch.setattr(export_files, "FILE_BYTES", 1)  # a page fills a file
+    monkeypatch.setattr(exports, "PAGE_USERS", 100)
+    monkeypatch.setattr(exports, "FIRST_PAGE_USERS", 20)
+    name = f"{contents}-{form}-{partitioned}-{as_of or 'now'}"
     seed = zlib.crc32(name.encode())
     domain = f"@rt{seed}.example.com"
     imported(store, f"imports/{name}-source.ndjson", ndjson(people(stack, domain, seed)))
@@ -137,7 +164,8 @@ def test_what_was_exported_can_be_imported_into_an_empty_record(
     assert here.keys() >= {f"{local}{domain}" for local in ODD}
     assert len(here) > 30
     limits: dict[str, Any] = {"as_of": as_of} if as_of else {}
-    _, text = exported(store, contents=contents, format=form, **limits)
+    done, text = exported(store, contents=contents, format=form, partitioned=partitioned, **limits)
+    assert (done["files"] is None) or len(done["files"]) > 1
     end = b"\r\n" if form == "csv" else b"\n"
     head = text.partition(end)[0] + end if form == "csv" else b""
     wanted = head + b"".join(line + end for line in text.split(end) if domain[1:].encode() in line)
