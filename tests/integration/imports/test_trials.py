@@ -59,7 +59,7 @@ line: st.SearchStrategy[dict[str, Any]] = st.builds(
         max_size=2,
         unique_by=lambda choice: choice[0],
     ),
-    version=st.sampled_from((None, None, 1, 9)),
+    version=st.sampled_from((None, None, None, 1, 1, 9)),
     is_bad=st.sampled_from((False,) * 9 + (True,)),
 )
 
@@ -96,13 +96,15 @@ def written(lines: list[dict[str, Any]], run: int, ids: dict[str, str]) -> bytes
 )
 @given(
     before=st.lists(line, max_size=5),
-    lines=st.lists(line, min_size=1, max_size=14),
-    batches=st.tuples(st.integers(1, 5), st.integers(1, 15)),
+    lines=st.lists(line, min_size=5, max_size=12),
+    again=st.lists(st.integers(0, 4), min_size=2, max_size=4),
+    batches=st.tuples(st.sampled_from((1, 2, 3)), st.sampled_from((1, 4, 100))),
 )
 def test_dry_run_counts_what_the_import_counts(
     store: ObjectStore,
     before: list[dict[str, Any]],
     lines: list[dict[str, Any]],
+    again: list[int],
     batches: tuple[int, int],
 ) -> None:
     run, api, ids = next(_runs), Gateway(), {"unknown": str(uuid.uuid4())}
@@ -110,7 +112,7 @@ def test_dry_run_counts_what_the_import_counts(
         ids[name] = api.post("/v1/users", {"email": f"{name}.{run}@example.com"}).json["id"]
     ran(store, written(before, run, ids))
     assert api.delete(f"/v1/users/{ids['erased']}").status in {200, 204}
-    body = written(lines, run, ids)
+    body = written(lines + [lines[place] for place in again], run, ids)
     size = "SELECT array[(SELECT count(*) FROM pmp.event), (SELECT count(*) FROM pmp.subject)]"
     recorded = told(size)
     dry = ran(store, body, batches[0], dry_run=True)
@@ -136,7 +138,7 @@ def unique(*names: str) -> list[str]:
 def test_effects_are_told_in_the_order_of_the_lines(store: ObjectStore) -> None:
     ada, bob, new = unique("ada", "bob", "new")
     ran(store, ndjson([event(ada), event(bob, enabled=False)]))
-    later = [f"2026-02-02T00:00:0{second}Z" for second in range(6)]
+    later = [f"2026-02-02T00:00:0{second}.5Z" for second in range(6)]
     body = ndjson(
         [
             event(ada, occurred_at=later[0]),  # unchanged
