@@ -3,18 +3,18 @@
 import json
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import Protocol
 
 from checks import gateway
 from checks.bench import cpu
 from checks.bench.queue.function import BusyError, FailedError, Function, Queue
 from checks.stack import Stack, stack
-from local import account, processes, services
+from local import account, function, processes, services
 from local.environments import Environment
 from local.instance import current
 from ops import aws, smoke
@@ -33,6 +33,10 @@ Counts = tuple[int, int]
 class Target(Protocol):
     """Something with the API and the imports."""
 
+    @property
+    def past(self) -> Callable[[], str] | None:
+        """Reads the same user past an emulator, with the same database; None if there is no emulator."""
+
     def read(self) -> str:
         """Read a user; return why it was refused, or an empty text."""
 
@@ -49,32 +53,37 @@ class Target(Protocol):
         """Return the CPU seconds so far, by part."""
 
 
+_HEADERS = {"Authorization": f"Bearer {gateway.token()}", "Content-Type": "application/json"}
+
+
+def _read(executions: Function, path: str) -> str:
+    try:
+        answer = executions.invoke(gateway.payload("GET", path, _HEADERS, None))
+    except BusyError:
+        return "no execution was free"
+    except FailedError as error:
+        return str(error)
+    return "" if answer["statusCode"] == 200 else f"{answer['statusCode']} from the function"
+
+
 class Bare:
     """The function's own code in processes of its own."""
+
+    past = None
 
     def __init__(self, running: Stack, log: Path) -> None:
         self._stack = running
         self._function = Function(running.environment, RESERVED, log)
         self._queue = Queue(self._function, running.store, AT_ONCE)
-        self._headers = {"Authorization": f"Bearer {gateway.token()}", "Content-Type": "application/json"}
-        made = self._ask("POST", "/v1/users", json.dumps({"email": "bench-reader@example.com"}).encode())
+        reader = json.dumps({"email": "bench-reader@example.com"}).encode()
+        made = self._function.invoke(gateway.payload("POST", "/v1/users", _HEADERS, reader))
         self._path = f"/v1/users/{json.loads(made['body'])['id']}"
-        self._function.warm(gateway.payload("GET", self._path, self._headers, None))
+        self._function.warm(gateway.payload("GET", self._path, _HEADERS, None))
         self._deadline = 0.0
-
-    def _ask(self, method: str, path: str, body: bytes | None = None) -> Any:
-        event = gateway.payload(method, path, self._headers, body)
-        return self._function.invoke(event)
 
     def read(self) -> str:
         """See ``Target``."""
-        try:
-            answer = self._ask("GET", self._path)
-        except BusyError:
-            return "no execution was free"
-        except FailedError as error:
-            return str(error)
-        return "" if answer["statusCode"] == 200 else f"{answer['statusCode']} from the function"
+        return _read(self._function, self._path)
 
     def begin(self, bodies: list[bytes]) -> None:
         """See ``Target``."""
@@ -122,7 +131,7 @@ def bare() -> Iterator[Bare]:
 class Platform:
     """A running platform: the emulator is the gateway, S3, SQS and Lambda in one process."""
 
-    def __init__(self, environment: str) -> None:
+    def __init__(self, environment: str, log: Path) -> None:
         self._api = smoke.connect(environment)
         self._bucket = aws.parameter(f"/pmp/{environment}/service/imports_bucket_name")
         self._store = aws.client("s3")
@@ -137,6 +146,10 @@ class Platform:
         with ThreadPoolExecutor(RESERVED - AT_ONCE) as pool:
             for _ in range(3 * RESERVED):
                 pool.submit(self.read)
+        deployed = aws.client("lambda").get_function_configuration(FunctionName=function.name(environment))
+        self._past = Function(deployed["Environment"]["Variables"], RESERVED - AT_ONCE, log)
+        self._past.warm(gateway.payload("GET", self._path, _HEADERS, None))
+        self.past = lambda: _read(self._past, self._path)
         self._deadline, self._prefix, self._objects = 0.0, "", 0
         self._uploads: list[Future[object]] = []
 
@@ -162,6 +175,10 @@ class Platform:
         for number, body in enumerate(bodies):
             key = f"{self._prefix}part-{number:05}.ndjson.gz"
             self._uploads.append(pool.submit(self._store.put_object, Bucket=self._bucket, Key=key, Body=body))
+
+    def stop(self) -> None:
+        """End the processes that read past the emulator."""
+        self._past.stop()
 
     def is_done(self) -> bool:
         """See ``Target``. It asks the database, so that the API answers reads only."""
@@ -194,6 +211,21 @@ class Platform:
             "PgBouncer": cpu.alone(_pid(self.servers.bouncer.pid)),
             "emulator": emulator,
         }
+
+
+@contextmanager
+def platform(environment: str) -> Iterator[Platform]:
+    """Connect to the running platform.
+
+    Raises:
+        UserError: it does not run.
+    """
+    with TemporaryDirectory() as directory:
+        target = Platform(environment, Path(directory) / "function.log")
+        try:
+            yield target
+        finally:
+            target.stop()
 
 
 def _pid(pid: int | None) -> int:
