@@ -83,6 +83,7 @@ def test_the_images_bill_is_written_in_the_image_only(tmp_path: Path, monkeypatc
     with pytest.raises(UserError, match="this does not run in the jobs' image"):
         sbom.write_image()
     monkeypatch.setenv("PMP_BUILT_FROM", "x")
+    monkeypatch.setattr(images, "recorded", lambda _root: (images.NOT_RECORDED, "none"))
     with pytest.raises(UserError, match="no image is recorded"):
         sbom.write_image()
     monkeypatch.setattr(images, "recorded", lambda _root: (f"sha256:{DIGEST}", "x"))
