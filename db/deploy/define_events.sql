@@ -137,5 +137,102 @@ COMMENT ON FUNCTION pmp.create_event IS
   '{"outcome": "unknown_consent" | "unknown_version", "index"}: zero-based position in choices; {"outcome": '
   '"version_too_new", "index", "created_at"}: the named version was created later than happened_at. The event also has '
   'what overridden() returns.';
-GRANT EXECUTE ON FUNCTION pmp.create_event TO pmp_app;
+
+CREATE FUNCTION pmp.create_event_by_address(
+  event_id uuid, address text, address_hash bytea, is_upsert boolean, choices jsonb, happened_at timestamptz, client text,
+  has_fraction boolean
+) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp AS $$
+DECLARE
+  person subject;
+  answer jsonb;
+BEGIN
+  LOOP
+    -- Locked, so that nobody else gets the address before the event is recorded.
+    SELECT * INTO person FROM subject AS s WHERE s.email_key = fold_email(address) FOR NO KEY UPDATE;
+    IF person.subject_key IS NOT NULL THEN
+      RETURN CASE
+        WHEN happened_at <= (SELECT max(e.erased_at) FROM erasure AS e WHERE e.address_hash = $3)
+          THEN '{"outcome": "erased_since"}'
+        ELSE create_event(event_id, person.id, choices, happened_at, client, has_fraction)
+      END;
+    END IF;
+
+    -- Nobody has the address. Whoever sent this event before may have been erased since.
+    SELECT s.* INTO person FROM event AS e JOIN subject AS s USING (subject_key) WHERE e.id = event_id;
+    IF person.subject_key IS NOT NULL THEN
+      RETURN CASE WHEN person.erased_at IS NULL THEN '{"outcome": "conflict"}' ELSE '{"outcome": "erased"}' END;
+    ELSIF NOT is_upsert THEN
+      RETURN '{"outcome": "unknown_user"}';
+    END IF;
+
+    BEGIN
+      INSERT INTO subject (id, email, created_by) VALUES (gen_random_uuid(), address, source_key(client))
+      ON CONFLICT (email_key) DO NOTHING
+      RETURNING * INTO person;
+      IF person.subject_key IS NOT NULL THEN
+        -- A new statement, which sees every erasure of those who had the address before.
+        answer := CASE
+          WHEN happened_at <= (SELECT max(e.erased_at) FROM erasure AS e WHERE e.address_hash = $3)
+            THEN '{"outcome": "erased_since"}'
+          ELSE create_event(event_id, person.id, choices, happened_at, client, has_fraction)
+        END;
+        IF answer ->> 'outcome' <> 'created' THEN
+          RAISE EXCEPTION USING ERRCODE = 'PMP02';
+        END IF;
+        RETURN answer;
+      END IF;
+    EXCEPTION
+      -- What adds no event makes no user.
+      WHEN SQLSTATE 'PMP02' THEN
+        RETURN answer;
+    END;
+    -- Somebody else registered the address since we looked for it.
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION pmp.create_event_by_address IS
+  'create_event for the user with an address; is_upsert: make the user if nobody has the address. address_hash: as in '
+  'erasure, needed where happened_at is told. Further outcome: erased_since: a user with this address was erased after '
+  'happened_at.';
+
+CREATE FUNCTION pmp.create_events(events jsonb, client text) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+  answers jsonb[];
+  item record;
+BEGIN
+  -- In one order of users, because each one's row stays locked: two batches would otherwise wait for each other.
+  FOR item IN
+    SELECT e.*, fold_email(e.email) AS email_key
+    FROM ROWS FROM (
+      jsonb_to_recordset(events) AS (
+        id uuid, user_id uuid, email text, address_hash text, is_upsert boolean, choices jsonb, happened_at timestamptz,
+        has_fraction boolean
+      )
+    ) WITH ORDINALITY AS e (
+      id, user_id, email, address_hash, is_upsert, choices, happened_at, has_fraction, place
+    )
+    LEFT JOIN subject AS by_id ON by_id.id = e.user_id
+    LEFT JOIN subject AS by_email ON by_email.email_key = fold_email(e.email)
+    ORDER BY coalesce(by_id.subject_key, by_email.subject_key), email_key, e.place
+  LOOP
+    answers[item.place] := CASE
+      WHEN item.email_key IS NULL THEN create_event(
+        item.id, item.user_id, item.choices, item.happened_at, client, item.has_fraction
+      )
+      ELSE create_event_by_address(
+        item.id, item.email, decode(item.address_hash, 'hex'), item.is_upsert, item.choices, item.happened_at, client,
+        item.has_fraction
+      )
+    END;
+  END LOOP;
+  RETURN to_jsonb(coalesce(answers, '{}'));
+END
+$$;
+COMMENT ON FUNCTION pmp.create_events IS
+  'create_event or create_event_by_address for each of [{"id", "user_id" or "email", "address_hash", "is_upsert", '
+  '"choices", "happened_at", "has_fraction"}]: their results in the same order. An event that is refused does not stop '
+  'the others. Events of one user are recorded in their order.';
+GRANT EXECUTE ON FUNCTION pmp.create_event, pmp.create_event_by_address, pmp.create_events TO pmp_app;
 COMMIT;

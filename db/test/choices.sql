@@ -148,15 +148,41 @@ FROM (VALUES
   ('2022-01-01Z', clock_timestamp(), true), (NULL, now(), false), (NULL, clock_timestamp(), true)
 ) AS at (as_of, known_at, expected);
 
+-- By address, and many at once: each is recorded or refused alone, in the order of the array.
+SELECT is(create_event_by_address('50000000-0000-4000-8000-000000000001', 'ADA@example.invalid', NULL, false,
+  '[{"id": "history", "enabled": false}]', NULL, 'test', true) #>> '{event,user,id}', id::text) FROM person;
+CREATE FUNCTION pg_temp.item(number integer, email text, consent text, enabled boolean, at timestamptz DEFAULT NULL)
+RETURNS jsonb LANGUAGE sql AS $$
+  SELECT jsonb_build_object('id', '51000000-0000-4000-8000-' || lpad(number::text, 12, '0'), 'email', email,
+    'is_upsert', true, 'has_fraction', true, 'happened_at', at, 'address_hash', encode(sha256('bob'), 'hex'),
+    'choices', jsonb_build_array(jsonb_build_object('id', consent, 'enabled', enabled)))
+$$;
+SELECT is(jsonb_path_query_array(create_events(jsonb_build_array(
+  pg_temp.item(1, 'bob@example.invalid', 'history', true), pg_temp.item(2, 'eve@example.invalid', 'nothing', true),
+  pg_temp.item(3, 'ada@example.invalid', 'history', true), pg_temp.item(1, 'bob@example.invalid', 'history', true),
+  pg_temp.item(1, 'bob@example.invalid', 'history', false), pg_temp.item(4, 'BOB@example.invalid', 'history', false)
+), 'test'), '$[*].outcome'), '["created", "unknown_consent", "created", "repeated", "conflict", "created"]');
+SELECT is(count(*), 0::bigint, 'what adds no event makes no user') FROM subject WHERE email_key = 'eve@example.invalid';
+SELECT is(find_user('bob@example.invalid') #> '{0,consents}', '[{"id": "history", "enabled": false}]', 'the last one counts');
+SELECT is(get_event('51000000-0000-4000-8000-000000000001') ->> 'source', 'test');
+
 -- The projection equals the replay.
 SELECT set_eq(
   'SELECT r.* FROM subject AS s CROSS JOIN LATERAL replay(s.subject_key) AS r', 'SELECT * FROM current_choice'
 );
 
+-- What was chosen before an erasure brings nobody back.
+SELECT ok(erase_user(id, 'test', sha256('bob'), now() + interval '1 second')) FROM subject WHERE email_key = 'bob@example.invalid';
+SELECT is(create_events(jsonb_build_array(
+  pg_temp.item(1, 'bob@example.invalid', 'history', true), pg_temp.item(5, 'bob@example.invalid', 'history', true, now()),
+  pg_temp.item(6, 'bob@example.invalid', 'history', true, now() + interval '2 seconds'),
+  pg_temp.item(7, 'bob@example.invalid', 'history', true, now())
+), 'test') #- '{2,event}', '[{"outcome": "erased"}, {"outcome": "erased_since"}, {"outcome": "created"}, {"outcome": "erased_since"}]');
+
 -- Pages of a user's events by occurred_at.
-SELECT is(jsonb_array_length(list_user_events(id, NULL, NULL, 100)), 24) FROM person;
+SELECT is(jsonb_array_length(list_user_events(id, NULL, NULL, 100)), 26) FROM person;
 SELECT is(list_user_events(id, NULL, NULL, 1) #>> '{0,occurred_at}', '2020-01-01T00:00:00.000000Z') FROM person;
-SELECT is(jsonb_array_length(list_user_events(id, '2020-01-01Z', 9223372036854775807, 100)), 23) FROM person;
+SELECT is(jsonb_array_length(list_user_events(id, '2020-01-01Z', 9223372036854775807, 100)), 25) FROM person;
 SELECT is(export_user(id) #>> '{wordings,0,id}', 'email_notifications', 'an export shows the wordings') FROM person;
 
 -- Erasure removes the address everywhere, keeps the events and frees the address.
@@ -166,7 +192,7 @@ SELECT is(get_user(id), '{"erased": true}') FROM person;
 SELECT is(pg_temp.tell(30, 'newsletter', true, NULL), '{"outcome": "erased"}');
 SELECT is(check_consents(jsonb_build_array(jsonb_build_object('user', jsonb_build_object('id', id), 'consent', 'newsletter'))),
   '[{"allowed": false, "reason": "erased", "since": null}]') FROM person;
-SELECT is(count(*), 24::bigint, 'the proof stays') FROM event AS e JOIN subject AS s USING (subject_key) JOIN person AS p ON p.id = s.id;
+SELECT is(count(*), 26::bigint, 'the proof stays') FROM event AS e JOIN subject AS s USING (subject_key) JOIN person AS p ON p.id = s.id;
 SELECT is(count(*), 0::bigint, 'no kept answer tells of her') FROM idempotency_key WHERE body LIKE '%ada%';
 SELECT isnt(create_user('ada@example.invalid', 'test') ->> 'id', id::text) FROM person;
 SELECT * FROM finish();

@@ -21,4 +21,17 @@ SELECT 1 / (pg_temp.record(3, '2026-01-02Z', false) = 'created' AND NOT pg_temp.
 SELECT 1 / (pg_temp.record(4, '2026-01-02Z', true) = 'created' AND NOT pg_temp.choice())::int;
 SELECT 1 / (pg_temp.record(5, NULL, true) = 'created' AND pg_temp.choice())::int;
 SELECT 1 / (pg_temp.record(6, now() + interval '1 hour', true) = 'in_future')::int;
+-- By address; what adds no event makes no user; one event of a batch does not stop another.
+CREATE FUNCTION pg_temp.item(email text, consent text) RETURNS jsonb LANGUAGE sql AS $$
+  SELECT jsonb_build_object('id', gen_random_uuid(), 'email', email, 'is_upsert', true, 'has_fraction', true,
+    'choices', jsonb_build_array(jsonb_build_object('id', consent, 'enabled', true)))
+$$;
+SELECT 1 / (jsonb_path_query_array(pmp.create_events(jsonb_build_array(
+  pg_temp.item('new@example.invalid', 'sms_notifications'), pg_temp.item('other@example.invalid', 'nothing'),
+  pg_temp.item('VERIFY@example.invalid', 'sms_notifications')
+), 'verify'), '$[*].outcome') = '["created", "unknown_consent", "created"]')::int;
+SELECT 1 / (array_agg(email_key ORDER BY email_key) = ARRAY['new@example.invalid', 'verify@example.invalid'])::int
+FROM pmp.subject WHERE email_key LIKE '%@example.invalid';
+SELECT 1 / (pmp.create_event_by_address(gen_random_uuid(), 'nobody@example.invalid', NULL, false,
+  '[{"id": "sms_notifications", "enabled": true}]', NULL, 'verify', true) = '{"outcome": "unknown_user"}')::int;
 ROLLBACK;

@@ -47,8 +47,8 @@ class Request:
     body: Any = None
     client: str = ""
     """The OAuth client's id, from the verified token."""
-    identifier: str = ""
-    """Id of the event that the request creates, chosen before the first attempt."""
+    identifiers: list[str] = field(default_factory=list)
+    """Ids of the events that the request creates, chosen before the first attempt."""
     idempotency_key: str | None = None
     """The ``Idempotency-Key``, if the operation takes one."""
     attempts: int = 0

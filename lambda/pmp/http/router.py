@@ -16,7 +16,7 @@ from pmp.http.validation import validate
 
 _NOTHING, _REPEATABLE, _WRITE = "nothing", "repeatable", "write"
 """How an operation uses the database: not at all; by statements that may be repeated when their outcome is unknown
-(reads, and the insertion of an event, which is recorded once under its id); or by writes that need a transaction."""
+(reads, and the insertion of events, which are recorded once under their ids); or by writes that need a transaction."""
 
 OPERATIONS: dict[str, tuple[str, str, str]] = {
     "listUsers": ("users", "list_users", _REPEATABLE),
@@ -28,6 +28,7 @@ OPERATIONS: dict[str, tuple[str, str, str]] = {
     "exportUser": ("users", "export_user", _REPEATABLE),
     "listEvents": ("events", "list_events", _REPEATABLE),
     "createEvent": ("events", "create_event", _REPEATABLE),
+    "createEvents": ("events", "create_events", _REPEATABLE),
     "getEvent": ("events", "get_event", _REPEATABLE),
     "checkConsents": ("check", "check_consents", _REPEATABLE),
     "listConsents": ("catalogue", "list_consents", _REPEATABLE),

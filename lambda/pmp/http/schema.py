@@ -135,7 +135,7 @@ class Schemas:
             found.append({"pointer": pointer, "detail": f"must have at least {schema['minItems']} items"})
         elif len(value) > schema.get("maxItems", len(value)):
             found.append({"pointer": pointer, "detail": f"must have at most {schema['maxItems']} items"})
-        elif "items" in schema:
+        elif "items" in schema and not schema.get(EACH_ON_ITS_OWN):
             for index, item in enumerate(value):
                 self._check(item, schema["items"], f"{pointer}/{index}", found)
 
@@ -160,10 +160,12 @@ class Schemas:
 
     def _one_of(self, value: Any, alternatives: list[dict[str, Any]], pointer: str, found: Errors) -> None:
         outcomes: list[Errors] = [self.errors(value, alternative, pointer) for alternative in alternatives]
-        if sum(not outcome for outcome in outcomes) != 1:
+        if sum(not outcome for outcome in outcomes) == 1:
+            return
+        closest = [outcome for outcome in outcomes if len(outcome) == min(map(len, outcomes))]
+        if len(closest) > 1:
             found.append({"pointer": pointer, "detail": f"must be one of: {self._names(alternatives)}"})
-            fewest = min(len(outcome) for outcome in outcomes)
-            found.extend(next(outcome for outcome in outcomes if len(outcome) == fewest))
+        found.extend(closest[0])
 
     def _names(self, alternatives: list[dict[str, Any]]) -> str:
         return ", ".join(
@@ -184,4 +186,7 @@ KEYWORDS = {"$ref", "type", "const", "enum", "minLength", "maxLength", "pattern"
 }  # fmt: skip
 """Keywords that are checked; ``additionalProperties`` only as ``false`` or ``true``."""
 
-ANNOTATIONS = {"description", "examples", "default", "title"}
+EACH_ON_ITS_OWN = "x-pmp-each-on-its-own"
+"""Keyword of an array whose route checks the items itself, because one that is invalid does not stop the others."""
+
+ANNOTATIONS = {EACH_ON_ITS_OWN, "description", "examples", "default", "title"}

@@ -19,8 +19,8 @@ OPERATIONS = {
     for method, operation in methods.items()
 }
 STORY = (
-    "createUser", "putConsent", "getConsent", "listConsents", "createEvent", "getEvent", "listEvents", "getUser",
-    "listUsers", "listUserEvents", "exportUser", "checkConsents", "putMapping", "getMapping", "listMappings",
+    "createUser", "putConsent", "getConsent", "listConsents", "createEvent", "createEvents", "getEvent", "listEvents",
+    "getUser", "listUsers", "listUserEvents", "exportUser", "checkConsents", "putMapping", "getMapping", "listMappings",
     "createImport", "getImport", "listImports", "getImportPreview", "getImportRejects", "cancelImport", "createExport",
     "getExport", "listExports", "deleteExport", "listVendors", "getVendor", "getReadiness", "getHealth", "getOpenapi",
     "getDocs", "getDocsFile", "eraseUser", "lookupUser",

@@ -17,6 +17,7 @@ from checks.stack import Stack
 from tests.integration.api.test_stateful import DIFFERENCE
 
 FORMS = ("absent", "seconds", "microseconds")
+WAYS = ("alone", "by address", "in a batch")
 MICROSECOND = timedelta(microseconds=1)
 DAY = 86400
 
@@ -102,9 +103,18 @@ class Promises(RuleBasedStateMachine):
         delay=st.sampled_from([0, 0, 1, 2, 2 * DAY]),
         named=st.sampled_from([None, None, 0, -1]),
         again=st.sampled_from([None, None, -1, 0]),
+        way=st.sampled_from(WAYS),
     )
     def tell(  # noqa: PLR0917
-        self, which: int, enabled: bool, form: str, clock: int, delay: int, named: int | None, again: int | None
+        self,
+        which: int,
+        enabled: bool,
+        form: str,
+        clock: int,
+        delay: int,
+        named: int | None,
+        again: int | None,
+        way: str = "alone",
     ) -> None:
         """Tell a choice made ``delay`` seconds ago by the client's clock, or contradict an event at its instant."""
         consent = self.consents[which]
@@ -114,7 +124,8 @@ class Promises(RuleBasedStateMachine):
         choice: dict[str, Any] = {"id": consent, "enabled": enabled}
         if named is not None:
             choice["version"] = self.versions[consent][named].number
-        body: dict[str, Any] = {"id": str(uuid.uuid4()), "user": {"id": self.user}, "consents": [choice]}
+        user = {"email": self.email} if way == "by address" else {"id": self.user}
+        body: dict[str, Any] = {"id": str(uuid.uuid4()), "user": user, "consents": [choice]}
         before = datetime.now(UTC)
         told = before + timedelta(seconds=clock - delay)
         if contradicted:
@@ -123,13 +134,12 @@ class Promises(RuleBasedStateMachine):
             body["occurred_at"] = told.isoformat(timespec=form)
             told = instants.read(body["occurred_at"])[0]
         covered = told.replace(microsecond=999_999) if form == "seconds" else told
-        answer = self.api.post("/v1/events", body)
+        status, event = self.send(body, way)
         if named is not None and form != "absent" and min(covered, before) < self.versions[consent][named].created_at:
-            assert answer.status == 422
-            assert answer.json["errors"][0]["pointer"] == "/consents/0/version"
+            assert status == 422
+            assert event["errors"][0]["pointer"].endswith("/consents/0/version")
             return
-        assert answer.status == 201, answer.content
-        event = answer.json
+        assert status == 201, event
         received = instants.read(event["received_at"])[0]
         shown = event["consents"][0]["version"]
         if named is None:
@@ -155,6 +165,23 @@ class Promises(RuleBasedStateMachine):
         self.assert_effect_is_told(event, known)
         if not enabled and not known.occurred_at < known.received_at:
             assert self.check(None, None)[consent] == (False, "denied", text(known.counts_at))
+
+    def send(self, body: dict[str, Any], way: str) -> tuple[int, dict[str, Any]]:
+        """Send an event, and return its status with the event or problem that the API returned."""
+        if way != "in a batch":
+            answer = self.api.post("/v1/events", body)
+            return answer.status, answer.json
+        bad = {**body, "id": str(uuid.uuid4()), "consents": [{"id": "no_such", "enabled": True}]}
+        answer = self.api.post("/v1/events:batch", {"events": [bad, body, body, "nothing"]})
+        before, result, again, nothing = answer.json["results"]
+        assert (before["status"], nothing["status"]) == (422, 422)
+        if "problem" in result:
+            return result["status"], result["problem"]
+        assert again == {**result, "status": 200}
+        event = self.api.get(f"/v1/events/{body['id']}").json
+        told = {name: value for name, value in result.items() if name != "status"}
+        assert {name: event.get(name) for name in ("id", "user", "received_at")} | told == told
+        return result["status"], event | told
 
     def assert_effect_is_told(self, event: dict[str, Any], known: Known) -> None:
         winner = self.state(None, None)[known.consent]
@@ -291,6 +318,6 @@ def test_all_promises_of_the_record_hold_for_any_sequence_of_requests(stack: Sta
     run_state_machine_as_test(
         Promises,
         settings=settings(
-            max_examples=6, stateful_step_count=10, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=8, stateful_step_count=10, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )

@@ -28,6 +28,8 @@ def test_every_write_records_its_client(stack: Stack, monkeypatch: pytest.Monkey
 
     user = by("createUser").post("/v1/users", {"email": f"{run}@example.com"}).json["id"]
     event = choose(by("createEvent"), user, {EMAIL: True}).json
+    batch = {"events": [{"user": {"id": user}, "consents": [{"id": EMAIL, "enabled": True}]}]}
+    (batched,) = by("createEvents").post("/v1/events:batch", batch).json["results"]
     by("putConsent").put(f"/v1/consents/{consent}", {"description": "x", "channel": "web"})
     imported = by("createImport").post("/v1/imports", {"format": "csv", "compression": "none"}).json["id"]
     mapping = {"user": {"email": "E-Mail"}, "consents": [{"consent": EMAIL, "from": "Opt-in"}]}
@@ -45,6 +47,7 @@ def test_every_write_records_its_client(stack: Stack, monkeypatch: pytest.Monkey
         "createUser": name.format("created_by", "subject", f"id = '{user}'"),
         "eraseUser": name.format("erased_by", "subject", f"id = '{user}'"),
         "createEvent": name.format("source_key", "event", f"id = '{event['id']}'"),
+        "createEvents": name.format("source_key", "event", f"id = '{batched['id']}'"),
         "putConsent": name.format(
             "source_key", "consent_version JOIN pmp.consent USING (consent_key)", f"id = '{consent}'"
         ),

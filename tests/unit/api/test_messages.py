@@ -264,7 +264,7 @@ def test_lookup_is_cut_where_lambda_could_not_return_it(monkeypatch: pytest.Monk
         def run(self, *_: object, **__: object) -> Any:
             return [[{"user": None, "erased": [], "items": rows}]]
 
-    monkeypatch.setattr(users, "_with_key", lambda _work: b"")
+    monkeypatch.setattr(users, "with_key", lambda _work: b"")
     request = _request()
     request.body = {"email": "ada@example.com"}
     sent = send(users.lookup_user(request, Connection()), request)

@@ -29,7 +29,7 @@ MEANING = {
     },
     "pmp/write": {
         "create users": {"createUser"},
-        "record events": {"createEvent"},
+        "record events": {"createEvent", "createEvents"},
         "create and cancel imports": {"createImport", "cancelImport"},
     },
     "pmp/admin": {

@@ -3,49 +3,145 @@
 import json
 from typing import Any
 
-from pmp import identifiers, instants
+from pmp import addresses, identifiers, instants
+from pmp.http.document import SCHEMAS
+from pmp.http.erasure_key import with_key
 from pmp.http.messages import Request, Response
 from pmp.http.pages import INTEGER, limit, part, position
 from pmp.http.problems import Problem, gone, invalid, not_found
 from pmp.logging import log
 
+_BY_ID = "SELECT pmp.create_event(:id, :user_id, :choices, :happened_at, :client, :has_fraction)"
+_BY_ADDRESS = (
+    "SELECT pmp.create_event_by_address(:id, :email, decode(:address_hash, 'hex'), :is_upsert, :choices, :happened_at,"
+    " :client, :has_fraction)"
+)
+_NEW_EVENT = {"$ref": "#/components/schemas/NewEvent"}
+
 
 def create_event(request: Request, connection: Any) -> Response:
     """POST /v1/events: one statement without a transaction around it; a repetition finds the first one's event."""
     body = request.body
-    request.identifier = request.identifier or body.get("id") or identifiers.new()
-    choices = body["consents"]
-    seen: set[str] = set()
-    for index, choice in enumerate(choices):
-        if choice["id"] in seen:
-            raise invalid([{"pointer": f"/consents/{index}/id", "detail": "appears more than once in the event"}])
-        seen.add(choice["id"])
-    ((result,),) = connection.run(
-        "SELECT pmp.create_event(:id, :user, :choices, :occurred_at, :client, :has_fraction)",
-        id=request.identifier,
-        user=body["user"]["id"],
-        choices=json.dumps(choices),
-        occurred_at=instants.utc_text(body.get("occurred_at")),
-        client=request.client,
-        has_fraction=instants.has_fraction(body.get("occurred_at")),
+    request.identifiers = request.identifiers or [body.get("id") or identifiers.new()]
+    arguments = _arguments(body, "") | {"choices": json.dumps(body["consents"])}
+    statement = _BY_ID if "id" in body["user"] else _BY_ADDRESS
+    ((result,),) = connection.run(statement, id=request.identifiers[0], client=request.client, **arguments)
+    status, event = _recorded(result, body, "")
+    headers = {"Location": f"/v1/events/{event['id']}"} if status == 201 else {}
+    return Response(status, event, headers, user=event["user"]["id"])
+
+
+def create_events(request: Request, connection: Any) -> Response:
+    """POST /v1/events:batch: one statement for all events that are valid, each of which is recorded or refused alone.
+
+    The results may be kept for a day (``Idempotency-Key``) without their users, so they hold no personal data.
+    """
+    events = request.body["events"]
+    request.identifiers = request.identifiers or [identifiers.new() for _ in events]
+    results: list[dict[str, Any]] = [{}] * len(events)
+    valid: dict[int, dict[str, Any]] = {}
+    for index, event in enumerate(events):
+        at = f"/events/{index}"
+        try:
+            if errors := SCHEMAS.errors(event, _NEW_EVENT, at):
+                raise invalid(errors)
+            valid[index] = {"id": event.get("id", request.identifiers[index]), **_arguments(event, at)}
+        except Problem as problem:
+            results[index] = _refused(problem, request)
+    ((answers,),) = connection.run(
+        "SELECT pmp.create_events(:events, :client)", events=json.dumps(list(valid.values())), client=request.client
     )
-    # If we chose the id, only we can have recorded it: the response to our first attempt was lost.
-    if result["outcome"] == "created" or (result["outcome"] == "repeated" and "id" not in body):
-        headers = {"Location": f"/v1/events/{result['event']['id']}"}
-        return Response(201, result["event"], headers, user=body["user"]["id"])
-    if result["outcome"] == "repeated":
-        return Response(200, result["event"], user=body["user"]["id"])
-    raise _refusal(result)
+    for index, answer in zip(valid, answers, strict=True):
+        try:
+            status, event = _recorded(answer, events[index], f"/events/{index}")
+        except Problem as problem:
+            results[index] = _refused(problem, request)
+        else:
+            shown = ("id", "user", "received_at", "overridden")
+            results[index] = {"status": status, **{name: event[name] for name in shown if name in event}}
+    return Response(200, {"results": results})
 
 
-def _refusal(result: dict[str, Any]) -> Problem:
+def _refused(problem: Problem, request: Request) -> dict[str, Any]:
+    return {"status": problem.status, "problem": problem.document(request.request_id)}
+
+
+def _arguments(event: dict[str, Any], at: str) -> dict[str, Any]:
+    """What ``pmp.create_event`` is called with, but the ids and the client; None where it does not apply.
+
+    Args:
+        event: valid by the document.
+        at: JSON Pointer to it.
+
+    Raises:
+        Problem: 422 for what a schema cannot say; 503 without the key of erasures.
+    """
+    seen: set[str] = set()
+    for index, choice in enumerate(event["consents"]):
+        if choice["id"] in seen:
+            raise invalid([{"pointer": f"{at}/consents/{index}/id", "detail": "appears more than once in the event"}])
+        seen.add(choice["id"])
+    happened_at, is_upsert = instants.utc_text(event.get("occurred_at")), event.get("upsert", False)
+    email = event["user"].get("email")
+    if email is not None:
+        email = _address(email, f"{at}/user/email") if is_upsert else addresses.lookup_form(email)
+    elif is_upsert:
+        detail = "creates a user by `email` only; ids of users are chosen by the API"
+        raise invalid([{"pointer": f"{at}/upsert", "detail": detail}])
+    mark = None
+    if email is not None and happened_at is not None:
+        from pmp import erasures
+
+        mark = with_key(lambda: erasures.address_hash(email)).hex()
+    return {
+        "user_id": event["user"].get("id"),
+        "email": email,
+        "address_hash": mark,
+        "is_upsert": is_upsert,
+        "choices": event["consents"],
+        "happened_at": happened_at,
+        "has_fraction": instants.has_fraction(event.get("occurred_at")),
+    }
+
+
+def _address(text: str, pointer: str) -> str:
+    try:
+        return addresses.normalize(text)
+    except addresses.InvalidAddressError as error:
+        raise invalid([{"pointer": pointer, "detail": error.discreet}]) from None
+
+
+def _recorded(result: dict[str, Any], sent: dict[str, Any], at: str) -> tuple[int, dict[str, Any]]:
+    """The status and the event of a result of ``pmp.create_event``.
+
+    Args:
+        result: the result.
+        sent: the event as the client sent it.
+        at: JSON Pointer to it.
+
+    Raises:
+        Problem: it was not recorded.
+    """
     outcome, index = result["outcome"], result.get("index")
+    if outcome == "created":
+        return 201, result["event"]
+    if outcome == "repeated":
+        # If we chose the id, only we can have recorded it: the response to our first attempt was lost.
+        return 200 if "id" in sent else 201, result["event"]
     if outcome == "erased":
-        return gone()
+        raise gone()
     if outcome == "conflict":
-        return Problem(409, "event-exists", "another event has this id; use a new id for a new event")
+        raise Problem(409, "event-exists", "another event has this id; use a new id for a new event")
+    by = "id" if "id" in sent["user"] else "email"
     pointer, detail = {
-        "unknown_user": ("/user/id", "no user has this id"),
+        "unknown_user": (
+            f"/user/{by}",
+            "no user has this id" if by == "id" else "no user has this address; send `upsert: true` to create the user",
+        ),
+        "erased_since": (
+            "/occurred_at",
+            "is before the erasure of the user with this address; omit it if the user makes the choice now",
+        ),
         "unknown_consent": (f"/consents/{index}/id", "is not in the catalogue; GET /v1/consents lists it"),
         "unknown_version": (f"/consents/{index}/version", "is not a version of this consent"),
         "version_too_new": (
@@ -54,7 +150,7 @@ def _refusal(result: dict[str, Any]) -> Problem:
         ),
         "in_future": ("/occurred_at", "is more than five minutes in the future"),
     }[outcome]
-    return invalid([{"pointer": pointer, "detail": detail}])
+    raise invalid([{"pointer": at + pointer, "detail": detail}])
 
 
 def get_event(request: Request, connection: Any) -> Response:

@@ -1,18 +1,18 @@
 """Users: register, read, erase and export them. The database builds the documents (``db/README.md``)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import chain
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from pmp import addresses, identifiers, instants, logging
 from pmp.configuration import configuration
 from pmp.http.conditions import changed, etag, require_match
+from pmp.http.erasure_key import with_key
 from pmp.http.limits import limits
 from pmp.http.messages import Request, Response, encode, fits
 from pmp.http.pages import DEFAULT_LIMIT, INTEGER, cursor, fitting, limit, page, part, position
 from pmp.http.problems import gone, invalid, not_found, unavailable
 
-R = TypeVar("R")
 _EXPORT_PAGE = 1000
 """Events that an export reads at once."""
 
@@ -95,7 +95,7 @@ def erase_user(request: Request, connection: Any) -> Response:
     from pmp import erasures
 
     identifier = request.parameters["id"].lower()
-    _with_key(erasures.key)  # before the user is locked
+    with_key(erasures.key)  # before the user is locked
     conditions = bool({"if-match", "if-none-match"} & request.headers.keys())
     if conditions:
         before = _history(identifier, connection)
@@ -136,7 +136,7 @@ def lookup_user(request: Request, connection: Any) -> Response:
         "SELECT pmp.lookup_user(:address, :mark, :after,"
         " timestamptz 'epoch' + :moment * interval '1 microsecond', :sequence, :most)",
         address=address,
-        mark=_with_key(lambda: erasures.address_hash(address)),
+        mark=with_key(lambda: erasures.address_hash(address)),
         after=after_key,
         moment=microseconds,
         sequence=sequence,
@@ -151,21 +151,6 @@ def lookup_user(request: Request, connection: Any) -> Response:
         return Response(200, document, compress=True)
 
     return fitting(rows, of, most)
-
-
-def _with_key(work: Callable[[], R]) -> R:
-    """Call what needs the key of erasures.
-
-    Raises:
-        Problem: 503 if Secrets Manager does not give it.
-    """
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        return work()
-    except (BotoCoreError, ClientError) as error:
-        logging.log("key of erasures unavailable", level="error", error=error)
-        raise unavailable("the key of erasures is unavailable, so nothing was done; try again") from error
 
 
 def _history(identifier: str, connection: Any) -> Any:
