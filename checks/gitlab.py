@@ -155,7 +155,11 @@ def holds(expression: str, variables: Mapping[str, str]) -> bool:
 
 def jobs_on(event: str) -> list[str]:
     """Return the jobs of the pipelines that ``event`` (one of `EVENTS`) starts, manual ones included, in file order."""
-    variables, inputs = EVENTS[event]
+    return jobs_with(*EVENTS[event])
+
+
+def jobs_with(variables: Mapping[str, str], inputs: Mapping[str, str]) -> list[str]:
+    """Return the jobs of a pipeline with these variables of GitLab and inputs, in file order."""
 
     def runs(job: dict[str, Any]) -> bool:
         rule = next((rule for rule in job["rules"] if holds(rule["if"], variables)), {"when": "never"})

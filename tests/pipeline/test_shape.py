@@ -19,6 +19,7 @@ from checks.gitlab import (
     included,
     jobs,
     jobs_on,
+    jobs_with,
     needs,
     needs_in_all,
     specified,
@@ -280,6 +281,22 @@ def test_id_tokens_are_for_the_gitlab_that_runs_the_job() -> None:
 def test_operations_run_nothing_else() -> None:
     assert jobs_on("unlock") == ["unlock"]
     assert jobs_on("rollback") == ["rollback"]
+
+
+@pytest.mark.parametrize("operation", ["promote", "unlock", "rollback"])
+@pytest.mark.parametrize("ref", [{"CI_COMMIT_BRANCH": "main"}, {"CI_COMMIT_BRANCH": "x"}, {"CI_COMMIT_TAG": "v1.2.3"}])
+@pytest.mark.parametrize("source", ["push", "web", "api", "schedule", "trigger"])
+def test_every_pipeline_has_what_its_jobs_need(source: str, ref: dict[str, str], operation: str) -> None:
+    """GitLab creates no pipeline of a job without the job that it needs."""
+    variables = {"CI_DEFAULT_BRANCH": "main", "GITLAB_CI": "true", "CI_PIPELINE_SOURCE": source, **ref}
+    found = jobs_with(variables, {"operation": operation, "target": "prod"})
+    for name in found:
+        for need in jobs(operation=operation, target="prod")[name].get("needs", []):
+            if isinstance(need, str) or not need.get("optional"):
+                assert (need if isinstance(need, str) else need["job"]) in found, f"{name} needs {need}"
+    if ref != {"CI_COMMIT_BRANCH": "main"}:
+        scopes = {jobs()[name].get("environment", {"name": "plan/"})["name"] for name in found}
+        assert all(scope.startswith("plan/") for scope in scopes), "only the default branch reaches what deploys"
 
 
 def test_every_job_of_a_merge_request_waits_for_its_image() -> None:
