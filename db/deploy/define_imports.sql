@@ -388,5 +388,28 @@ COMMENT ON FUNCTION pmp.import_batch IS
   'counted. {"state": "running", "rejected": of the whole job, "refused": [[line, code, pointer, detail]]: lines of the '
   'batch that are rejected here}; any other state (cancelled, taken, …): nothing was done, stop.';
 
+CREATE FUNCTION pmp.analyze_grown() RETURNS void
+-- Only its owner may analyze a table.
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp AS $$
+DECLARE
+  grown regclass;
+BEGIN
+  FOR grown IN
+    SELECT c.oid FROM pg_class AS c
+    WHERE c.oid IN ('subject'::regclass, 'event'::regclass, 'current_choice'::regclass)
+      -- A plan for a table of this size no longer scans it.
+      AND c.relpages < 2000
+      AND pg_relation_size(c.oid) > (2 * c.relpages + 16) * current_setting('block_size')::bigint
+  LOOP
+    EXECUTE format('ANALYZE (SKIP_LOCKED) %s', grown);
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION pmp.analyze_grown IS
+  'Analyze the tables of the record that are small and have doubled since they were analyzed. Pooled sessions keep plans; one that '
+  'was made for a few pages may scan the table, and each read would take longer with each batch of an import, until '
+  'autovacuum comes by. ANALYZE makes all sessions plan again.';
+
 GRANT EXECUTE ON FUNCTION pmp.import_batch TO pmp_app;
+GRANT EXECUTE ON FUNCTION pmp.analyze_grown TO pmp_app;
 COMMIT;

@@ -1,5 +1,6 @@
 -- Revert pmp:define_imports from pg
 BEGIN;
+DROP FUNCTION pmp.analyze_grown();
 DROP FUNCTION pmp.import_batch(
   uuid, uuid, integer, bigint, bigint, bigint, bigint, bigint, bigint[], uuid[], uuid[], text[], timestamptz[], boolean[], text[], text[],
   text[], boolean, text[], bytea

@@ -62,7 +62,7 @@ SELECT set_eq(
 );
 SELECT set_eq(
   $$SELECT proname::text FROM pg_proc WHERE pronamespace = 'pmp'::regnamespace AND prosecdef$$,
-  ARRAY['put_consent', 'create_user', 'create_event', 'create_event_by_address', 'create_events', 'prepare_erasure', 'erase_user', 'merge_lines', 'import_batch'],
+  ARRAY['put_consent', 'create_user', 'create_event', 'create_event_by_address', 'create_events', 'prepare_erasure', 'erase_user', 'merge_lines', 'import_batch', 'analyze_grown'],
   'these and no others run as their owner'
 );
 SELECT is_empty(

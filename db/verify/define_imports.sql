@@ -32,4 +32,6 @@ SELECT 1 / ((lines, accepted, skipped, rejected) = (8, 2, 2, 4))::int FROM pmp.i
 INSERT INTO pmp.erasure VALUES ('20000000-0000-4000-8000-000000000009', sha256('verify'), '2026-01-02Z');
 SELECT 1 / (pg_temp.merge(1, 1200) = 'running')::int;
 SELECT 1 / ((lines, accepted, skipped, rejected) = (12, 2, 2, 8))::int FROM pmp.import_job WHERE object_key = 'verify';
+SELECT pmp.analyze_grown();
+SELECT 1 / has_function_privilege('pmp_app', 'pmp.analyze_grown()', 'EXECUTE')::int;
 ROLLBACK;

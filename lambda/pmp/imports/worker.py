@@ -474,6 +474,8 @@ class _Worker:
             raise leases.LostError
         self.last_line, self.stalled = batch.last_line, 0
         self._renewed = time.monotonic()
+        # Not within the batch: two imports would wait for each other, one for a row and one for the table.
+        _retried(lambda connection: connection.run("SELECT pmp.analyze_grown()"))
         self._rejects.kept(*kept)
         most = self._row["max_rejected"]
         if most is not None and answer["rejected"] > most:
