@@ -162,11 +162,17 @@ CREATE TABLE pmp.export_job (
   feed_sequence bigint NOT NULL DEFAULT 0,
   feed_horizon bigint NOT NULL DEFAULT 0,
   files       jsonb,
+  schedule    text CHECK (schedule ~ '^[a-z][a-z0-9-]{0,31}$'),
+  due_at      timestamptz,
+  kept        interval GENERATED ALWAYS AS (
+    CASE WHEN schedule IS NULL THEN interval '1 day' ELSE interval '7 days' END
+  ) STORED,
   bucket      text NOT NULL,
   object_key  text NOT NULL,
   removed_at  timestamptz,
   deleted_by  text,
   error       text,
+  CONSTRAINT export_job_is_due CHECK ((schedule IS NULL) = (due_at IS NULL)),
   CONSTRAINT export_job_filters CHECK ((consent IS NULL) = (enabled IS NULL)),
   CONSTRAINT export_job_finishes CHECK ((finished_at IS NOT NULL) = (state IN ('succeeded', 'failed', 'cancelled'))),
   CONSTRAINT export_job_has_limits CHECK (contents = 'events' OR num_nulls(as_of, known_at) = 0),
@@ -192,6 +198,12 @@ COMMENT ON COLUMN pmp.export_job.checkpoint IS
 COMMENT ON COLUMN pmp.export_job.partitioned IS 'Whether it is a folder, which object_key names, instead of a file.';
 COMMENT ON COLUMN pmp.export_job.files IS
   'Of a complete folder, [[day, lines, bytes]] of each file; NULL: it is not complete, or is a file.';
+COMMENT ON COLUMN pmp.export_job.schedule IS 'Name of the schedule that made it; NULL: the API did.';
+COMMENT ON COLUMN pmp.export_job.due_at IS 'The instant for which the schedule made it.';
+COMMENT ON COLUMN pmp.export_job.kept IS
+  'How long its files are kept after its end; what nobody asked for today is kept over a weekend and more.';
+-- A schedule that fires twice makes one export; one that failed is made again.
+CREATE UNIQUE INDEX export_job_due ON pmp.export_job (schedule, due_at) WHERE state IN ('waiting', 'running', 'succeeded');
 CREATE INDEX export_job_pages ON pmp.export_job (created_at, id);
 COMMENT ON COLUMN pmp.export_job.removed_at IS 'When the file was deleted.';
 COMMENT ON COLUMN pmp.export_job.deleted_by IS 'The client that stopped it or deleted its file; NULL: nobody.';

@@ -28,6 +28,16 @@ $$;
 SELECT 1 / (NOT has_table_privilege('pmp_app', 'pmp.import_job', 'DELETE'))::int;
 INSERT INTO pmp.export_job (id, client, bucket, object_key, as_of, known_at)
 VALUES ('00000000-0000-4000-8000-000000000003', 'verify', 'bucket', 'verify', now(), now());
+INSERT INTO pmp.export_job (id, client, bucket, object_key, as_of, known_at, schedule, due_at)
+VALUES ('00000000-0000-4000-8000-000000000004', 'verify', 'bucket', 'verify', now(), now(), 'verify', now());
+DO $$
+BEGIN
+  INSERT INTO pmp.export_job (id, client, bucket, object_key, as_of, known_at, schedule, due_at)
+  VALUES ('00000000-0000-4000-8000-000000000005', 'verify', 'bucket', 'verify', now(), now(), 'verify', now());
+  RAISE EXCEPTION 'a schedule has two exports of one instant';
+EXCEPTION WHEN unique_violation THEN NULL;
+END
+$$;
 INSERT INTO pmp.import_mapping (id, document, client) VALUES ('verify', '{"prefix": "imports/verify/"}', 'verify');
 DO $$
 BEGIN

@@ -59,6 +59,7 @@ module "function" {
   environment_variables = try(var.platform.function_environment, {})
   imports               = var.service.function.imports
   schedules             = var.service.function.schedules
+  exports               = var.service.function.exports
 
   log_retention_days       = var.foundation.log_retention_days
   kms_key_arn              = local.foundation["kms_key_arn"]

@@ -70,6 +70,12 @@ variable "service" {
         refresh_vendors = optional(string, "rate(15 minutes)")
         housekeeping    = optional(string, "rate(1 hour)")
       }), {})
+      exports = optional(map(object({
+        contents = string
+        format   = optional(string, "ndjson")
+        at       = optional(string, "02:00")
+        folder   = optional(string)
+      })), {})
     })
     api = object({
       subdomain                   = string

@@ -105,7 +105,7 @@ def remains(connection: Connection, erased_at: str, *, files_are_gone: bool) -> 
         " UNION ALL SELECT 'rejects', max(least(j.finished_at + CAST(:upload_kept AS interval),"
         "  j.created_at + (:upload_days + 2) * interval '1 day'))"
         "  FROM pmp.import_job AS j WHERE j.rejects_removed_at IS NULL AND j.rejects_kept > 0"
-        " UNION ALL SELECT 'exports', greatest(max(least(j.finished_at + CAST(:export_kept AS interval),"
+        " UNION ALL SELECT 'exports', greatest(max(least(j.finished_at + j.kept,"
         "  j.created_at + (:upload_days + 2) * interval '1 day')), CASE WHEN NOT :files_are_gone"
         "  THEN CAST(:at AS timestamptz) + interval '3 days' END)"
         "  FROM pmp.export_job AS j WHERE j.removed_at IS NULL AND j.started_at IS NOT NULL"
@@ -115,7 +115,6 @@ def remains(connection: Connection, erased_at: str, *, files_are_gone: bool) -> 
         backup_days=settings.backup_retention_days,
         upload_days=settings.upload_retention_days,
         upload_kept=objects.UPLOAD_KEPT,
-        export_kept=objects.EXPORT_KEPT,
         files_are_gone=files_are_gone,
     )
     return [{"place": place, "until": until, "detail": _PLACES[place]} for place, until in rows]

@@ -7,6 +7,7 @@ An export takes constant memory and as many invocations as it needs: an invocati
 import json
 import time
 import uuid
+from dataclasses import dataclass
 from typing import Any, cast
 
 from pmp import export_files, identifiers, leases, objects, portions, tasks
@@ -31,8 +32,27 @@ MOST_SHOWN = 100
 """Files of a folder that an answer lists; the manifest lists all of them."""
 
 
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What a schedule makes an export for.
+
+    Attributes:
+        schedule: its name.
+        at: RFC 3339: the instant.
+        folder: of the exports bucket, where its exports are; ends in a slash.
+    """
+
+    schedule: str
+    at: str
+    folder: str
+
+
 def create(
-    connection: Connection, request: dict[str, Any], client: str, after: tuple[int, int] = (0, 0)
+    connection: Connection,
+    request: dict[str, Any],
+    client: str,
+    after: tuple[int, int] = (0, 0),
+    due: Due | None = None,
 ) -> dict[str, Any]:
     """POST /exports: insert the job and start an invocation that works on it.
 
@@ -45,15 +65,20 @@ def create(
             no such limits by default: whoever resumes after them must not have missed one.
         client: id of the requesting OAuth client.
         after: place in the feed after which exported events begin; by default its start.
+        due: of a schedule's export.
 
     Returns:
         As ``get``.
+
+    Raises:
+        DatabaseError: the schedule has an export of this instant already (``unique_violation``).
     """
     job, text_format, is_folder = identifiers.new(), request.get("format", "ndjson"), request.get("partitioned", False)
     connection.run(
         "INSERT INTO pmp.export_job (id, contents, format, partitioned, consent, enabled,"
-        "  as_of, known_at, feed_number, feed_sequence, feed_horizon, client, bucket, object_key)"
+        "  schedule, due_at, as_of, known_at, feed_number, feed_sequence, feed_horizon, client, bucket, object_key)"
         " SELECT CAST(:id AS uuid), :contents, :format, :partitioned, :consent, CAST(:enabled AS boolean),"
+        "  :schedule, CAST(:due_at AS timestamptz),"
         "  coalesce(CAST(:as_of AS timestamptz), k.known_at), k.known_at, :number, :sequence, pmp.feed_horizon(),"
         "  :client, :bucket, :key"
         " FROM (SELECT CASE WHEN CAST(:is_limited AS boolean)"
@@ -62,6 +87,8 @@ def create(
         contents=request.get("contents", "users"),
         format=text_format,
         partitioned=is_folder,
+        schedule=due.schedule if due else None,
+        due_at=due.at if due else None,
         number=after[0],
         sequence=after[1],
         consent=request.get("consent"),
@@ -71,21 +98,21 @@ def create(
         is_limited=request.get("contents") != "events" or "known_at" in request,
         client=client,
         bucket=configuration().imports_bucket,
-        key=f"exports/{job}/" if is_folder else f"exports/{job}.{text_format}.gz",
+        key=due.folder + f"export={job}/" if due else f"exports/{job}" + ("/" if is_folder else f".{text_format}.gz"),
     )
     # This may run inside the request's transaction, and the other invocation must find the row.
     connection.after_commit(lambda: tasks.begin({"task": "export", "job": job}))
     return cast("dict[str, Any]", get(connection, job))
 
 
-_DOCUMENT = f"""
+_DOCUMENT = """
 jsonb_build_object(
-  'id', id, 'state', state, 'contents', contents, 'format', format, 'partitioned', partitioned,
+  'id', id, 'state', state, 'contents', contents, 'format', format, 'partitioned', partitioned, 'schedule', schedule,
   'consent', consent, 'enabled', enabled,
   'as_of', pmp.instant(as_of), 'known_at', pmp.instant(known_at), 'users', users, 'lines', lines, 'bytes', bytes,
   'created_at', pmp.instant(created_at), 'started_at', pmp.instant(started_at),
   'finished_at', pmp.instant(finished_at), 'error', error,
-  'kept_until', CASE WHEN removed_at IS NULL THEN pmp.instant(finished_at + interval '{objects.EXPORT_KEPT}') END,
+  'kept_until', CASE WHEN removed_at IS NULL THEN pmp.instant(finished_at + kept) END,
   'location', CASE WHEN state = 'succeeded' AND removed_at IS NULL THEN concat('s3://', bucket, '/', object_key) END,
   'resume', CASE WHEN contents = 'events' AND state = 'succeeded' AND num_nonnulls(as_of, known_at) = 0
     THEN jsonb_build_array(feed_number, feed_sequence) END
@@ -249,7 +276,7 @@ def remove_files(connection: Connection, after: leases.Place | None) -> leases.P
     return leases.remove(
         connection,
         _KIND,
-        f"finished_at <= now() - interval '{objects.EXPORT_KEPT}'",
+        "finished_at <= now() - kept",
         # A folder, or a name that ends in .gz: beside it is what was too short for a part.
         lambda row: objects.remove_all(row["bucket"], row["object_key"]),
         after,

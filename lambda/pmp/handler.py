@@ -68,6 +68,10 @@ def _work(event: dict[str, Any], request_id: str, context: Any) -> None:
         from pmp import database, exports
 
         exports.run(database.verified(), event["job"], context)
+    elif task == "scheduled_export":
+        from pmp import database, export_schedules
+
+        export_schedules.run(database.verified(), event["schedule"])
     else:
         raise ValueError(
             f"unknown kind of event, keys {sorted(event)}: expected a request, a notification of S3 or a task"

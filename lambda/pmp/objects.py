@@ -27,8 +27,6 @@ LARGEST_PUT_BYTES = 5 << 30
 UPLOAD_KEPT = "7 days"
 """How long the upload of an import that failed or was cancelled, and the rejected lines of any, are kept after its end;
 PostgreSQL reads it."""
-EXPORT_KEPT = "1 day"
-"""How long the file of an export is kept after its end; PostgreSQL reads it."""
 
 PERSON_PREFIX = "exports/users/"
 """Folder of the exports of single users, by user id; the bucket deletes them a day later."""

@@ -28,13 +28,27 @@ resource "aws_iam_role_policy" "scheduler" {
   })
 }
 
+locals {
+  schedules = merge(
+    { for task, expression in var.schedules : task => { expression = expression, input = jsonencode({ task = task }) } },
+    # The function finds out for which days there is no export: a schedule that did not come is made up by the next.
+    { for name, one in var.exports : "export-${name}" => {
+      expression = format("cron(%d %d * * ? *)", tonumber(split(":", one.at)[1]), tonumber(split(":", one.at)[0]))
+      input = jsonencode({
+        task     = "scheduled_export"
+        schedule = { name = name, contents = one.contents, format = one.format, at = one.at, folder = coalesce(one.folder, name) }
+      })
+    } },
+  )
+}
+
 resource "aws_scheduler_schedule" "this" {
   # checkov:skip=CKV_AWS_297: the input names a task; there is nothing to encrypt
-  for_each = var.schedules
+  for_each = local.schedules
 
   name                = "${var.name}-${replace(each.key, "_", "-")}"
   description         = "Invokes the function with the task ${each.key}"
-  schedule_expression = each.value
+  schedule_expression = each.value.expression
 
   flexible_time_window {
     mode                      = "FLEXIBLE"
@@ -44,7 +58,7 @@ resource "aws_scheduler_schedule" "this" {
   target {
     arn      = module.function.lambda_function_arn
     role_arn = aws_iam_role.scheduler.arn
-    input    = jsonencode({ task = each.key })
+    input    = each.value.input
 
     retry_policy {
       maximum_event_age_in_seconds = 900

@@ -169,6 +169,43 @@ variable "schedules" {
   }
 }
 
+variable "exports" {
+  description = "Daily exports by name, into folders by day: what of (`users` or `choices`: the state at that time; `events`: those since the last export), in which format, at which time of day (UTC), and their folder in the imports bucket under `exports/scheduled/`, by default the name."
+  type = map(object({
+    contents = string
+    format   = optional(string, "ndjson")
+    at       = optional(string, "02:00")
+    folder   = optional(string)
+  }))
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = alltrue([for name in keys(var.exports) : can(regex("^[a-z][a-z0-9-]{0,31}$", name))])
+    error_message = "exports: a name has 1 to 32 lowercase letters, digits and hyphens, and begins with a letter."
+  }
+
+  validation {
+    condition     = alltrue([for one in values(var.exports) : contains(["users", "choices", "events"], one.contents)])
+    error_message = "exports: contents must be users, choices or events."
+  }
+
+  validation {
+    condition     = alltrue([for one in values(var.exports) : contains(["ndjson", "csv"], one.format)])
+    error_message = "exports: format must be ndjson or csv."
+  }
+
+  validation {
+    condition     = alltrue([for one in values(var.exports) : can(regex("^([01][0-9]|2[0-3]):[0-5][0-9]$", one.at))])
+    error_message = "exports: at must be a time of day as HH:MM, in UTC."
+  }
+
+  validation {
+    condition     = alltrue([for name, one in var.exports : can(regex("^[a-z0-9][a-z0-9_-]*(/[a-z0-9][a-z0-9_-]*)*$", coalesce(one.folder, name)))])
+    error_message = "exports: folder must be a path of lowercase letters, digits, hyphens and underscores, such as warehouse/events."
+  }
+}
+
 variable "log_retention_days" {
   description = "Days that logs are kept."
   type        = number

@@ -219,6 +219,84 @@ run "each_schedule_names_its_task" {
   }
 }
 
+run "each_export_is_scheduled_daily_with_what_it_holds" {
+  variables {
+    exports = {
+      events       = { contents = "events", folder = "warehouse/events" }
+      daily-choice = { contents = "choices", format = "csv", at = "23:05" }
+    }
+  }
+
+  assert {
+    condition = { for key, one in aws_scheduler_schedule.this : one.name => [one.schedule_expression, one.target[0].input] if startswith(key, "export-") } == {
+      pmp-dev-export-events = ["cron(0 2 * * ? *)", jsonencode({
+        task     = "scheduled_export"
+        schedule = { name = "events", contents = "events", format = "ndjson", at = "02:00", folder = "warehouse/events" }
+      })]
+      pmp-dev-export-daily-choice = ["cron(5 23 * * ? *)", jsonencode({
+        task     = "scheduled_export"
+        schedule = { name = "daily-choice", contents = "choices", format = "csv", at = "23:05", folder = "daily-choice" }
+      })]
+    }
+    error_message = "each export must have a daily schedule whose event says what it holds"
+  }
+
+  assert {
+    condition     = length(aws_scheduler_schedule.this) == 4
+    error_message = "the other schedules must stay"
+  }
+}
+
+run "export_of_unknown_contents_is_refused" {
+  command = plan
+
+  variables {
+    exports = { daily = { contents = "people" } }
+  }
+
+  expect_failures = [var.exports]
+}
+
+run "export_at_no_time_of_day_is_refused" {
+  command = plan
+
+  variables {
+    exports = { daily = { contents = "users", at = "24:00" } }
+  }
+
+  expect_failures = [var.exports]
+}
+
+run "export_in_an_unknown_format_is_refused" {
+  command = plan
+
+  variables {
+    exports = { daily = { contents = "users", format = "parquet" } }
+  }
+
+  expect_failures = [var.exports]
+}
+
+run "export_with_a_name_that_no_schedule_can_have_is_refused" {
+  command = plan
+
+  variables {
+    exports = { "Daily users" = { contents = "users" } }
+  }
+
+  expect_failures = [var.exports]
+}
+
+run "export_outside_its_folder_is_refused" {
+  command = plan
+
+  variables {
+    exports = { daily = { contents = "users", folder = "../users" } }
+  }
+
+  expect_failures = [var.exports]
+}
+
 run "uploads_expire_and_require_tls" {
   assert {
     condition     = { for rule in aws_s3_bucket_lifecycle_configuration.imports.rule : rule.id => rule.expiration[0].days } == { expire = 30, expire-exports-of-users = 1 }

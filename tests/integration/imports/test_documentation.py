@@ -1,5 +1,6 @@
-"""The examples of docs/imports.md, run as they are written there."""
+"""The examples of docs/imports.md and docs/exports.md, run as they are written there."""
 
+import gzip
 import json
 import re
 from pathlib import Path
@@ -17,7 +18,9 @@ from ops.api import Api
 from tests.integration.imports.conftest import Context, counts, job_of
 
 PAGE = Path("docs/imports.md").read_text()
-EXAMPLES: dict[str, str] = dict(re.findall(r"^```[a-z]+ (\S+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
+BLOCK = re.compile(r"^```[a-z]+ (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+EXAMPLES: dict[str, str] = dict(BLOCK.findall(PAGE))
+EXPORTS: dict[str, str] = dict(BLOCK.findall(Path("docs/exports.md").read_text()))
 
 
 def imported(stack: Stack, store: ObjectStore, key: str, body: bytes) -> dict[str, Any]:
@@ -153,3 +156,55 @@ def test_recipe_turns_parquet_into_a_file_that_is_imported(
     job = imported(stack, store, "imports/converted", Path("events.ndjson.gz").read_bytes())
     assert (job["state"], counts(job)) == ("succeeded", (2, 2, 0, 0)), job["error"]
     assert [answer(f"pat{number}@example.com") for number in range(2)] == [False, True]
+
+
+def exported(store: ObjectStore, body: str) -> dict[str, Any]:
+    from pmp import database, exports
+
+    api = Gateway()
+    made = api.post("/v1/exports", json.loads(body))
+    assert made.status == 201, made.content
+    while store.invocations:
+        exports.run(database.connect(), json.loads(store.invocations.pop())["job"], Context())
+    done: dict[str, Any] = api.get(made.headers["Location"]).json
+    assert done["state"] == "succeeded", done
+    return done
+
+
+def test_export_as_csv_has_the_columns_of_the_page(stack: Stack, store: ObjectStore) -> None:
+    imported(stack, store, "imports/to-export.ndjson", EXAMPLES["events.ndjson"].encode())
+    store.invocations.clear()
+    done = exported(store, EXPORTS["csv"])
+    text = gzip.decompress(store.get(f"exports/{done['id']}.csv.gz")).decode()
+    assert text.partition("\r\n")[0] == EXPORTS["events.csv"].strip()
+    assert ",bob@example.com,2025-02-01T07:30:00Z,email_notifications sms_notifications,false true,1 1," in text
+
+
+def test_duckdb_reads_the_folder_of_an_export(
+    stack: Stack, store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imported(stack, store, "imports/to-export.ndjson", EXAMPLES["events.ndjson"].encode())
+    store.invocations.clear()
+    done = exported(store, EXPORTS["folder"])
+    folder = f"exports/{done['id']}/"
+    assert done["location"] == f"s3://{BUCKET}/{folder}"
+    for key in store.versions:
+        if key.startswith(folder):
+            path = tmp_path / "export" / key.removeprefix(folder)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(store.get(key))
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(EXPORTS["duckdb"], names)  # noqa: S102 - the page's own example
+    found = {(str(day), consent): granted for day, consent, granted in names["consents"].fetchall()}
+    wanted = dict(
+        tuple(row.split("|"))
+        for row in stack.cluster.psql(
+            "SELECT received_at::date || ' ' || k.id, count(*) FILTER (WHERE c.enabled) FROM pmp.event AS e"
+            " CROSS JOIN LATERAL unnest(e.versions, e.enabled) AS c (version_key, enabled)"
+            " JOIN pmp.consent_version USING (version_key) JOIN pmp.consent AS k USING (consent_key)"
+            " JOIN pmp.subject AS s USING (subject_key) WHERE s.erased_at IS NULL GROUP BY 1"
+        ).splitlines()
+    )
+    assert {f"{day} {consent}": str(granted) for (day, consent), granted in found.items()} == wanted
+    assert found
