@@ -197,14 +197,14 @@ def test_duckdb_reads_the_folder_of_an_export(
     names: dict[str, Any] = {}
     exec(EXPORTS["duckdb"], names)  # noqa: S102 - the page's own example
     found = {(str(day), consent): granted for day, consent, granted in names["consents"].fetchall()}
-    wanted = dict(
-        tuple(row.split("|"))
+    wanted = {
+        row.partition("|")[0]: row.partition("|")[2]
         for row in stack.cluster.psql(
             "SELECT received_at::date || ' ' || k.id, count(*) FILTER (WHERE c.enabled) FROM pmp.event AS e"
             " CROSS JOIN LATERAL unnest(e.versions, e.enabled) AS c (version_key, enabled)"
             " JOIN pmp.consent_version USING (version_key) JOIN pmp.consent AS k USING (consent_key)"
             " JOIN pmp.subject AS s USING (subject_key) WHERE s.erased_at IS NULL GROUP BY 1"
         ).splitlines()
-    )
+    }
     assert {f"{day} {consent}": str(granted) for (day, consent), granted in found.items()} == wanted
     assert found
