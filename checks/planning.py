@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ import boto3
 from checks.stack import free_port
 from checks.tree import copied_tree, registry
 from local.registry.server import STAND_INS
+from ops.costs import variables
 from ops.settings import ENVIRONMENTS
 
 LAYERS = ("foundation", "service")
@@ -246,24 +247,28 @@ class Planner:
             }
         return self._schemas[layer]
 
-    def refusal(self, layer: str, environment: str, changes: dict[str, str], platform: str = _PLATFORM) -> str:
-        """Plan ``layer`` with a changed var file of the environment, which must fail; return the error on one line.
+    def refusal(self, layer: str, environment: str, changes: Mapping[str, object], platform: str = _PLATFORM) -> str:
+        """Plan ``layer`` with changed settings of the environment, which must fail; return the error on one line.
 
         Args:
             layer: as in ``LAYERS``.
             environment: as in ``ENVIRONMENTS``.
-            changes: new text by old text in the environment's var file.
+            changes: new value by its path in the environment's variable file, such as ``foundation.network.nat``. They
+                replace whatever a project has written there.
             platform: value of the variable ``platform``, in HCL.
 
         Raises:
-            AssertionError: Terraform planned it without an error, or the var file does not contain an old text.
+            AssertionError: Terraform planned it without an error.
         """
-        text = (self._tree / f"envs/{environment}.tfvars").read_text()
-        for old, new in changes.items():
-            assert old in text, f"envs/{environment}.tfvars has no '{old}' to change"
-            text = text.replace(old, new)
-        changed = self._tree / "changed.tfvars"
-        changed.write_text(text)
+        settings = variables(environment)
+        for path, value in changes.items():
+            *above, name = path.split(".")
+            place = settings
+            for key in above:
+                place = place[key]
+            place[name] = value
+        changed = self._tree / "changed.tfvars.json"
+        changed.write_text(json.dumps(settings))
         try:
             self._plan(layer, environment, (f"-var-file={changed}",), platform)
         except TerraformError as error:
