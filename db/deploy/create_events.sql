@@ -13,6 +13,7 @@ CREATE TABLE pmp.event (
   source_key  integer NOT NULL,
   has_instant boolean NOT NULL,
   has_fraction boolean NOT NULL,
+  has_context boolean NOT NULL DEFAULT false,
   versions    integer[] NOT NULL,
   enabled     boolean[] NOT NULL,
   -- The order of the feed (see create_feed). Nothing looks for a sequence alone.
@@ -27,6 +28,7 @@ COMMENT ON COLUMN pmp.event.occurred_at IS 'When the user made the choice, as th
 COMMENT ON COLUMN pmp.event.received_at IS 'When the event was received.';
 COMMENT ON COLUMN pmp.event.has_instant IS 'Whether the client sent occurred_at; compared when an event is repeated.';
 COMMENT ON COLUMN pmp.event.has_fraction IS 'Whether occurred_at has a fraction of a second; if not, it covers its second.';
+COMMENT ON COLUMN pmp.event.has_context IS 'Whether it was sent with a context: see event_context, from which an erasure removes it.';
 COMMENT ON COLUMN pmp.event.versions IS 'consent_version.version_key of each choice, in the order sent.';
 COMMENT ON COLUMN pmp.event.enabled IS 'The choice at the same position in versions.';
 -- An expression instead of a column: eight bytes a row less. No choice of an event counts before it.
@@ -70,6 +72,18 @@ COMMENT ON FUNCTION pmp.is_same_event IS
   'Whether an event that is sent with the id of a known one has the same content. told NULL: the client told no instant; '
   'keys: consent_version.version_key of each choice; named: those of them whose version the client named.';
 
+CREATE TABLE pmp.event_context (
+  subject_key bigint NOT NULL,
+  sequence    bigint NOT NULL,
+  context     jsonb NOT NULL CHECK (jsonb_typeof(context) = 'object' AND octet_length(context::text) <= 16384),
+  PRIMARY KEY (subject_key, sequence)
+);
+COMMENT ON TABLE pmp.event_context IS
+  'How and where a user made the choices of an event: proof of the consent, and personal data. In a table of its own, '
+  'because an erasure deletes it and keeps the event.';
+CREATE TRIGGER refuse_change BEFORE UPDATE OR TRUNCATE ON pmp.event_context
+FOR EACH STATEMENT EXECUTE FUNCTION pmp.refuse_change();
+
 CREATE TABLE pmp.current_choice (
   subject_key bigint NOT NULL,
   consent_key integer NOT NULL,
@@ -87,5 +101,7 @@ COMMENT ON TABLE pmp.current_choice IS
   'always equals a replay.';
 
 GRANT SELECT ON pmp.event, pmp.current_choice TO pmp_app, pmp_readonly;
+-- Reports do not need network addresses.
+GRANT SELECT ON pmp.event_context TO pmp_app;
 GRANT EXECUTE ON FUNCTION pmp.counts_at TO pmp_app, pmp_readonly;
 COMMIT;

@@ -37,6 +37,7 @@ BEGIN
   WHERE s.subject_key = person.subject_key;
   DELETE FROM current_choice AS c USING consent AS k
   WHERE c.consent_key = k.consent_key AND c.subject_key = person.subject_key;
+  DELETE FROM event_context AS c WHERE c.subject_key = person.subject_key;
   -- The key stays, so that a repeated request does not register the user again.
   UPDATE idempotency_key AS i SET body = NULL, headers = '{}', status = 410 WHERE i.subject_key = person.subject_key;
   DELETE FROM import_preview AS p WHERE p.address_hash = $3;
@@ -46,7 +47,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pmp.erase_user IS
-  'GDPR Art. 17: removes the address everywhere; the pseudonymous events and the hash remain as proof. true: done; '
+  'GDPR Art. 17: removes the address and the contexts of events everywhere; the pseudonymous events and the hash remain as proof. true: done; '
   'false: already erased; NULL: unknown user.';
 
 CREATE FUNCTION pmp.replay_erasure(user_id uuid, address_hash bytea, at timestamptz) RETURNS text

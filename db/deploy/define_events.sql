@@ -26,7 +26,8 @@ COMMENT ON FUNCTION pmp.overridden IS
   'counts instead, "reason": "later_choice" | "denial_at_same_instant"}]}; {} if all of its choices count.';
 
 CREATE FUNCTION pmp.create_event(
-  event_id uuid, user_id uuid, choices jsonb, happened_at timestamptz, client text, has_fraction boolean DEFAULT true
+  event_id uuid, user_id uuid, choices jsonb, happened_at timestamptz, client text, has_fraction boolean DEFAULT true,
+  context jsonb DEFAULT NULL
 ) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp AS $$
 DECLARE
@@ -93,10 +94,10 @@ BEGIN
   ));
 
   INSERT INTO event (
-    id, subject_key, occurred_at, received_at, source_key, has_instant, has_fraction, versions, enabled
+    id, subject_key, occurred_at, received_at, source_key, has_instant, has_fraction, has_context, versions, enabled
   ) VALUES (
     event_id, person.subject_key, coalesce(happened_at, received), received, source_key(client),
-    happened_at IS NOT NULL, happened_at IS NULL OR has_fraction, keys, answers
+    happened_at IS NOT NULL, happened_at IS NULL OR has_fraction, context IS NOT NULL, keys, answers
   )
   ON CONFLICT (id) DO NOTHING
   RETURNING * INTO known;
@@ -105,9 +106,15 @@ BEGIN
     SELECT * INTO STRICT known FROM event AS e WHERE e.id = event_id;
     RETURN CASE
       WHEN is_same_event(known, person.subject_key, happened_at, keys, answers, named)
+        AND describe_context(known.subject_key, known.sequence) =
+          CASE WHEN context IS NULL THEN '{}' ELSE jsonb_build_object('context', context) END
       THEN jsonb_build_object('outcome', 'repeated', 'event', get_event(event_id) || overridden(known))
       ELSE '{"outcome": "conflict"}'
     END;
+  END IF;
+
+  IF context IS NOT NULL THEN
+    INSERT INTO event_context VALUES (known.subject_key, known.sequence, context);
   END IF;
 
   INSERT INTO current_choice AS c (subject_key, consent_key, version_key, counts_at, sequence, enabled)
@@ -131,7 +138,7 @@ END
 $$;
 COMMENT ON FUNCTION pmp.create_event IS
   'Record an event; choices: [{"id", "enabled", "version"?}], each consent once; happened_at NULL: now; has_fraction: '
-  'whether happened_at was told with a fraction of a second. '
+  'whether happened_at was told with a fraction of a second; context: see event_context. '
   '{"outcome": "created", "event"}; {"outcome": "repeated", "event"}: same id and content, returns the stored event; '
   '{"outcome": "conflict"}: same id, other content; unknown_user; erased; in_future (more than five minutes ahead); '
   '{"outcome": "unknown_consent" | "unknown_version", "index"}: zero-based position in choices; {"outcome": '
@@ -140,7 +147,7 @@ COMMENT ON FUNCTION pmp.create_event IS
 
 CREATE FUNCTION pmp.create_event_by_address(
   event_id uuid, address text, address_hash bytea, is_upsert boolean, choices jsonb, happened_at timestamptz, client text,
-  has_fraction boolean
+  has_fraction boolean, context jsonb DEFAULT NULL
 ) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp AS $$
 DECLARE
@@ -154,7 +161,7 @@ BEGIN
       RETURN CASE
         WHEN happened_at <= (SELECT max(e.erased_at) FROM erasure AS e WHERE e.address_hash = $3)
           THEN '{"outcome": "erased_since"}'
-        ELSE create_event(event_id, person.id, choices, happened_at, client, has_fraction)
+        ELSE create_event(event_id, person.id, choices, happened_at, client, has_fraction, context)
       END;
     END IF;
 
@@ -175,7 +182,7 @@ BEGIN
         answer := CASE
           WHEN happened_at <= (SELECT max(e.erased_at) FROM erasure AS e WHERE e.address_hash = $3)
             THEN '{"outcome": "erased_since"}'
-          ELSE create_event(event_id, person.id, choices, happened_at, client, has_fraction)
+          ELSE create_event(event_id, person.id, choices, happened_at, client, has_fraction, context)
         END;
         IF answer ->> 'outcome' <> 'created' THEN
           RAISE EXCEPTION USING ERRCODE = 'PMP02';
@@ -208,10 +215,10 @@ BEGIN
     FROM ROWS FROM (
       jsonb_to_recordset(events) AS (
         id uuid, user_id uuid, email text, address_hash text, is_upsert boolean, choices jsonb, happened_at timestamptz,
-        has_fraction boolean
+        has_fraction boolean, context jsonb
       )
     ) WITH ORDINALITY AS e (
-      id, user_id, email, address_hash, is_upsert, choices, happened_at, has_fraction, place
+      id, user_id, email, address_hash, is_upsert, choices, happened_at, has_fraction, context, place
     )
     LEFT JOIN subject AS by_id ON by_id.id = e.user_id
     LEFT JOIN subject AS by_email ON by_email.email_key = fold_email(e.email)
@@ -219,11 +226,11 @@ BEGIN
   LOOP
     answers[item.place] := CASE
       WHEN item.email_key IS NULL THEN create_event(
-        item.id, item.user_id, item.choices, item.happened_at, client, item.has_fraction
+        item.id, item.user_id, item.choices, item.happened_at, client, item.has_fraction, item.context
       )
       ELSE create_event_by_address(
         item.id, item.email, decode(item.address_hash, 'hex'), item.is_upsert, item.choices, item.happened_at, client,
-        item.has_fraction
+        item.has_fraction, item.context
       )
     END;
   END LOOP;
@@ -232,7 +239,7 @@ END
 $$;
 COMMENT ON FUNCTION pmp.create_events IS
   'create_event or create_event_by_address for each of [{"id", "user_id" or "email", "address_hash", "is_upsert", '
-  '"choices", "happened_at", "has_fraction"}]: their results in the same order. An event that is refused does not stop '
+  '"choices", "happened_at", "has_fraction", "context"}]: their results in the same order. An event that is refused does not stop '
   'the others. Events of one user are recorded in their order.';
 GRANT EXECUTE ON FUNCTION pmp.create_event, pmp.create_event_by_address, pmp.create_events TO pmp_app;
 COMMIT;

@@ -223,7 +223,8 @@ COMMENT ON FUNCTION pmp.list_users_by_choice IS
 
 CREATE VIEW pmp.event_record AS
 SELECT
-  e.id, s.id AS user_id, e.subject_key, e.transaction_number, e.sequence, e.occurred_at, e.has_fraction, e.received_at,
+  e.id, s.id AS user_id, e.subject_key, e.transaction_number, e.sequence, e.occurred_at, e.has_fraction, e.has_context,
+  e.received_at,
   -- The earliest instant at which one of its choices counts.
   pmp.counts_at(e.occurred_at, e.received_at, e.has_fraction, true = ANY (e.enabled)) AS counts_at,
   pmp.source_name(e.source_key) AS source,
@@ -238,8 +239,21 @@ JOIN pmp.subject AS s USING (subject_key);
 COMMENT ON VIEW pmp.event_record IS
   'Events in readable form; consents as JSON [{id, enabled, version}] in the order sent.';
 
+CREATE FUNCTION pmp.describe_context(subject_key bigint, sequence bigint) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
+BEGIN
+  RETURN coalesce((
+    SELECT jsonb_build_object('context', c.context) FROM event_context AS c
+    WHERE c.subject_key = $1 AND c.sequence = $2
+  ), '{}');
+END
+$$;
+COMMENT ON FUNCTION pmp.describe_context IS
+  'Context of an event as a member of its document: {"context": {…}}; {} if its user was erased.';
+
 CREATE FUNCTION pmp.describe_event(e pmp.event_record) RETURNS jsonb
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+-- The context is read by a function, because an SQL function with a query in it would not be inlined.
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT jsonb_build_object(
     'id', e.id, 'user', jsonb_build_object('id', e.user_id), 'consents', e.consents,
     'occurred_at', CASE
@@ -247,7 +261,7 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
       ELSE to_char(e.occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
     END,
     'received_at', pmp.instant(e.received_at), 'source', e.source
-  )
+  ) || CASE WHEN e.has_context THEN pmp.describe_context(e.subject_key, e.sequence) ELSE '{}' END
 $$;
 COMMENT ON FUNCTION pmp.describe_event IS 'An event as the API returns it; an instant told without a fraction has none.';
 
@@ -258,7 +272,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pmp.get_event IS
-  '{"id", "user": {"id"}, "consents": [{"id", "enabled", "version"}], "occurred_at", "received_at", "source"} or NULL.';
+  '{"id", "user": {"id"}, "consents": [{"id", "enabled", "version"}], "occurred_at", "received_at", "source", "context"?} or NULL.';
 
 CREATE FUNCTION pmp.list_events(after_number bigint, after_sequence bigint, row_limit integer) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
@@ -417,7 +431,7 @@ COMMENT ON FUNCTION pmp.check_consents IS
 
 GRANT EXECUTE ON FUNCTION
   pmp.is_within, pmp.expiry, pmp.replay, pmp.describe_choice, pmp.describe_user, pmp.has_choice, pmp.get_user,
-  pmp.find_user, pmp.list_users, pmp.list_users_by_choice, pmp.describe_event, pmp.get_event, pmp.list_events,
+  pmp.find_user, pmp.list_users, pmp.list_users_by_choice, pmp.describe_context, pmp.describe_event, pmp.get_event, pmp.list_events,
   pmp.list_user_events, pmp.export_user, pmp.check_consents
 TO pmp_app;
 GRANT SELECT ON pmp.event_record TO pmp_app, pmp_readonly;

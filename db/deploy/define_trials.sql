@@ -135,8 +135,8 @@ BEGIN
         'recorded', coalesce(jsonb_agg(l.line) FILTER (WHERE tried.id IS NULL), '[]'),
         'existing', coalesce(jsonb_agg(l.line) FILTER (WHERE tried.id IS NOT NULL AND NOT is_same_event(
           ROW (
-            NULL, NULL, tried.id, 0, coalesce(tried.told, $10), NULL, NULL, tried.told IS NOT NULL, NULL, tried.versions,
-            tried.enabled
+            NULL, NULL, tried.id, 0, coalesce(tried.told, $10), NULL, NULL, tried.told IS NOT NULL, NULL, false,
+            tried.versions, tried.enabled
           )::event,
           -- An address may have got its user since.
           CASE WHEN tried.person IN (int8send(coalesce(by_id.subject_key, by_email.subject_key)), l.hash) THEN 0 END,

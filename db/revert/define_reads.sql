@@ -6,6 +6,7 @@ DROP FUNCTION pmp.list_user_events(uuid, timestamptz, bigint, integer, timestamp
 DROP FUNCTION pmp.list_events(bigint, bigint, integer);
 DROP FUNCTION pmp.get_event(uuid);
 DROP FUNCTION pmp.describe_event(pmp.event_record);
+DROP FUNCTION pmp.describe_context(bigint, bigint);
 DROP VIEW pmp.event_record;
 DROP FUNCTION pmp.list_users_by_choice(bigint, integer, text, boolean, timestamptz, timestamptz);
 DROP FUNCTION pmp.list_users(bigint, bigint, integer, timestamptz, timestamptz);

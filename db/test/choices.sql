@@ -166,6 +166,17 @@ SELECT is(count(*), 0::bigint, 'what adds no event makes no user') FROM subject 
 SELECT is(find_user('bob@example.invalid') #> '{0,consents}', '[{"id": "history", "enabled": false}]', 'the last one counts');
 SELECT is(get_event('51000000-0000-4000-8000-000000000001') ->> 'source', 'test');
 
+-- An event keeps its context until its user is erased, and is the same event only with the same context.
+CREATE FUNCTION pg_temp.tell_context(context jsonb) RETURNS jsonb LANGUAGE sql AS $$
+  SELECT create_event('60000000-0000-4000-8000-000000000001', id, '[{"id": "history", "enabled": true}]', NULL, 'test', true,
+    context) FROM person
+$$;
+SELECT is(pg_temp.tell_context('{"ip": "192.0.2.1"}') #>> '{event,context,ip}', '192.0.2.1');
+SELECT is(pg_temp.tell_context('{"ip": "192.0.2.1"}') ->> 'outcome', 'repeated');
+SELECT is(pg_temp.tell_context('{"ip": "192.0.2.2"}') ->> 'outcome', 'conflict');
+SELECT is(pg_temp.tell_context(NULL) ->> 'outcome', 'conflict');
+SELECT is(get_event('50000000-0000-4000-8000-000000000001') ? 'context', false, 'an event without a context has none');
+
 -- The projection equals the replay.
 SELECT set_eq(
   'SELECT r.* FROM subject AS s CROSS JOIN LATERAL replay(s.subject_key) AS r', 'SELECT * FROM current_choice'
@@ -180,9 +191,9 @@ SELECT is(create_events(jsonb_build_array(
 ), 'test') #- '{2,event}', '[{"outcome": "erased"}, {"outcome": "erased_since"}, {"outcome": "created"}, {"outcome": "erased_since"}]');
 
 -- Pages of a user's events by occurred_at.
-SELECT is(jsonb_array_length(list_user_events(id, NULL, NULL, 100)), 26) FROM person;
+SELECT is(jsonb_array_length(list_user_events(id, NULL, NULL, 100)), 27) FROM person;
 SELECT is(list_user_events(id, NULL, NULL, 1) #>> '{0,occurred_at}', '2020-01-01T00:00:00.000000Z') FROM person;
-SELECT is(jsonb_array_length(list_user_events(id, '2020-01-01Z', 9223372036854775807, 100)), 25) FROM person;
+SELECT is(jsonb_array_length(list_user_events(id, '2020-01-01Z', 9223372036854775807, 100)), 26) FROM person;
 SELECT is(export_user(id) #>> '{wordings,0,id}', 'email_notifications', 'an export shows the wordings') FROM person;
 
 -- Erasure removes the address everywhere, keeps the events and frees the address.
@@ -192,7 +203,8 @@ SELECT is(get_user(id), '{"erased": true}') FROM person;
 SELECT is(pg_temp.tell(30, 'newsletter', true, NULL), '{"outcome": "erased"}');
 SELECT is(check_consents(jsonb_build_array(jsonb_build_object('user', jsonb_build_object('id', id), 'consent', 'newsletter'))),
   '[{"allowed": false, "reason": "erased", "since": null}]') FROM person;
-SELECT is(count(*), 26::bigint, 'the proof stays') FROM event AS e JOIN subject AS s USING (subject_key) JOIN person AS p ON p.id = s.id;
+SELECT is(count(*), 27::bigint, 'the proof stays') FROM event AS e JOIN subject AS s USING (subject_key) JOIN person AS p ON p.id = s.id;
+SELECT is(get_event('60000000-0000-4000-8000-000000000001') ? 'context', false, 'without its context');
 SELECT is(count(*), 0::bigint, 'no kept answer tells of her') FROM idempotency_key WHERE body LIKE '%ada%';
 SELECT isnt(create_user('ada@example.invalid', 'test') ->> 'id', id::text) FROM person;
 SELECT * FROM finish();

@@ -9,7 +9,7 @@ SELECT ok('jit=off' = ANY (rolconfig), 'pmp_app compiles nothing') FROM pg_roles
 SELECT table_privs_are('pmp', relation, 'pmp_app', privileges, format('pmp_app on %s: exactly %s', relation, privileges))
 FROM (VALUES
   ('source', '{SELECT}'::text[]), ('consent', '{SELECT}'), ('consent_version', '{SELECT}'), ('subject', '{SELECT}'),
-  ('event', '{SELECT}'), ('feed_epoch', '{SELECT}'), ('current_choice', '{SELECT}'), ('event_record', '{SELECT}'),
+  ('event', '{SELECT}'), ('event_context', '{SELECT}'), ('feed_epoch', '{SELECT}'), ('current_choice', '{SELECT}'), ('event_record', '{SELECT}'),
   ('erasure', '{SELECT}'), ('idempotency_key', '{SELECT,INSERT,UPDATE,DELETE}'),
   ('upstream_cache', '{SELECT,INSERT,UPDATE}'), ('vendor', '{SELECT,INSERT,UPDATE,DELETE}'),
   ('import_job', '{SELECT,INSERT,UPDATE}'), ('import_reject', '{SELECT,INSERT,DELETE}'),
@@ -17,11 +17,11 @@ FROM (VALUES
   ('trial_event', '{SELECT,DELETE}'), ('trial_choice', '{SELECT,DELETE}'), ('import_preview', '{SELECT,INSERT,DELETE}')
 ) AS expected (relation, privileges);
 
--- pmp_readonly reads everything except addresses.
+-- pmp_readonly reads everything except addresses and contexts.
 SELECT table_privs_are('pmp', relation, 'pmp_readonly', privileges, format('pmp_readonly on %s: %s', relation, privileges))
 FROM (VALUES
   ('source', '{SELECT}'::text[]), ('consent', '{SELECT}'), ('consent_version', '{SELECT}'), ('subject', '{}'),
-  ('event', '{SELECT}'), ('feed_epoch', '{SELECT}'), ('current_choice', '{SELECT}'), ('event_record', '{SELECT}'),
+  ('event', '{SELECT}'), ('event_context', '{}'), ('feed_epoch', '{SELECT}'), ('current_choice', '{SELECT}'), ('event_record', '{SELECT}'),
   ('erasure', '{}'), ('idempotency_key', '{}'),
   ('upstream_cache', '{SELECT}'), ('vendor', '{SELECT}'), ('import_job', '{SELECT}'), ('import_reject', '{SELECT}'),
   ('export_job', '{SELECT}'), ('import_mapping', '{SELECT}'), ('trial_event', '{}'), ('trial_choice', '{}'),
@@ -34,7 +34,7 @@ FROM unnest(ARRAY['email', 'email_key']) AS name;
 -- The lists above name every table.
 SELECT set_eq(
   $$SELECT relname::text FROM pg_class WHERE relnamespace = 'pmp'::regnamespace AND relkind IN ('r', 'v', 'm', 'p', 'f')$$,
-  ARRAY['source', 'consent', 'consent_version', 'subject', 'event', 'feed_epoch', 'current_choice', 'event_record', 'erasure',
+  ARRAY['source', 'consent', 'consent_version', 'subject', 'event', 'event_context', 'feed_epoch', 'current_choice', 'event_record', 'erasure',
     'idempotency_key',
     'upstream_cache', 'vendor', 'import_job', 'import_reject', 'export_job', 'import_mapping',
     'trial_event', 'trial_choice', 'import_preview']
@@ -83,7 +83,7 @@ FROM unnest(ARRAY['SELECT email FROM pmp.subject', 'SELECT pmp.get_user(gen_rand
 -- Not even the owner can rewrite history.
 SELECT throws_ok('SET LOCAL ROLE pmp_migrator; ' || statement, '23001', NULL, 'owner: ' || statement) FROM unnest(ARRAY[
   'UPDATE pmp.event SET enabled = enabled', 'DELETE FROM pmp.event', 'TRUNCATE pmp.event', 'DELETE FROM pmp.subject',
-  'TRUNCATE pmp.subject', 'UPDATE pmp.consent_version SET description = description'
+  'UPDATE pmp.event_context SET context = context', 'TRUNCATE pmp.subject', 'UPDATE pmp.consent_version SET description = description'
 ]) AS statement;
 SELECT * FROM finish();
 ROLLBACK;

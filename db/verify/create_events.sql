@@ -19,6 +19,9 @@ SELECT 1 / (count(*) = 0)::int
 FROM unnest(ARRAY['pmp_app', 'pmp_readonly']) AS role, unnest(ARRAY['pmp.event', 'pmp.current_choice']) AS relation
 WHERE has_table_privilege(role, relation, 'INSERT, UPDATE, DELETE, TRUNCATE')
    OR NOT has_table_privilege(role, relation, 'SELECT');
+SELECT 1 / (has_table_privilege('pmp_app', 'pmp.event_context', 'SELECT')
+  AND NOT has_table_privilege('pmp_readonly', 'pmp.event_context', 'SELECT')
+  AND NOT has_table_privilege('pmp_app', 'pmp.event_context', 'INSERT, UPDATE, DELETE, TRUNCATE'))::int;
 -- A user's events are read by index.
 SELECT 1 / (count(*) = 1)::int FROM pg_indexes WHERE schemaname = 'pmp' AND indexname = 'event_history';
 -- A choice counts when it was made, at the latest when it was received; without a fraction, an instant covers its second.

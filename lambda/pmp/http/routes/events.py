@@ -1,21 +1,23 @@
 """Events: recorded once and never changed."""
 
 import json
+from socket import AF_INET, AF_INET6, AddressFamily, inet_pton
 from typing import Any
 
 from pmp import addresses, identifiers, instants
 from pmp.http.document import SCHEMAS
 from pmp.http.erasure_key import with_key
-from pmp.http.messages import Request, Response
+from pmp.http.messages import Request, Response, encode
 from pmp.http.pages import INTEGER, limit, part, position
 from pmp.http.problems import Problem, gone, invalid, not_found
 from pmp.logging import log
 
-_BY_ID = "SELECT pmp.create_event(:id, :user_id, :choices, :happened_at, :client, :has_fraction)"
+_BY_ID = "SELECT pmp.create_event(:id, :user_id, :choices, :happened_at, :client, :has_fraction, :context)"
 _BY_ADDRESS = (
     "SELECT pmp.create_event_by_address(:id, :email, decode(:address_hash, 'hex'), :is_upsert, :choices, :happened_at,"
-    " :client, :has_fraction)"
+    " :client, :has_fraction, :context)"
 )
+LARGEST_CONTEXT_BYTES = 8192
 _NEW_EVENT = {"$ref": "#/components/schemas/NewEvent"}
 
 
@@ -23,7 +25,8 @@ def create_event(request: Request, connection: Any) -> Response:
     """POST /v1/events: one statement without a transaction around it; a repetition finds the first one's event."""
     body = request.body
     request.identifiers = request.identifiers or [body.get("id") or identifiers.new()]
-    arguments = _arguments(body, "") | {"choices": json.dumps(body["consents"])}
+    arguments = _arguments(body, "")
+    arguments |= {name: arguments[name] and json.dumps(arguments[name]) for name in ("choices", "context")}
     statement = _BY_ID if "id" in body["user"] else _BY_ADDRESS
     ((result,),) = connection.run(statement, id=request.identifiers[0], client=request.client, **arguments)
     status, event = _recorded(result, body, "")
@@ -101,7 +104,29 @@ def _arguments(event: dict[str, Any], at: str) -> dict[str, Any]:
         "choices": event["consents"],
         "happened_at": happened_at,
         "has_fraction": instants.has_fraction(event.get("occurred_at")),
+        "context": _context(event, f"{at}/context"),
     }
+
+
+def _context(event: dict[str, Any], at: str) -> dict[str, Any] | None:
+    """The event's context of proof; None without one. Raises Problem for what its schema cannot say."""
+    context: dict[str, Any] | None = event.get("context") or None
+    if context is None:
+        return None
+    if len(encode(context)) > LARGEST_CONTEXT_BYTES:
+        detail = f"has more than {LARGEST_CONTEXT_BYTES} bytes of JSON in all"
+        raise invalid([{"pointer": at, "detail": detail}])
+    if "ip" in context and not any(_is_address(family, context["ip"]) for family in (AF_INET, AF_INET6)):
+        raise invalid([{"pointer": f"{at}/ip", "detail": "must be an IPv4 or IPv6 address"}])
+    return context
+
+
+def _is_address(family: AddressFamily, text: str) -> bool:
+    try:
+        inet_pton(family, text)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _address(text: str, pointer: str) -> str:
