@@ -158,7 +158,7 @@ class Platform:
         try:
             answer = self._api.ask("GET", self._path)
         except UserError as error:
-            return f"no answer: {str(error)[-80:]}"
+            return "no answer in time" if "timed out" in str(error) else "no connection"
         if answer.status == 200:
             return ""
         text = answer.body.decode(errors="replace")
