@@ -7,6 +7,13 @@ $$;
 COMMENT ON FUNCTION pmp.fold_email IS
   'The form in which addresses are compared. ICU, because the system''s own lower() differs between RDS and Debian.';
 
+CREATE FUNCTION pmp.address_digest(email_key text) RETURNS bytea
+-- convert_to() is STABLE, and an index needs IMMUTABLE; this decodes to the same bytes.
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+  SELECT sha256(decode(replace(email_key, '\', '\\'), 'escape'))
+$$;
+COMMENT ON FUNCTION pmp.address_digest IS 'SHA-256 of a folded address, as lists of hashed addresses have it.';
+
 CREATE TABLE pmp.subject (
   subject_key bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   id          uuid NOT NULL UNIQUE,
@@ -28,6 +35,8 @@ COMMENT ON COLUMN pmp.subject.id IS 'Id of the user in the API.';
 COMMENT ON COLUMN pmp.subject.email IS 'As sent. RFC 5321 allows 64 + 1 + 255 characters.';
 COMMENT ON COLUMN pmp.subject.email_key IS 'pmp.fold_email(email): makes addresses unique regardless of case.';
 COMMENT ON COLUMN pmp.subject.transaction_number IS 'Of the transaction that created the user: see create_feed.';
+-- Lists of opt-outs may name people by hashes of their addresses (docs/adr/0214).
+CREATE INDEX subject_digest ON pmp.subject (pmp.address_digest(email_key)) WHERE email_key IS NOT NULL;
 CREATE UNIQUE INDEX subject_feed ON pmp.subject (transaction_number, subject_key);
 
 -- Events have no foreign key to this table (see create_events); instead, rows are never removed.

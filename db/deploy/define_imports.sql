@@ -266,6 +266,73 @@ $$;
 COMMENT ON FUNCTION pmp.add_reasons IS
   'Numbers of rejected lines by code, with those of a batch added: codes, and the second elements of refused.';
 
+CREATE FUNCTION pmp.suppress_lines(
+  job pmp.import_job, line_numbers bigint[], event_ids uuid[], user_ids uuid[], digests bytea, instants timestamptz[],
+  fractions boolean[], versions text[], choices text[]
+) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = pmp, pg_temp AS $$
+DECLARE
+  answer jsonb;
+BEGIN
+  EXECUTE $suppress$
+    WITH resolved AS MATERIALIZED (
+      SELECT
+        l.*, l.nth > 1 OR known.id IS NOT NULL OR tried.id IS NOT NULL OR recorded.id IS NOT NULL AS is_known,
+        recorded.is_open OR known.is_other OR tried.is_other AS is_conflict
+      FROM (
+        SELECT
+          l.*, coalesce(l.told, $9) AS occurred_at, row_number() OVER (PARTITION BY l.event_id ORDER BY l.place) AS nth
+        FROM (
+          SELECT l.*, substr($4, (32 * (l.place - 1) + 1)::integer, 32) AS digest
+          FROM unnest($1, $2, $3, $5, $6, $7, $8) WITH ORDINALITY
+            AS l (line, event_id, user_id, told, has_fraction, versions, enabled, place)
+          WHERE l.user_id IS NULL
+        ) AS l
+      ) AS l
+      LEFT JOIN LATERAL (
+        SELECT p.id, (p.address_digest, p.occurred_at, p.versions, p.enabled)
+          IS DISTINCT FROM (l.digest, l.occurred_at, l.versions::integer[], l.enabled::boolean[]) AS is_other
+        FROM suppression AS p WHERE p.id = l.event_id OFFSET 0
+      ) AS known ON true
+      LEFT JOIN LATERAL (
+        SELECT t.id, (t.person, coalesce(t.told, $9), t.versions, t.enabled)
+          IS DISTINCT FROM (l.digest, l.occurred_at, l.versions::integer[], l.enabled::boolean[]) AS is_other
+        FROM trial_event AS t WHERE t.import_id = $10 AND t.id = l.event_id OFFSET 0
+      ) AS tried ON true
+      LEFT JOIN LATERAL (
+        -- Of an erased user, the event may be this one.
+        SELECT e.id, s.erased_at IS NULL AS is_open FROM event AS e JOIN subject AS s USING (subject_key)
+        WHERE e.id = l.event_id OFFSET 0
+      ) AS recorded ON true
+    ), kept AS (
+      INSERT INTO suppression (
+        id, address_digest, occurred_at, received_at, source_key, has_instant, has_fraction, versions, enabled
+      )
+      SELECT
+        r.event_id, r.digest, r.occurred_at, clock_timestamp(), $11, r.told IS NOT NULL, r.has_fraction,
+        r.versions::integer[], r.enabled::boolean[]
+      FROM resolved AS r WHERE NOT r.is_known AND NOT $12
+    ), tried AS (
+      INSERT INTO trial_event (import_id, id, person, told, versions, enabled)
+      SELECT $10, r.event_id, r.digest, r.told, r.versions::integer[], r.enabled::boolean[]
+      FROM resolved AS r WHERE NOT r.is_known AND $12
+    )
+    SELECT jsonb_build_object(
+      'accepted', count(*) FILTER (WHERE NOT r.is_known), 'lines', coalesce(jsonb_agg(r.line), '[]'),
+      'existing', coalesce(jsonb_agg(r.line) FILTER (WHERE r.is_conflict), '[]')
+    )
+    FROM resolved AS r
+  $suppress$ INTO answer
+  USING line_numbers, event_ids, user_ids, digests, instants, fractions, versions, choices, job.occurred_at::timestamptz,
+    job.id, CASE WHEN NOT job.dry_run THEN source_key(NULL, job.id) END, job.dry_run;
+  RETURN answer;
+END
+$$;
+COMMENT ON FUNCTION pmp.suppress_lines IS
+  'Keep the denials of hashes that no user has (user_ids NULL) until there is one: {"accepted", "lines": all of them, '
+  '"existing": [line]: their id is known with other content}. A dry run keeps them in trial_event. digests: 32 bytes '
+  'for each line.';
+
 CREATE FUNCTION pmp.import_batch(
   job_id uuid, owner uuid, seconds integer, from_line bigint, up_to_line bigint, up_to_position bigint,
   up_to_position_line bigint, up_to_byte bigint,
@@ -284,6 +351,8 @@ DECLARE
   found integer := cardinality(bad_codes);
   total integer := cardinality(line_numbers) + cardinality(bad_codes);
   erased bigint[];
+  passed bigint[];
+  suppressed jsonb := '{"accepted": 0, "lines": [], "existing": []}';
 BEGIN
   -- Until the end of the transaction, no other worker advances this job.
   SELECT * INTO job FROM import_job AS j WHERE j.id = job_id FOR NO KEY UPDATE;
@@ -302,7 +371,22 @@ BEGIN
   -- The events of this batch are there for the erasures that come later, and the hashes of the earlier ones for it.
   PERFORM pg_advisory_xact_lock_shared(erasure_lock());
   erased := erased_lines(job.occurred_at::timestamptz, line_numbers, emails, address_hashes, instants);
-  IF erased <> '{}' AND NOT job.dry_run THEN
+  passed := erased;
+  IF job.mapping -> 'user' ? 'email_sha256' AND line_numbers <> '{}' THEN
+    PERFORM pg_advisory_xact_lock(suppression_lock());
+    SELECT array_agg(s.id ORDER BY l.place) INTO user_ids
+    FROM generate_series(1, cardinality(line_numbers)) AS l (place)
+    LEFT JOIN LATERAL (
+      SELECT s.id FROM subject AS s
+      WHERE address_digest(s.email_key) = substr(address_hashes, 32 * (l.place - 1) + 1, 32) AND s.email_key IS NOT NULL
+      OFFSET 0
+    ) AS s ON true;
+    suppressed := suppress_lines(
+      job, line_numbers, event_ids, user_ids, address_hashes, instants, fractions, versions, choices
+    );
+    passed := ARRAY(SELECT jsonb_array_elements_text(suppressed -> 'lines')::bigint);
+  END IF;
+  IF passed <> '{}' AND NOT job.dry_run THEN
     SELECT
       coalesce(array_agg(l.line ORDER BY l.place), '{}'), array_agg(l.event_id ORDER BY l.place),
       coalesce(array_agg(l.user_id ORDER BY l.place), '{}'), coalesce(array_agg(l.email ORDER BY l.place), '{}'),
@@ -311,7 +395,7 @@ BEGIN
     INTO line_numbers, event_ids, user_ids, emails, instants, fractions, versions, choices, named
     FROM unnest(line_numbers, event_ids, user_ids, emails, instants, fractions, versions, choices, named)
       WITH ORDINALITY AS l (line, event_id, user_id, email, told, fraction, version, choice, name, place)
-    WHERE l.line <> ALL (erased);
+    WHERE l.line <> ALL (passed);
   END IF;
 
   -- The events of a file are usually new. Until one is not, the unique index detects duplicates on insertion, which
@@ -323,7 +407,7 @@ BEGIN
         IF job.dry_run THEN
           merged := try_lines(
             job_id, job.occurred_at::timestamptz, line_numbers, event_ids, user_ids, emails, address_hashes, instants,
-            fractions, versions, choices, named, erased
+            fractions, versions, choices, named, passed
           );
           EXIT;
         END IF;
@@ -343,6 +427,11 @@ BEGIN
       END;
     END LOOP;
   END IF;
+
+  merged := merged || jsonb_build_object(
+    'accepted', (merged ->> 'accepted')::bigint + (suppressed ->> 'accepted')::bigint,
+    'existing', (merged -> 'existing') || (suppressed -> 'existing')
+  );
 
   SELECT coalesce(jsonb_agg(jsonb_build_array(r.line, r.code, r.pointer, r.detail) ORDER BY r.line), '[]') INTO refused
   FROM (

@@ -57,15 +57,15 @@ BEGIN
         ) AS denied_at
       FROM (
         SELECT
-          c.*, coalesce(tried.counts_at, known.counts_at) AS known_at,
-          coalesce(tried.enabled, known.enabled) AS known_enabled
+          c.*, coalesce(tried.counts_at, known.counts_at, suppressed.counts_at) AS known_at,
+          coalesce(tried.enabled, known.enabled, CASE WHEN suppressed.counts_at IS NOT NULL THEN false END) AS known_enabled
         FROM (
           SELECT
-            a.person, a.subject_key, a.line, v.consent_key, a.enabled,
+            a.person, a.subject_key, a.email, a.line, v.consent_key, a.enabled,
             counts_at(coalesce(a.told, $12), $13, a.has_fraction, a.enabled) AS counts_at
           FROM (
             SELECT
-              a.person, a.subject_key, a.line, a.told, a.has_fraction,
+              a.person, a.subject_key, a.email, a.line, a.told, a.has_fraction,
               unnest(a.versions::integer[]) AS version_key, unnest(a.enabled::boolean[]) AS enabled
             FROM accepted AS a
           ) AS a
@@ -79,6 +79,14 @@ BEGIN
           SELECT k.counts_at, k.enabled FROM current_choice AS k
           WHERE k.consent_key = c.consent_key AND k.subject_key = c.subject_key OFFSET 0
         ) AS known ON true
+        LEFT JOIN LATERAL (
+          -- A new user would get these denials first. No subject: neither tried nor known finds any.
+          SELECT max(counts_at(p.occurred_at, p.received_at, p.has_fraction, false)) AS counts_at
+          FROM suppression AS p CROSS JOIN LATERAL unnest(p.versions) AS denied (version_key)
+          JOIN consent_version AS v USING (version_key)
+          WHERE c.subject_key IS NULL AND p.address_digest = address_digest(fold_email(c.email))
+            AND v.consent_key = c.consent_key OFFSET 0
+        ) AS suppressed ON true
       ) AS c
       WINDOW earlier AS (
         PARTITION BY c.consent_key, c.person ORDER BY c.line ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING

@@ -10,11 +10,11 @@ BEGIN
   ON CONFLICT (email_key) DO NOTHING
   RETURNING * INTO person;
   RETURN CASE
-    WHEN person.id IS NOT NULL THEN jsonb_build_object('id', person.id, 'email', person.email, 'consents', '[]'::jsonb)
+    WHEN person.id IS NOT NULL THEN describe_user(person)
   END;
 END
 $$;
 COMMENT ON FUNCTION pmp.create_user IS
-  'Create a user: {"id", "email", "consents": []}; NULL: the address is taken.';
+  'Create a user: as get_user returns it, usually without consents; NULL: the address is taken.';
 GRANT EXECUTE ON FUNCTION pmp.create_user TO pmp_app;
 COMMIT;

@@ -10,6 +10,9 @@ DROP FUNCTION pmp.erased_lines(timestamptz, bigint[], text[], bytea, timestamptz
 DROP FUNCTION pmp.merge_lines(
   integer, timestamptz, bigint[], uuid[], uuid[], text[], timestamptz[], boolean[], text[], text[], text[], boolean
 );
+DROP FUNCTION pmp.suppress_lines(
+  pmp.import_job, bigint[], uuid[], uuid[], bytea, timestamptz[], boolean[], text[], text[]
+);
 DROP FUNCTION pmp.conflicting_lines(
   bigint[], uuid[], uuid[], text[], timestamptz[], text[], text[], text[], bigint[]
 );

@@ -14,7 +14,8 @@ FROM (VALUES
   ('upstream_cache', '{SELECT,INSERT,UPDATE}'), ('vendor', '{SELECT,INSERT,UPDATE,DELETE}'),
   ('import_job', '{SELECT,INSERT,UPDATE}'), ('import_reject', '{SELECT,INSERT,DELETE}'),
   ('export_job', '{SELECT,INSERT,UPDATE}'), ('import_mapping', '{SELECT,INSERT,UPDATE}'),
-  ('trial_event', '{SELECT,DELETE}'), ('trial_choice', '{SELECT,DELETE}'), ('import_preview', '{SELECT,INSERT,DELETE}')
+  ('trial_event', '{SELECT,DELETE}'), ('trial_choice', '{SELECT,DELETE}'), ('import_preview', '{SELECT,INSERT,DELETE}'),
+  ('suppression', '{}')
 ) AS expected (relation, privileges);
 
 -- pmp_readonly reads everything except addresses and contexts.
@@ -25,7 +26,7 @@ FROM (VALUES
   ('erasure', '{}'), ('idempotency_key', '{}'),
   ('upstream_cache', '{SELECT}'), ('vendor', '{SELECT}'), ('import_job', '{SELECT}'), ('import_reject', '{SELECT}'),
   ('export_job', '{SELECT}'), ('import_mapping', '{SELECT}'), ('trial_event', '{}'), ('trial_choice', '{}'),
-  ('import_preview', '{}')
+  ('import_preview', '{}'), ('suppression', '{}')
 ) AS expected (relation, privileges);
 SELECT ok(has_column_privilege('pmp_readonly', 'pmp.subject', 'id', 'SELECT'));
 SELECT ok(NOT has_column_privilege('pmp_readonly', 'pmp.subject', name, 'SELECT'), 'pmp_readonly sees no ' || name)
@@ -37,7 +38,7 @@ SELECT set_eq(
   ARRAY['source', 'consent', 'consent_version', 'subject', 'event', 'event_context', 'feed_epoch', 'current_choice', 'event_record', 'erasure',
     'idempotency_key',
     'upstream_cache', 'vendor', 'import_job', 'import_reject', 'export_job', 'import_mapping',
-    'trial_event', 'trial_choice', 'import_preview']
+    'trial_event', 'trial_choice', 'import_preview', 'suppression']
 );
 
 SELECT schema_privs_are('pmp', role, '{USAGE}') FROM unnest(ARRAY['pmp_app', 'pmp_readonly']) AS role;
@@ -57,7 +58,8 @@ SELECT set_eq(
   $$SELECT proname::text FROM pg_proc
     WHERE pronamespace = 'pmp'::regnamespace AND NOT has_function_privilege('pmp_app', oid, 'EXECUTE')$$,
   ARRAY['refuse_change', 'source_key', 'is_same_event', 'transaction_number', 'overridden', 'erasure_lock', 'erased_lines', 'add_reasons',
-    'merge_lines', 'try_lines', 'conflicting_lines', 'changes_answer', 'replay_erasure'],
+    'merge_lines', 'try_lines', 'conflicting_lines', 'changes_answer', 'address_digest', 'apply_suppressions',
+    'suppression_lock', 'suppress_lines', 'replay_erasure'],
   'pmp_app may not call what works inside'
 );
 SELECT set_eq(

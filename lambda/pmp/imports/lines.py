@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ from pmp import addresses, identifiers, instants
 from pmp.export_text import unescaped
 from pmp.imports import columns, rejects
 from pmp.imports.errors import LineError
-from pmp.imports.mapping import Mapped
+from pmp.imports.mapping import HASHED, Mapped
 
 _OF_EXPORTS = ("user_id", "received_at", "source")
 """What the lines of an export say besides; PMP sets these itself."""
@@ -20,6 +21,8 @@ _OF_EXPORTS = ("user_id", "received_at", "source")
 _CACHE_ENTRIES = 20_000
 _LARGEST_EVENT_CHOICES = 100
 _NO_HASH = bytes(32)
+_NOBODY = "00000000-0000-0000-0000-000000000000"
+_SHA256 = re.compile(r"[0-9A-Fa-f]{64}").fullmatch
 _COLUMNS = (
     "line_numbers", "event_ids", "user_ids", "emails", "instants", "fractions", "versions", "choices", "named",
     "originals",
@@ -94,7 +97,8 @@ class Batch:
         up_to_position: offset in the text at which to go on reading: after the last line, or before it, see ``parts``.
         up_to_position_line: number of the last line before that offset.
         up_to_byte: the same in the object in S3; approximate if that is compressed.
-        address_hashes: 32 bytes for each line; zeros for a line without an address.
+        address_hashes: 32 bytes for each line: the keyed hash of its address; the SHA-256 that it has in place
+            of an id and an address; or zeros.
         originals: the lines.
         bad: the number of each rejected line, why, and the line (None: it is too long).
     """
@@ -208,8 +212,12 @@ class Parser:
             if not line or line.isspace():
                 return
             text = line.decode()
+            digest = b""
             if self._mapped is not None:
-                event_id, user_id, email, instant, choices = self._read_event(self._mapped.event(text))
+                event = self._mapped.event(text)
+                if (hashed := event["user"].pop(HASHED, None)) is not None:
+                    digest, event["user"]["id"] = _digest(hashed), _NOBODY
+                event_id, user_id, email, instant, choices = self._read_event(event)
             else:
                 event_id, user_id, email, instant, choices = (
                     self._read_json(text) if self._table is None else self._read_csv(text)
@@ -219,10 +227,12 @@ class Parser:
             batch.weight += 1
             return
         counts_from = instant or self._declared[1]
-        mark = self._address_hash(email) if email else _NO_HASH
+        if digest:
+            user_id = ""
+        mark = digest or (self._address_hash(email) if email else _NO_HASH)
         batch.line_numbers.append(number)
         batch.originals.append(line)
-        batch.event_ids.append(event_id or _content_id(mark if email else user_id.encode(), choices[3], counts_from))
+        batch.event_ids.append(event_id or _content_id(user_id.encode() or mark, choices[3], counts_from))
         batch.user_ids.append(user_id or "NULL")
         batch.emails.append(_quoted(email) if email else "NULL")
         batch.address_hashes += mark
@@ -427,6 +437,13 @@ def _content_id(person: bytes, said: str, instant: str) -> str:
         moment += "."
     digest = blake2b(b"%b %b %b" % (person, said.encode(), moment.encode()), digest_size=16).hexdigest()
     return f"{digest[:8]}-{digest[8:12]}-8{digest[13:16]}-b{digest[17:20]}-{digest[20:]}"
+
+
+def _digest(hashed: str) -> bytes:
+    """A hash of an address, from hexadecimal in any case."""
+    if not _SHA256(hashed):
+        raise LineError("invalid_hash", f"/user/{HASHED}", "must be a SHA-256: 64 hexadecimal digits")
+    return bytes.fromhex(hashed)
 
 
 def _quoted(text: str) -> str:

@@ -18,6 +18,9 @@ from pmp.imports.rejects import COLUMN as REASON
 Document = Mapping[str, Any]
 Getter = Callable[[Any], object]
 
+HASHED = "email_sha256"
+"""Kind of identifier: the SHA-256 of an address in lower case. It can only deny (ADR 0214)."""
+
 _DIRECTIVES = re.compile(r"%(?![YmdHMSfzbBpIjy%])").search
 """What a date format may not contain: directives that depend on a locale's week, or that name no part of an instant."""
 
@@ -47,7 +50,9 @@ def faults(document: Document, catalogue: Container[str]) -> list[dict[str, str]
         detail = "is not known; use a name such as Europe/Paris, or an offset such as +01:00"
         found.append({"pointer": "/occurred_at/zone", "detail": detail})
     if len(document["user"]) != 1:
-        found.append({"pointer": "/user", "detail": "must have either id or email"})
+        found.append({"pointer": "/user", "detail": "must have either id, email or email_sha256"})
+    if HASHED in document["user"]:
+        found.extend(_faults_of_hashes(document))
     for place, rule in enumerate(document["consents"]):
         if ("from" in rule) == ("enabled" in rule):
             found.append({"pointer": f"/consents/{place}", "detail": "must have either from or enabled"})
@@ -61,6 +66,17 @@ def faults(document: Document, catalogue: Container[str]) -> list[dict[str, str]
             for name in (entry["consent"] for entry in rule.get("names", []))
             if name is not None and name not in catalogue
         )
+    return found
+
+
+def _faults_of_hashes(document: Document) -> list[dict[str, str]]:
+    found = [
+        {"pointer": f"/consents/{place}/enabled", "detail": "must be false: a hash can only opt out"}
+        for place, rule in enumerate(document["consents"])
+        if rule.get("enabled") is not False
+    ]
+    if "event_id" in document:
+        found.append({"pointer": "/event_id", "detail": "does not go together with email_sha256; leave it out"})
     return found
 
 

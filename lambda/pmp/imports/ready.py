@@ -127,4 +127,10 @@ READY: dict[str, dict[str, Any]] = {
         "occurred_at": {"from": ["/user/updated_at", "/user/created_at"]},
         "consents": [{"each": "/user/consents/purposes", "consent": "/id", "from": "/enabled"}],
     },
+    "opt_out_hashes": {
+        "description": "A list of opt-outs: the SHA-256 of each address in lower case; declare occurred_at",
+        "user": {"email_sha256": "sha256"},
+        "consents": [{"consent": _EMAIL, "enabled": False}],
+        "ignored": ["*"],
+    },
 }

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from pmp.database import Connection
 from pmp.erasures import HASH_BYTES
 from pmp.imports.lines import Batch, Catalogue
+from pmp.imports.mapping import HASHED
 from pmp.imports.rejects import Reject
 
 PREVIEW_LINES = 20
@@ -92,7 +93,7 @@ class Preview:
         self._kept.update(lines)
 
     def _event(self, batch: Batch, place: int, catalogue: Catalogue) -> dict[str, Any]:
-        email, instant = batch.emails[place], batch.instants[place]
+        instant = batch.instants[place]
         versions, answers = batch.versions[place][1:-1].split(","), batch.choices[place][1:-1].split(",")
         choices = []
         for key, answer in zip(versions, answers, strict=True):
@@ -100,11 +101,19 @@ class Preview:
             choices.append({"id": consent, "enabled": answer == "t", "version": version})
         return {
             "id": batch.event_ids[place],
-            # The element of an array literal is quoted as JSON is.
-            "user": {"id": batch.user_ids[place]} if email == "NULL" else {"email": json.loads(email)},
+            "user": _user(batch, place),
             "consents": choices,
             "occurred_at": self._declared if instant == "NULL" else instant,
         }
+
+
+def _user(batch: Batch, place: int) -> dict[str, str]:
+    if batch.emails[place] != "NULL":
+        # The element of an array literal is quoted as JSON is.
+        return {"email": json.loads(batch.emails[place])}
+    if batch.user_ids[place] != "NULL":
+        return {"id": batch.user_ids[place]}
+    return {HASHED: batch.address_hashes[HASH_BYTES * place : HASH_BYTES * (place + 1)].hex()}
 
 
 def _mark(batch: Batch, place: int) -> bytes | None:

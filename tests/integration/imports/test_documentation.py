@@ -91,6 +91,17 @@ def test_example_of_a_folder_is_one_import(stack: Stack, store: ObjectStore) -> 
     assert [answer(f"folder{number}@example.com") for number in range(2)] == [False, False]
 
 
+def test_hashed_opt_out_denies_for_a_user_who_comes_later(stack: Stack, store: ObjectStore) -> None:
+    from pmp import imports
+
+    request = {"mapping": "opt_out_hashes", "occurred_at": "2025-06-01T00:00:00Z"}
+    key = f"imports/{Gateway().post('/v1/imports', request).json['id']}.ndjson"
+    imports.handle_notification(store.put(key, EXAMPLES["hashes.csv"].encode()), Context())
+    assert counts(job_of(stack, key)) == (1, 1, 0, 0)
+    assert Gateway().post("/v1/users", {"email": "Zoe@example.com"}).status == 201
+    assert answer("zoe@example.com") is False
+
+
 class Platform(Api):
     """The API in this process, which imports an upload when it is asked about it."""
 

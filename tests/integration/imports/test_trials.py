@@ -23,7 +23,8 @@ _runs = itertools.count()
 
 def ran(store: ObjectStore, body: bytes, batch: int = 20_000, **request: Any) -> dict[str, Any]:
     """Import a file in batches of some lines, each by an invocation of its own, and return the row of its job."""
-    made = imports.create(database.connect(), {"occurred_at": DECLARED, **request}, "tester")
+    mapping = request.pop("mapping", None)
+    made = imports.create(database.connect(), {"occurred_at": DECLARED, **request}, "tester", mapping)
     key = f"imports/{made['id']}.ndjson"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(worker, "LARGEST_BATCH_LINES", batch)
@@ -69,7 +70,7 @@ def written(lines: list[dict[str, Any]], run: int, ids: dict[str, str]) -> bytes
     found = []
     for one in lines:
         name = one["person"]
-        address = f"{name}.{run}@example.com"
+        address = f"{name}.{run}@example.org"
         user = {"id": ids[name]} if one["by_id"] and name in ids else {"email": address}
         if one["is_bad"]:
             user = {"email": "not an address"}
@@ -109,7 +110,7 @@ def test_dry_run_counts_what_the_import_counts(
 ) -> None:
     run, api, ids = next(_runs), Gateway(), {"unknown": str(uuid.uuid4())}
     for name in ("ada", "erased"):
-        ids[name] = api.post("/v1/users", {"email": f"{name}.{run}@example.com"}).json["id"]
+        ids[name] = api.post("/v1/users", {"email": f"{name}.{run}@example.org"}).json["id"]
     ran(store, written(before, run, ids))
     assert api.delete(f"/v1/users/{ids['erased']}").status in {200, 204}
     body = written(lines + [lines[place] for place in again], run, ids)

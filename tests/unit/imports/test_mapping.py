@@ -178,6 +178,11 @@ EXPORTS: dict[str, tuple[str, list[str], list[Event | str]]] = {
         ],
         [event("ada@example.com", "2020-06-03T21:28:55.123000Z", enabled=False, consent="sms_notifications")],
     ),
+    "opt-out-hashes": (
+        "opt_out_hashes",
+        ["sha256", "AB" * 32],
+        [{"user": {"email_sha256": "AB" * 32}, "consents": [{"id": "email_notifications", "enabled": False}]}],
+    ),
 }  # fmt: skip
 
 
