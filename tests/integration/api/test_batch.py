@@ -124,7 +124,7 @@ def test_choice_before_an_erasure_does_not_bring_the_user_back(api: Gateway) -> 
     refused = api.post("/v1/events", late)
     assert (refused.status, refused.json["errors"][0]["pointer"]) == (422, "/occurred_at")
     assert people(api, address) == []
-    # A later choice starts anew, and then the older one is still refused.
+    # A later choice makes a new user, and then the older one is still refused.
     new = api.post("/v1/events", event(address, upsert=True))
     assert new.status == 201
     assert new.json["user"]["id"] != user
