@@ -43,13 +43,33 @@ def normalize(address: str) -> str:
     try:
         found = validate_email(address, check_deliverability=False, strict=True)
     except (EmailNotValidError, UnicodeError) as error:
-        discreet = "its domain is reserved" if "special-use" in str(error) else "it breaks the rules of RFC 5321"
+        discreet = "its domain is reserved" if "special-use" in str(error) else _usual_fault(address)
         raise InvalidAddressError(str(error), discreet) from None
     # The library counts characters here; RFC 6531 keeps RFC 5321's octets.
     if len(found.local_part.encode()) > LONGEST_LOCAL_PART_OCTETS:
         reason = f"it has more than {LONGEST_LOCAL_PART_OCTETS} octets before the @"
         raise InvalidAddressError(reason, reason)
     return str(found.normalized)
+
+
+def _usual_fault(address: str) -> str:
+    """What is wrong with an address, without its characters."""
+    local = address.rpartition("@")[0]
+    faults = (
+        (not local, "it has no @, or nothing before it"),
+        (address != address.strip(), "it begins or ends with a blank"),
+        ("<" in address or ">" in address, "it has < or >: leave out the name around the address"),
+        (address.count("@") > 1, "it has more than one @: write one address for each user"),
+        (
+            any(character.isspace() or not character.isprintable() for character in address),
+            "it has a blank or an invisible character, such as a no-break space",
+        ),
+        (
+            len(local.encode(errors="replace")) > LONGEST_LOCAL_PART_OCTETS,
+            f"it has more than {LONGEST_LOCAL_PART_OCTETS} octets before the @",
+        ),
+    )
+    return next((text for is_so, text in faults if is_so), "it breaks the rules of RFC 5321")
 
 
 class Normalizer:

@@ -11,7 +11,7 @@ class LineError(ValueError):
     Attributes:
         code: a word for programs, from a closed set.
         pointer: JSON Pointer (RFC 6901) to the value in the line; empty for the whole line. In CSV, the column.
-        detail: for people. It never quotes the line, which may contain personal data.
+        detail: for people. Of the line, it quotes only names of fields, dates, yes and no, never personal data.
     """
 
     def __init__(self, code: str, pointer: str, detail: str) -> None:

@@ -30,6 +30,12 @@ _COLUMNS = (
 """Of ``Batch``: one element for each event."""
 
 
+_NAME = re.compile(r"[^\W\d][\w .()/-]{0,49}").fullmatch
+_DATE = re.compile(r"[\d:+./ ,TtZz-]*\d[\d:+./ ,TtZz-]*( ?([AaPp][Mm]|UTC|GMT))?").fullmatch
+"""Names of fields, and what looks like a date: an error may quote them."""
+
+_MOST_NAMED = 3
+
 _Choices = tuple[str, str, str, str]
 """As array literals: version keys, answers, and keys of the versions that the line names (quoted, or NULL). Then what
 the line says of them, the same text in any order of the choices: part of the id of a line that has none."""
@@ -412,7 +418,9 @@ class Parser:
         try:
             moment, text = instants.read(value if type(value) is str else "")
         except ValueError as error:
-            raise LineError("invalid_instant", pointer, str(error)) from None
+            found = f'is "{value}"; ' if type(value) in {str, int, float} and _DATE(str(value)) else ""
+            hint = "; a mapping can name another format, and a zone" if "RFC 3339" in str(error) else ""
+            raise LineError("invalid_instant", pointer, f"{found}{error}{hint}") from None
         if moment > self._latest:
             raise LineError("instant_in_future", pointer, "is more than five minutes in the future")
         if not instants.has_fraction(text):
@@ -461,7 +469,10 @@ def _uuid(value: object, pointer: str) -> str:
 
 
 def _unknown_field(pointer: str, fields: Any) -> LineError:
-    return LineError("unknown_field", pointer, f"has {len(fields)} unknown field(s)")
+    names = sorted(name for name in fields if _NAME(name))[:_MOST_NAMED]
+    return LineError(
+        "unknown_field", pointer, f"has {len(fields)} unknown fields{': ' if names else ''}{', '.join(names)}"
+    )
 
 
 def _missing_or_type(pointer: str, value: object, expected: str) -> LineError:

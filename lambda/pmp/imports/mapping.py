@@ -86,13 +86,14 @@ class Mapped:
     Args:
         document: the mapping.
         table: the columns of a CSV file; None for JSON.
+        is_dated: the import has an instant for the records without one.
 
     Raises:
         FileError: the file lacks a column that the mapping needs, or has one that it neither uses nor ignores.
     """
 
-    def __init__(self, document: Document, table: Table | None) -> None:
-        self._document, self._table = document, table
+    def __init__(self, document: Document, table: Table | None, *, is_dated: bool = False) -> None:
+        self._document, self._table, self._is_dated = document, table, is_dated
         self._used = set[str]()
         ((self._identifier, source),) = document["user"].items()
         self._user, self._id = self._source(source), self._source(document.get("event_id"))
@@ -158,7 +159,8 @@ class Mapped:
                 raise table.fault(f"the mapping needs a column {' or '.join(names)} for {what}")
 
         needed(list(document["user"].values()), "the user")
-        needed(document.get("occurred_at", {}).get("from", []), "occurred_at")
+        if not self._is_dated:
+            needed(document.get("occurred_at", {}).get("from", []), "occurred_at; or give the import an occurred_at")
         for rule in document["consents"]:
             if "each" in rule:
                 raise table.fault("the mapping is for JSON, because it takes a choice from each item of an array")

@@ -7,9 +7,9 @@ both of which the next import ignores. The lines hold personal data, so the file
 
 import json
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
 
 from pmp import objects
 from pmp.database import Connection
@@ -23,6 +23,11 @@ MOST = 100_000
 
 _PREFIX = f'{{"{COLUMN}": '
 _CELL = re.compile(rb'"(?:[^"]|"")*"')
+
+
+_CHOICE = re.compile(r"^/consents/\d+/")
+_COLUMNS = {"/user/id": "user_id", "/user/email": "email", "/consents": "", "/consent/id": "consent"}
+"""Columns of values of an event, where their names differ from the pointers."""
 
 
 class Reject(NamedTuple):
@@ -50,10 +55,14 @@ class Format:
     Attributes:
         header: first line of a CSV file; None for JSON.
         delimiter: between the cells of CSV.
+        unit: what ``Reject.line`` counts: lines of the file, or items of an array.
+        sources: by JSON Pointer into an event, where the file has that value.
     """
 
     header: str | None
     delimiter: str = ","
+    unit: Literal["line", "item"] = "line"
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def suffix(self) -> str:
@@ -77,8 +86,10 @@ class Format:
         return (self._json(reject) if self.header is None else self._csv(reject)) + b"\n"
 
     def _csv(self, reject: Reject) -> bytes:
-        place = f" at {reject.pointer}" if reject.pointer else ""
-        reason = f"line {reject.line}: {reject.code}{place}: {reject.detail}".replace('"', '""')
+        pointer = _CHOICE.sub("/consent/", reject.pointer)
+        column = self.sources.get(reject.pointer) or _COLUMNS.get(pointer, pointer.removeprefix("/"))
+        place = f", column {column}" if column else ""
+        reason = f"line {reject.line}{place}: {reject.code}: {reject.detail}".replace('"', '""')
         original = self._without_reason(reject.original or b"", None)
         return f'"{reason}"{self.delimiter}'.encode() + original
 
@@ -94,9 +105,9 @@ class Format:
         end = found.end() if found else max(line.find(mark), 0)
         return line[end:].removeprefix(mark)
 
-    @staticmethod
-    def _json(reject: Reject) -> bytes:
-        reason = {"line": reject.line, "code": reject.code, "pointer": reject.pointer, "detail": reject.detail}
+    def _json(self, reject: Reject) -> bytes:
+        pointer = self.sources.get(reject.pointer, reject.pointer)
+        reason = {self.unit: reject.line, "code": reject.code, "pointer": pointer, "detail": reject.detail}
         # An item of an array may take several lines; in JSON, line ends are blanks.
         text = (reject.original or b"").decode(errors="replace").strip().replace("\r", " ").replace("\n", " ")
         if text.startswith(_PREFIX):
@@ -204,7 +215,8 @@ class File:
     def _next_part(self) -> tuple[objects.Upload, bytes, int]:
         """The upload, its next part, and the last line in it."""
         form, before = self._row["form"], self._row["rejects_upload"]
-        shape = Format(form["header"], form["delimiter"])
+        unit: Literal["line", "item"] = "item" if form["format"] == "json" else "line"
+        shape = Format(form["header"], form["delimiter"], unit, _sources(self._row["mapping"] or {}))
         upload = objects.Upload(
             self._row["bucket"], f"rejects/{self._job}.{shape.suffix}", shape.content_type, **(before or {})
         )
@@ -217,6 +229,16 @@ class File:
             part += b"".join(shape.write(Reject(*row)) for row in rows)
             last = rows[-1][0]
         return upload, bytes(part), last
+
+
+def _sources(mapping: Mapping[str, Any]) -> dict[str, str]:
+    """Where a mapping finds the values of an event, by JSON Pointer into the event."""
+    found = {f"/user/{name}": source for name, source in mapping.get("user", {}).items()}
+    if dates := mapping.get("occurred_at", {}).get("from"):
+        found["/occurred_at"] = " or ".join(dates)
+    if identifier := mapping.get("event_id"):
+        found["/id"] = identifier
+    return found
 
 
 def told(reasons: dict[str, int]) -> str:

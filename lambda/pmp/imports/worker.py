@@ -394,7 +394,7 @@ class _Worker:
             dt.datetime.now(dt.UTC),
             self._row["occurred_at"],
             table,
-            mapped=Mapped(mapping, table) if mapping else None,
+            mapped=Mapped(mapping, table, is_dated=self._row["occurred_at"] is not None) if mapping else None,
             address_hash=erasures.address_hash,
         )
 

@@ -125,10 +125,10 @@ def test_cells_of_spreadsheets_are_read(stack: Stack, store: ObjectStore) -> Non
     header, *found = store.get(f"rejects/{job['id']}.csv").decode().splitlines()
     assert header == "rejected;Email ; EMAIL_Notifications;occurred_at;;"
     assert [line.partition('";')[0].split(":")[:2] for line in found] == [
-        ['"line 5', " invalid_type at /email_notifications"],
+        ['"line 5, column email_notifications', " invalid_type"],
         ['"line 6', " wrong_columns"],
         ['"line 7', " invalid_csv"],
-        ['"line 8', " invalid_choices at /consents"],
+        ['"line 8', " invalid_choices"],
     ]
     assert 'is ""yes""; must be true or false; a mapping can say which words mean which' in found[0]
 

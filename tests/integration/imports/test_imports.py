@@ -44,7 +44,7 @@ def rejects(store: ObjectStore, job: dict[str, Any]) -> list[dict[str, Any]]:
     if job["rejects_key"].endswith(".csv"):
         return [
             {"line": int(found[1]), "code": found[2]}
-            for found in re.finditer(r'^"line (\d+): (\w+)', text, re.MULTILINE)
+            for found in re.finditer(r'^"line (\d+)[^:]*: (\w+)', text, re.MULTILINE)
         ]
     reader = json.JSONDecoder()
     return [reader.raw_decode(line, len('{"rejected": '))[0] for line in text.splitlines()]

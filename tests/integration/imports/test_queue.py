@@ -74,6 +74,14 @@ def test_test_event_of_s3_does_nothing(store: ObjectStore) -> None:
     handler(message({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "b"}), Context())
 
 
+def test_uploader_is_known_from_the_message(stack: Stack, store: ObjectStore) -> None:
+    notice = store.put("imports/who.ndjson", ndjson(generated(1, seed=43)))
+    # https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
+    notice["Records"][0]["userIdentity"] = {"principalId": "AWS:AROAEXAMPLE:crm"}  # type: ignore[index]
+    handler(message(notice), Context())
+    assert job_of(stack, "imports/who.ndjson")["uploader"] == "AWS:AROAEXAMPLE:crm"
+
+
 def test_message_that_comes_twice_changes_nothing(stack: Stack, store: ObjectStore) -> None:
     notice = store.put("imports/twice.ndjson", ndjson(generated(3, seed=42)))
     handler(message(notice), Context())

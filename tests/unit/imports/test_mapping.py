@@ -238,6 +238,16 @@ def test_value_that_the_mapping_does_not_know_is_rejected_with_those_that_it_kno
         reader.event("a@example.com,true")
 
 
+def test_export_without_dates_is_read_if_the_import_declares_an_instant() -> None:
+    """As Braze exports them by segment."""
+    table = Table("external_id,email,email_subscribe", ",")
+    with pytest.raises(FileError, match="for occurred_at; or give the import an occurred_at"):
+        Mapped(READY["braze"], table)
+    event = Mapped(READY["braze"], table, is_dated=True).event("123,ada@example.com,opted_in")
+    assert event["consents"] == [{"id": "email_notifications", "enabled": True}]
+    assert "occurred_at" not in event
+
+
 def test_first_rule_that_finds_an_answer_counts_and_a_constant_always_does() -> None:
     rules = [
         {"consent": "email_notifications", "from": "ok"},
