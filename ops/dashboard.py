@@ -50,6 +50,7 @@ _SAMPLES: dict[str, tuple[float, float]] = {
     "charged": (0, 0),
     "storage": (14e9, -0.4e9),
     "memory": (1.6e9, -0.3e9),
+    "lines": (0, 250_000),
     "accepted": (0, 240_000),
     "rejected": (0, 900),
     "error lines": (0, 1.2),

@@ -7,9 +7,10 @@ locals {
   log_metrics = { for name, metric in {
     ErrorLines               = { pattern = "{ $.level = \"error\" }", value = "1", unit = "Count" }
     RequestMilliseconds      = { pattern = "{ $.message = \"request\" }", value = "$.milliseconds", unit = "Milliseconds" }
-    ImportFailures           = { pattern = "{ $.message = \"import failed\" }", value = "1", unit = "Count" }
-    ImportRejectedLines      = { pattern = "{ $.message = \"import finished\" }", value = "$.rejected", unit = "Count" }
-    ImportAcceptedLines      = { pattern = "{ $.message = \"import finished\" }", value = "$.accepted", unit = "Count" }
+    ImportFailures           = { pattern = "{ $.message = \"import ended\" && $.state = \"failed\" }", value = "1", unit = "Count" }
+    ImportLines              = { pattern = "{ $.message = \"import ended\" }", value = "$.lines", unit = "Count" }
+    ImportRejectedLines      = { pattern = "{ $.message = \"import ended\" }", value = "$.rejected", unit = "Count" }
+    ImportAcceptedLines      = { pattern = "{ $.message = \"import ended\" }", value = "$.accepted", unit = "Count" }
     FeedLagSeconds           = { pattern = "{ $.message = \"feed read\" }", value = "$.lag_seconds", unit = "Seconds" }
     VendorListOverdueSeconds = { pattern = "{ $.message = \"vendor list checked\" }", value = "$.overdue_seconds", unit = "Seconds" }
   } : name => metric if var.function != null }
@@ -44,6 +45,19 @@ locals {
       above     = 0
       meaning   = "An import ended as failed: what it had accepted until then is kept, the rest is not."
       first     = "GET /v1/imports/{id} says why; fix the file and upload it again, lines already accepted are skipped."
+    }
+    import-rejects = {
+      severity  = "warning"
+      metric    = "ImportRejectedLines"
+      statistic = "Sum"
+      period    = 300
+      of        = 1
+      # A share of the lines, so that one typing error in a list of ten does not ring. A file of which nothing was
+      # accepted fails.
+      share_of = { metric = "ImportLines", least = 100 }
+      above    = 5
+      meaning  = "Of the imports that ended within five minutes, more than 5 % of the lines, and at least 100, were rejected."
+      first    = "GET /v1/imports shows the rejected lines by code; tell the sender, and import the corrected file of rejects."
     }
     feed-lag = {
       severity  = "warning"

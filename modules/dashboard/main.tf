@@ -114,6 +114,7 @@ locals {
         title = "Imported lines"
         unit  = "lines"
         metrics = [
+          { of = local.log, name = "ImportLines", stat = "Sum", label = "lines" },
           { of = local.log, name = "ImportAcceptedLines", stat = "Sum", label = "accepted" },
           { of = local.log, name = "ImportRejectedLines", stat = "Sum", label = "rejected" },
         ]

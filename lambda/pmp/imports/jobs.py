@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Sequence
 from typing import Any, cast
 
 from pmp import identifiers, objects
@@ -217,17 +218,40 @@ def cancel(connection: Connection, job: str, client: str) -> dict[str, Any] | No
     Returns:
         As ``get``.
     """
-    connection.run(
+    cancelled = connection.run(
         "UPDATE pmp.import_job SET state = 'cancelled', cancelled_by = :client, finished_at = clock_timestamp(),"
         " lease_owner = NULL, lease_until = NULL"
-        " WHERE (id = :id OR parent_id = :id) AND state IN ('waiting', 'running')",
+        " WHERE (id = :id OR parent_id = :id) AND state IN ('waiting', 'running') RETURNING id",
         id=job,
         client=client,
     )
+    connection.after_commit(lambda: log_end(connection, [str(one) for (one,) in cancelled]))
     document = get(connection, job)
     if document is not None and document["parent"] is not None:
         connection.after_commit(lambda: settle(connection, document["parent"]))
     return document
+
+
+def log_end(connection: Connection, ended: Sequence[str]) -> None:
+    """Write the one line of each import that has ended, from which the metrics come. It names nobody.
+
+    Args:
+        connection: to the database.
+        ended: ids of imports; those of several objects have no such line.
+    """
+    rows = connection.run(
+        "SELECT to_jsonb(j), extract(epoch FROM finished_at - coalesce(started_at, finished_at))"
+        " FROM pmp.import_job AS j WHERE id = ANY(CAST(:ended AS uuid[])) AND parts IS NULL",
+        ended=list(ended),
+    )
+    for row, seconds in rows:
+        names = ("state", "lines", "accepted", "skipped", "rejected", "reasons", "attempts", *EFFECTS)
+        told = {name: row[name] for name in names} | {"seconds": round(float(seconds), 3), "reason": row["error"]}
+        level = "error" if row["state"] == "failed" and not row["dry_run"] else "info"
+        if row["dry_run"]:
+            log("dry run ended", job=row["id"], level=level, **told)
+        else:
+            log("import ended", job=row["id"], level=level, **told)
 
 
 def settle(connection: Connection, job: str | None = None) -> None:

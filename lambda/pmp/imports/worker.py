@@ -142,11 +142,10 @@ def restart(connection: Connection) -> None:
         "UPDATE pmp.import_job SET state = 'failed', finished_at = clock_timestamp(),"
         " error = 'nothing was uploaded within a day; request a new import and upload to its URL'"
         " WHERE state = 'waiting' AND object_version IS NULL AND created_at < now() - interval '1 day'"
-        " RETURNING id, error"
+        " RETURNING id"
     )
-    for job, error in [*never_uploaded, *leases.give_up(connection, _KIND)]:
-        ((dry_run,),) = connection.run("SELECT dry_run FROM pmp.import_job WHERE id = :job", job=str(job))
-        log(f"{jobs.what(dry_run)} failed", level="error", job=str(job), reason=error)
+    given_up = leases.give_up(connection, _KIND)
+    jobs.log_end(connection, [*(str(job) for (job,) in never_uploaded), *(job for job, _ in given_up)])
     for job in leases.orphans(connection, _KIND):
         log("import restarted", level="warning", job=job)
         tasks.begin({"task": "import", "job": job})
@@ -250,11 +249,8 @@ class _Worker:
             return
         if row["parent_id"] is not None:
             _retried(lambda connection: jobs.settle(connection, row["parent_id"]))
-        counts = {name: row[name] for name in ("accepted", "skipped", "rejected", "reasons", *jobs.EFFECTS)}
-        if state == "failed":
-            log(f"{self.what} failed", level="error", job=self.job, reason=error, **counts)
-        else:
-            log(f"{self.what} finished", job=self.job, **counts)
+        _retried(lambda connection: jobs.log_end(connection, [self.job]))
+        if state != "failed":
             self._remove_upload()
         self._remove_trial()
 

@@ -35,7 +35,7 @@ variables {
 
 run "every_alarm_says_what_to_do_and_notifies_one_topic" {
   assert {
-    condition     = length(aws_cloudwatch_metric_alarm.this) == 28 && length(output.alarm_arn_by_name) == 28
+    condition     = length(aws_cloudwatch_metric_alarm.this) == 29 && length(output.alarm_arn_by_name) == 29
     error_message = "alarms: ${join(", ", keys(aws_cloudwatch_metric_alarm.this))}"
   }
 
@@ -191,6 +191,16 @@ run "function_and_api_alarms_follow_the_settings" {
   assert {
     condition     = aws_cloudwatch_metric_alarm.this["vendor-list-stale"].treat_missing_data == "breaching"
     error_message = "a schedule that has stopped writes no log line, so missing data must alarm"
+  }
+}
+
+run "rejected_lines_are_measured_as_a_share_of_lines" {
+  assert {
+    condition = (
+      aws_cloudwatch_metric_alarm.this["import-rejects"].threshold == 5 && aws_cloudwatch_metric_alarm.this["import-rejects"].metric_name == null &&
+      toset([for query in aws_cloudwatch_metric_alarm.this["import-rejects"].metric_query : query.metric[0].metric_name if length(query.metric) > 0]) == toset(["ImportLines", "ImportRejectedLines"])
+    )
+    error_message = "the alarm must compare the rejected lines with all lines"
   }
 }
 

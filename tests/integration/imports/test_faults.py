@@ -311,7 +311,7 @@ def test_five_concurrent_notifications_run_one_import(stack: Stack, store: Objec
     workers = [started(notice, lease_seconds=50) for _ in range(5)]
     outputs = [worker.communicate()[0] for worker in workers]
     assert [worker.returncode for worker in workers] == [0] * 5
-    assert sum(b"import finished" in output for output in outputs) == 1
+    assert sum(b"import ended" in output for output in outputs) == 1
     assert stack.cluster.psql(f"SELECT count(*) FROM pmp.import_job WHERE object_key = '{key}'") == "1"
     assert counts(job_of(stack, key)) == (3000, 3000, 0, 0)
     assert_exactly_once(stack, events)
@@ -386,7 +386,7 @@ def _cut_connections(stack: Stack) -> None:
 def test_import_survives_database_outages_during_a_batch(
     stack: Stack, store: ObjectStore, seed: int, strike: Callable[[Stack], None]
 ) -> None:
-    key, events = f"imports/{strike.__name__}-{seed}", generated(6000, seed)
+    key, events = f"imports/{strike.__name__[1:]}-{seed}", generated(6000, seed)
     notice = store.put(key, ndjson(events))
     process = started(notice)
     strikes = 0

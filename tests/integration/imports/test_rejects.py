@@ -1,6 +1,7 @@
 """Rejected lines: their file, which can be corrected and imported, its bounds, and how long it is kept."""
 
 import json
+import re
 import urllib.error
 import urllib.request
 import uuid
@@ -55,13 +56,13 @@ def test_corrected_rejects_of_csv_are_imported(stack: Stack, store: ObjectStore)
     assert first["rejects_key"].endswith(".csv")
     lines = rejected(store, first).decode().splitlines()
     assert lines[0] == "rejected,email,email_notifications"
-    assert [(line.partition(":")[0], line.rpartition('",')[2]) for line in lines[1:]] == [
+    assert [(re.split("[,:]", line)[0], line.rpartition('",')[2]) for line in lines[1:]] == [
         ('"line 3', f"{who}.b@example.com,yes"),
         ('"line 4', "no"),
         ('"line 5', f"{who}.d@example.com"),
     ]
     assert lines[2].endswith(f',"{who}.c@example.com",no')
-    assert 'line 3: invalid_type at /email_notifications: is ""yes""; must be true or false' in lines[1]
+    assert 'line 3, column email_notifications: invalid_type: is ""yes""; must be true or false' in lines[1]
     second = announced(stack, store, rejected(store, first), **declared)
     assert counts(second) == (3, 0, 0, 3)
     assert [line.partition('",')[2] for line in rejected(store, second).decode().splitlines()[1:]] == [
@@ -75,6 +76,35 @@ def test_corrected_rejects_of_csv_are_imported(stack: Stack, store: ObjectStore)
         body.replace(b",yes", b",true").replace(b",no", b",false").replace(b".d@example.com", b".d@example.com,true")
     )
     assert counts(announced(stack, store, whole, **declared)) == (4, 0, 4, 0)
+
+
+def test_reason_tells_place_and_value_in_the_words_of_the_file(stack: Stack, store: ObjectStore) -> None:
+    array = json.dumps([{}, event(f"{name()}@e.com", colour=1, size=2), event("x", occurred_at="31/01/2024")], indent=1)
+    found = [
+        json.loads(line)["rejected"] for line in rejected(store, announced(stack, store, array.encode())).splitlines()
+    ]
+    assert [(one["item"], one["detail"].partition(";")[0]) for one in found] == [
+        (1, "is missing"),
+        (2, "has 2 unknown fields: colour, size"),
+        (3, 'is "31/01/2024"'),
+    ]
+    long = b"email,consent,enabled,occurred_at\na@e.com,nothing,true,2024-01-31T10:00:00Z\n Ada <a@e.com>,x,true,\n"
+    mapped: dict[str, Any] = {
+        "id": "crm",
+        "user": {"email": "E-Mail"},
+        "occurred_at": {"from": ["Changed"], "format": "%d.%m.%Y"},
+    }
+    mapped["consents"] = [{"consent": "email_notifications", "from": "OK"}]
+    for body, mapping, expected in (
+        (long, None, ["line 2, column consent: unknown_consent", "line 3, column occurred_at: undated"]),
+        (b"OK;E-Mail;Changed\ntrue;a@e.com b@e.com;31.1.24\n", mapped, ["line 2, column Changed: invalid_instant"]),
+        (b"OK;E-Mail;Changed\ntrue;a@e.com b@e.com;31.01.2024\n", mapped, ["line 2, column E-Mail: invalid_email"]),
+    ):
+        made = imports.create(database.connect(), {"dry_run": False}, "tester", mapping)
+        imports.handle_notification(store.put(f"imports/{made['id']}.ndjson", body), Context())
+        _, *lines = store.get(f"rejects/{made['id']}.csv").decode().splitlines()
+        assert [":".join(line[1:].split(":")[:2]) for line in lines] == expected
+    assert "more than one @" in lines[0]
 
 
 def test_line_that_the_database_finds_wrong_is_kept_with_its_text(stack: Stack, store: ObjectStore) -> None:
@@ -208,3 +238,34 @@ def test_job_tells_file_and_uploader(stack: Stack, store: ObjectStore) -> None:
     assert (shown["key"], shown["file_name"], shown["client"]) == (key, "list of May.ndjson", "s3")
     assert (shown["uploader"], shown["dry_run"]) == ("AWS:AROAEXAMPLE:crm", False)
     assert BUCKET not in json.dumps(shown)
+
+
+@pytest.mark.parametrize("end", ["succeeded", "failed", "cancelled", "given up", "never uploaded", "tried"])
+def test_end_of_an_import_is_one_line_without_personal_data(
+    stack: Stack, store: ObjectStore, capsys: pytest.CaptureFixture[str], end: str
+) -> None:
+    person = f"{name()}@example.com"
+    body = ndjson([event(person, consent="email_notifications" if end != "failed" else person), {"x": person}])
+    if end in {"succeeded", "failed"}:
+        job = announced(stack, store, body)["id"]
+    elif end == "tried":
+        job = announced(stack, store, body, dry_run=True)["id"]
+    else:
+        job = new_import()["id"]
+        if end == "cancelled":
+            imports.cancel(database.connect(), job, "tester")
+        else:
+            age = "created_at = now() - interval '2 days'"
+            killed = "state = 'running', started_at = now() - interval '1 hour', stalled = 3"
+            change = killed if end == "given up" else age
+            stack.cluster.psql(f"UPDATE pmp.import_job SET {change} WHERE id = '{job}'")
+            imports.restart(database.connect())
+    output = capsys.readouterr().out
+    (line,) = [one for one in map(json.loads, output.splitlines()) if one.get("job") == job and "lines" in one]
+    assert line["message"] == ("dry run ended" if end == "tried" else "import ended")
+    state = {"given up": "failed", "never uploaded": "failed", "tried": "succeeded"}.get(end, end)
+    assert (line["state"], line["level"]) == (state, "error" if state == "failed" else "info")
+    expected = {"succeeded": (2, 1, 0, 1), "tried": (2, 1, 0, 1), "failed": (2, 0, 0, 2)}.get(end, (0, 0, 0, 0))
+    assert (line["lines"], line["accepted"], line["skipped"], line["rejected"]) == expected
+    assert line["seconds"] >= (3600 if end == "given up" else 0)
+    assert person not in output

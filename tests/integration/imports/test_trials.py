@@ -249,10 +249,10 @@ def test_logs_and_list_tell_a_dry_run_from_an_import(store: ObjectStore, capsys:
     said = [json.loads(one)["message"] for one in capsys.readouterr().out.splitlines() if one.startswith("{")]
     # The metrics of imports count these messages.
     assert [one for one in said if one.startswith(("import ", "dry run "))] == [
-        "dry run finished",
-        "dry run failed",
-        "import finished",
-        "import failed",
+        "dry run ended",
+        "dry run ended",
+        "import ended",
+        "import ended",
     ]
 
 
