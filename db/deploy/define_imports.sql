@@ -362,7 +362,7 @@ BEGIN
 
   IF job.line >= up_to_line THEN
     -- The worker lost the response to a committed batch and sent it again.
-    RETURN jsonb_build_object('state', 'running', 'rejected', job.rejected, 'refused', '[]');
+    RETURN jsonb_build_object('state', 'running', 'rejected', job.rejected, 'refused', '[]'::jsonb);
   ELSIF job.line <> from_line THEN
     -- The server lost committed batches: it was restored, or it replaced a server that was ahead of it.
     RETURN '{"state": "behind"}';

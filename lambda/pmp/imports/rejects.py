@@ -150,6 +150,8 @@ class File:
     def keep(self, connection: Connection, found: Sequence[Reject]) -> tuple[int, int]:
         """Write rejects into the database, in the transaction of their batch; see ``kept``.
 
+        A batch whose commit was not answered is sent again; its rejects may be there already.
+
         Returns:
             How many there was room for, and their bytes.
         """
@@ -160,15 +162,15 @@ class File:
         connection.run(
             "WITH kept AS (INSERT INTO pmp.import_reject (import_id, line, code, pointer, detail, original)"
             " SELECT CAST(:job AS uuid), * FROM unnest(CAST(:lines AS bigint[]), CAST(:codes AS text[]),"
-            "  CAST(:pointers AS text[]), CAST(:details AS text[]), CAST(:originals AS bytea[])))"
-            " UPDATE pmp.import_job SET rejects_kept = rejects_kept + :count WHERE id = :job",
+            "  CAST(:pointers AS text[]), CAST(:details AS text[]), CAST(:originals AS bytea[]))"
+            "  ON CONFLICT DO NOTHING RETURNING 1)"
+            " UPDATE pmp.import_job SET rejects_kept = rejects_kept + (SELECT count(*) FROM kept) WHERE id = :job",
             job=self._job,
             lines=[one.line for one in some],
             codes=[one.code for one in some],
             pointers=[one.pointer for one in some],
             details=[one.detail for one in some],
             originals="{" + ",".join(originals) + "}",
-            count=len(some),
         )
         return len(some), sum(len(one.original or b"") for one in some)
 

@@ -452,6 +452,30 @@ def test_import_survives_a_connection_cut_during_a_batch(
     assert_exactly_once(stack, events)
 
 
+def test_batch_whose_commit_was_not_answered_keeps_its_rejects_once(
+    stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    from pmp import database
+
+    real, lost = database.Connection._commit, []
+
+    def commit(connection: database.Connection) -> None:
+        rejects = connection.run("SELECT EXISTS (SELECT FROM pmp.import_reject)")
+        real(connection)
+        if rejects[0][0] and not lost:
+            lost.append(True)
+            raise database.LostCommitError("the answer to COMMIT is lost")
+
+    monkeypatch.setattr(database.Connection, "_commit", commit)
+    events = generated(20, seed)
+    unknown = event(99) | {"user": {"id": "00000000-0000-4000-8000-00000000dead"}}
+    body = ndjson([*events, unknown]) + b"no JSON\n"
+    job = imported(stack, store, f"imports/unanswered-{seed}", body)
+    assert lost == [True]
+    assert (job["state"], counts(job), job["rejects_kept"]) == ("succeeded", (22, 20, 0, 2), 2), job["error"]
+    assert_exactly_once(stack, events)
+
+
 @pytest.mark.parametrize("code", ["22009", "23514"])
 def test_database_that_refuses_every_line_ends_the_import_at_once(
     stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, seed: int, code: str
