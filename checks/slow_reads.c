@@ -1,14 +1,17 @@
-/* Makes each read of a block of PostgreSQL take MICROSECONDS longer, once there is a file SWITCH: checks/slow_reads.py. */
+/* Makes each read of a block of PostgreSQL take longer: as many microseconds as the file SWITCH has bytes. See
+   checks/slow_reads.py. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 typedef ssize_t (*reader)(int, void *, size_t, off_t);
 
 static ssize_t slowly(const char *name, int file, void *buffer, size_t size, off_t offset) {
-    if (size == 8192 && access(SWITCH, F_OK) == 0) {
-        struct timespec pause = {0, MICROSECONDS * 1000L};
+    struct stat state;
+    if (size == 8192 && stat(SWITCH, &state) == 0) {
+        struct timespec pause = {0, state.st_size * 1000L};
         nanosleep(&pause, NULL);
     }
     return ((reader)dlsym(RTLD_NEXT, name))(file, buffer, size, offset);

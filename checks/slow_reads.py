@@ -11,9 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-MICROSECONDS = 600
-"""By which each read of a block of 8 KiB takes longer."""
-
 _SOURCE = Path(__file__).with_suffix(".c")
 
 
@@ -27,16 +24,15 @@ class SlowReads:
     def __init__(self, directory: Path) -> None:
         self._switch = directory / "on"
         built = directory / "slow_reads.so"
-        defined = (f"-DMICROSECONDS={MICROSECONDS}", f'-DSWITCH="{self._switch}"')
-        flags = ("-O2", "-Wall", "-Werror", "-shared", "-fPIC", *defined)
+        flags = ("-O2", "-Wall", "-Werror", "-shared", "-fPIC", f'-DSWITCH="{self._switch}"')
         subprocess.run(["cc", *flags, "-o", built, _SOURCE, "-ldl"], check=True)
         self.library = built.read_bytes()
         """The library's content."""
 
     @contextmanager
-    def on(self) -> Iterator[None]:
-        """Make the reads slow."""
-        self._switch.touch()
+    def on(self, microseconds: int) -> Iterator[None]:
+        """Make each read of a block of 8 KiB take longer."""
+        self._switch.write_bytes(bytes(microseconds))
         try:
             yield
         finally:

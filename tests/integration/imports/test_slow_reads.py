@@ -33,18 +33,20 @@ def disk() -> Iterator[slow_reads.SlowReads]:
 @pytest.fixture(scope="module")
 def stack(disk: slow_reads.SlowReads) -> Iterator[Stack]:
     # Its memory holds a small part of the data, as a server's does after years.
-    with stacks.stack(settings={"shared_buffers": "'4MB'", "autovacuum": "off"}, preload=disk.library) as running:
+    with stacks.stack(settings={"shared_buffers": "'1MB'", "autovacuum": "off"}, preload=disk.library) as running:
         yield running
 
 
-def end(stack: Stack, store: ObjectStore, disk: slow_reads.SlowReads, users: int, lines: int) -> None:
+def end(
+    stack: Stack, store: ObjectStore, disk: slow_reads.SlowReads, *, microseconds: int, users: int, lines: int
+) -> None:
     """Import lines for users who are there already, and export everybody, with slow reads."""
     seed = users + lines
     announced(stack, store, ndjson(generated(2 * users, seed=seed, users=users)))
     body = ndjson(generated(lines, seed=seed + 1, users=users))
     stack.cluster.psql("VACUUM ANALYZE")
     began = time.monotonic()
-    with disk.on():
+    with disk.on(microseconds):
         job = announced(stack, store, body)
         imported = time.monotonic()
         export = exports.create(database.connect(), {}, "tester")["id"]
@@ -77,11 +79,11 @@ def assert_none_was_tried_again(output: str) -> None:
 def test_few_lines_and_users(
     stack: Stack, store: ObjectStore, disk: slow_reads.SlowReads, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stack.cluster.psql("ALTER ROLE pmp_app SET statement_timeout = '600ms'")
+    stack.cluster.psql("ALTER ROLE pmp_app SET statement_timeout = '2s'")
     stack.bouncer.stop()
     stack.bouncer.start()
     try:
-        end(stack, store, disk, users=12_000, lines=6000)
+        end(stack, store, disk, microseconds=1500, users=10_000, lines=8200)
     finally:
         stack.cluster.psql("ALTER ROLE pmp_app SET statement_timeout = '8s'")
         stack.bouncer.stop()
@@ -95,7 +97,7 @@ def test_few_lines_and_users(
 def test_200000_lines_and_100000_users(
     stack: Stack, store: ObjectStore, disk: slow_reads.SlowReads, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    end(stack, store, disk, users=100_000, lines=200_000)
+    end(stack, store, disk, microseconds=600, users=100_000, lines=200_000)
     output = capsys.readouterr().out
     with capsys.disabled():
         print(*re.findall(r"^import of .*", output, re.MULTILINE))
