@@ -457,7 +457,8 @@ def test_batch_whose_commit_was_not_answered_keeps_its_rejects_once(
 ) -> None:
     from pmp import database
 
-    real, lost = database.Connection._commit, []
+    real = database.Connection._commit
+    lost: list[bool] = []
 
     def commit(connection: database.Connection) -> None:
         rejects = connection.run("SELECT EXISTS (SELECT FROM pmp.import_reject)")
@@ -468,7 +469,7 @@ def test_batch_whose_commit_was_not_answered_keeps_its_rejects_once(
 
     monkeypatch.setattr(database.Connection, "_commit", commit)
     events = generated(20, seed)
-    unknown = event(99) | {"user": {"id": "00000000-0000-4000-8000-00000000dead"}}
+    unknown = event("") | {"user": {"id": "00000000-0000-4000-8000-00000000dead"}}
     body = ndjson([*events, unknown]) + b"no JSON\n"
     job = imported(stack, store, f"imports/unanswered-{seed}", body)
     assert lost == [True]
