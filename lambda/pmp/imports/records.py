@@ -31,11 +31,13 @@ class Block:
             counted as lines.
         end: offset in the text after the last one.
         has_quotes: whether one of them may hold a quote.
+        is_open: whether the last line has no end, because the text ends.
     """
 
     lines: list[bytes | None]
     end: int
     has_quotes: bool = False
+    is_open: bool = False
 
 
 def gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -88,7 +90,8 @@ def lines(pieces: Iterator[bytes], *, start: int = 0, raw: bool = False) -> Iter
     if skipping:
         yield Block([None], end)
     elif rest:
-        yield Block([_line(rest, is_first=end == len(rest), raw=raw)], end, has_quotes=b'"' in rest)
+        line = _line(rest, is_first=end == len(rest), raw=raw)
+        yield Block([line], end, has_quotes=b'"' in rest, is_open=True)
 
 
 def _line(line: bytes, *, is_first: bool, raw: bool) -> bytes | None:
@@ -114,7 +117,7 @@ def rows(pieces: Iterator[bytes], delimiter: str, *, start: int = 0) -> Iterator
             continue
         whole, held = _whole_rows(held + block.lines, delimiter, is_end=False)
         if whole:
-            yield Block(whole, end - sum(len(line or b"") + 1 for line in held))
+            yield Block(whole, end - sum(len(line or b"") + 1 for line in held) + block.is_open)
     if held:
         yield Block(_whole_rows(held, delimiter, is_end=True)[0], end)
 
