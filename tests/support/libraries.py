@@ -61,7 +61,7 @@ def _run_collection(directory: Path, variables: Mapping[str, str]) -> None:
         command, env=os.environ | dict(variables), capture_output=True, text=True, check=False, timeout=120
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("→") == len(_REQUESTS), done.stdout
+    assert done.stdout.count("↳") == len(_REQUESTS), done.stdout
 
 
 def _digests() -> dict[str, str]:
