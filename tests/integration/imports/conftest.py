@@ -32,6 +32,13 @@ def stack() -> Iterator[stacks.Stack]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def own_stack() -> Iterator[stacks.Stack]:
+    """A record that only one file's tests write to: they count what is in it."""
+    with stacks.stack() as running:
+        yield running
+
+
 @pytest.fixture
 def store(stack: stacks.Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
     """Start an empty S3, and point the function's modules at it and at the stack."""

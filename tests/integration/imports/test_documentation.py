@@ -23,6 +23,11 @@ EXAMPLES: dict[str, str] = dict(BLOCK.findall(PAGE))
 EXPORTS: dict[str, str] = dict(BLOCK.findall(Path("docs/exports.md").read_text()))
 
 
+@pytest.fixture
+def stack(own_stack: Stack) -> Stack:
+    return own_stack
+
+
 def imported(stack: Stack, store: ObjectStore, key: str, body: bytes) -> dict[str, Any]:
     from pmp import imports
 

@@ -18,6 +18,11 @@ PEOPLE = 150
 DAYS = 40
 
 
+@pytest.fixture
+def stack(own_stack: Stack) -> Stack:
+    return own_stack
+
+
 @pytest.fixture(autouse=True)
 def people(stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make users whose events were received on 40 days, in the order of the feed but for a few."""

@@ -19,6 +19,11 @@ NEXT = (NOW + dt.timedelta(minutes=5)).strftime("%H:%M")
 """A time of day that has not come today, but for five minutes a day."""
 
 
+@pytest.fixture
+def stack(own_stack: Stack) -> Stack:
+    return own_stack
+
+
 def fire(store: ObjectStore, name: str, contents: str, at: str | None = None) -> list[dict[str, Any]]:
     """Deliver a schedule's event, run the exports that it made, and return them from the first day on."""
     schedule = {"name": name, "contents": contents, "format": "ndjson", "folder": f"data/{name}", "at": at or NEXT}
