@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from checks.gateway import token
-from checks.stack import Stack
+from checks.stack import stack
 from tests.support.answers import Comparison
 
 PAGE = Path("docs/guide.md").read_text()
@@ -23,17 +23,19 @@ END = "end of the block"
 
 
 @pytest.fixture
-def url(stack: Stack) -> Iterator[str]:
-    server = subprocess.Popen(
-        [sys.executable, "-m", "checks.gateway", "--workers", "1"],
-        env=os.environ | stack.environment | {"PYTHONPATH": "lambda"},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert server.stdout is not None
-    yield server.stdout.readline().strip()
-    server.terminate()
-    server.wait(timeout=10)
+def url() -> Iterator[str]:
+    """Start the API of a record that nobody else writes to: the guide's people must be new."""
+    with stack() as running:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "checks.gateway", "--workers", "1"],
+            env=os.environ | running.environment | {"PYTHONPATH": "lambda"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert server.stdout is not None
+        yield server.stdout.readline().strip()
+        server.terminate()
+        server.wait(timeout=10)
 
 
 class Shell:

@@ -15,8 +15,8 @@ from tests.integration.imports.conftest import Context, event, generated, ndjson
 from tests.integration.imports.test_data_exports import imported
 
 NOW = dt.datetime.now(dt.UTC)
-NEXT = (NOW + dt.timedelta(minutes=5)).strftime("%H:%M")
-"""A time of day that has not come today, but for five minutes a day."""
+NEXT = (NOW + dt.timedelta(hours=12)).strftime("%H:%M")
+"""A time of day that does not come while the tests run; it came last up to half a day before."""
 
 
 @pytest.fixture
