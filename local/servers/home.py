@@ -77,7 +77,7 @@ class Home:
         """Run a short command as the server's account, and return its standard output.
 
         Raises:
-            RuntimeError: the command failed; the message quotes the last line of its standard error.
+            RuntimeError: the command failed; the message quotes its error, else the last line of its standard error.
         """
         done = subprocess.run(
             [str(word) for word in command],
@@ -92,7 +92,9 @@ class Home:
             extra_groups=self._groups,
         )
         if done.returncode != 0:
-            reason = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
+            lines = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()
+            # After an error, psql tells where it was.
+            reason = next((line for line in lines if " ERROR: " in line or line.startswith("ERROR: ")), lines[-1])
             raise RuntimeError(f"{Path(command[0]).name} failed ({done.returncode}): {reason}")
         return done.stdout
 

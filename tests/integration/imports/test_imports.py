@@ -461,6 +461,7 @@ def test_housekeeping_restarts_orphans_and_fails_missing_uploads(stack: Stack, s
     assert shown is not None
     assert shown["state"] == "failed"
     assert "nothing was uploaded" in shown["error"]
-    assert json.loads(store.invocations.pop()) == {"task": "import", "job": left}
+    # Other tests leave imports, too.
+    assert {"task": "import", "job": left} in [json.loads(task) for task in store.invocations]
     imports.run(left, Context())
     assert job_of(stack, "imports/left.ndjson")["state"] == "succeeded"

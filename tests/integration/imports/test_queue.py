@@ -149,7 +149,7 @@ handler(json.loads(sys.stdin.read()), Context())
 
 def test_killed_job_is_taken_again_by_its_lease(stack: Stack, store: ObjectStore) -> None:
     key = "imports/killed.ndjson"
-    notice = store.put(key, ndjson(generated(60_000, seed=43)))
+    notice = store.put(key, ndjson(generated(60_000, seed=43_000)))
     environment = os.environ | stack.environment | {"AWS_ENDPOINT_URL": store.url, "PYTHONPATH": "lambda:."}
     environment["PMP_JOBS_QUEUE_URL"] = f"{store.url}/000000000000/pmp-local-jobs"
     with subprocess.Popen([sys.executable, "-c", _KILLED], env=environment, stdin=subprocess.PIPE, text=True) as victim:
