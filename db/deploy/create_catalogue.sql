@@ -83,6 +83,9 @@ BEGIN
     INSERT INTO consent_version (consent_key, version, description, channel, expires_after_days, source_key)
     VALUES (consent.consent_key, coalesce(newest.version, 0) + 1, $2, $3, $4, source_key(client))
     RETURNING * INTO newest;
+    -- Autovacuum leaves tables of less than 50 rows alone. Of a table that was never analyzed, the planner expects ten
+    -- pages, and would rather scan all choices than look up each consent's.
+    ANALYZE (SKIP_LOCKED) consent, consent_version;
   END IF;
   RETURN jsonb_build_object('outcome', outcome, 'consent', describe_consent(consent_id, newest));
 END

@@ -78,3 +78,12 @@ def test_import_has_the_tables_analyzed_that_it_makes_grow(stack: Stack, store: 
     for table in ("subject", "event", "current_choice"):
         known = stack.cluster.psql(f"SELECT reltuples FROM pg_class WHERE oid = 'pmp.{table}'::regclass")
         assert float(known) > 2 * ADDED, table
+
+
+def test_catalogue_is_analyzed_when_it_changes(stack: Stack) -> None:
+    stack.cluster.psql("SELECT pmp.put_consent('analyzed', 'x', 'web', NULL, 'tester')")
+    for table in ("consent", "consent_version"):
+        known, there = stack.cluster.psql(
+            f"SELECT reltuples, (SELECT count(*) FROM pmp.{table}) FROM pg_class WHERE oid = 'pmp.{table}'::regclass"
+        ).split("|")
+        assert float(known) == float(there), table
