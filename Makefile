@@ -210,9 +210,12 @@ rotate-key: install ## replace a GitLab access key (IDENTITY=plan ENVIRONMENT=â€
 
 ##@ Generated files
 
-.PHONY: docs inventories costs dashboard tools clean
+.PHONY: docs docs-site inventories costs dashboard tools clean
 docs: install $(TOOLS) ## inputs and outputs in the modules' READMEs
 	@$(PYTHON) -m checks.lint.module_documents --write
+
+docs-site: install ## the documents as a site in build/site
+	@$(OPS) docs-site
 
 inventories: install ## what every layer plans in every environment
 	@$(PYTHON) -m checks.inventory --write

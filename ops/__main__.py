@@ -27,6 +27,7 @@ from ops import (
     provider_locks,
     release,
     replay,
+    site,
     sizing,
     smoke,
 )
@@ -349,6 +350,14 @@ def generate_clients_command() -> None:
 def dashboard_command() -> None:
     """Draw docs/dashboard.svg from the planned CloudWatch dashboard."""
     dashboard.write()
+
+
+@application.command("docs-site", rich_help_panel=_REPORTS)
+def docs_site_command(
+    output: Annotated[Path, typer.Argument(help="folder to write; replaced")] = ROOT / "build/site",
+) -> None:
+    """Build the documents as a site."""
+    site.write(output)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ The first line of a step's docstring says what it checks; ``python -m checks.lin
 
 import argparse
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -16,7 +17,8 @@ from checks.lint.module_documents import documents
 from checks.lint.tools import BIN, GO_TOOLS, run
 from checks.tree import copied_tree, registry, source_files, terraform_folders
 from local.registry.server import STAND_INS, source
-from ops import provider_locks
+from ops import provider_locks, site
+from ops.errors import UserError
 from ops.settings import ROOT
 
 WORKERS = 2
@@ -145,6 +147,16 @@ def migrations(_: Workspace) -> str:
     return run([sys.executable, "-m", "ops", "migrations"])
 
 
+def documents_site(_: Workspace) -> str:
+    """The documents as a site: links and anchors between pages, and a navigation that leads to every page."""
+    with tempfile.TemporaryDirectory(prefix="pmp-lint-") as folder:
+        try:
+            site.build(Path(folder) / "site")
+        except UserError as error:
+            return str(error)
+    return ""
+
+
 def go(_: Workspace) -> str:
     """Go format and vet."""
     module = ROOT / "tests/terratest"
@@ -192,6 +204,7 @@ STEPS: dict[str, Callable[[Workspace], str]] = {
     "migrations": migrations,
     "own-rules": own_rules,
     "terraform-docs": terraform_docs,
+    "docs-site": documents_site,
 }
 
 

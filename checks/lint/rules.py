@@ -29,6 +29,7 @@ _WITHOUT_AWS = {
     "compatibility",
     "costs",
     "dashboard",
+    "docs-site",
     "generate-clients",
     "image-lock",
     "lock-providers",

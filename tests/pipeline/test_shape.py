@@ -172,7 +172,7 @@ def test_merge_requests_plan_everything_and_keep_no_plan() -> None:
     [
         *("terratest", "e2e"),
         *("lint", "unit", "database", "compatibility", "integration", "terraform", "infra", "pipeline"),
-        *("nightly", "report"),
+        *("nightly", "report", "site", "pages"),
         *(f"{environment}:preview" for environment in ENVIRONMENTS),
         *(f"{job}:{environment}" for job in ("plan", "drift", "drift:account") for environment in ENVIRONMENTS),
     ],
@@ -194,7 +194,7 @@ CHECKS = {"lint", "unit", "database", "compatibility", "integration", "terraform
 def test_merge_requests_run_only_their_own_jobs() -> None:
     plans = {f"plan:{environment}" for environment in ENVIRONMENTS}
     images = {"ci-image", "image-recorded"}
-    assert set(jobs_on("merge request")) == CHECKS | {"package", "report"} | plans | images
+    assert set(jobs_on("merge request")) == CHECKS | {"package", "site", "report"} | plans | images
 
 
 def test_every_stage_of_the_tests_is_a_check() -> None:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support import chromium
+from checks import chromium
 from tests.unit.api.test_build import ROOT, load
 
 

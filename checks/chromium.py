@@ -3,6 +3,7 @@
 The protocol: https://chromedevtools.github.io/devtools-protocol/. Each message ends with a zero byte.
 """
 
+import base64
 import json
 import os
 import select
@@ -87,6 +88,19 @@ class Page:
                 raise TimeoutError(f"{expression} did not become true in {seconds} s; {shown}")
             time.sleep(0.1)
         return value
+
+    def look(self, width: int, height: int, *, dark: bool = False) -> None:
+        """Show the page as a screen of this size, in CSS pixels, whose owner prefers light or dark pages."""
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.call("Emulation.setEmulatedMedia", features=[scheme])
+
+    def picture(self, *, whole: bool = False) -> bytes:
+        """Return a PNG of what the screen shows, or of the whole page."""
+        taken = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
+        return base64.b64decode(taken["data"])
 
     def complaints(self) -> list[str]:
         """Return the errors in the console: exceptions, refused loads, violated policies."""
