@@ -163,6 +163,10 @@ class Gateway:
         """Send a PUT request; see ``request``."""
         return self.request("PUT", target, document, **headers)
 
+    def patch(self, target: str, document: Any, **headers: str) -> Answer:
+        """PATCH with a JSON body."""
+        return self.request("PATCH", target, document, **headers)
+
     def delete(self, target: str, **headers: str) -> Answer:
         """Send a DELETE request; see ``request``."""
         return self.request("DELETE", target, **headers)

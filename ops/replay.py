@@ -24,11 +24,11 @@ _HASH = re.compile(r"[0-9a-f]{64}").fullmatch
 
 
 _BEFORE = """BEGIN;
-CREATE TEMPORARY TABLE entry (user_id uuid, address_hash bytea, erased_at timestamptz) ON COMMIT DROP;
+CREATE TEMPORARY TABLE entry (user_id uuid, hashes bytea[], erased_at timestamptz) ON COMMIT DROP;
 COPY entry FROM STDIN;
 """
 _AFTER = """SELECT outcome, count(*) FROM (
-  SELECT pmp.replay_erasure(user_id, address_hash, erased_at) AS outcome FROM entry
+  SELECT pmp.replay_erasure(user_id, hashes, erased_at) AS outcome FROM entry
 ) AS done GROUP BY outcome;
 COMMIT;
 """
@@ -40,12 +40,12 @@ class Entry:
 
     Attributes:
         user_id: UUID of the erased user.
-        address_hash: HMAC-SHA256 of the address, in hexadecimal.
+        address_hashes: HMAC-SHA256 of each address that the user had, in hexadecimal.
         erased_at: when.
     """
 
     user_id: str
-    address_hash: str
+    address_hashes: tuple[str, ...]
     erased_at: datetime
 
     @classmethod
@@ -57,8 +57,10 @@ class Entry:
         """
         try:
             found = json.loads(text)
-            entry = cls(found["user_id"], found["address_hash"], datetime.fromisoformat(found["erased_at"]))
-            if _UUID(entry.user_id) and _HASH(entry.address_hash) and entry.erased_at.tzinfo:
+            erased_at = datetime.fromisoformat(found["erased_at"])
+            entry = cls(found["user_id"], tuple(found["address_hashes"]), erased_at)
+            are_hashes = entry.address_hashes and all(map(_HASH, entry.address_hashes))
+            if _UUID(entry.user_id) and are_hashes and erased_at.tzinfo:
                 return entry
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError("not an entry of the journal") from error
@@ -120,5 +122,11 @@ def read_journal(bucket: str, since: datetime | None) -> Iterator[Entry]:
 
 def script(entries: list[Entry]) -> str:
     """Return psql's script that replays entries in one transaction and prints ``outcome|count`` lines."""
-    rows = "".join(f"{one.user_id}\t\\\\x{one.address_hash}\t{one.erased_at.isoformat()}\n" for one in entries)
+    # A backslash is doubled for the array, and both again for COPY.
+    rows = "".join(
+        "{}\t{{{}}}\t{}\n".format(
+            one.user_id, ",".join(rf"\\\\x{mark}" for mark in one.address_hashes), one.erased_at.isoformat()
+        )
+        for one in entries
+    )
     return f"{_BEFORE}{rows}\\.\n{_AFTER}"

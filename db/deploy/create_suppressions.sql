@@ -23,7 +23,7 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT hashtextextended('suppression', 0)
 $$;
 COMMENT ON FUNCTION pmp.suppression_lock IS
-  'Key of the advisory lock that new users share and an import of hashes has for itself: a denial is there before the '
+  'Key of the advisory lock that users with a new address share and an import of hashes has for itself: a denial is there before the '
   'user, or the user before the denial.';
 
 CREATE FUNCTION pmp.apply_suppressions() RETURNS trigger
@@ -46,7 +46,7 @@ BEGIN
       ORDER BY d.subject_key, d.received_at, d.id
       RETURNING e.*
     )
-    INSERT INTO current_choice (subject_key, consent_key, version_key, counts_at, sequence, enabled)
+    INSERT INTO current_choice AS c (subject_key, consent_key, version_key, counts_at, sequence, enabled)
     SELECT DISTINCT ON (v.consent_key, c.subject_key)
       c.subject_key, v.consent_key, v.version_key, counts_at(c.occurred_at, c.received_at, c.has_fraction, c.enabled),
       c.sequence, c.enabled
@@ -58,11 +58,17 @@ BEGIN
     ) AS c
     JOIN consent_version AS v USING (version_key)
     ORDER BY v.consent_key, c.subject_key, counts_at(c.occurred_at, c.received_at, c.has_fraction, c.enabled) DESC,
-      c.sequence DESC;
+      c.sequence DESC
+    ON CONFLICT (consent_key, subject_key) DO UPDATE
+    SET version_key = excluded.version_key, counts_at = excluded.counts_at,
+        sequence = excluded.sequence, enabled = excluded.enabled
+    WHERE (excluded.counts_at, NOT excluded.enabled, excluded.sequence) > (c.counts_at, NOT c.enabled, c.sequence);
   END IF;
   RETURN NULL;
 END
 $$;
 CREATE TRIGGER apply_suppressions AFTER INSERT ON pmp.subject REFERENCING NEW TABLE AS added
 FOR EACH STATEMENT EXECUTE FUNCTION pmp.apply_suppressions();
+CREATE TRIGGER apply_suppressions_of_new_address AFTER UPDATE ON pmp.subject REFERENCING NEW TABLE AS added
+FOR EACH ROW WHEN (new.email_key <> old.email_key) EXECUTE FUNCTION pmp.apply_suppressions();
 COMMIT;

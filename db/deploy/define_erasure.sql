@@ -12,14 +12,22 @@ BEGIN
   RETURN CASE
     WHEN person.subject_key IS NULL THEN NULL
     WHEN person.erased_at IS NOT NULL THEN '{"erased": true}'
-    ELSE jsonb_build_object('address', person.email_key, 'erased_at', instant(clock_timestamp()))
+    ELSE jsonb_build_object(
+      'address', person.email_key,
+      'former_hashes', (
+        SELECT coalesce(jsonb_agg(encode(f.address_hash, 'hex')), '[]')
+        FROM former_address AS f WHERE f.subject_key = person.subject_key
+      ),
+      'erased_at', instant(clock_timestamp())
+    )
   END;
 END
 $$;
 COMMENT ON FUNCTION pmp.prepare_erasure IS
-  'Lock a user for an erasure: {"address": folded, "erased_at": now}; {"erased": true}; NULL: unknown user.';
+  'Lock a user for an erasure: {"address": folded, "former_hashes": [hexadecimal], of the addresses before, "erased_at": '
+  'now}; {"erased": true}; NULL: unknown user.';
 
-CREATE FUNCTION pmp.erase_user(user_id uuid, client text, address_hash bytea, at timestamptz) RETURNS boolean
+CREATE FUNCTION pmp.erase_user(user_id uuid, client text, hashes bytea[], at timestamptz) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp AS $$
 DECLARE
   person subject;
@@ -40,29 +48,30 @@ BEGIN
   DELETE FROM event_context AS c WHERE c.subject_key = person.subject_key;
   -- The key stays, so that a repeated request does not register the user again.
   UPDATE idempotency_key AS i SET body = NULL, headers = '{}', status = 410 WHERE i.subject_key = person.subject_key;
-  DELETE FROM import_preview AS p WHERE p.address_hash = $3;
-  INSERT INTO erasure AS e (user_id, address_hash, erased_at) VALUES ($1, $3, $4)
+  DELETE FROM import_preview AS p WHERE p.address_hash = ANY ($3);
+  DELETE FROM former_address AS f WHERE f.subject_key = person.subject_key;
+  INSERT INTO erasure AS e (user_id, address_hash, erased_at) SELECT $1, hash, $4 FROM unnest($3) AS hash
   ON CONFLICT ON CONSTRAINT erasure_pkey DO UPDATE SET erased_at = greatest(e.erased_at, excluded.erased_at);
   RETURN true;
 END
 $$;
 COMMENT ON FUNCTION pmp.erase_user IS
-  'GDPR Art. 17: removes the address and the contexts of events everywhere; the pseudonymous events and the hash remain as proof. true: done; '
-  'false: already erased; NULL: unknown user.';
+  'GDPR Art. 17: removes the address and the contexts of events everywhere; the pseudonymous events and the hashes '
+  'of the addresses remain as proof. true: done; false: already erased; NULL: unknown user.';
 
-CREATE FUNCTION pmp.replay_erasure(user_id uuid, address_hash bytea, at timestamptz) RETURNS text
+CREATE FUNCTION pmp.replay_erasure(user_id uuid, hashes bytea[], at timestamptz) RETURNS text
 LANGUAGE plpgsql SET search_path = pmp, pg_temp AS $$
 DECLARE
-  is_new boolean;
+  added integer;
 BEGIN
   -- By the user's id, never by the address: who registered again is another user.
   IF erase_user($1, 'replay-erasures', $2, $3) THEN
     RETURN 'erased';
   END IF;
-  INSERT INTO erasure (user_id, address_hash, erased_at) VALUES ($1, $2, $3)
-  ON CONFLICT ON CONSTRAINT erasure_pkey DO NOTHING
-  RETURNING true INTO is_new;
-  RETURN CASE WHEN is_new THEN 'remembered' ELSE 'known' END;
+  INSERT INTO erasure (user_id, address_hash, erased_at) SELECT $1, hash, $3 FROM unnest($2) AS hash
+  ON CONFLICT ON CONSTRAINT erasure_pkey DO NOTHING;
+  GET DIAGNOSTICS added = ROW_COUNT;
+  RETURN CASE WHEN added > 0 THEN 'remembered' ELSE 'known' END;
 END
 $$;
 COMMENT ON FUNCTION pmp.replay_erasure IS

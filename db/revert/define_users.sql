@@ -1,4 +1,4 @@
 -- Revert pmp:define_users from pg
 BEGIN;
-DROP FUNCTION pmp.create_user(text, text);
+DROP FUNCTION pmp.change_user, pmp.lock_user, pmp.create_user;
 COMMIT;

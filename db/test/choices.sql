@@ -183,7 +183,7 @@ SELECT set_eq(
 );
 
 -- What was chosen before an erasure brings nobody back.
-SELECT ok(erase_user(id, 'test', sha256('bob'), now() + interval '1 second')) FROM subject WHERE email_key = 'bob@example.invalid';
+SELECT ok(erase_user(id, 'test', ARRAY[sha256('bob')], now() + interval '1 second')) FROM subject WHERE email_key = 'bob@example.invalid';
 SELECT is(create_events(jsonb_build_array(
   pg_temp.item(1, 'bob@example.invalid', 'history', true), pg_temp.item(5, 'bob@example.invalid', 'history', true, now()),
   pg_temp.item(6, 'bob@example.invalid', 'history', true, now() + interval '2 seconds'),
@@ -198,7 +198,7 @@ SELECT is(export_user(id) #>> '{wordings,0,id}', 'email_notifications', 'an expo
 
 -- Erasure removes the address everywhere, keeps the events and frees the address.
 SELECT lives_ok($$SELECT idempotency_finish('test', 'key', 'mark', 201, '{}', '{"email": "ada@example.invalid"}', id) FROM person$$);
-SELECT ok(erase_user(id, 'test', sha256('ada'), clock_timestamp())) FROM person;
+SELECT ok(erase_user(id, 'test', ARRAY[sha256('ada')], clock_timestamp())) FROM person;
 SELECT is(get_user(id), '{"erased": true}') FROM person;
 SELECT is(pg_temp.tell(30, 'newsletter', true, NULL), '{"outcome": "erased"}');
 SELECT is(check_consents(jsonb_build_array(jsonb_build_object('user', jsonb_build_object('id', id), 'consent', 'newsletter'))),

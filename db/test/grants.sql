@@ -10,7 +10,7 @@ SELECT table_privs_are('pmp', relation, 'pmp_app', privileges, format('pmp_app o
 FROM (VALUES
   ('source', '{SELECT}'::text[]), ('consent', '{SELECT}'), ('consent_version', '{SELECT}'), ('subject', '{SELECT}'),
   ('event', '{SELECT}'), ('event_context', '{SELECT}'), ('feed_epoch', '{SELECT}'), ('current_choice', '{SELECT}'), ('event_record', '{SELECT}'),
-  ('erasure', '{SELECT}'), ('idempotency_key', '{SELECT,INSERT,UPDATE,DELETE}'),
+  ('erasure', '{SELECT}'), ('former_address', '{SELECT}'), ('idempotency_key', '{SELECT,INSERT,UPDATE,DELETE}'),
   ('upstream_cache', '{SELECT,INSERT,UPDATE}'), ('vendor', '{SELECT,INSERT,UPDATE,DELETE}'),
   ('import_job', '{SELECT,INSERT,UPDATE}'), ('import_reject', '{SELECT,INSERT,DELETE}'),
   ('export_job', '{SELECT,INSERT,UPDATE}'), ('import_mapping', '{SELECT,INSERT,UPDATE}'),
@@ -23,7 +23,7 @@ SELECT table_privs_are('pmp', relation, 'pmp_readonly', privileges, format('pmp_
 FROM (VALUES
   ('source', '{SELECT}'::text[]), ('consent', '{SELECT}'), ('consent_version', '{SELECT}'), ('subject', '{}'),
   ('event', '{SELECT}'), ('event_context', '{}'), ('feed_epoch', '{SELECT}'), ('current_choice', '{SELECT}'), ('event_record', '{SELECT}'),
-  ('erasure', '{}'), ('idempotency_key', '{}'),
+  ('erasure', '{}'), ('former_address', '{}'), ('idempotency_key', '{}'),
   ('upstream_cache', '{SELECT}'), ('vendor', '{SELECT}'), ('import_job', '{SELECT}'), ('import_reject', '{SELECT}'),
   ('export_job', '{SELECT}'), ('import_mapping', '{SELECT}'), ('trial_event', '{}'), ('trial_choice', '{}'),
   ('import_preview', '{}'), ('suppression', '{}')
@@ -36,6 +36,7 @@ FROM unnest(ARRAY['email', 'email_key']) AS name;
 SELECT set_eq(
   $$SELECT relname::text FROM pg_class WHERE relnamespace = 'pmp'::regnamespace AND relkind IN ('r', 'v', 'm', 'p', 'f')$$,
   ARRAY['source', 'consent', 'consent_version', 'subject', 'event', 'event_context', 'feed_epoch', 'current_choice', 'event_record', 'erasure',
+    'former_address',
     'idempotency_key',
     'upstream_cache', 'vendor', 'import_job', 'import_reject', 'export_job', 'import_mapping',
     'trial_event', 'trial_choice', 'import_preview', 'suppression']
@@ -64,7 +65,7 @@ SELECT set_eq(
 );
 SELECT set_eq(
   $$SELECT proname::text FROM pg_proc WHERE pronamespace = 'pmp'::regnamespace AND prosecdef$$,
-  ARRAY['put_consent', 'create_user', 'create_event', 'create_event_by_address', 'create_events', 'prepare_erasure', 'erase_user', 'merge_lines', 'import_batch', 'analyze_grown'],
+  ARRAY['put_consent', 'create_user', 'lock_user', 'change_user', 'create_event', 'create_event_by_address', 'create_events', 'prepare_erasure', 'erase_user', 'merge_lines', 'import_batch', 'analyze_grown'],
   'these and no others run as their owner'
 );
 SELECT is_empty(

@@ -1,7 +1,9 @@
 -- Verify pmp:create_erasures on pg
 BEGIN;
 INSERT INTO pmp.erasure (user_id, address_hash, erased_at)
-VALUES ('00000000-0000-4000-8000-000000000001', sha256('verify'), now());
+VALUES
+  ('00000000-0000-4000-8000-000000000001', sha256('verify'), now()),
+  ('00000000-0000-4000-8000-000000000001', sha256('former'), now());
 DO $$
 BEGIN
   INSERT INTO pmp.erasure (user_id, address_hash, erased_at)
@@ -12,4 +14,5 @@ END
 $$;
 SELECT 1 / has_table_privilege('pmp_app', 'pmp.erasure', 'SELECT')::int;
 SELECT 1 / (NOT has_table_privilege('pmp_app', 'pmp.erasure', 'INSERT'))::int;
+SELECT 1 / (NOT has_table_privilege('pmp_app', 'pmp.former_address', 'INSERT'))::int;
 ROLLBACK;

@@ -2,5 +2,15 @@
 BEGIN;
 SELECT 1 / (pmp.create_user('Verify@example.invalid', 'verify') ->> 'email' = 'Verify@example.invalid')::int;
 SELECT 1 / (pmp.create_user('VERIFY@example.invalid', 'verify') IS NULL)::int;
+SELECT pmp.create_user('other@example.invalid', 'verify');
+CREATE FUNCTION pg_temp.change(address text) RETURNS jsonb LANGUAGE sql AS $$
+  SELECT pmp.change_user(s.id, address, sha256('former'), 'verify') FROM pmp.subject AS s
+  WHERE s.email_key IN ('verify@example.invalid', 'new@example.invalid')
+$$;
+SELECT 1 / (pg_temp.change('OTHER@example.invalid') = '{"taken": "email"}')::int;
+SELECT 1 / (pg_temp.change('vERIFY@example.invalid') ->> 'email' = 'vERIFY@example.invalid')::int;
+SELECT 1 / (count(*) = 0)::int FROM pmp.former_address WHERE address_hash = sha256('former');
+SELECT 1 / (pg_temp.change('new@example.invalid') ->> 'email' = 'new@example.invalid')::int;
+SELECT 1 / (count(*) = 1)::int FROM pmp.former_address WHERE address_hash = sha256('former');
 SELECT 1 / has_function_privilege('pmp_app', 'pmp.create_user(text, text)', 'EXECUTE')::int;
 ROLLBACK;

@@ -1,4 +1,4 @@
-"""What an erasure leaves: the hash of the address, an entry in the journal, and copies that expire (docs/adr/0209)."""
+"""What an erasure leaves: hashes of the addresses, an entry in the journal, and copies that expire (docs/adr/0209)."""
 
 import hmac
 import json
@@ -44,7 +44,7 @@ def address_hash(address: str) -> bytes:
     return hmac.digest(key(), addresses.fold(address).encode(), "sha256")
 
 
-def record(user: str, erased_at: str, mark: bytes) -> None:
+def record(user: str, erased_at: str, marks: list[bytes]) -> None:
     """Write an erasure into the journal, from which ``python -m ops replay-erasures`` repeats it after a restore.
 
     A repetition writes the same object again, in a new version.
@@ -52,14 +52,14 @@ def record(user: str, erased_at: str, mark: bytes) -> None:
     Args:
         user: the user's id.
         erased_at: RFC 3339.
-        mark: ``address_hash`` of the user's address.
+        marks: ``address_hash`` of each address that the user has or had.
 
     Raises:
         UnrecordedError: S3 did not take it.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
-    entry = {"user_id": user, "erased_at": erased_at, "address_hash": mark.hex()}
+    entry = {"user_id": user, "erased_at": erased_at, "address_hashes": [mark.hex() for mark in marks]}
     try:
         _client("s3").put_object(
             Bucket=configuration().erasures_bucket,

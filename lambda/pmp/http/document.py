@@ -18,12 +18,14 @@ class Operation(NamedTuple):
         scopes: a token needs one of them; empty for a public operation.
         parameters: of path, query and header.
         body: schema of the JSON body; None where there is no body.
+        media: types that the body may have.
     """
 
     identifier: str
     scopes: tuple[str, ...]
     parameters: list[dict[str, Any]]
     body: dict[str, Any] | None
+    media: tuple[str, ...]
 
 
 class _Template(NamedTuple):
@@ -69,7 +71,8 @@ def _read_operation(operation: dict[str, Any]) -> Operation:
         operation["operationId"],
         tuple(scopes),
         [SCHEMAS.resolve(parameter) for parameter in operation.get("parameters", ())],
-        body["application/json"]["schema"] if body else None,
+        next(iter(body.values()))["schema"] if body else None,
+        tuple(body),
     )
 
 

@@ -22,6 +22,7 @@ OPERATIONS: dict[str, tuple[str, str, str]] = {
     "listUsers": ("users", "list_users", _REPEATABLE),
     "createUser": ("users", "create_user", _WRITE),
     "getUser": ("users", "get_user", _REPEATABLE),
+    "changeUser": ("users", "change_user", _WRITE),
     "eraseUser": ("users", "erase_user", _WRITE),
     "lookupUser": ("users", "lookup_user", _REPEATABLE),
     "listUserEvents": ("users", "list_events", _REPEATABLE),

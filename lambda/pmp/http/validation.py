@@ -25,18 +25,18 @@ def validate(operation: Operation, request: Request) -> None:
     if operation.body is not None and not request.raw_body:
         errors.append({"pointer": "", "detail": "is missing; send a JSON object"})
     elif operation.body is not None:
-        _check_media(request)
+        _check_media(operation, request)
         request.body = parse_json(request.raw_body)
         errors.extend(SCHEMAS.errors(request.body, operation.body))
     if errors:
         raise invalid(errors)
 
 
-def _check_media(request: Request) -> None:
+def _check_media(operation: Operation, request: Request) -> None:
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media != "application/json":
-        found = media or "missing"
-        raise Problem(415, "unsupported-media-type", f"Content-Type must be application/json; it is {found[:100]}")
+    if media not in operation.media:
+        found, wanted = media or "missing", " or ".join(operation.media)
+        raise Problem(415, "unsupported-media-type", f"Content-Type must be {wanted}; it is {found[:100]}")
     coding = request.headers.get("content-encoding", "").strip().lower()
     if coding not in {"", "identity"}:
         detail = f"Content-Encoding {coding[:100]} is not supported; send the body without a coding"

@@ -138,7 +138,7 @@ def test_event_of_a_new_user_waits_for_the_erasure_of_the_address(workers: Any, 
     address = new_address()
     user = api.post("/v1/users", {"email": address}).json["id"]
     told = at(-1)
-    erase = "SELECT pmp.erase_user(:user, 'eraser', :mark, clock_timestamp())"
+    erase = "SELECT pmp.erase_user(:user, 'eraser', ARRAY[CAST(:mark AS bytea)], clock_timestamp())"
     with under_way(erase, user=user, mark=erasures.address_hash(address)) as first:
         assert after(first, workers, "POST", "/v1/events", event(address, upsert=True, occurred_at=told)) == 422
     assert people(api, address) == []

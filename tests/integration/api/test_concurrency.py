@@ -103,7 +103,7 @@ def test_event_waits_for_an_open_erasure_and_returns_410(
 ) -> None:
     user = new_user()
     choose(api, user, {EMAIL: True})
-    with under_way("SELECT pmp.erase_user(:user, 'eraser', sha256('x'), now())", user=user) as first:
+    with under_way("SELECT pmp.erase_user(:user, 'eraser', ARRAY[sha256('x')], now())", user=user) as first:
         body = {"user": {"id": user}, "consents": [{"id": EMAIL, "enabled": False}]}
         assert after(first, workers, "POST", "/v1/events", body) == 410
     left = (

@@ -52,10 +52,10 @@ def test_erasure_is_in_the_journal_without_the_address(api: Gateway, stack: Stac
     user = registered(api, address.upper())
     answer = api.delete(f"/v1/users/{user.upper()}")
     assert answer.status == 200
-    entry = {"user_id": user, "erased_at": answer.json["erased_at"], "address_hash": hash_of(address)}
+    entry = {"user_id": user, "erased_at": answer.json["erased_at"], "address_hashes": [hash_of(address)]}
     assert journal(stack, user) == [entry]
     row = f"SELECT encode(address_hash, 'hex'), pmp.instant(erased_at) FROM pmp.erasure WHERE user_id = '{user}'"
-    assert stack.cluster.psql(row) == f"{entry['address_hash']}|{entry['erased_at']}"
+    assert stack.cluster.psql(row) == f"{hash_of(address)}|{entry['erased_at']}"
 
 
 @pytest.mark.usefixtures("no_journal")
@@ -177,7 +177,7 @@ def test_erasure_reads_no_more_blocks_with_many_kept_answers(api: Gateway, stack
         choose(api, user, {EMAIL: True})
         plan = stack.cluster.psql(
             "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON)"
-            f" SELECT pmp.erase_user('{user}', 'test', sha256('{user}'), clock_timestamp())"
+            f" SELECT pmp.erase_user('{user}', 'test', ARRAY[sha256('{user}')], clock_timestamp())"
         )
         counts = json.loads(plan)[0]["Plan"]
         return int(counts["Shared Hit Blocks"]) + int(counts["Shared Read Blocks"])

@@ -23,7 +23,7 @@ STORY = (
     "getUser", "listUsers", "listUserEvents", "exportUser", "checkConsents", "putMapping", "getMapping", "listMappings",
     "createImport", "getImport", "listImports", "getImportPreview", "getImportRejects", "cancelImport", "createExport",
     "getExport", "listExports", "deleteExport", "listVendors", "getVendor", "getReadiness", "getHealth", "getOpenapi",
-    "getDocs", "getDocsFile", "eraseUser", "lookupUser",
+    "getDocs", "getDocsFile", "changeUser", "eraseUser", "lookupUser",
 )  # fmt: skip
 """The operations in an order in which each finds what it needs."""
 DIFFERENT = {"environment", "release", "code_sha256"}

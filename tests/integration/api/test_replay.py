@@ -88,13 +88,15 @@ def test_replay_over_an_older_dump_erases_again_and_touches_no_later_registratio
     "change",
     [
         {"user_id": "x'); DROP"},
-        {"address_hash": "00"},
+        {"address_hashes": ["0" * 64, "00"]},
+        {"address_hashes": []},
+        {"address_hashes": None},
         {"erased_at": "yesterday"},
         {"erased_at": "2026-01-01T00:00:00"},
     ],
 )
 def test_damaged_entry_is_refused(change: dict[str, str]) -> None:
-    entry = {"user_id": str(uuid.uuid4()), "address_hash": "0" * 64, "erased_at": "2026-01-01T00:00:00Z"}
+    entry = {"user_id": str(uuid.uuid4()), "address_hashes": ["0" * 64], "erased_at": "2026-01-01T00:00:00Z"}
     assert Entry.read(json.dumps(entry).encode())
     with pytest.raises(ValueError, match="not an entry"):
         Entry.read(json.dumps(entry | change).encode())

@@ -40,11 +40,16 @@ def test_every_write_records_its_client(stack: Stack, monkeypatch: pytest.Monkey
     assert Gateway(client="too late").delete(f"/v1/imports/{imported}").status == 200
     assert by("deleteExport").delete(f"/v1/exports/{exported}").status == 200
     assert Gateway(client="too late").delete(f"/v1/exports/{exported}").status == 200
+    changed = by("createUser").post("/v1/users", {"email": f"{run}@example.net"}).json["id"]
+    assert by("changeUser").patch(f"/v1/users/{changed}", {"email": f"{run}@example.org"}).status == 200
     assert by("eraseUser").delete(f"/v1/users/{user}").status == 200
 
     name = "SELECT pmp.source_name({}) FROM pmp.{} WHERE {}"
     recorded = {
         "createUser": name.format("created_by", "subject", f"id = '{user}'"),
+        "changeUser": name.format(
+            "replaced_by", "former_address JOIN pmp.subject USING (subject_key)", f"id = '{changed}'"
+        ),
         "eraseUser": name.format("erased_by", "subject", f"id = '{user}'"),
         "createEvent": name.format("source_key", "event", f"id = '{event['id']}'"),
         "createEvents": name.format("source_key", "event", f"id = '{batched['id']}'"),

@@ -26,7 +26,7 @@ def erase(stack: Stack, email: str, at: str = "clock_timestamp()") -> str:
     """Erase a user as the API does, and return the instant."""
     mark = erasures.address_hash(email).hex()
     user = stack.cluster.psql(f"SELECT id FROM pmp.subject WHERE email_key = pmp.fold_email('{email}')")
-    assert stack.cluster.psql(f"SELECT pmp.erase_user('{user}', 't', '\\x{mark}', {at})") == "t"
+    assert stack.cluster.psql(f"SELECT pmp.erase_user('{user}', 't', ARRAY[bytea '\\x{mark}'], {at})") == "t"
     return stack.cluster.psql(f"SELECT pmp.instant(erased_at) FROM pmp.erasure WHERE user_id = '{user}'")
 
 

@@ -54,7 +54,8 @@ def test_export_is_filtered_by_choice_and_instant(stack: Stack, store: ObjectSto
     late = event("export-0@example.com", enabled=False, occurred_at=after)
     imports.handle_notification(store.put("imports/export-2.ndjson", ndjson([late])), Context())
     stack.cluster.psql(
-        "SELECT pmp.erase_user(id, 'tester', sha256('x'), now()) FROM pmp.subject WHERE email = 'export-19@example.com'"
+        "SELECT pmp.erase_user(id, 'tester', ARRAY[sha256('x')], now()) FROM pmp.subject"
+        " WHERE email = 'export-19@example.com'"
     )
     everybody = {e for e in exported(store) if e.startswith("export-")}
     assert everybody == {f"export-{number}@example.com" for number in range(19)}

@@ -312,7 +312,7 @@ def test_skipped_line_does_not_restore_an_erased_user(stack: Stack, store: Objec
     body = ndjson([event("gone@example.com", id=str(uuid.uuid4()))])
     imported(stack, store, "imports/gone.ndjson", body)
     person = stack.cluster.psql("SELECT id FROM pmp.subject WHERE email_key = 'gone@example.com'")
-    stack.cluster.psql(f"SELECT pmp.erase_user('{person}', 'tester', sha256('x'), now())")
+    stack.cluster.psql(f"SELECT pmp.erase_user('{person}', 'tester', ARRAY[sha256('x')], now())")
     assert counts(imported(stack, store, "imports/gone-2.ndjson", body)) == (1, 0, 1, 0)
     assert count_of(stack, "gone@example.com") == 0
 
@@ -424,7 +424,7 @@ def test_job_is_handed_over_until_it_is_finished(
 def test_line_of_an_erased_user_is_rejected(stack: Stack, store: ObjectStore) -> None:
     imported(stack, store, "imports/to-erase.ndjson", ndjson([event("erase-me@example.com")]))
     person = stack.cluster.psql("SELECT id FROM pmp.subject WHERE email_key = 'erase-me@example.com'")
-    stack.cluster.psql(f"SELECT pmp.erase_user('{person}', 'tester', sha256('x'), now())")
+    stack.cluster.psql(f"SELECT pmp.erase_user('{person}', 'tester', ARRAY[sha256('x')], now())")
     line = {**event("x@example.com"), "user": {"id": person}}
     job = imported(stack, store, "imports/erased.ndjson", ndjson([line]))
     assert counts(job) == (1, 0, 0, 1)

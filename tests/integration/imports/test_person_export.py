@@ -66,7 +66,7 @@ def test_user_erased_while_the_export_is_read_returns_410(
 
     def erase_after_a_page(*arguments: object) -> object:
         events = read(*arguments)  # type: ignore[arg-type]
-        stack.cluster.psql(f"SELECT pmp.erase_user('{user}', 'test', '\\x{'0' * 64}', now())")
+        stack.cluster.psql(f"SELECT pmp.erase_user('{user}', 'test', ARRAY[bytea '\\x{'0' * 64}'], now())")
         return events
 
     monkeypatch.setattr(users, "_events", erase_after_a_page)

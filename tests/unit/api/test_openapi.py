@@ -28,7 +28,7 @@ MEANING = {
         "check consents": {"checkConsents"},
     },
     "pmp/write": {
-        "create users": {"createUser"},
+        "create and change users": {"createUser", "changeUser"},
         "record events": {"createEvent", "createEvents"},
         "create and cancel imports": {"createImport", "cancelImport"},
     },

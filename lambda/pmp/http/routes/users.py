@@ -1,4 +1,4 @@
-"""Users: register, read, erase and export them. The database builds the documents (``db/README.md``)."""
+"""Users: register, read, change, erase and export them. The database builds the documents (``db/README.md``)."""
 
 from collections.abc import Iterator
 from itertools import chain
@@ -11,7 +11,7 @@ from pmp.http.erasure_key import with_key
 from pmp.http.limits import limits
 from pmp.http.messages import Request, Response, encode, fits
 from pmp.http.pages import DEFAULT_LIMIT, INTEGER, cursor, fitting, limit, page, part, position
-from pmp.http.problems import gone, invalid, not_found, unavailable
+from pmp.http.problems import Problem, gone, invalid, not_found, unavailable
 
 _EXPORT_PAGE = 1000
 """Events that an export reads at once."""
@@ -26,15 +26,24 @@ def _present(document: Any) -> Any:
     return document
 
 
-def create_user(request: Request, connection: Any) -> Response:
-    """POST /v1/users."""
+def _new_address(text: str) -> str:
+    """An address as it is stored; 422 if it is not valid."""
     try:
-        address = addresses.normalize(request.body["email"])
+        return addresses.normalize(text)
     except ValueError as error:
         raise invalid([{"pointer": "/email", "detail": str(error)}]) from None
+
+
+def _taken(member: str) -> Problem:
+    return invalid([{"pointer": f"/{member}", "detail": "is taken by another user"}])
+
+
+def create_user(request: Request, connection: Any) -> Response:
+    """POST /v1/users."""
+    address = _new_address(request.body["email"])
     ((user,),) = connection.run("SELECT pmp.create_user(:address, :client)", address=address, client=request.client)
     if user is None:
-        raise invalid([{"pointer": "/email", "detail": "is taken by another user"}])
+        raise _taken("email")
     headers = {"ETag": etag(encode(user)), "Location": f"/v1/users/{user['id']}"}
     return Response(201, user, headers, user=user["id"])
 
@@ -45,6 +54,31 @@ def get_user(request: Request, connection: Any) -> Response:
         "SELECT pmp.get_user(:id, :as_of, :known_at)", id=request.parameters["id"], **limits(request.query)
     )
     return Response(200, _present(user))
+
+
+def change_user(request: Request, connection: Any) -> Response:
+    """PATCH /v1/users/{id}: give the user another address; a hash of the former one is kept for the erasure."""
+    identifier = request.parameters["id"]
+    address: str | None = None
+    if "email" in request.body:
+        from pmp import erasures
+
+        address = _new_address(request.body["email"])
+        with_key(erasures.key)  # before the user is locked
+    ((found,),) = connection.run("SELECT pmp.lock_user(:id)", id=identifier)
+    user = _present(found)
+    require_match(request, etag(encode(user)))
+    if address is not None and address != user["email"]:
+        ((user,),) = connection.run(
+            "SELECT pmp.change_user(:id, :address, :mark, :client)",
+            id=identifier,
+            address=address,
+            mark=erasures.address_hash(user["email"]),
+            client=request.client,
+        )
+        if "taken" in user:
+            raise _taken(user["taken"])
+    return Response(200, user, {"ETag": etag(encode(user))})
 
 
 def list_users(request: Request, connection: Any) -> Response:
@@ -106,18 +140,19 @@ def erase_user(request: Request, connection: Any) -> Response:
     # The user's row is locked, so no event is added now; one may have been added before that.
     if conditions and _history(identifier, connection) != before:
         raise changed()
-    erased_at, mark = person["erased_at"], erasures.address_hash(person["address"])
+    erased_at = person["erased_at"]
+    marks = [erasures.address_hash(person["address"]), *map(bytes.fromhex, person["former_hashes"])]
     try:
-        erasures.record(identifier, erased_at, mark)
+        erasures.record(identifier, erased_at, marks)
     except erasures.UnrecordedError as error:
         logging.log("erasure not recorded", level="error", error=error)
         raise unavailable("the journal of erasures is unavailable, so nothing was erased; try again") from error
     files_are_gone = erasures.remove_files(identifier)
     connection.run(
-        "SELECT pmp.erase_user(:id, :client, :mark, CAST(:erased_at AS timestamptz))",
+        "SELECT pmp.erase_user(:id, :client, CAST(:marks AS bytea[]), CAST(:erased_at AS timestamptz))",
         id=identifier,
         client=request.client,
-        mark=mark,
+        marks=marks,
         erased_at=erased_at,
     )
     left = erasures.remains(connection, erased_at, files_are_gone=files_are_gone)
