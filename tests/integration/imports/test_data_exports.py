@@ -156,7 +156,8 @@ def test_what_was_exported_can_be_imported_into_an_empty_record(
     imported(store, f"imports/{name}-source.ndjson", ndjson(people(stack, domain, seed)))
     assert job_of(stack, f"imports/{name}-source.ndjson")["rejected"] == 0
     stack.cluster.psql(
-        f"SELECT pmp.erase_user(id, 'tester', ARRAY[sha256('x')], now()) FROM pmp.subject WHERE email = 'erased{domain}';"
+        "SELECT pmp.erase_user(id, 'tester', ARRAY[sha256('x')], now()) FROM pmp.subject"
+        f" WHERE email = 'erased{domain}';"
         " INSERT INTO pmp.subject (id, email, created_by)"
         f" VALUES (gen_random_uuid(), 'silent{domain}', pmp.source_key('t'))"
     )
