@@ -16,6 +16,7 @@ content = $(shell cat $(1) | sha256sum | cut -c1-16)
 TOOLS := build/bin/.$(call content,tests/terratest/go.mod tests/terratest/go.sum)
 CLIENT_TOOLS := clients/node_modules/.$(call content,clients/package.json clients/package-lock.json)
 EXECUTOR := local/executor/node_modules/.$(call content,local/executor/package.json local/executor/package-lock.json)
+AXE := checks/axe/node_modules/.$(call content,checks/axe/package.json checks/axe/package-lock.json)
 
 # PMP_INSTANCE names another copy of the laptop platform (default: local).
 ENVIRONMENT ?= local
@@ -31,7 +32,7 @@ help:
 
 ##@ First day
 
-.PHONY: install up reload down status logs psql shell doctor
+.PHONY: install up reload down status logs psql shell console doctor
 install: ## install what is missing: Debian packages (as root), .venv
 	@python3 -m local.install $(if $(filter install,$(MAKECMDGOALS)),--offer)
 
@@ -55,6 +56,9 @@ psql: ## a session in the database as its owner (SQL="SELECT 1")
 
 shell: ## Python with a client of the API and the Lambda
 	@$(LOCAL) shell --environment $(ENVIRONMENT)
+
+console: ## a read-only page: users, proof, imports, catalogue, figures
+	@$(LOCAL) console --environment $(ENVIRONMENT)
 
 doctor: ## what is right here, and what to do next (ENVIRONMENT=local)
 	@$(LOCAL) doctor --environment $(ENVIRONMENT)
@@ -107,7 +111,7 @@ sizing: install ## what a database carries and costs (CLASS=all RATE=5000)
 ##@ Tests (ARGS="-k name")
 
 .PHONY: test lint format test-unit test-db test-terraform test-infra test-integration
-test: install $(TOOLS) $(EXECUTOR) ## all that CI runs, with a table of times (STAGES="lint unit")
+test: install $(TOOLS) $(EXECUTOR) $(AXE) ## all that CI runs, with a table of times (STAGES="lint unit")
 	@python3 -m local.install --require go node
 	@$(STAGE) $(STAGES)
 
@@ -131,7 +135,7 @@ test-terraform: install ## 'terraform test' of every module (MODULES="network")
 test-infra: install ## templates, policies and the plans of every environment
 	@$(STAGE) infra -- $(ARGS)
 
-test-integration: install ## the Lambda against PostgreSQL behind PgBouncer
+test-integration: install $(AXE) ## the Lambda against PostgreSQL behind PgBouncer
 	@$(STAGE) integration -- $(ARGS)
 
 .PHONY: test-pipeline test-image test-terratest test-e2e test-import-faults test-slow-reads parity nightly fuzz-api
@@ -238,7 +242,7 @@ $(TOOLS):
 	@nice -n 10 go -C tests/terratest build -p 2 -trimpath -ldflags='-s -w' -o '$(CURDIR)/build/bin/' tool
 	@touch $@
 
-$(EXECUTOR) $(CLIENT_TOOLS):
+$(EXECUTOR) $(CLIENT_TOOLS) $(AXE):
 	@python3 -m local.install --require node
 	@npm ci --prefix $(patsubst %/node_modules/,%,$(dir $@)) --ignore-scripts --no-fund --no-audit --loglevel error
 	@touch $@

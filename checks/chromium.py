@@ -15,6 +15,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ops.settings import ROOT
+
+_AXE = ROOT / "checks/axe/node_modules/axe-core/axe.min.js"
+
 
 class Page:
     """One tab with its console and network log."""
@@ -113,6 +117,21 @@ class Page:
             *(str(error) for error in thrown),
             *(" ".join(str(a.get("description", a.get("value"))) for a in arguments) for arguments in errors),
         ]
+
+    def violations(self) -> list[str]:
+        """Return what axe-core finds wrong with the accessibility of the page as it is now, one line per rule.
+
+        Raises:
+            FileNotFoundError: axe-core is not installed.
+        """
+        if not _AXE.exists():
+            raise FileNotFoundError(f"{_AXE} is missing: 'make test-integration' installs it")
+        self.evaluate(_AXE.read_text() + ";0")
+        found = self.evaluate(
+            "axe.run().then(({violations}) => violations.map(({id, help, nodes}) => "
+            "`${id}: ${help}: ${nodes.map((node) => node.target.join(' ')).join(', ')}`))"
+        )
+        return list(map(str, found))
 
     def requested(self) -> list[str]:
         """Return every URL that the page has requested."""

@@ -14,11 +14,13 @@ from rich.table import Table
 from local import accounts, inspection, variables
 from local import instance as instances
 from local.account import ACCOUNT
+from local.console.server import SCOPES, Server, Source
 from local.instance import clean_environment
 from local.pipeline import run_pipeline
 from local.platform import MEMORY_LIMIT_BYTES, Platform
 from local.reload import Reload
 from ops import import_file, policies
+from ops.api import Api
 from ops.errors import UserError, run_command
 from ops.settings import ENVIRONMENTS, LAPTOP_ENVIRONMENT, PROMOTED_ENVIRONMENTS, ROOT
 
@@ -119,6 +121,25 @@ def psql(
 def shell(environment: Environment = LAPTOP_ENVIRONMENT) -> None:
     """Open a Python shell with a client of the API and a function that invokes the Lambda."""
     inspection.shell(_platform(), environment)
+
+
+@application.command()
+def console(environment: Environment = LAPTOP_ENVIRONMENT) -> None:
+    """Serve a read-only page for the team on loopback, until Ctrl-C."""
+    platform = _platform()
+    instance, url = platform.instance, platform.door_url(environment)
+    source = Source(
+        connect=lambda: Api(url, platform.token(environment, SCOPES), instance.ca_file),
+        logged=lambda: inspection.logged_today(platform, environment),
+        authority=instance.ca_file,
+    )
+    try:
+        server = Server(source, instance.console_port)
+    except OSError as error:
+        raise UserError(f"port {instance.console_port} is taken, perhaps by another 'make console': {error}") from error
+    print(f"console: {server.address}\nCtrl-C ends it", flush=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.serve_forever()
 
 
 @application.command()

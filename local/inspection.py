@@ -1,10 +1,12 @@
 """Look into the running platform by hand: a session in the database, the function's log, a Python shell."""
 
 import code
+import contextlib
 import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Never
 
@@ -76,6 +78,26 @@ def follow_function(platform: Platform, environment: str, *, follow: bool = True
             shown = {_identity(event) for event in events if event["timestamp"] == since}
         first = False
         time.sleep(_PAUSE_SECONDS)
+
+
+def logged_today(platform: Platform, environment: str) -> Iterator[dict[str, Any]]:
+    """Yield the documents that the function has logged since midnight (UTC).
+
+    Raises:
+        UserError: the emulated account does not run.
+    """
+    platform.account.require_running()
+    logs = platform.account.session("admin").client("logs")
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    pages = logs.get_paginator("filter_log_events").paginate(
+        logGroupName=f"/aws/lambda/{function.name(environment)}", startTime=int(midnight.timestamp() * 1000)
+    )
+    for page in pages:
+        for event in page["events"]:
+            with contextlib.suppress(ValueError):
+                document = json.loads(str(event["message"]))
+                if isinstance(document, dict):
+                    yield document
 
 
 def _identity(event: dict[str, Any]) -> str:

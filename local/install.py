@@ -123,7 +123,7 @@ def missing_for_tests(tool: str) -> str | None:
     found = re.match(r"v(\d+)", _answer(["node", "--version"]) or "")
     if wanted is None or (found and int(found[1]) >= int(wanted[0]) and shutil.which("npm")):
         return None
-    return f"Node {wanted[0]} or newer with npm (https://nodejs.org), for 'make pipeline' and its tests"
+    return f"Node {wanted[0]} or newer with npm (https://nodejs.org), for 'make test-integration' and 'make pipeline'"
 
 
 def _answer(command: Sequence[str]) -> str | None:

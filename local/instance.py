@@ -18,6 +18,7 @@ _DEFAULT_PORT_BASE = 24500
 _PORTS_PER_INSTANCE = 40
 _FIRST_DOOR_PORT = 3
 _FIRST_DATABASE_PORT = 10
+_CONSOLE_PORT = 30
 _PORT_BASE = "port_base"
 _STATE_ROOT = "PMP_STATE_ROOT"
 
@@ -61,6 +62,11 @@ class Instance:
     def vendor_list_port(self) -> int:
         """The third-party API's double, over TLS."""
         return self.port_base + 2
+
+    @property
+    def console_port(self) -> int:
+        """The read-only console, without TLS."""
+        return self.port_base + _CONSOLE_PORT
 
     def postgres_port(self, environment: str) -> int:
         """PostgreSQL of one environment."""
@@ -156,7 +162,7 @@ def _port_slots() -> tuple[str, ...]:
         UserError: there are more environments than an instance has ports for.
     """
     slots = (LAPTOP_ENVIRONMENT, *PROMOTED_ENVIRONMENTS)
-    most = min(_FIRST_DATABASE_PORT - _FIRST_DOOR_PORT, (_PORTS_PER_INSTANCE - _FIRST_DATABASE_PORT) // 2)
+    most = min(_FIRST_DATABASE_PORT - _FIRST_DOOR_PORT, (_CONSOLE_PORT - _FIRST_DATABASE_PORT) // 2)
     if len(slots) > most:
         raise UserError(f"envs/environments.json names {len(slots)} environments, but an instance has ports for {most}")
     return slots

@@ -95,11 +95,12 @@ def of_image(digest: str, debian: Iterable[PackageURL], root: Path) -> str:
         packages += _python_packages(root / lock)
     modules = _found(root / "tests/terratest/go.mod", _MODULE)
     packages += [_component(PackageURL.from_string(f"pkg:golang/{one['name']}@v{one['version']}")) for one in modules]
-    locked = json.loads((root / "local/executor/package-lock.json").read_text(encoding="utf-8"))["packages"]
-    for path, package in locked.items():
-        if path:
-            namespace, _, name = path.rpartition("node_modules/")[2].rpartition("/")
-            packages.append(_component(PackageURL("npm", namespace or None, name, package["version"])))
+    for folder in ("local/executor", "checks/axe"):
+        locked = json.loads((root / folder / "package-lock.json").read_text(encoding="utf-8"))["packages"]
+        for path, package in locked.items():
+            if path:
+                namespace, _, name = path.rpartition("node_modules/")[2].rpartition("/")
+                packages.append(_component(PackageURL("npm", namespace or None, name, package["version"])))
     for layer in ("foundation", "service"):
         for one in _found(root / "envs" / layer / ".terraform.lock.hcl", _PROVIDER):
             packages.append(

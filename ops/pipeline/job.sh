@@ -13,7 +13,7 @@ if [ -n "${PMP_BUILT_FROM:-}" ]; then
     exit 1
   fi
   # The image also brings folders of the checkout. Each says what it was made from, and is made again if that changes.
-  for folder in .checkov build/bin build/judges local/executor/node_modules; do
+  for folder in .checkov build/bin build/judges local/executor/node_modules checks/axe/node_modules; do
     if [ ! -e "$folder" ]; then
       mkdir -p "$(dirname "$folder")"
       ln -s "/opt/pmp-tree/$folder" "$folder"

@@ -50,6 +50,7 @@ def test_the_images_bill_names_what_debian_installed_and_what_the_repository_pin
             assert str(PackageURL("pypi", name=name, version=version)) in urls, f"{lock}: {name}"
     assert any(url.startswith("pkg:golang/github.com/terraform-linters/tflint@v") for url in urls)
     assert any(url.startswith("pkg:npm/gitlab-ci-local@") for url in urls)
+    assert any(url.startswith("pkg:npm/axe-core@") for url in urls)
     assert any(url.startswith("pkg:npm/%40nodelib/fs.scandir@") for url in urls)
     assert "pkg:generic/terraform-provider-aws@5.100.0" in urls
     fetched = re.findall(
