@@ -9,12 +9,14 @@ CREATE TABLE pmp.trial_event (
   told      timestamptz,
   versions  integer[] NOT NULL,
   enabled   boolean[] NOT NULL,
+  context_digest bytea,
   PRIMARY KEY (import_id, id)
 );
 COMMENT ON TABLE pmp.trial_event IS
   'Events that a real import would have added. Deleted at the end of the dry run, or by housekeeping.';
 COMMENT ON COLUMN pmp.trial_event.person IS
   'int8send(subject_key), or the keyed hash of an address that has no user (erasure.address_hash).';
+COMMENT ON COLUMN pmp.trial_event.context_digest IS 'Of the line''s context, to compare it with a later line''s; NULL: none.';
 COMMENT ON COLUMN pmp.trial_event.told IS 'The instant on the line; NULL: none.';
 
 CREATE TABLE pmp.trial_choice (
@@ -42,6 +44,10 @@ COMMENT ON COLUMN pmp.import_preview.address_hash IS 'erasure.address_hash of th
 COMMENT ON COLUMN pmp.import_preview.document IS
   '{"line", "event": {"id", "user", "consents", "occurred_at"} | null, "rejected": {"code", "pointer", "detail"} | null}.';
 CREATE INDEX import_preview_address ON pmp.import_preview (address_hash);
+
+CREATE FUNCTION pmp.context_digest(context jsonb) RETURNS bytea
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$ SELECT sha256(convert_to(context::text, 'UTF8')) $$;
+COMMENT ON FUNCTION pmp.context_digest IS 'SHA-256 of a context, the same for equal ones.';
 
 GRANT SELECT, DELETE ON pmp.trial_event, pmp.trial_choice TO pmp_app;
 GRANT SELECT, INSERT, DELETE ON pmp.import_preview TO pmp_app;

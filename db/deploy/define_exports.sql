@@ -13,7 +13,7 @@ BEGIN
       -- What describe_user() returns; calling it for each user takes more than twice as long.
       SELECT p.subject_key, jsonb_build_object('id', p.id, 'email', p.email, 'consents', (
         SELECT coalesce(jsonb_agg(
-          describe_choice(k.id, c.enabled, lapsed(c.enabled, c.counts_at, v.expires_after_days, v.superseded_at, as_of))
+          describe_choice(k.id, c.enabled, expiry(c.enabled, c.counts_at, v.expires_after_days), as_of)
           ORDER BY c.consent_key
         ), '[]')
         FROM replay(p.subject_key, as_of, known_at) AS c
@@ -35,7 +35,7 @@ COMMENT ON FUNCTION pmp.export_page IS
 
 CREATE FUNCTION pmp.export_line(
   event_id uuid, person pmp.subject, consents jsonb, occurred_at timestamptz, has_fraction boolean, received_at timestamptz,
-  source text
+  source text, context jsonb
 ) RETURNS text
 LANGUAGE sql STABLE AS $$
   -- Of two instants, the one from which the choice counts: a later one would count later in an import.
@@ -47,10 +47,10 @@ LANGUAGE sql STABLE AS $$
       ELSE to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
     END,
     'user_id', person.id, 'received_at', pmp.instant(received_at), 'source', source
-  ))::text || E'\n'
+  ) || context)::text || E'\n'
 $$;
 COMMENT ON FUNCTION pmp.export_line IS
-  'A line that an import reads, with what it passes over: user_id, received_at and source.';
+  'A line that an import reads, with what it passes over: user_id, received_at and source. context: as describe_context returns it.';
 
 CREATE FUNCTION pmp.export_choices_page(after_key bigint, row_limit integer, as_of timestamptz, known_at timestamptz)
 RETURNS TABLE (last_key bigint, users bigint, lines bigint, content text)
@@ -62,7 +62,7 @@ BEGIN
     ), described AS MATERIALIZED (
       SELECT p.subject_key, c.consent_key, export_line(
         NULL, p, jsonb_build_array(jsonb_build_object('id', k.id, 'enabled', c.enabled, 'version', v.version)),
-        e.occurred_at, e.has_fraction, e.received_at, source_name(e.source_key)
+        e.occurred_at, e.has_fraction, e.received_at, source_name(e.source_key), '{}'
       ) AS line
       FROM page AS p
       CROSS JOIN LATERAL replay(p.subject_key, as_of, known_at) AS c
@@ -96,7 +96,8 @@ BEGIN
       ORDER BY e.transaction_number, e.sequence LIMIT row_limit
     ), described AS MATERIALIZED (
       SELECT p.transaction_number, p.sequence, export_line(
-        p.id, s, p.consents, p.occurred_at, p.has_fraction, p.received_at, p.source
+        p.id, s, p.consents, p.occurred_at, p.has_fraction, p.received_at, p.source,
+        CASE WHEN p.has_context THEN describe_context(p.subject_key, p.sequence) ELSE '{}' END
       ) AS line
       FROM page AS p JOIN subject AS s USING (subject_key)
       WHERE s.erased_at IS NULL AND is_within(p.counts_at, p.received_at, as_of, known_at)

@@ -21,7 +21,7 @@ COMMENT ON FUNCTION pmp.changes_answer IS
 
 CREATE FUNCTION pmp.conflicting_lines(
   line_numbers bigint[], event_ids uuid[], user_ids uuid[], emails text[], instants timestamptz[], versions text[],
-  choices text[], named text[], among bigint[]
+  choices text[], named text[], contexts jsonb[], among bigint[]
 ) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
 DECLARE
@@ -30,12 +30,13 @@ BEGIN
   -- Whose event it was cannot be told after an erasure: then the rest is compared.
   EXECUTE $compare$
     SELECT coalesce(jsonb_agg(l.line), '[]')
-    FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS l (line, event_id, user_id, email, told, versions, enabled, named)
+    FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)
+      AS l (line, event_id, user_id, email, told, versions, enabled, named, context)
     LEFT JOIN LATERAL (SELECT e AS event FROM event AS e WHERE e.id = l.event_id OFFSET 0) AS known ON true
     LEFT JOIN LATERAL (
       SELECT s.* FROM subject AS s WHERE s.subject_key = (known.event).subject_key OFFSET 0
     ) AS owner ON true
-    WHERE l.line = ANY ($9)
+    WHERE l.line = ANY ($10)
       AND NOT coalesce(is_same_event(
         known.event,
         CASE
@@ -44,9 +45,14 @@ BEGIN
           THEN owner.subject_key
         END,
         l.told, l.versions::integer[], l.enabled::boolean[], l.named::integer[]
+      ) AND (known.event).has_context = (l.context IS NOT NULL) AND (
+        l.context IS NULL OR owner.erased_at IS NOT NULL OR EXISTS (
+          SELECT FROM event_context AS c
+          WHERE c.subject_key = (known.event).subject_key AND c.sequence = (known.event).sequence AND c.context = l.context
+        )
       ), false)
   $compare$ INTO conflicts
-  USING line_numbers, event_ids, user_ids, emails, instants, versions, choices, named, among;
+  USING line_numbers, event_ids, user_ids, emails, instants, versions, choices, named, contexts, among;
   RETURN conflicts;
 END
 $$;
@@ -55,7 +61,8 @@ COMMENT ON FUNCTION pmp.conflicting_lines IS
 
 CREATE FUNCTION pmp.merge_lines(
   source integer, declared_at timestamptz, line_numbers bigint[], event_ids uuid[], user_ids uuid[], emails text[],
-  instants timestamptz[], fractions boolean[], versions text[], choices text[], named text[], looks_first boolean
+  instants timestamptz[], fractions boolean[], versions text[], choices text[], named text[], contexts jsonb[],
+  looks_first boolean
 ) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp SET work_mem = '64MB' AS $$
 DECLARE
@@ -110,25 +117,25 @@ BEGIN
     WITH resolved AS MATERIALIZED (
       SELECT l.*, %s
       FROM (
-        SELECT * FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10)
-          AS l (line, event_id, user_id, email, told, has_fraction, versions, enabled, adds)
+        SELECT * FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $14)
+          AS l (line, event_id, user_id, email, told, has_fraction, versions, enabled, adds, context)
         %s
       ) AS l
       %s
     ), inserted AS (
       INSERT INTO event (
-        transaction_number, id, subject_key, occurred_at, received_at, source_key, has_instant, has_fraction, versions,
-        enabled
+        transaction_number, id, subject_key, occurred_at, received_at, source_key, has_instant, has_fraction, has_context,
+        versions, enabled
       )
       SELECT
         $13, r.event_id, r.subject_key, coalesce(r.told, $12), $11, $1,
-        r.told IS NOT NULL, r.has_fraction, r.versions::integer[], r.enabled::boolean[]
+        r.told IS NOT NULL, r.has_fraction, r.context IS NOT NULL, r.versions::integer[], r.enabled::boolean[]
       FROM resolved AS r
       WHERE r.subject_key IS NOT NULL AND r.erased_at IS NULL %s
       -- Insert in index order, and a user's events in the order of their lines.
       ORDER BY r.subject_key, r.line
-      RETURNING subject_key, occurred_at, has_fraction, sequence, versions, enabled
-    ), choice AS MATERIALIZED (
+      RETURNING id, subject_key, occurred_at, has_fraction, sequence, versions, enabled
+    %s), choice AS MATERIALIZED (
       SELECT
         c.*,
         greatest(
@@ -201,17 +208,21 @@ BEGIN
       ') AS by_email ON true' ELSE '' END,
     -- A lookup costs less than a speculative insertion (ON CONFLICT).
     CASE WHEN looks_first THEN 'AND r.adds' ELSE '' END,
+    CASE WHEN contexts = '{}' THEN '' ELSE '), kept AS ('
+      'INSERT INTO event_context (subject_key, sequence, context) SELECT i.subject_key, i.sequence, r.context '
+      'FROM inserted AS i JOIN resolved AS r ON r.event_id = i.id WHERE r.context IS NOT NULL AND r.adds IS NOT FALSE'
+    END,
     -- Every address has a user, except on a line that adds no event.
     CASE WHEN looks_first THEN 'AND r.user_id IS NOT NULL' ELSE '' END
   ) INTO answer
   -- Received now, not when the statement began: it may have waited for another batch or for an erasure.
   USING source, line_numbers, event_ids, user_ids, emails, instants, fractions, versions, choices, adds,
-    clock_timestamp(), declared_at, number;
+    clock_timestamp(), declared_at, number, contexts;
 
   IF looks_first THEN
     -- A new statement, which sees the events of this batch.
     existing := conflicting_lines(
-      line_numbers, event_ids, user_ids, emails, instants, versions, choices, named, ARRAY(
+      line_numbers, event_ids, user_ids, emails, instants, versions, choices, named, contexts, ARRAY(
         SELECT l.line FROM unnest(line_numbers, adds) AS l (line, adds) WHERE NOT l.adds
         EXCEPT SELECT jsonb_array_elements_text((answer -> 'unknown') || (answer -> 'erased'))::bigint
       )
@@ -337,8 +348,8 @@ CREATE FUNCTION pmp.import_batch(
   job_id uuid, owner uuid, seconds integer, from_line bigint, up_to_line bigint, up_to_position bigint,
   up_to_position_line bigint, up_to_byte bigint,
   line_numbers bigint[], event_ids uuid[], user_ids uuid[], emails text[], instants timestamptz[],
-  fractions boolean[], versions text[], choices text[], named text[], has_repeats boolean, bad_codes text[],
-  address_hashes bytea
+  fractions boolean[], versions text[], choices text[], named text[], contexts jsonb[], has_repeats boolean,
+  bad_codes text[], address_hashes bytea
 ) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp AS $$
 DECLARE
@@ -391,10 +402,11 @@ BEGIN
       coalesce(array_agg(l.line ORDER BY l.place), '{}'), array_agg(l.event_id ORDER BY l.place),
       coalesce(array_agg(l.user_id ORDER BY l.place), '{}'), coalesce(array_agg(l.email ORDER BY l.place), '{}'),
       array_agg(l.told ORDER BY l.place), array_agg(l.fraction ORDER BY l.place), array_agg(l.version ORDER BY l.place),
-      array_agg(l.choice ORDER BY l.place), array_agg(l.name ORDER BY l.place)
-    INTO line_numbers, event_ids, user_ids, emails, instants, fractions, versions, choices, named
-    FROM unnest(line_numbers, event_ids, user_ids, emails, instants, fractions, versions, choices, named)
-      WITH ORDINALITY AS l (line, event_id, user_id, email, told, fraction, version, choice, name, place)
+      array_agg(l.choice ORDER BY l.place), array_agg(l.name ORDER BY l.place),
+      CASE WHEN contexts = '{}' THEN contexts ELSE array_agg(l.context ORDER BY l.place) END
+    INTO line_numbers, event_ids, user_ids, emails, instants, fractions, versions, choices, named, contexts
+    FROM unnest(line_numbers, event_ids, user_ids, emails, instants, fractions, versions, choices, named, contexts)
+      WITH ORDINALITY AS l (line, event_id, user_id, email, told, fraction, version, choice, name, context, place)
     WHERE l.line <> ALL (passed);
   END IF;
 
@@ -407,13 +419,13 @@ BEGIN
         IF job.dry_run THEN
           merged := try_lines(
             job_id, job.occurred_at::timestamptz, line_numbers, event_ids, user_ids, emails, address_hashes, instants,
-            fractions, versions, choices, named, passed
+            fractions, versions, choices, named, contexts, passed
           );
           EXIT;
         END IF;
         merged := merge_lines(
           source_key(NULL, job_id), job.occurred_at::timestamptz, line_numbers, event_ids, user_ids, emails, instants,
-          fractions, versions, choices, named, looks_first
+          fractions, versions, choices, named, contexts, looks_first
         );
         EXIT;
       EXCEPTION
@@ -473,7 +485,7 @@ COMMENT ON FUNCTION pmp.import_batch IS
   'up_to_position: where the next invocation begins to read, after line up_to_position_line. In user_ids and emails, one of the two is '
   'NULL at each position. instants: NULL: not told; fractions: whether the instant has a fraction of a second. versions, '
   'choices and named (keys of the versions that the line names, or NULL): array literals, since PostgreSQL has no arrays '
-  'of arrays of different lengths. address_hashes: see erased_lines. bad_codes: of further lines, which were rejected before; they are '
+  'of arrays of different lengths. contexts: {} if no line has a context. address_hashes: see erased_lines. bad_codes: of further lines, which were rejected before; they are '
   'counted. {"state": "running", "rejected": of the whole job, "refused": [[line, code, pointer, detail]]: lines of the '
   'batch that are rejected here}; any other state (cancelled, taken, …): nothing was done, stop.';
 

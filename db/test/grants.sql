@@ -60,7 +60,7 @@ SELECT set_eq(
     WHERE pronamespace = 'pmp'::regnamespace AND NOT has_function_privilege('pmp_app', oid, 'EXECUTE')$$,
   ARRAY['refuse_change', 'source_key', 'is_same_event', 'transaction_number', 'overridden', 'erasure_lock', 'erased_lines', 'add_reasons',
     'merge_lines', 'try_lines', 'conflicting_lines', 'changes_answer', 'address_digest', 'apply_suppressions',
-    'suppression_lock', 'suppress_lines', 'replay_erasure'],
+    'suppression_lock', 'suppress_lines', 'replay_erasure', 'context_digest'],
   'pmp_app may not call what works inside'
 );
 SELECT set_eq(

@@ -12,7 +12,8 @@ CREATE FUNCTION pg_temp.merge(owner integer, up_to integer) RETURNS text LANGUAG
     '{1,2,3}',
     '{10000000-0000-4000-8000-000000000001,10000000-0000-4000-8000-000000000002,10000000-0000-4000-8000-000000000003}',
     '{NULL,NULL,20000000-0000-4000-8000-000000000001}', '{Verify@example.invalid,verify@EXAMPLE.invalid,NULL}',
-    '{2026-01-02Z,2026-01-01Z,2026-01-02Z}', '{t,t,t}', '{"{1}","{1}","{1}"}', '{"{t}","{f}","{t}"}', '{NULL,NULL,NULL}', false,
+    '{2026-01-02Z,2026-01-01Z,2026-01-02Z}', '{t,t,t}', '{"{1}","{1}","{1}"}', '{"{t}","{f}","{t}"}', '{NULL,NULL,NULL}',
+    ARRAY[NULL, '{"ip": "192.0.2.1"}', NULL]::jsonb[], false,
     '{bad}', sha256('verify') || sha256('verify') || sha256('no address')
   ) ->> 'state'
 $$;
@@ -24,6 +25,9 @@ SELECT 1 / (reasons = '{"bad": 1, "unknown_user": 1}')::int FROM pmp.import_job 
 SELECT 1 / (pg_temp.merge(1, 400) = 'running')::int;
 SELECT 1 / (lines = 4)::int FROM pmp.import_job WHERE object_key = 'verify';
 SELECT 1 / enabled::int FROM pmp.current_choice JOIN pmp.subject USING (subject_key) WHERE email_key = 'verify@example.invalid';
+SELECT 1 / (c.context = '{"ip": "192.0.2.1"}')::int
+FROM pmp.event_context AS c JOIN pmp.event AS e USING (subject_key, sequence)
+WHERE e.id = '10000000-0000-4000-8000-000000000002';
 SELECT 1 / (pg_temp.merge(1, 1600) = 'behind')::int;
 -- The same lines at a later position are two duplicates and the same rejects.
 SELECT 1 / (pg_temp.merge(1, 800) = 'running')::int;

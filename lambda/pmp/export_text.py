@@ -18,7 +18,7 @@ BESIDES = ("exported_user_id", "received_at", "source")
 _COLUMNS = {
     "users": ("email", "exported_user_id", "consent", "enabled"),
     "choices": ("email", "occurred_at", *_CHOICES, *BESIDES),
-    "events": ("id", "email", "occurred_at", *_CHOICES, *BESIDES),
+    "events": ("id", "email", "occurred_at", *_CHOICES, "context", *BESIDES),
 }
 """By contents."""
 
@@ -69,6 +69,7 @@ def _cells(contents: str, line: dict[str, Any]) -> Iterator[str]:
         "consent": " ".join(choice["id"] for choice in consents),
         "enabled": " ".join(_answer(choice) for choice in consents),
         "version": " ".join(str(choice.get("version", "")) for choice in consents),
+        "context": json.dumps(line["context"], separators=(",", ":"), ensure_ascii=False) if "context" in line else "",
     }
     return (escaped(row[name]) for name in _COLUMNS[contents])
 

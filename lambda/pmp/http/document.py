@@ -1,13 +1,12 @@
 """``openapi.json``: the document that is served, with the operations and schemas that requests are checked by."""
 
 import json
-import os
 from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from pmp.http.problems import Problem
-from pmp.http.schema import Schemas
+from pmp.specification import DOCUMENT, SCHEMAS
 
 
 class Operation(NamedTuple):
@@ -33,16 +32,6 @@ class _Template(NamedTuple):
     operations: dict[str, Operation]
 
 
-def content() -> bytes:
-    """The document's bytes, read from a folder or from the zip."""
-    path = os.path.join(os.path.dirname(os.path.dirname(__file__)), "openapi.json")  # noqa: PTH118, PTH120 - in a zip
-    return bytes(__loader__.get_data(path))  # type: ignore[name-defined]
-
-
-_DOCUMENT: dict[str, Any] = json.loads(content())
-SCHEMAS = Schemas(_DOCUMENT)
-
-
 @lru_cache(maxsize=1)
 def served(api_url: str, token_url: str) -> bytes:
     """The document with absolute addresses, so that a copy of it works anywhere.
@@ -51,14 +40,14 @@ def served(api_url: str, token_url: str) -> bytes:
         api_url: base URL of this API; empty to keep the relative one.
         token_url: OAuth2 token endpoint; empty to keep the relative one.
     """
-    components = _DOCUMENT["components"]
+    components = DOCUMENT["components"]
     oauth2 = components["securitySchemes"]["oauth2"]
     flow = oauth2["flows"]["clientCredentials"]
     flow = {**flow, "tokenUrl": token_url or flow["tokenUrl"]}
     schemes = {**components["securitySchemes"], "oauth2": {**oauth2, "flows": {"clientCredentials": flow}}}
     document = {
-        **_DOCUMENT,
-        "servers": [{"url": api_url}] if api_url else _DOCUMENT["servers"],
+        **DOCUMENT,
+        "servers": [{"url": api_url}] if api_url else DOCUMENT["servers"],
         "components": {**components, "securitySchemes": schemes},
     }
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
@@ -81,7 +70,7 @@ _TEMPLATES = [
         path.split("/"),
         {method.upper(): _read_operation(operation) for method, operation in methods.items()},
     )
-    for path, methods in _DOCUMENT["paths"].items()
+    for path, methods in DOCUMENT["paths"].items()
 ]
 
 

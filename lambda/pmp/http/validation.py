@@ -4,10 +4,11 @@ import json
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl
 
-from pmp.http.document import SCHEMAS, Operation
+from pmp.http.document import Operation
 from pmp.http.messages import Request
 from pmp.http.problems import Problem, invalid
-from pmp.http.schema import Errors
+from pmp.schema import Errors
+from pmp.specification import SCHEMAS
 
 _MOST_DIGITS = 1000
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"

@@ -9,7 +9,7 @@ from pmp.export_text import BESIDES as EXPORTED
 from pmp.imports.errors import FileError, LineError
 from pmp.imports.rejects import COLUMN as REASON
 
-FIXED = ("id", "user_id", "email", "occurred_at")
+FIXED = ("id", "user_id", "email", "occurred_at", "context")
 """Columns that are not named after a consent."""
 
 _LONG_FORM = {"consent", "enabled"}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from pmp import addresses, identifiers, instants
+from pmp import addresses, contexts, identifiers, instants
 from pmp.export_text import unescaped
 from pmp.imports import columns, rejects
 from pmp.imports.errors import LineError
@@ -25,7 +25,7 @@ _NOBODY = "00000000-0000-0000-0000-000000000000"
 _SHA256 = re.compile(r"[0-9A-Fa-f]{64}").fullmatch
 _COLUMNS = (
     "line_numbers", "event_ids", "user_ids", "emails", "instants", "fractions", "versions", "choices", "named",
-    "originals",
+    "contexts", "originals",
 )  # fmt: skip
 """Of ``Batch``: one element for each event."""
 
@@ -34,11 +34,16 @@ _NAME = re.compile(r"[^\W\d][\w .()/-]{0,49}").fullmatch
 _DATE = re.compile(r"[\d:+./ ,TtZz-]*\d[\d:+./ ,TtZz-]*( ?([AaPp][Mm]|UTC|GMT))?").fullmatch
 """Names of fields, and what looks like a date: an error may quote them."""
 
+_MEMBER = re.compile(r"/context(/[a-z_0-9]{1,30})*").fullmatch
+
 _MOST_NAMED = 3
 
 _Choices = tuple[str, str, str, str]
 """As array literals: version keys, answers, and keys of the versions that the line names (quoted, or NULL). Then what
 the line says of them, the same text in any order of the choices: part of the id of a line that has none."""
+
+_Columns = tuple[str, str, str, str, _Choices, str]
+"""Of an event: id, id and address of the user, instant, choices, and the context as JSON; empty where there is none."""
 
 
 class Version(NamedTuple):
@@ -118,6 +123,7 @@ class Batch:
     versions: list[str] = field(default_factory=list)
     choices: list[str] = field(default_factory=list)
     named: list[str] = field(default_factory=list)
+    contexts: list[str] = field(default_factory=list)
     address_hashes: bytearray = field(default_factory=bytearray)
     originals: list[bytes] = field(default_factory=list)
     bad: list[tuple[int, LineError, bytes | None]] = field(default_factory=list)
@@ -165,6 +171,11 @@ class Batch:
             self.address_hashes[place * width : (place + 1) * width] for place in places
         )
         return some
+
+    @property
+    def has_contexts(self) -> bool:
+        """Whether any event has a context."""
+        return any(context != "NULL" for context in self.contexts)
 
     @property
     def has_repeats(self) -> bool:
@@ -223,9 +234,9 @@ class Parser:
                 event = self._mapped.event(text)
                 if (hashed := event["user"].pop(HASHED, None)) is not None:
                     digest, event["user"]["id"] = _digest(hashed), _NOBODY
-                event_id, user_id, email, instant, choices = self._read_event(event)
+                event_id, user_id, email, instant, choices, context = self._read_event(event)
             else:
-                event_id, user_id, email, instant, choices = (
+                event_id, user_id, email, instant, choices, context = (
                     self._read_json(text) if self._table is None else self._read_csv(text)
                 )
         except LineError as error:
@@ -238,18 +249,20 @@ class Parser:
         mark = digest or (self._address_hash(email) if email else _NO_HASH)
         batch.line_numbers.append(number)
         batch.originals.append(line)
-        batch.event_ids.append(event_id or _content_id(user_id.encode() or mark, choices[3], counts_from))
+        said = f"{choices[3]} {context}" if context else choices[3]
+        batch.event_ids.append(event_id or _content_id(user_id.encode() or mark, said, counts_from))
         batch.user_ids.append(user_id or "NULL")
         batch.emails.append(_quoted(email) if email else "NULL")
         batch.address_hashes += mark
         batch.instants.append(instant or "NULL")
         batch.fractions.append("t" if instants.has_fraction(counts_from) else "f")
-        batch.weight += 2 + choices[0].count(",")
+        batch.weight += 2 + choices[0].count(",") + (1 if context else 0)
         batch.versions.append(choices[0])
         batch.choices.append(choices[1])
         batch.named.append(choices[2])
+        batch.contexts.append(_quoted(context) if context else "NULL")
 
-    def _read_json(self, text: str) -> tuple[str, str, str, str, _Choices]:
+    def _read_json(self, text: str) -> _Columns:
         try:
             event = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -259,7 +272,7 @@ class Parser:
             raise LineError("invalid_type", "", "must be an object")
         return self._read_event(event, text)
 
-    def _read_event(self, event: dict[str, Any], text: str | None = None) -> tuple[str, str, str, str, _Choices]:
+    def _read_event(self, event: dict[str, Any], text: str | None = None) -> _Columns:
         """The columns of an event.
 
         Args:
@@ -270,10 +283,12 @@ class Parser:
         event_id, user, consents, instant = (
             event.pop(name, None) for name in ("id", "user", "consents", "occurred_at")
         )
+        context = None
         for name in _OF_EXPORTS:
             event.pop(name, None)
         if event:
             event.pop(rejects.COLUMN, None)
+            context = event.pop("context", None)
             if event:
                 raise _unknown_field("", event)
         if type(user) is not dict:
@@ -299,6 +314,7 @@ class Parser:
             self._email(email, "/user/email"),
             told,
             choices,
+            _context(context),
         )
 
     def _choices(self, consents: list[Any], moment: dt.datetime, *, has_id: bool) -> _Choices:
@@ -378,11 +394,11 @@ class Parser:
             raise LineError("version_too_new", f"{pointer}/version", detail)
         return named.key
 
-    def _read_csv(self, text: str) -> tuple[str, str, str, str, _Choices]:
+    def _read_csv(self, text: str) -> _Columns:
         assert self._table is not None  # noqa: S101 - the caller's branch
         row = self._table.row(text)
         row.pop(rejects.COLUMN, None)
-        event_id, user_id, email, instant = (row.pop(name, "").strip() for name in columns.FIXED)
+        event_id, user_id, email, instant, context = (row.pop(name, "").strip() for name in columns.FIXED)
         if (not user_id) == (not email):
             raise LineError("invalid_user", "/user_id", "must have either user_id or email")
         moment, told = self._instant(instant or None, "/occurred_at")
@@ -392,6 +408,7 @@ class Parser:
             self._email(unescaped(email) or None, "/email"),
             told,
             self._choices(columns.choices(row, is_long=self._table.is_long), moment, has_id=bool(event_id)),
+            _context(_parsed(context)),
         )
 
     def _email(self, value: object, pointer: str) -> str:
@@ -457,6 +474,31 @@ def _digest(hashed: str) -> bytes:
 def _quoted(text: str) -> str:
     """An element of an array literal."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _context(context: object) -> str:
+    """A context as JSON; empty if there is none."""
+    if context is None or context == {}:
+        return ""
+    if errors := contexts.errors(context, "/context"):
+        # The pointer may end with the name of an unknown member, which may be anything.
+        pointer, detail = errors[0]["pointer"], errors[0]["detail"]
+        raise LineError("invalid_context", pointer if _MEMBER(pointer) else "/context", detail)
+    assert isinstance(context, dict)  # noqa: S101 - its schema says so
+    return contexts.written(context)
+
+
+def _parsed(cell: str) -> Any:
+    """A context from a cell of CSV; None if the cell is empty."""
+    if not cell:
+        return None
+    try:
+        _refuse_repeated_names(cell)
+        return json.loads(cell)
+    except LineError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise LineError("invalid_context", "/context", f"is not valid JSON: {str(error)[:200]}") from None
 
 
 def _uuid(value: object, pointer: str) -> str:

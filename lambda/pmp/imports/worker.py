@@ -414,6 +414,7 @@ class _Worker:
             "versions": _array(f'"{pair}"' for pair in batch.versions),
             "choices": _array(f'"{pair}"' for pair in batch.choices),
             "named": _array(batch.named),
+            "contexts": _array(batch.contexts) if batch.has_contexts else "{}",
             "repeats": batch.has_repeats,
             "codes": [error.code for _, error, _ in batch.bad],
             "hashes": bytes(batch.address_hashes),
@@ -574,7 +575,7 @@ SELECT pmp.import_batch(
   :job, :owner, :seconds, :start, :line, :position, :position_line, :byte,
   CAST(:lines AS bigint[]), CAST(:ids AS uuid[]), CAST(:users AS uuid[]), CAST(:emails AS text[]),
   CAST(:instants AS timestamptz[]), CAST(:fractions AS boolean[]), CAST(:versions AS text[]), CAST(:choices AS text[]),
-  CAST(:named AS text[]), :repeats, CAST(:codes AS text[]), :hashes
+  CAST(:named AS text[]), CAST(:contexts AS jsonb[]), :repeats, CAST(:codes AS text[]), :hashes
 )
 """
 

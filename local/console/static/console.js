@@ -157,11 +157,11 @@ async function showImports() {
 }
 
 async function readCatalogue() {
-  for (let cursor = null; ; ) {
-    const page = await ask(`/v1/consents?${new URLSearchParams(cursor ? { limit: 100, cursor } : { limit: 100 })}`);
+  for (let after = null; ; ) {
+    const page = await ask(`/v1/consents?${new URLSearchParams(after ? { limit: 100, after } : { limit: 100 })}`);
     catalogue.push(...page.items);
     if (!page.next) break;
-    cursor = page.next;
+    after = page.next;
   }
   element("catalogue").replaceChildren(
     table("Consents", ["id", "version", "wording", "channel", "expires after"], catalogue.map((consent) => [

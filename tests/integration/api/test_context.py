@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pmp.http.routes.events import LARGEST_CONTEXT_BYTES
+from pmp.contexts import LARGEST_BYTES
 
 from checks.gateway import Gateway
 from checks.stack import Stack
@@ -24,6 +24,9 @@ CONTEXT = {
     "collected_by": "agent 17",
     "on_behalf_of": "a parent",
     "evidence": "recording/4711",
+    "tc_string": "CQSbk4AQSbk4ANwAAAENAwCgAAAAAAAAAAYgACPAAAAA.IDKQA4AAgAKAGQAygAAA.YAAAAAAAAAAA",
+    "gpp_string": "DBABLA~CVVVkkkkkpFY.YA",
+    "gpc": True,
     "metadata": [{"name": "campaign", "value": "spring"}],
 }
 LONGEST = {"url": "https://x/" + "u" * 2038, "notice": "n" * 2048, "evidence": "e" * 2048, "user_agent": "a" * 1000}
@@ -69,6 +72,11 @@ def test_context_is_shown_wherever_the_event_is(api: Gateway, new_user: Callable
         ({"metadata": [{"name": "n", "value": "v"}] * 21}, "/metadata"),
         ({"metadata": [{"name": "a b", "value": "v"}]}, "/metadata/0/name"),
         ({"metadata": [{"name": "n", "value": "v" * 501}]}, "/metadata/0/value"),
+        ({"tc_string": "CQSbk4AQSbk4A"}, "/tc_string"),
+        ({"tc_string": "C" * 4097}, "/tc_string"),
+        ({"gpp_string": "DBABLA"}, "/gpp_string"),
+        ({"gpp_string": ""}, "/gpp_string"),
+        ({"gpc": 1}, "/gpc"),
         ({"anything": "else"}, "/anything"),
         ({"form": "\x00"}, "/form"),
         ({**LONGEST, "metadata": [{"name": "n", "value": "v" * 500}] * 3}, ""),
@@ -86,11 +94,28 @@ def test_context_beyond_its_bounds_returns_422(
     assert api.get(f"/v1/users/{user}/events").json["items"] == []
 
 
+def test_wrong_signal_is_refused_with_what_is_wrong_where(api: Gateway, new_user: Callable[[], str]) -> None:
+    wrong = {"tc_string": "CPXxRfAPXxRfAAfKABENB-CgAAAAAAAAAAYg", "gpp_string": "DBABLA~CwVVkkkkkpFY.YA"}
+    answer = api.post("/v1/events", body(new_user(), **wrong))
+    assert answer.status == 422
+    assert answer.json["errors"] == [
+        {
+            "pointer": "/context/tc_string",
+            "detail": "is not a valid TC string: core segment: ends within VendorConsents",
+        },
+        {
+            "pointer": "/context/gpp_string",
+            "detail": "is not a valid GPP string: section 7 (usnat): core segment: sharing_notice has the value 3, "
+            "which is not defined",
+        },
+    ]
+
+
 def test_largest_context_is_kept(api: Gateway, new_user: Callable[[], str]) -> None:
     entries = [{"name": "n", "value": value} for value in ('"' * 200, "v" * 400, "")]
     context: dict[str, Any] = {**LONGEST, "metadata": entries}
-    entries[2]["value"] = "v" * (LARGEST_CONTEXT_BYTES - len(json.dumps(context, separators=(",", ":"))))
-    assert len(json.dumps(context, separators=(",", ":"))) == LARGEST_CONTEXT_BYTES
+    entries[2]["value"] = "v" * (LARGEST_BYTES - len(json.dumps(context, separators=(",", ":"))))
+    assert len(json.dumps(context, separators=(",", ":"))) == LARGEST_BYTES
     answer = api.post("/v1/events", body(new_user(), **context))
     assert (answer.status, answer.json["context"]) == (201, context)
 

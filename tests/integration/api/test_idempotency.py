@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pmp import tasks
-from pmp.http import document
+from pmp import specification, tasks
 
 from checks.gateway import Context, Gateway
 from checks.stack import Stack
@@ -26,7 +25,7 @@ def _bodies(user: str) -> dict[str, Any]:
 
 WRITES = [
     path
-    for path, methods in json.loads(document.content())["paths"].items()
+    for path, methods in json.loads(specification.content())["paths"].items()
     if "post" in methods and path not in {"/v1/check", "/v1/users/lookup"}
 ]
 

@@ -4,8 +4,7 @@ import json
 import uuid
 
 import pytest
-from pmp import tasks
-from pmp.http import document
+from pmp import specification, tasks
 
 from checks.gateway import Gateway
 from checks.stack import Stack
@@ -13,7 +12,7 @@ from tests.integration.api.test_contract import EMAIL, choose
 
 WRITES = {
     operation["operationId"]
-    for methods in json.loads(document.content())["paths"].values()
+    for methods in json.loads(specification.content())["paths"].values()
     for method, operation in methods.items()
     if method != "get" and operation["operationId"] not in {"checkConsents", "lookupUser"}
 }

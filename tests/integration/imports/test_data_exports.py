@@ -108,6 +108,12 @@ def use(stack: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> No
     database.disconnect()
 
 
+CONTEXT = {
+    "url": "https://shop.example.com/?a=1,2;3",
+    "form": '=cmd|"quoted"|',
+    "user_agent": "Grüße, \\ and\nlines",
+    "metadata": [{"name": "n", "value": "':{}[]"}],
+}
 ODD = ["=cmd", "+1", "-2", "'quote", "'=both", "''-two", "Upper", "grüße", "a&b", "`x`", "{y}", "%z", "=a|b"]
 
 
@@ -128,9 +134,21 @@ def people(stack: Stack, domain: str, seed: int) -> list[dict[str, Any]]:
         # Two wordings; the later event answers the earlier one.
         event(f"versions{domain}", consent="reworded", occurred_at="2025-04-20T10:00:00Z"),
         {**event(f"versions{domain}", occurred_at="2025-04-21T10:00:00.25Z"), "consents": reworded},
-        *(event(f"{local}{domain}", occurred_at="2025-02-03T04:05:06Z") for local in ODD),
+        *(event(f"{local}{domain}", occurred_at="2025-02-03T04:05:06Z", context=CONTEXT) for local in ODD),
+        event(f"proof{domain}", context={"gpc": True, "ip": "192.0.2.1"}),
         event(f"idn@bücher.{domain[1:]}"),
     ]
+
+
+def contexts(stack: Stack, domain: str) -> dict[str, Any]:
+    """Return the contexts of events by the address of their user."""
+    return {
+        row.partition("|{")[0]: row.partition("|{")[2]
+        for row in stack.cluster.psql(
+            "SELECT s.email, c.context FROM pmp.event_context AS c JOIN pmp.subject AS s USING (subject_key)"
+            f" WHERE s.email LIKE '%{domain}'"
+        ).splitlines()
+    }
 
 
 CASES = list(
@@ -164,6 +182,10 @@ def test_what_was_exported_can_be_imported_into_an_empty_record(
     here = choices(stack, domain[1:], as_of)
     assert here.keys() >= {f"{local}{domain}" for local in ODD}
     assert len(here) > 30
+    proofs = contexts(stack, domain[1:])
+    if as_of:
+        del proofs[f"proof{domain}"]
+    assert len(proofs) >= len(ODD)
     limits: dict[str, Any] = {"as_of": as_of} if as_of else {}
     done, text = exported(store, contents=contents, format=form, partitioned=partitioned, **limits)
     assert (done["files"] is None) or len(done["files"]) > 1
@@ -178,6 +200,7 @@ def test_what_was_exported_can_be_imported_into_an_empty_record(
     job = job_of(other, key)
     assert (job["state"], job["rejected"]) == ("succeeded", 0), job
     assert choices(other, domain[1:], as_of) == here
+    assert contexts(other, domain[1:]) == (proofs if contents == "events" else {})
     # Who made no choice has no line, and no answer in either record.
     assert other.cluster.psql(f"SELECT count(*) FROM pmp.subject WHERE email = 'silent{domain}'") == "0"
     # A second time changes nothing, there or where the lines came from.

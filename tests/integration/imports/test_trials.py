@@ -61,6 +61,7 @@ line: st.SearchStrategy[dict[str, Any]] = st.builds(
         unique_by=lambda choice: choice[0],
     ),
     version=st.sampled_from((None, None, None, 1, 1, 9)),
+    context=st.sampled_from((None, None, {}, {"ip": "192.0.2.1"}, {"ip": "192.0.2.1", "gpc": True}, {"ip": "?"})),
     is_bad=st.sampled_from((False,) * 9 + (True,)),
 )
 
@@ -80,6 +81,8 @@ def written(lines: list[dict[str, Any]], run: int, ids: dict[str, str]) -> bytes
         }
         if one["version"] is not None:
             document["consents"][0]["version"] = one["version"]
+        if one["context"] is not None:
+            document["context"] = one["context"]
         if one["event"] is not None:
             document["id"] = str(uuid.UUID(int=(run << 8) + one["event"], version=4))
         if one["instant"] is not None:

@@ -6,12 +6,12 @@ import json
 from typing import Any
 
 import pytest
-from pmp.http.document import SCHEMAS
 from pmp.imports import mapping
 from pmp.imports.columns import Table
 from pmp.imports.errors import FileError, LineError
 from pmp.imports.mapping import Mapped
 from pmp.imports.ready import READY
+from pmp.specification import SCHEMAS
 
 CATALOGUE = {"email_notifications", "sms_notifications"}
 Event = dict[str, Any]

@@ -1,23 +1,21 @@
 """Events: recorded once and never changed."""
 
 import json
-from socket import AF_INET, AF_INET6, AddressFamily, inet_pton
 from typing import Any
 
-from pmp import addresses, identifiers, instants
-from pmp.http.document import SCHEMAS
+from pmp import addresses, contexts, identifiers, instants
 from pmp.http.erasure_key import with_key
-from pmp.http.messages import Request, Response, encode
+from pmp.http.messages import Request, Response
 from pmp.http.pages import INTEGER, limit, part, position
 from pmp.http.problems import Problem, gone, invalid, not_found
 from pmp.logging import log
+from pmp.specification import SCHEMAS
 
 _BY_ID = "SELECT pmp.create_event(:id, :user_id, :choices, :happened_at, :client, :has_fraction, :context)"
 _BY_ADDRESS = (
     "SELECT pmp.create_event_by_address(:id, :email, decode(:address_hash, 'hex'), :is_upsert, :choices, :happened_at,"
     " :client, :has_fraction, :context)"
 )
-LARGEST_CONTEXT_BYTES = 8192
 _NEW_EVENT = {"$ref": "#/components/schemas/NewEvent"}
 
 
@@ -113,20 +111,9 @@ def _context(event: dict[str, Any], at: str) -> dict[str, Any] | None:
     context: dict[str, Any] | None = event.get("context") or None
     if context is None:
         return None
-    if len(encode(context)) > LARGEST_CONTEXT_BYTES:
-        detail = f"has more than {LARGEST_CONTEXT_BYTES} bytes of JSON in all"
-        raise invalid([{"pointer": at, "detail": detail}])
-    if "ip" in context and not any(_is_address(family, context["ip"]) for family in (AF_INET, AF_INET6)):
-        raise invalid([{"pointer": f"{at}/ip", "detail": "must be an IPv4 or IPv6 address"}])
+    if errors := contexts.further_errors(context, at):
+        raise invalid(errors)
     return context
-
-
-def _is_address(family: AddressFamily, text: str) -> bool:
-    try:
-        inet_pton(family, text)
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 def _address(text: str, pointer: str) -> str:
