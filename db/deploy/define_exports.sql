@@ -13,7 +13,7 @@ BEGIN
       -- What describe_user() returns; calling it for each user takes more than twice as long.
       SELECT p.subject_key, jsonb_build_object('id', p.id, 'email', p.email, 'consents', (
         SELECT coalesce(jsonb_agg(
-          describe_choice(k.id, c.enabled, expiry(c.enabled, c.counts_at, v.expires_after_days), as_of)
+          describe_choice(k.id, c.enabled, lapsed(c.enabled, c.counts_at, v.expires_after_days, v.superseded_at, as_of))
           ORDER BY c.consent_key
         ), '[]')
         FROM replay(p.subject_key, as_of, known_at) AS c

@@ -10,6 +10,19 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
 $$;
 COMMENT ON FUNCTION pmp.expiry IS 'When a choice expires; NULL: never. A denial never expires.';
 
+CREATE FUNCTION pmp.lapsed(
+  enabled boolean, counts_at timestamptz, expires_after_days integer, superseded_at timestamptz, at timestamptz
+) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT CASE
+    WHEN pmp.expiry(enabled, counts_at, expires_after_days) <= at THEN 'expired'
+    WHEN enabled AND superseded_at <= at THEN 'superseded'
+  END
+$$;
+COMMENT ON FUNCTION pmp.lapsed IS
+  'Why a grant counts no longer at an instant: expired; superseded: a later version of the consent requires a new one. '
+  'NULL: it counts. A denial always counts.';
+
 CREATE FUNCTION pmp.is_within(
   counts_at timestamptz, received_at timestamptz, as_of timestamptz, known_at timestamptz
 ) RETURNS boolean
@@ -46,14 +59,16 @@ $$;
 COMMENT ON FUNCTION pmp.replay IS
   'The fold of a user''s events as of an instant, as far as they were known at another; computed from the events.';
 
-CREATE FUNCTION pmp.describe_choice(consent_id text, enabled boolean, expires_at timestamptz, at timestamptz)
+CREATE FUNCTION pmp.describe_choice(consent_id text, enabled boolean, lapsed text)
 RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  -- An expired grant counts as not given.
+  -- A lapsed grant counts as not given.
   SELECT CASE
-    WHEN expires_at <= at THEN jsonb_build_object('id', consent_id, 'enabled', false, 'reason', 'expired')
-    ELSE jsonb_build_object('id', consent_id, 'enabled', enabled)
+    WHEN lapsed IS NULL THEN jsonb_build_object('id', consent_id, 'enabled', enabled)
+    ELSE jsonb_build_object('id', consent_id, 'enabled', false, 'reason', lapsed)
   END
 $$;
+COMMENT ON FUNCTION pmp.describe_choice IS
+  'A choice as a user shows it: {"id", "enabled", "reason"?: see lapsed()}.';
 
 CREATE FUNCTION pmp.describe_user(
   s pmp.subject, as_of timestamptz DEFAULT NULL, known_at timestamptz DEFAULT NULL
@@ -65,7 +80,8 @@ BEGIN
   IF at IS NULL THEN
     RETURN jsonb_build_object('id', s.id, 'email', s.email, 'consents', (
       SELECT coalesce(jsonb_agg(
-        describe_choice(k.id, c.enabled, expiry(c.enabled, c.counts_at, v.expires_after_days), now()) ORDER BY c.consent_key
+        describe_choice(k.id, c.enabled, lapsed(c.enabled, c.counts_at, v.expires_after_days, v.superseded_at, now()))
+        ORDER BY c.consent_key
       ), '[]')
       FROM consent AS k
       JOIN current_choice AS c USING (consent_key)
@@ -75,7 +91,8 @@ BEGIN
   END IF;
   RETURN jsonb_build_object('id', s.id, 'email', s.email, 'consents', (
     SELECT coalesce(jsonb_agg(
-      describe_choice(k.id, c.enabled, expiry(c.enabled, c.counts_at, v.expires_after_days), at) ORDER BY c.consent_key
+      describe_choice(k.id, c.enabled, lapsed(c.enabled, c.counts_at, v.expires_after_days, v.superseded_at, at))
+      ORDER BY c.consent_key
     ), '[]')
     FROM replay(s.subject_key, as_of, known_at) AS c
     JOIN consent_version AS v USING (version_key)
@@ -85,15 +102,17 @@ END
 $$;
 COMMENT ON FUNCTION pmp.describe_user IS
   'A user as the API returns it, consents in the order of the catalogue. as_of: the state at an instant; known_at: only '
-  'from events received by then. Without as_of, grants expire by known_at; without both, it is the present state.';
+  'from events received by then. Without as_of, grants lapse by known_at; without both, it is the present state.';
 
 CREATE FUNCTION pmp.has_choice(document jsonb, consent_id text, choice boolean) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  -- An expired grant counts as not given: neither granted nor denied.
-  SELECT document -> 'consents' @> jsonb_build_array(jsonb_build_object('id', consent_id, 'enabled', choice))
-    AND NOT document -> 'consents' @> jsonb_build_array(jsonb_build_object('id', consent_id, 'reason', 'expired'))
+  -- A lapsed grant, which has a reason, counts as not given: neither granted nor denied.
+  SELECT jsonb_path_exists(
+    document, '$.consents[*] ? (@.id == $id && @.enabled == $enabled && !exists(@.reason))',
+    jsonb_build_object('id', consent_id, 'enabled', choice)
+  )
 $$;
-COMMENT ON FUNCTION pmp.has_choice IS 'Whether the user that describe_user returned has made this choice, unexpired.';
+COMMENT ON FUNCTION pmp.has_choice IS 'Whether the user that describe_user returned has made this choice, and it counts.';
 
 CREATE FUNCTION pmp.get_user(
   user_id uuid, as_of timestamptz DEFAULT NULL, known_at timestamptz DEFAULT NULL
@@ -194,9 +213,10 @@ BEGIN
     SELECT
       c.subject_key,
       -- A subquery, because a join would sort the page before its first row.
-      NOT is_present OR c.enabled = choice AND coalesce(expiry(c.enabled, c.counts_at, (
-        SELECT v.expires_after_days FROM consent_version AS v WHERE v.version_key = c.version_key
-      )) > now(), true) AS may_match
+      NOT is_present OR c.enabled = choice AND (
+        SELECT lapsed(c.enabled, c.counts_at, v.expires_after_days, v.superseded_at, now())
+        FROM consent_version AS v WHERE v.version_key = c.version_key
+      ) IS NULL AS may_match
     FROM current_choice AS c WHERE c.consent_key = wanted AND c.subject_key > coalesce(after_key, 0)
     ORDER BY c.subject_key LIMIT 1000
   LOOP
@@ -217,7 +237,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pmp.list_users_by_choice IS
-  'A page of the users with an unexpired choice, after after_key (NULL: from the start): {"items": [as get_user plus "place"], '
+  'A page of the users with a choice that counts, after after_key (NULL: from the start): {"items": [as get_user plus "place"], '
   '"last": [key] after which the next page begins, "more": whether there may be further users}. A page may be short or '
   'empty.';
 
@@ -383,12 +403,18 @@ DECLARE
 BEGIN
   RETURN (
     WITH asked AS MATERIALIZED (
-      SELECT asked.place, s.subject_key, s.erased_at, k.consent_key
+      SELECT asked.place, asked.item ->> 'country' AS country, s.subject_key, s.erased_at, k.consent_key
       FROM jsonb_array_elements(checks) WITH ORDINALITY AS asked (item, place)
       LEFT JOIN subject AS by_id ON by_id.id = (asked.item #>> '{user,id}')::uuid
       LEFT JOIN subject AS by_email ON by_email.email_key = fold_email(asked.item #>> '{user,email}')
       LEFT JOIN subject AS s ON s.subject_key = coalesce(by_id.subject_key, by_email.subject_key)
       LEFT JOIN consent AS k ON k.id = asked.item ->> 'consent'
+    ), wording AS MATERIALIZED (
+      -- Of each consent once: the version in force, or the first one, as in create_event.
+      SELECT DISTINCT ON (w.consent_key) w.consent_key, w.model, w.models_by_country
+      FROM consent_version AS w WHERE w.consent_key = ANY (ARRAY(SELECT a.consent_key FROM asked AS a))
+      ORDER BY w.consent_key, w.created_at <= coalesce(at, 'infinity') DESC,
+        CASE WHEN w.created_at <= coalesce(at, 'infinity') THEN -w.version ELSE w.version END
     ), replayed AS MATERIALIZED (
       -- Each user's events are read once, however many of the checks ask about the user.
       SELECT r.* FROM (
@@ -397,17 +423,10 @@ BEGIN
       CROSS JOIN LATERAL replay(a.subject_key, as_of, known_at) AS r
     )
     SELECT coalesce(jsonb_agg(jsonb_build_object(
-      'allowed', c.enabled IS TRUE AND NOT expired.yes AND a.erased_at IS NULL,
-      'reason', CASE
-        WHEN a.subject_key IS NULL THEN 'unknown_user'
-        WHEN a.erased_at IS NOT NULL THEN 'erased'
-        WHEN a.consent_key IS NULL THEN 'unknown_consent'
-        WHEN c.subject_key IS NULL THEN 'not_given'
-        WHEN expired.yes THEN 'expired'
-        WHEN c.enabled THEN 'given'
-        ELSE 'denied'
-      END,
-      'since', instant(c.counts_at)
+      -- What was not given is allowed where silence means yes.
+      'allowed', judged.reason = 'given'
+        OR judged.reason IN ('not_given', 'expired', 'superseded') AND wording.model <> 'opt_in',
+      'reason', judged.reason, 'model', wording.model, 'since', instant(c.counts_at)
     ) ORDER BY a.place), '[]')
     FROM asked AS a
     LEFT JOIN LATERAL (
@@ -418,22 +437,36 @@ BEGIN
       WHERE at IS NOT NULL AND r.subject_key = a.subject_key AND r.consent_key = a.consent_key
     ) AS c ON true
     LEFT JOIN consent_version AS v ON v.version_key = c.version_key
+    LEFT JOIN LATERAL (
+      SELECT coalesce(w.models_by_country ->> a.country, w.models_by_country ->> left(a.country, 2), w.model) AS model
+      FROM wording AS w WHERE w.consent_key = a.consent_key
+    ) AS wording ON true
     CROSS JOIN LATERAL (
-      SELECT coalesce(expiry(c.enabled, c.counts_at, v.expires_after_days) <= coalesce(at, now()), false) AS yes
-    ) AS expired
+      SELECT CASE
+        WHEN a.subject_key IS NULL THEN 'unknown_user'
+        WHEN a.erased_at IS NOT NULL THEN 'erased'
+        WHEN a.consent_key IS NULL THEN 'unknown_consent'
+        WHEN c.subject_key IS NULL THEN 'not_given'
+        WHEN NOT c.enabled THEN 'denied'
+        ELSE coalesce(
+          lapsed(c.enabled, c.counts_at, v.expires_after_days, v.superseded_at, coalesce(at, now())), 'given'
+        )
+      END AS reason
+    ) AS judged
   );
 END
 $$;
 COMMENT ON FUNCTION pmp.check_consents IS
-  '[{"user": {"id"} or {"email"}, "consent"}] → [{"allowed", "reason", "since"}] in the same order, of the state that '
-  'describe_user shows. Only an unexpired grant is allowed; reason: given, denied, expired, not_given, unknown_consent, '
-  'erased, unknown_user.';
+  '[{"user": {"id"} or {"email"}, "consent", "country"?}] → [{"allowed", "reason", "model", "since"}] in the same order, of '
+  'the state that describe_user shows. reason: given, denied, expired, superseded, not_given, unknown_consent, erased, '
+  'unknown_user. Allowed is a grant that counts; where the model (consent_version.model, of the country if it has its own) is '
+  'not opt_in, also what was not given, has expired or is superseded.';
 
 GRANT EXECUTE ON FUNCTION
-  pmp.is_within, pmp.expiry, pmp.replay, pmp.describe_choice, pmp.describe_user, pmp.has_choice, pmp.get_user,
+  pmp.is_within, pmp.expiry, pmp.lapsed, pmp.replay, pmp.describe_choice, pmp.describe_user, pmp.has_choice, pmp.get_user,
   pmp.find_user, pmp.list_users, pmp.list_users_by_choice, pmp.describe_context, pmp.describe_event, pmp.get_event, pmp.list_events,
   pmp.list_user_events, pmp.export_user, pmp.check_consents
 TO pmp_app;
 GRANT SELECT ON pmp.event_record TO pmp_app, pmp_readonly;
-GRANT EXECUTE ON FUNCTION pmp.is_within, pmp.expiry, pmp.replay TO pmp_readonly;
+GRANT EXECUTE ON FUNCTION pmp.is_within, pmp.expiry, pmp.lapsed, pmp.replay TO pmp_readonly;
 COMMIT;

@@ -1,6 +1,6 @@
 -- Revert pmp:create_catalogue from pg
 BEGIN;
-DROP FUNCTION pmp.put_consent(text, text, text, integer, text);
+DROP FUNCTION pmp.put_consent(text, text, text, integer, text, jsonb);
 DROP FUNCTION pmp.list_consents(text, integer);
 DROP FUNCTION pmp.get_consent(text, integer);
 DROP FUNCTION pmp.describe_consent(text, pmp.consent_version);

@@ -12,6 +12,12 @@ SELECT 1 / (pg_temp.put('one') = 'created1')::int;
 SELECT 1 / (pg_temp.put('two') = 'updated2')::int;
 SELECT 1 / (pg_temp.put('two') = 'unchanged2')::int;
 SELECT 1 / (pmp.get_consent('verify') ->> 'description' = 'two' AND pmp.get_consent('verify', 1) ->> 'description' = 'one')::int;
+-- A version that requires new consent supersedes the earlier ones, once.
+SELECT 1 / (put #>> '{consent,requires_new_consent}' = 'true')::int
+FROM pmp.put_consent('verify', 'three', 'other', NULL, 'verify', '{"requires_new_consent": true, "model": "opt_out"}') AS put;
+SELECT 1 / bool_and((v.superseded_at IS NOT NULL) = (v.version < 3))::int
+FROM pmp.consent_version AS v JOIN pmp.consent AS k USING (consent_key) WHERE k.id = 'verify';
+SELECT 1 / (pmp.get_consent('verify') ->> 'legal_basis' = 'legitimate_interests')::int;
 -- Not even the owner can change a version.
 DO $$
 BEGIN

@@ -58,6 +58,13 @@ def escape(part: str) -> str:
     return part.replace("~", "~0").replace("/", "~1")
 
 
+def _expected(properties: dict[str, Any], patterns: dict[str, Any]) -> str:
+    """What is wrong with the name of a member that the schema of its object does not know."""
+    if patterns:
+        return " or ".join(_MEANINGS.get(pattern, f"must match {pattern}") for pattern in patterns)
+    return f"is not a known property; known properties: {', '.join(properties) or 'none'}"
+
+
 class Schemas:
     """The schemas of one document; references are resolved."""
 
@@ -146,7 +153,9 @@ class Schemas:
         def wrong(name: str, detail: str) -> None:
             found.append({"pointer": f"{pointer}/{escape(name)}", "detail": detail})
 
-        properties = schema.get("properties", {})
+        properties, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
+        if len(value) > schema.get("maxProperties", len(value)):
+            found.append({"pointer": pointer, "detail": f"must have at most {schema['maxProperties']} members"})
         for name in schema.get("required", ()):
             if name not in value:
                 wrong(name, "is missing")
@@ -155,11 +164,12 @@ class Schemas:
                 if name in value and other not in value:
                     wrong(other, f"is required together with {name}")
         for name, item in value.items():
-            if name in properties:
-                self._check(item, properties[name], f"{pointer}/{escape(name)}", found)
-            elif schema.get("additionalProperties") is False and len(found) < _MOST_ERRORS:
-                known = ", ".join(properties) or "none"
-                wrong(name[:100], f"is not a known property; known properties: {known}")
+            named = [member for pattern, member in patterns.items() if _pattern(pattern).search(name)]
+            for member in [properties[name]] if name in properties else named:
+                self._check(item, member, f"{pointer}/{escape(name)}", found)
+            is_open = schema.get("additionalProperties") is not False or name in properties or named
+            if not is_open and len(found) < _MOST_ERRORS:
+                wrong(name[:100], _expected(properties, patterns))
 
     def _one_of(self, value: Any, alternatives: list[dict[str, Any]], pointer: str, found: Errors) -> None:
         outcomes: list[Errors] = [self.errors(value, alternative, pointer) for alternative in alternatives]
@@ -186,8 +196,10 @@ _CHECKS: dict[str, Callable[[Schemas, Any, dict[str, Any], str, Errors], None]] 
 
 KEYWORDS = {"$ref", "type", "const", "enum", "minLength", "maxLength", "pattern", "format", "minimum", "maximum"} | {
     "minItems", "maxItems", "items", "properties", "required", "dependentRequired", "additionalProperties", "oneOf",
+    "patternProperties", "maxProperties",
 }  # fmt: skip
-"""Keywords that are checked; ``additionalProperties`` only as ``false`` or ``true``."""
+"""Keywords that are checked; ``additionalProperties`` only as ``false`` or ``true``, and as ``false`` beside
+``patternProperties``."""
 
 EACH_ON_ITS_OWN = "x-pmp-each-on-its-own"
 """Keyword of an array whose route checks the items itself, because one that is invalid does not stop the others."""

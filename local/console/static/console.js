@@ -157,11 +157,11 @@ async function showImports() {
 }
 
 async function readCatalogue() {
-  for (let after = null; ; ) {
-    const page = await ask(`/v1/consents?${new URLSearchParams(after ? { limit: 100, after } : { limit: 100 })}`);
+  for (let cursor = null; ; ) {
+    const page = await ask(`/v1/consents?${new URLSearchParams(cursor ? { limit: 100, cursor } : { limit: 100 })}`);
     catalogue.push(...page.items);
     if (!page.next) break;
-    after = page.next;
+    cursor = page.next;
   }
   element("catalogue").replaceChildren(
     table("Consents", ["id", "version", "wording", "channel", "expires after"], catalogue.map((consent) => [

@@ -102,6 +102,7 @@ def test_expired_choice_is_shown_and_checked_as_not_given(
     assert api.post("/v1/check", question).json["results"][0] | {"since": None} == {
         "allowed": False,
         "reason": "expired",
+        "model": "opt_in",
         "since": None,
     }
     for enabled in ("true", "false"):

@@ -18,6 +18,7 @@ from checks.gateway import Gateway, token
 from checks.stack import Stack
 from local.console.server import KEY_HEADER, SCOPES, Server, Source, figures
 from ops.api import Api
+from ops.http import Answer
 
 LINES = [
     {"message": "request", "operation": "getUser", "status": 200, "milliseconds": 2.0},
@@ -113,6 +114,26 @@ def test_rejected_lines_of_an_import_are_shown(console: Server, api: Gateway, st
     status, shown = ask(console, f"/v1/imports/{job}/rejects")
     assert (status, shown["lines"]) == (200, ['{"email": "lea@"}'] * 50)
     assert job in {one["id"] for one in ask(console, "/v1/imports?limit=100")[1]["items"]}
+
+
+def test_the_whole_catalogue_is_read_page_by_page() -> None:
+    def answer(method: str, path: str, document: object = None) -> Answer:
+        consent = {"version": 1, "description": "News", "channel": "email", "expires_after_days": None}
+        pages = {
+            "/v1/consents?limit=100": {"items": [consent | {"id": "first"}], "next": "b-2"},
+            "/v1/consents?limit=100&cursor=b-2": {"items": [consent | {"id": "second"}], "next": None},
+            "/v1/ready": {"checks": {"database": "ok"}},
+        }
+        return Answer(200, {}, json.dumps(pages.get(path, {"items": [], "next": None})).encode())
+
+    source = Source(lambda: Api("", ""), list)
+    source.ask = answer  # type: ignore[method-assign]
+    server = Server(source, 0)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with chromium.page() as page:
+        page.call("Page.navigate", url=server.address)
+        page.wait("document.querySelectorAll('#catalogue tbody tr').length === 2")
+    server.shutdown()
 
 
 def test_figures_are_counted_from_the_log() -> None:

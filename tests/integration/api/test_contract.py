@@ -163,7 +163,7 @@ def test_denial_dated_in_the_future_counts_once_received(api: Gateway, new_user:
     denial = choose(api, user, {EMAIL: False}, occurred_at=at(120)).json
     assert consents(api, user) == consents_as_of_now(api, user) == {EMAIL: False}
     (result,) = api.post("/v1/check", {"checks": [{"user": {"id": user}, "consent": EMAIL}]}).json["results"]
-    assert result == {"allowed": False, "reason": "denied", "since": denial["received_at"]}
+    assert result == {"allowed": False, "reason": "denied", "model": "opt_in", "since": denial["received_at"]}
 
 
 def test_denial_in_whole_seconds_wins_over_grants_in_its_second(api: Gateway, new_user: Callable[[], str]) -> None:

@@ -21,7 +21,7 @@ BODIES = sorted({operation["requestBody"]["content"]["application/json"]["schema
 def _walk(schema: dict[str, Any]) -> Any:
     schema = SCHEMAS.resolve(schema)
     yield schema
-    for child in schema.get("properties", {}).values():
+    for child in [*schema.get("properties", {}).values(), *schema.get("patternProperties", {}).values()]:
         yield from _walk(child)
     for child in schema.get("oneOf", ()):
         yield from _walk(child)
@@ -48,7 +48,8 @@ def test_request_schemas_use_only_checked_keywords() -> None:
 def test_every_uuid_has_a_pattern_and_every_pattern_is_anchored() -> None:
     for schema in _request_schemas():
         assert schema.get("format") != "uuid" or "pattern" in schema
-        assert re.fullmatch(r"\^.*\$", schema.get("pattern", "^$")), schema
+        for pattern in [schema.get("pattern", "^$"), *schema.get("patternProperties", {})]:
+            assert re.fullmatch(r"\^.*\$", pattern), schema
 
 
 names = st.sampled_from(
@@ -65,6 +66,10 @@ names = st.sampled_from(
         "description",
         "channel",
         "expires_after_days",
+        "models_by_country",
+        "translations",
+        "US-CA",
+        "de",
         "format",
         "compression",
         "x/~y",
@@ -83,6 +88,7 @@ scalars = (
             "ndjson",
             "gzip",
             "email",
+            "opt_out",
             "",
             "x" * 300,
             "01a20aa5-7b3c-7a26-b54f-452299678f07",
@@ -131,6 +137,12 @@ def test_error_points_at_the_invalid_value(document: Any, pointer: str, detail: 
     [
         ({"description": " \n\t", "channel": "web"}, "NewConsent", "/description", "must not be blank"),
         ({"user": {"id": "x"}, "consents": [{"id": "a", "enabled": True}]}, "NewEvent", "/user/id", "must be a UUID"),
+        (
+            {"description": "x", "channel": "web", "translations": {"german": "ja", "d/e": "ja"}},
+            "NewConsent",
+            "/translations/d~1e",
+            "must be a language tag (BCP 47) such as de-CH",
+        ),
     ],
 )
 def test_failed_pattern_is_explained_in_words(document: Any, schema: str, pointer: str, detail: str) -> None:

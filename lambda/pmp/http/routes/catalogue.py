@@ -1,11 +1,17 @@
 """The catalogue: the consents that users can give, in versions."""
 
+import json
 from typing import Any
 
 from pmp.http.conditions import etag, require_match
 from pmp.http.messages import Request, Response, encode
 from pmp.http.pages import limit, page, position
 from pmp.http.problems import Problem, invalid, not_found
+
+_TERMS = (
+    "model", "models_by_country", "legal_basis", "translations", "requires_new_consent", "opt_out_signals", "values",
+    "multiple",
+)  # fmt: skip
 
 
 def list_consents(request: Request, connection: Any) -> Response:
@@ -28,17 +34,24 @@ def get_consent(request: Request, connection: Any) -> Response:
 def put_consent(request: Request, connection: Any) -> Response:
     """PUT /v1/consents/{id}: a new version, unless nothing has changed."""
     identifier, body = request.parameters["id"], request.body
+    _check_terms(body)
     ((before,),) = connection.run("SELECT pmp.get_consent(:id)", id=identifier)
     require_match(request, etag(encode(before)) if before else None)
     _check_read_only(body, before or {"id": identifier})
     ((result,),) = connection.run(
-        "SELECT pmp.put_consent(:id, :description, :channel, :expires_after_days, :client)",
+        "SELECT pmp.put_consent(:id, :description, :channel, :expires_after_days, :client, :terms)",
         id=identifier,
         description=body["description"],
         channel=body["channel"],
         expires_after_days=body.get("expires_after_days"),
         client=request.client,
+        terms=json.dumps({name: body[name] for name in _TERMS if name in body}),
     )
+    if result["outcome"] == "too_many":
+        detail = (
+            f"the catalogue has {result['most']} consents, which is the most it can hold; change one of them instead"
+        )
+        raise invalid([{"pointer": "", "detail": detail}])
     consent = result["consent"]
     # put_consent serializes the writers of a consent; another one may have come between our two statements.
     expected = (before["version"] if before else 0) + (0 if result["outcome"] == "unchanged" else 1)
@@ -48,6 +61,38 @@ def put_consent(request: Request, connection: Any) -> Response:
     if result["outcome"] == "created":
         return Response(201, consent, {**headers, "Location": f"/v1/consents/{identifier}"})
     return Response(200, consent, headers)
+
+
+def _check_terms(body: dict[str, Any]) -> None:
+    """What a schema cannot say of a consent's terms.
+
+    Raises:
+        Problem: 422.
+    """
+    errors = []
+    model, basis = body.get("model", "opt_in"), body.get("legal_basis")
+    if basis is not None and (basis == "consent") != (model == "opt_in"):
+        needed = "must be consent" if model == "opt_in" else "must not be consent"
+        why = "consent is an affirmative act (GDPR Art. 4(11)), so it is the basis of opt_in and of no other model"
+        errors.append({"pointer": "/legal_basis", "detail": f"{needed} with the model {model}: {why}"})
+    elif basis not in {None, "legitimate_interests"} and model == "legitimate_interest":
+        errors.append({"pointer": "/legal_basis", "detail": "must be legitimate_interests with this model"})
+    tags = set[str]()
+    for tag in body.get("translations", {}):
+        if tag.lower() in tags:
+            detail = "is there in another case; language tags differ by more than case"
+            errors.append({"pointer": f"/translations/{tag}", "detail": detail})
+        tags.add(tag.lower())
+    values = [value["id"] for value in body.get("values") or ()]
+    errors += [
+        {"pointer": f"/values/{place}/id", "detail": "appears more than once"}
+        for place, value in enumerate(values)
+        if value in values[:place]
+    ]
+    if body.get("multiple") and not values:
+        errors.append({"pointer": "/multiple", "detail": "is for consents with values; add values"})
+    if errors:
+        raise invalid(errors)
 
 
 def _check_read_only(body: dict[str, Any], present: dict[str, Any]) -> None:
