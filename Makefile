@@ -28,7 +28,7 @@ ARGS ?=
 .PHONY: help
 help:
 	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z][a-z0-9-]*:.*## / { printf "  %-17s %s\n", $$1, $$2 }' Makefile
+		/^[a-z][a-z0-9-]*:.*## / { printf "  %-18s %s\n", $$1, $$2 }' Makefile
 
 ##@ First day
 
@@ -111,7 +111,7 @@ sizing: install ## what a database carries and costs (CLASS=all RATE=5000)
 ##@ Tests (ARGS="-k name")
 
 .PHONY: test lint format test-unit test-db test-terraform test-infra test-integration
-test: install $(TOOLS) $(EXECUTOR) $(AXE) ## all that CI runs, with a table of times (STAGES="lint unit")
+test: install $(TOOLS) $(EXECUTOR) $(AXE) ## what CI runs, with a table of times (STAGES="lint unit")
 	@python3 -m local.install --require go node
 	@$(STAGE) $(STAGES)
 
@@ -178,7 +178,7 @@ bench: bench-api bench-imports bench-growth ## every benchmark; quiet machine
 bench-api: install ## cold start, latency, memory, zip beside FastAPI
 	@nice -n 5 $(PYTHON) -m checks.bench.api $(ARGS)
 
-bench-imports: install ## imports beside psql \\copy and what teams use
+bench-imports: install ## imports beside psql's copy and what teams use
 	@$(PYTHON) -m checks.bench.imports
 
 bench-growth: install ## each operation at 1.5 and 15 million events (10 min)

@@ -94,20 +94,10 @@ def missing_debian_packages() -> list[str]:
 
     Includes ``python3-venv`` if ``.venv`` does not exist yet, because Debian's python3 cannot create it alone.
     """
-    missing = [named_here(name) for name, proof in debian_packages("laptop").items() if not _present(proof)]
+    missing = [name for name, proof in debian_packages("laptop").items() if not _present(proof)]
     if not UV.exists() and importlib.util.find_spec("ensurepip") is None:
         missing.append("python3-venv")
     return missing
-
-
-def named_here(package: str) -> str:
-    """Return a package's name in this release of Debian or Ubuntu: some names hold the version of PostgreSQL."""
-    match = re.fullmatch(r"postgresql-\d+-(\w+)", package)
-    if not match or not shutil.which("apt-cache"):
-        return package
-    answer = subprocess.run(["apt-cache", "depends", "postgresql"], capture_output=True, text=True, check=False).stdout
-    found = re.search(r"Depends: postgresql-(\d+)$", answer, re.MULTILINE)
-    return f"postgresql-{found[1]}-{match[1]}" if found else package
 
 
 def missing_for_tests(tool: str) -> str | None:

@@ -239,15 +239,6 @@ def test_packages_are_current_only_if_the_stamp_matches_the_lock(
     assert not install.python_packages_are_current()
 
 
-@pytest.mark.parametrize(("major", "expected"), [("15", "postgresql-15-pgtap"), ("17", "postgresql-17-pgtap")])
-def test_a_package_is_named_as_this_release_names_it(programs: Path, major: str, expected: str) -> None:
-    _program(
-        programs, "apt-cache", f"printf 'postgresql\\n  Depends: postgresql-{major}\\n  Suggests: postgresql-doc\\n'"
-    )
-    assert install.named_here("postgresql-15-pgtap") == expected
-    assert install.named_here("postgresql-client") == "postgresql-client"
-
-
 @pytest.mark.parametrize("tool", ["go", "node"])
 def test_what_only_tests_need_is_named_when_it_is_missing(programs: Path, tool: str) -> None:
     with pytest.raises(
