@@ -23,6 +23,7 @@ CREATE TABLE pmp.subject (
   created_by  integer NOT NULL REFERENCES pmp.source,
   erased_at   timestamptz,
   erased_by   integer REFERENCES pmp.source,
+  has_more    boolean NOT NULL DEFAULT false,
   transaction_number bigint NOT NULL,
   CONSTRAINT subject_has_email_until_erased CHECK (
     (email IS NULL) = (erased_at IS NOT NULL) AND (erased_at IS NULL) = (erased_by IS NULL)
@@ -34,6 +35,8 @@ COMMENT ON COLUMN pmp.subject.subject_key IS 'Internal key.';
 COMMENT ON COLUMN pmp.subject.id IS 'Id of the user in the API.';
 COMMENT ON COLUMN pmp.subject.email IS 'As sent. RFC 5321 allows 64 + 1 + 255 characters.';
 COMMENT ON COLUMN pmp.subject.email_key IS 'pmp.fold_email(email): makes addresses unique regardless of case.';
+COMMENT ON COLUMN pmp.subject.has_more IS
+  'Whether identifier may have rows of the user. Of most users it has none, and their reads do not look there.';
 COMMENT ON COLUMN pmp.subject.transaction_number IS 'Of the transaction that created the user: see create_feed.';
 -- Lists of opt-outs may name people by hashes of their addresses (docs/adr/0214).
 CREATE INDEX subject_digest ON pmp.subject (pmp.address_digest(email_key)) WHERE email_key IS NOT NULL;

@@ -13,10 +13,16 @@ BEGIN
     WHEN person.subject_key IS NULL THEN NULL
     WHEN person.erased_at IS NOT NULL THEN '{"erased": true}'
     ELSE jsonb_build_object(
-      'address', person.email_key,
+      'identifiers', (
+        SELECT jsonb_agg(named.text)
+        FROM (
+          SELECT person.email_key AS text
+          UNION ALL SELECT i.kind || ':' || i.value FROM identifier AS i WHERE i.subject_key = person.subject_key
+        ) AS named
+      ),
       'former_hashes', (
         SELECT coalesce(jsonb_agg(encode(f.address_hash, 'hex')), '[]')
-        FROM former_address AS f WHERE f.subject_key = person.subject_key
+        FROM former_identifier AS f WHERE f.subject_key = person.subject_key
       ),
       'erased_at', instant(clock_timestamp())
     )
@@ -24,8 +30,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pmp.prepare_erasure IS
-  'Lock a user for an erasure: {"address": folded, "former_hashes": [hexadecimal], of the addresses before, "erased_at": '
-  'now}; {"erased": true}; NULL: unknown user.';
+  'Lock a user for an erasure: {"identifiers": [folded address, kind:value …], "former_hashes": [hexadecimal], of the '
+  'identifiers before, "erased_at": now}; {"erased": true}; NULL: unknown user.';
 
 CREATE FUNCTION pmp.erase_user(user_id uuid, client text, hashes bytea[], at timestamptz) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp AS $$
@@ -49,15 +55,16 @@ BEGIN
   -- The key stays, so that a repeated request does not register the user again.
   UPDATE idempotency_key AS i SET body = NULL, headers = '{}', status = 410 WHERE i.subject_key = person.subject_key;
   DELETE FROM import_preview AS p WHERE p.address_hash = ANY ($3);
-  DELETE FROM former_address AS f WHERE f.subject_key = person.subject_key;
+  DELETE FROM identifier AS i WHERE i.subject_key = person.subject_key;
+  DELETE FROM former_identifier AS f WHERE f.subject_key = person.subject_key;
   INSERT INTO erasure AS e (user_id, address_hash, erased_at) SELECT $1, hash, $4 FROM unnest($3) AS hash
   ON CONFLICT ON CONSTRAINT erasure_pkey DO UPDATE SET erased_at = greatest(e.erased_at, excluded.erased_at);
   RETURN true;
 END
 $$;
 COMMENT ON FUNCTION pmp.erase_user IS
-  'GDPR Art. 17: removes the address and the contexts of events everywhere; the pseudonymous events and the hashes '
-  'of the addresses remain as proof. true: done; false: already erased; NULL: unknown user.';
+  'GDPR Art. 17: removes the address, other identifiers and the contexts of events everywhere; the '
+  'pseudonymous events and the hashes of the identifiers remain as proof. true: done; false: already erased; NULL: unknown user.';
 
 CREATE FUNCTION pmp.replay_erasure(user_id uuid, hashes bytea[], at timestamptz) RETURNS text
 LANGUAGE plpgsql SET search_path = pmp, pg_temp AS $$
@@ -79,7 +86,7 @@ COMMENT ON FUNCTION pmp.replay_erasure IS
   'know of the erasure, and does not have the user; known: nothing to do.';
 
 CREATE FUNCTION pmp.lookup_user(
-  address text, hash bytea, after_key bigint, after_instant timestamptz, after_sequence bigint, row_limit integer
+  kind text, value text, hash bytea, after_key bigint, after_instant timestamptz, after_sequence bigint, row_limit integer
 ) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
 DECLARE
@@ -89,7 +96,7 @@ DECLARE
   );
 BEGIN
   RETURN jsonb_build_object(
-    'user', (SELECT describe_user(s) FROM subject AS s WHERE s.email_key = fold_email(address)),
+    'user', (SELECT describe_user(s) FROM subject AS s WHERE s.subject_key = subject_named(kind, value)),
     'erased', (
       SELECT coalesce(jsonb_agg(jsonb_build_object('id', e.user_id, 'erased_at', instant(e.erased_at))
         ORDER BY e.erased_at, e.user_id), '[]')
@@ -113,7 +120,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pmp.lookup_user IS
-  'Who has or had an address: {"user" or null, "erased": [{"id", "erased_at"}], "items": events of the erased users}. '
+  'Who has or had an identifier (kind, value: see subject_named): {"user" or null, "erased": [{"id", "erased_at"}], "items": events of the erased users}. '
   'The events are a page by (subject_key, least(occurred_at, received_at), sequence) after the given position (NULL: from '
   'the start), each as get_event plus its "place": [subject_key, microseconds since 1970, sequence].';
 

@@ -147,12 +147,13 @@ COMMENT ON FUNCTION pmp.create_event IS
 
 CREATE FUNCTION pmp.create_event_by_address(
   event_id uuid, address text, address_hash bytea, is_upsert boolean, choices jsonb, happened_at timestamptz, client text,
-  has_fraction boolean, context jsonb DEFAULT NULL
+  has_fraction boolean, context jsonb DEFAULT NULL, identifiers jsonb DEFAULT '{}'
 ) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp AS $$
 DECLARE
   person subject;
   answer jsonb;
+  taken text;
 BEGIN
   LOOP
     -- Locked, so that nobody else gets the address before the event is recorded.
@@ -178,8 +179,10 @@ BEGIN
       ON CONFLICT (email_key) DO NOTHING
       RETURNING * INTO person;
       IF person.subject_key IS NOT NULL THEN
+        taken := set_identifiers(person.subject_key, identifiers, client);
         -- A new statement, which sees every erasure of those who had the address before.
         answer := CASE
+          WHEN taken IS NOT NULL THEN jsonb_build_object('outcome', 'taken', 'kind', taken)
           WHEN happened_at <= (SELECT max(e.erased_at) FROM erasure AS e WHERE e.address_hash = $3)
             THEN '{"outcome": "erased_since"}'
           ELSE create_event(event_id, person.id, choices, happened_at, client, has_fraction, context)
@@ -199,9 +202,37 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pmp.create_event_by_address IS
-  'create_event for the user with an address; is_upsert: make the user if nobody has the address. address_hash: as in '
-  'erasure, needed where happened_at is told. Further outcome: erased_since: a user with this address was erased after '
-  'happened_at.';
+  'create_event for the user with an address; is_upsert: make the user if nobody has the address, with the identifiers '
+  '{kind: value}. address_hash: as in erasure, needed where happened_at is told. Further outcomes: erased_since: a user '
+  'with this address was erased after happened_at; {"outcome": "taken", "kind"}: another user has this identifier.';
+
+CREATE FUNCTION pmp.create_event_by_identifier(
+  event_id uuid, kind text, value text, identifier_hash bytea, choices jsonb, happened_at timestamptz, client text,
+  has_fraction boolean, context jsonb DEFAULT NULL
+) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp AS $$
+DECLARE
+  person subject;
+BEGIN
+  -- Locked, so that nobody else gets the identifier before the event is recorded.
+  SELECT s.* INTO person FROM identifier AS i JOIN subject AS s USING (subject_key)
+  WHERE i.kind = $2 AND i.value = $3 FOR NO KEY UPDATE;
+  IF person.subject_key IS NULL THEN
+    -- Whoever sent this event before may have been erased since.
+    SELECT s.* INTO person FROM event AS e JOIN subject AS s USING (subject_key) WHERE e.id = event_id;
+    RETURN jsonb_build_object('outcome', CASE
+      WHEN person.subject_key IS NULL THEN 'unknown_user' WHEN person.erased_at IS NULL THEN 'conflict' ELSE 'erased'
+    END);
+  END IF;
+  RETURN CASE
+    WHEN happened_at <= (SELECT max(e.erased_at) FROM erasure AS e WHERE e.address_hash = identifier_hash)
+      THEN '{"outcome": "erased_since"}'
+    ELSE create_event(event_id, person.id, choices, happened_at, client, has_fraction, context)
+  END;
+END
+$$;
+COMMENT ON FUNCTION pmp.create_event_by_identifier IS
+  'create_event for the user with an identifier; the further arguments and outcomes are those of create_event_by_address.';
 
 CREATE FUNCTION pmp.create_events(events jsonb, client text) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp SET plan_cache_mode = force_generic_plan AS $$
@@ -211,26 +242,35 @@ DECLARE
 BEGIN
   -- In one order of users, because each one's row stays locked: two batches would otherwise wait for each other.
   FOR item IN
-    SELECT e.*, fold_email(e.email) AS email_key
+    SELECT e.*
     FROM ROWS FROM (
       jsonb_to_recordset(events) AS (
         id uuid, user_id uuid, email text, address_hash text, is_upsert boolean, choices jsonb, happened_at timestamptz,
-        has_fraction boolean, context jsonb
+        has_fraction boolean, context jsonb, identifiers jsonb, kind text, value text
       )
     ) WITH ORDINALITY AS e (
-      id, user_id, email, address_hash, is_upsert, choices, happened_at, has_fraction, context, place
+      id, user_id, email, address_hash, is_upsert, choices, happened_at, has_fraction, context, identifiers, kind, value,
+      place
     )
     LEFT JOIN subject AS by_id ON by_id.id = e.user_id
     LEFT JOIN subject AS by_email ON by_email.email_key = fold_email(e.email)
-    ORDER BY coalesce(by_id.subject_key, by_email.subject_key), email_key, e.place
+    LEFT JOIN identifier AS i ON i.kind = e.kind AND i.value = e.value
+    CROSS JOIN LATERAL (
+      SELECT coalesce(by_id.subject_key, by_email.subject_key, i.subject_key) AS subject_key
+    ) AS known
+    ORDER BY known.subject_key, CASE WHEN known.subject_key IS NULL THEN fold_email(e.email) END, e.place
   LOOP
     answers[item.place] := CASE
-      WHEN item.email_key IS NULL THEN create_event(
+      WHEN item.user_id IS NOT NULL THEN create_event(
         item.id, item.user_id, item.choices, item.happened_at, client, item.has_fraction, item.context
+      )
+      WHEN item.kind IS NOT NULL THEN create_event_by_identifier(
+        item.id, item.kind, item.value, decode(item.address_hash, 'hex'), item.choices, item.happened_at, client,
+        item.has_fraction, item.context
       )
       ELSE create_event_by_address(
         item.id, item.email, decode(item.address_hash, 'hex'), item.is_upsert, item.choices, item.happened_at, client,
-        item.has_fraction, item.context
+        item.has_fraction, item.context, item.identifiers
       )
     END;
   END LOOP;
@@ -238,8 +278,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pmp.create_events IS
-  'create_event or create_event_by_address for each of [{"id", "user_id" or "email", "address_hash", "is_upsert", '
-  '"choices", "happened_at", "has_fraction", "context"}]: their results in the same order. An event that is refused does not stop '
+  'create_event or one of the two above for each of [{"id", "user_id", "email" or "kind" and "value", "address_hash", '
+  '"is_upsert", "choices", "happened_at", "has_fraction", "context", "identifiers"}]: their results in the same order. An event that is refused does not stop '
   'the others. Events of one user are recorded in their order.';
-GRANT EXECUTE ON FUNCTION pmp.create_event, pmp.create_event_by_address, pmp.create_events TO pmp_app;
+GRANT EXECUTE ON FUNCTION pmp.create_event, pmp.create_event_by_address, pmp.create_event_by_identifier, pmp.create_events TO pmp_app;
 COMMIT;

@@ -19,7 +19,7 @@ BEGIN
         FROM replay(p.subject_key, as_of, known_at) AS c
         JOIN consent_version AS v USING (version_key)
         JOIN consent AS k ON k.consent_key = c.consent_key
-      )) AS document
+      )) || CASE WHEN p.has_more THEN describe_identifiers(p.subject_key) ELSE '{}' END AS document
       FROM page AS p WHERE p.erased_at IS NULL
     )
     SELECT

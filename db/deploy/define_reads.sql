@@ -76,9 +76,10 @@ CREATE FUNCTION pmp.describe_user(
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
 DECLARE
   at timestamptz := coalesce(as_of, known_at);
+  document jsonb;
 BEGIN
   IF at IS NULL THEN
-    RETURN jsonb_build_object('id', s.id, 'email', s.email, 'consents', (
+    document := jsonb_build_object('id', s.id, 'email', s.email, 'consents', (
       SELECT coalesce(jsonb_agg(
         describe_choice(k.id, c.enabled, lapsed(c.enabled, c.counts_at, v.expires_after_days, v.superseded_at, now()))
         ORDER BY c.consent_key
@@ -88,21 +89,27 @@ BEGIN
       JOIN consent_version AS v USING (version_key)
       WHERE c.subject_key = s.subject_key
     ));
+  ELSE
+    document := jsonb_build_object('id', s.id, 'email', s.email, 'consents', (
+      SELECT coalesce(jsonb_agg(
+        describe_choice(k.id, c.enabled, lapsed(c.enabled, c.counts_at, v.expires_after_days, v.superseded_at, at))
+        ORDER BY c.consent_key
+      ), '[]')
+      FROM replay(s.subject_key, as_of, known_at) AS c
+      JOIN consent_version AS v USING (version_key)
+      JOIN consent AS k ON k.consent_key = c.consent_key
+    ));
   END IF;
-  RETURN jsonb_build_object('id', s.id, 'email', s.email, 'consents', (
-    SELECT coalesce(jsonb_agg(
-      describe_choice(k.id, c.enabled, lapsed(c.enabled, c.counts_at, v.expires_after_days, v.superseded_at, at))
-      ORDER BY c.consent_key
-    ), '[]')
-    FROM replay(s.subject_key, as_of, known_at) AS c
-    JOIN consent_version AS v USING (version_key)
-    JOIN consent AS k ON k.consent_key = c.consent_key
-  ));
+  IF s.has_more THEN
+    document := document || describe_identifiers(s.subject_key);
+  END IF;
+  RETURN document;
 END
 $$;
 COMMENT ON FUNCTION pmp.describe_user IS
-  'A user as the API returns it, consents in the order of the catalogue. as_of: the state at an instant; known_at: only '
-  'from events received by then. Without as_of, grants lapse by known_at; without both, it is the present state.';
+  'A user as the API returns it, with phone and external_ids if there are any, consents in the order of the catalogue. '
+  'as_of: the state at an instant; known_at: only from events received by then. Without as_of, grants lapse by known_at; '
+  'without both, it is the present state.';
 
 CREATE FUNCTION pmp.has_choice(document jsonb, consent_id text, choice boolean) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
@@ -407,7 +414,8 @@ BEGIN
       FROM jsonb_array_elements(checks) WITH ORDINALITY AS asked (item, place)
       LEFT JOIN subject AS by_id ON by_id.id = (asked.item #>> '{user,id}')::uuid
       LEFT JOIN subject AS by_email ON by_email.email_key = fold_email(asked.item #>> '{user,email}')
-      LEFT JOIN subject AS s ON s.subject_key = coalesce(by_id.subject_key, by_email.subject_key)
+      LEFT JOIN identifier AS i ON i.kind = asked.item #>> '{user,kind}' AND i.value = asked.item #>> '{user,value}'
+      LEFT JOIN subject AS s ON s.subject_key = coalesce(by_id.subject_key, by_email.subject_key, i.subject_key)
       LEFT JOIN consent AS k ON k.id = asked.item ->> 'consent'
     ), wording AS MATERIALIZED (
       -- Of each consent once: the version in force, or the first one, as in create_event.
@@ -457,8 +465,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pmp.check_consents IS
-  '[{"user": {"id"} or {"email"}, "consent", "country"?}] → [{"allowed", "reason", "model", "since"}] in the same order, of '
-  'the state that describe_user shows. reason: given, denied, expired, superseded, not_given, unknown_consent, erased, '
+  '[{"user": {"id"}, {"email"} or {"kind", "value"} (see identifier), "consent", "country"?}] → [{"allowed", "reason", '
+  '"model", "since"}] in the same order, of the state that describe_user shows. reason: given, denied, expired, superseded, not_given, unknown_consent, erased, '
   'unknown_user. Allowed is a grant that counts; where the model (consent_version.model, of the country if it has its own) is '
   'not opt_in, also what was not given, has expired or is superseded.';
 

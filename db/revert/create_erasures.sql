@@ -1,5 +1,5 @@
 -- Revert pmp:create_erasures from pg
 BEGIN;
 DROP FUNCTION pmp.erasure_lock;
-DROP TABLE pmp.former_address, pmp.erasure;
+DROP TABLE pmp.former_identifier, pmp.erasure;
 COMMIT;

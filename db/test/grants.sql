@@ -8,9 +8,9 @@ SELECT ok('jit=off' = ANY (rolconfig), 'pmp_app compiles nothing') FROM pg_roles
 -- The exact privileges of pmp_app on each table.
 SELECT table_privs_are('pmp', relation, 'pmp_app', privileges, format('pmp_app on %s: exactly %s', relation, privileges))
 FROM (VALUES
-  ('source', '{SELECT}'::text[]), ('consent', '{SELECT}'), ('consent_version', '{SELECT}'), ('subject', '{SELECT}'),
+  ('source', '{SELECT}'::text[]), ('consent', '{SELECT}'), ('consent_version', '{SELECT}'), ('subject', '{SELECT}'), ('identifier', '{SELECT}'),
   ('event', '{SELECT}'), ('event_context', '{SELECT}'), ('feed_epoch', '{SELECT}'), ('current_choice', '{SELECT}'), ('event_record', '{SELECT}'),
-  ('erasure', '{SELECT}'), ('former_address', '{SELECT}'), ('idempotency_key', '{SELECT,INSERT,UPDATE,DELETE}'),
+  ('erasure', '{SELECT}'), ('former_identifier', '{SELECT}'), ('idempotency_key', '{SELECT,INSERT,UPDATE,DELETE}'),
   ('upstream_cache', '{SELECT,INSERT,UPDATE}'), ('vendor', '{SELECT,INSERT,UPDATE,DELETE}'),
   ('import_job', '{SELECT,INSERT,UPDATE}'), ('import_reject', '{SELECT,INSERT,DELETE}'),
   ('export_job', '{SELECT,INSERT,UPDATE}'), ('import_mapping', '{SELECT,INSERT,UPDATE}'),
@@ -21,9 +21,9 @@ FROM (VALUES
 -- pmp_readonly reads everything except addresses and contexts.
 SELECT table_privs_are('pmp', relation, 'pmp_readonly', privileges, format('pmp_readonly on %s: %s', relation, privileges))
 FROM (VALUES
-  ('source', '{SELECT}'::text[]), ('consent', '{SELECT}'), ('consent_version', '{SELECT}'), ('subject', '{}'),
+  ('source', '{SELECT}'::text[]), ('consent', '{SELECT}'), ('consent_version', '{SELECT}'), ('subject', '{}'), ('identifier', '{}'),
   ('event', '{SELECT}'), ('event_context', '{}'), ('feed_epoch', '{SELECT}'), ('current_choice', '{SELECT}'), ('event_record', '{SELECT}'),
-  ('erasure', '{}'), ('former_address', '{}'), ('idempotency_key', '{}'),
+  ('erasure', '{}'), ('former_identifier', '{}'), ('idempotency_key', '{}'),
   ('upstream_cache', '{SELECT}'), ('vendor', '{SELECT}'), ('import_job', '{SELECT}'), ('import_reject', '{SELECT}'),
   ('export_job', '{SELECT}'), ('import_mapping', '{SELECT}'), ('trial_event', '{}'), ('trial_choice', '{}'),
   ('import_preview', '{}'), ('suppression', '{}')
@@ -36,7 +36,7 @@ FROM unnest(ARRAY['email', 'email_key']) AS name;
 SELECT set_eq(
   $$SELECT relname::text FROM pg_class WHERE relnamespace = 'pmp'::regnamespace AND relkind IN ('r', 'v', 'm', 'p', 'f')$$,
   ARRAY['source', 'consent', 'consent_version', 'subject', 'event', 'event_context', 'feed_epoch', 'current_choice', 'event_record', 'erasure',
-    'former_address',
+    'former_identifier', 'identifier',
     'idempotency_key',
     'upstream_cache', 'vendor', 'import_job', 'import_reject', 'export_job', 'import_mapping',
     'trial_event', 'trial_choice', 'import_preview', 'suppression']
@@ -60,12 +60,12 @@ SELECT set_eq(
     WHERE pronamespace = 'pmp'::regnamespace AND NOT has_function_privilege('pmp_app', oid, 'EXECUTE')$$,
   ARRAY['refuse_change', 'source_key', 'is_same_event', 'transaction_number', 'overridden', 'erasure_lock', 'erased_lines', 'add_reasons',
     'merge_lines', 'try_lines', 'conflicting_lines', 'changes_answer', 'address_digest', 'apply_suppressions',
-    'suppression_lock', 'suppress_lines', 'replay_erasure', 'context_digest'],
+    'suppression_lock', 'suppress_lines', 'set_identifiers', 'replay_erasure', 'context_digest'],
   'pmp_app may not call what works inside'
 );
 SELECT set_eq(
   $$SELECT proname::text FROM pg_proc WHERE pronamespace = 'pmp'::regnamespace AND prosecdef$$,
-  ARRAY['put_consent', 'create_user', 'lock_user', 'change_user', 'create_event', 'create_event_by_address', 'create_events', 'prepare_erasure', 'erase_user', 'merge_lines', 'import_batch', 'analyze_grown'],
+  ARRAY['put_consent', 'create_user', 'lock_user', 'change_user', 'create_event', 'create_event_by_address', 'create_event_by_identifier', 'create_events', 'prepare_erasure', 'erase_user', 'merge_lines', 'import_batch', 'analyze_grown'],
   'these and no others run as their owner'
 );
 SELECT is_empty(

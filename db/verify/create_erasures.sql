@@ -14,5 +14,5 @@ END
 $$;
 SELECT 1 / has_table_privilege('pmp_app', 'pmp.erasure', 'SELECT')::int;
 SELECT 1 / (NOT has_table_privilege('pmp_app', 'pmp.erasure', 'INSERT'))::int;
-SELECT 1 / (NOT has_table_privilege('pmp_app', 'pmp.former_address', 'INSERT'))::int;
+SELECT 1 / (NOT has_table_privilege('pmp_app', 'pmp.former_identifier', 'INSERT'))::int;
 ROLLBACK;

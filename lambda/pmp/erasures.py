@@ -35,13 +35,22 @@ def key() -> bytes:
     return bytes.fromhex(json.loads(secret["SecretString"])["key"])
 
 
+def identifier_hash(text: str) -> bytes:
+    """HMAC-SHA256 (RFC 2104) of an identifier: 32 bytes that nobody without the key can test an identifier against.
+
+    Args:
+        text: ``pmp.people.Name.text``.
+    """
+    return hmac.digest(key(), text.encode(), "sha256")
+
+
 def address_hash(address: str) -> bytes:
-    """HMAC-SHA256 (RFC 2104) of the folded address: 32 bytes that nobody without the key can test an address against.
+    """``identifier_hash`` of an address.
 
     Args:
         address: as ``addresses.normalize`` gives it, in any case.
     """
-    return hmac.digest(key(), addresses.fold(address).encode(), "sha256")
+    return identifier_hash(addresses.fold(address))
 
 
 def record(user: str, erased_at: str, marks: list[bytes]) -> None:

@@ -29,6 +29,7 @@ _MEANINGS = {
     r"^https?://[^ ]+$": "must be an http or https URL",
     r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$": "must be a language tag (BCP 47) such as de-CH",
     r"^[A-Z]{2}(-[A-Z0-9]{1,3})?$": "must be a country or its subdivision (ISO 3166) such as DE or US-CA",
+    r"^[a-z][a-z0-9_]{0,31}$": "must be a namespace: a lower-case letter, then up to 31 letters, digits or _",
     r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$": "must be a UUID",
 }
 """By pattern, what it asks for."""

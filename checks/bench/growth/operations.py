@@ -23,6 +23,10 @@ OPERATIONS = [
     Operation("get_user, as_of", "SELECT pmp.get_user('{user}', now())"),
     Operation("get_user, as_of, 10,000 events", f"SELECT pmp.get_user('{BUSY}', now())"),
     Operation("find_user", "SELECT pmp.find_user('{email}')"),
+    Operation("lookup_user by phone", "SELECT pmp.lookup_user('phone', '{phone}', NULL, NULL, NULL, NULL, 51)"),
+    Operation(
+        "lookup_user by external id", "SELECT pmp.lookup_user('external:crm', '{email}', NULL, NULL, NULL, NULL, 51)"
+    ),
     Operation("list_users of 51, first", "SELECT pmp.list_users(NULL, NULL, 51)"),
     Operation("list_users of 51, deep", "SELECT pmp.list_users({number}, {key}, 51)"),
     Operation("list_users of 501", "SELECT pmp.list_users(NULL, NULL, 501)"),
@@ -42,6 +46,11 @@ OPERATIONS = [
     Operation("export_user", "SELECT pmp.export_user('{user}')"),
     Operation(
         "create_event, 2 choices", "SELECT pmp.create_event(gen_random_uuid(), '{user}', '{choices}', NULL, 'a')"
+    ),
+    Operation(
+        "create_event by phone",
+        "SELECT pmp.create_event_by_identifier("
+        "gen_random_uuid(), 'phone', '{phone}', NULL, '{choices}', NULL, 'a', true)",
     ),
     Operation("create_user", "SELECT pmp.create_user(gen_random_uuid() || '@example.com', 'a')"),
 ]

@@ -33,6 +33,17 @@ SELECT
 FROM generate_series({first}, {last}) AS n, (SELECT transaction_number() AS number) AS t;
 """
 
+# Two for each user, in indexes that grow with the users. Without subject.has_more, so that the other operations read
+# users as most are.
+_IDENTIFIERS = """
+INSERT INTO identifier (kind, value, subject_key, created_by)
+SELECT i.kind, i.value, n, 1
+FROM generate_series({first}, {last}) AS n
+CROSS JOIN LATERAL (
+  VALUES ('phone', '+1' || lpad(n::text, 10, '0')), ('external:crm', 'user' || n || '@example.com')
+) AS i (kind, value);
+"""
+
 # The square of a uniform number makes a power law: a tenth of the users has almost a third of the events. 20 s lie
 # between two events, so 15 million span ten years.
 _EVENTS = """
@@ -94,6 +105,7 @@ class Record:
         """Add events and users until there are ``events``; yield the number of events after each portion."""
         users, known = events // _EVENTS_PER_USER, self.events // _EVENTS_PER_USER
         self._run(_USERS, busy=BUSY, first=known + 1, last=users)
+        self._run(_IDENTIFIERS, first=known + 1, last=users)
         while self.events < events:
             last = min(self.events + _CHUNK, events)
             self._run(_EVENTS, busy=_BUSY_FROM, users=users, first=self.events + 1, last=last)
@@ -106,7 +118,8 @@ class Record:
     def parameters(self, count: int) -> list[dict[str, str]]:
         """Return ``count`` sets of parameters for an operation's statement, each of another user.
 
-        Each has ``user`` (an id), ``email``, ``common`` (a consent that most users answered), ``choices`` (two, JSON),
+        Each has ``user`` (an id), ``email`` (also the user's external id), ``phone``, ``common`` (a consent that most
+        users answered), ``choices`` (two, JSON),
         ``checks`` (1,000 checks by id, JSON), and places in the middle of the record: ``number`` and ``key`` of a user,
         ``event_number`` and ``sequence`` of an event.
         """
@@ -127,7 +140,10 @@ class Record:
             "choices": json.dumps([{"id": _COMMON, "enabled": True}, {"id": "sms_notifications", "enabled": False}]),
             "checks": json.dumps([{"user": {"id": user}, "consent": _COMMON} for user in ids]),
         }
-        return [{"user": user, "email": email, **shared} for user, email in sample]
+        return [
+            {"user": user, "email": email, "phone": f"+1{email.partition('@')[0].removeprefix('user'):0>10}", **shared}
+            for user, email in sample
+        ]
 
     def _sample(self, count: int) -> list[list[str]]:
         """Id and address of ``count`` users at the same relative places at every size: as busy as each other."""

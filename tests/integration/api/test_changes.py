@@ -40,7 +40,7 @@ def test_empty_patch_and_another_case_keep_the_address_known(api: Gateway, stack
     assert api.patch(f"/v1/users/{user}", {"email": address.upper()}).json["email"] == address.upper().replace(
         "EXAMPLE.COM", "example.com"
     )
-    kept = f"SELECT count(*) FROM pmp.former_address JOIN pmp.subject USING (subject_key) WHERE id = '{user}'"
+    kept = f"SELECT count(*) FROM pmp.former_identifier JOIN pmp.subject USING (subject_key) WHERE id = '{user}'"
     assert stack.cluster.psql(kept) == "0"
 
 
@@ -88,7 +88,7 @@ def test_of_changes_to_one_address_exactly_one_succeeds(workers: Any, api: Gatew
     assert sorted(status for status, _ in workers.map(_call, calls)) in ([200, *[422] * 4], [201, *[422] * 4])
 
 
-def test_erasure_covers_the_former_addresses(api: Gateway, stack: Stack) -> None:
+def test_erasure_covers_the_former_identifieres(api: Gateway, stack: Stack) -> None:
     first, second, third = (new_address() for _ in range(3))
     user = registered(api, first)
     event = choose(api, user, {EMAIL: True}).json
@@ -115,7 +115,7 @@ def test_erasure_covers_the_former_addresses(api: Gateway, stack: Stack) -> None
         assert (refused.status, refused.json["errors"][0]["pointer"]) == (422, "/occurred_at")
     assert (
         stack.cluster.psql(
-            f"SELECT count(*) FROM pmp.former_address JOIN pmp.subject USING (subject_key) WHERE id = '{user}'"
+            f"SELECT count(*) FROM pmp.former_identifier JOIN pmp.subject USING (subject_key) WHERE id = '{user}'"
         )
         == "0"
     )

@@ -47,7 +47,7 @@ def test_every_write_records_its_client(stack: Stack, monkeypatch: pytest.Monkey
     recorded = {
         "createUser": name.format("created_by", "subject", f"id = '{user}'"),
         "changeUser": name.format(
-            "replaced_by", "former_address JOIN pmp.subject USING (subject_key)", f"id = '{changed}'"
+            "replaced_by", "former_identifier JOIN pmp.subject USING (subject_key)", f"id = '{changed}'"
         ),
         "eraseUser": name.format("erased_by", "subject", f"id = '{user}'"),
         "createEvent": name.format("source_key", "event", f"id = '{event['id']}'"),

@@ -56,6 +56,7 @@ names = st.sampled_from(
     [
         "id",
         "email",
+        "external_ids",
         "user",
         "consents",
         "enabled",
@@ -121,7 +122,12 @@ def test_interpreter_agrees_with_the_reference_implementation(reference: str, da
     [
         ({}, "/email", "is missing"),
         ({"email": 1}, "/email", "must be a string"),
-        ({"email": "a@b.c", "a/b~c": 1}, "/a~1b~0c", "is not a known property; known properties: email"),
+        (
+            {"email": "a@b.c", "a/b~c": 1},
+            "/a~1b~0c",
+            "is not a known property; known properties: email, phone, external_ids",
+        ),
+        ({"email": "a@b.c", "external_ids": {"crm": 1}}, "/external_ids/crm", "must be a string"),
         ({"email": "a\x00b"}, "/email", "must not contain the character U+0000"),
         ({"email": "a\ud800b"}, "/email", "must not contain an unpaired surrogate"),
         ({"email": "a" * 255}, "/email", "must have at most 254 characters"),
@@ -169,7 +175,7 @@ def test_long_list_of_errors_is_cut_off() -> None:
 def test_user_with_both_id_and_email_is_refused() -> None:
     both = {"id": "01a20aa5-7b3c-7a26-b54f-452299678f07", "email": "a@b.cd"}
     found = SCHEMAS.errors({"checks": [{"user": both, "consent": "x"}]}, {"$ref": "#/components/schemas/Checks"})
-    assert found[0] == {"pointer": "/checks/0/user", "detail": "must be one of: {id}, {email}"}
+    assert found[0] == {"pointer": "/checks/0/user", "detail": "must be one of: {id}, {email}, {phone}, {external_id}"}
 
 
 def test_invalid_date_time_is_refused_with_the_reason() -> None:

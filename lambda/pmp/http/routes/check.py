@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from pmp import addresses
+from pmp import people
 from pmp.http.limits import limits
 from pmp.http.messages import Request, Response
 
@@ -18,5 +18,8 @@ def check_consents(request: Request, connection: Any) -> Response:
     return Response(200, {"results": results})
 
 
-def _lookup_form(user: dict[str, str]) -> dict[str, str]:
-    return {"email": addresses.lookup_form(user["email"])} if "email" in user else user
+def _lookup_form(user: dict[str, Any]) -> dict[str, str]:
+    name = people.asked(user)
+    if name is None:
+        return user
+    return {"email": name.value} if name.kind == "email" else name._asdict()

@@ -3,8 +3,9 @@
 import json
 from typing import Any
 
-from pmp import addresses, contexts, identifiers, instants
+from pmp import addresses, contexts, identifiers, instants, people
 from pmp.http.erasure_key import with_key
+from pmp.http.identifiers import new_identifiers
 from pmp.http.messages import Request, Response
 from pmp.http.pages import INTEGER, limit, part, position
 from pmp.http.problems import Problem, gone, invalid, not_found
@@ -14,8 +15,13 @@ from pmp.specification import SCHEMAS
 _BY_ID = "SELECT pmp.create_event(:id, :user_id, :choices, :happened_at, :client, :has_fraction, :context)"
 _BY_ADDRESS = (
     "SELECT pmp.create_event_by_address(:id, :email, decode(:address_hash, 'hex'), :is_upsert, :choices, :happened_at,"
+    " :client, :has_fraction, :context, :identifiers)"
+)
+_BY_IDENTIFIER = (
+    "SELECT pmp.create_event_by_identifier(:id, :kind, :value, decode(:address_hash, 'hex'), :choices, :happened_at,"
     " :client, :has_fraction, :context)"
 )
+_NAMED_BY = {"id": "id", "email": "address", "phone": "phone number", "external_id": "external id"}
 _NEW_EVENT = {"$ref": "#/components/schemas/NewEvent"}
 
 
@@ -24,8 +30,11 @@ def create_event(request: Request, connection: Any) -> Response:
     body = request.body
     request.identifiers = request.identifiers or [body.get("id") or identifiers.new()]
     arguments = _arguments(body, "")
-    arguments |= {name: arguments[name] and json.dumps(arguments[name]) for name in ("choices", "context")}
-    statement = _BY_ID if "id" in body["user"] else _BY_ADDRESS
+    arguments |= {
+        name: None if arguments[name] is None else json.dumps(arguments[name])
+        for name in ("choices", "context", "identifiers")
+    }
+    statement = _BY_ID if "id" in body["user"] else _BY_ADDRESS if "email" in body["user"] else _BY_IDENTIFIER
     ((result,),) = connection.run(statement, id=request.identifiers[0], client=request.client, **arguments)
     status, event = _recorded(result, body, "")
     headers = {"Location": f"/v1/events/{event['id']}"} if status == 201 else {}
@@ -83,20 +92,30 @@ def _arguments(event: dict[str, Any], at: str) -> dict[str, Any]:
             raise invalid([{"pointer": f"{at}/consents/{index}/id", "detail": "appears more than once in the event"}])
         seen.add(choice["id"])
     happened_at, is_upsert = instants.utc_text(event.get("occurred_at")), event.get("upsert", False)
-    email = event["user"].get("email")
-    if email is not None:
-        email = _address(email, f"{at}/user/email") if is_upsert else addresses.lookup_form(email)
-    elif is_upsert:
-        detail = "creates a user by `email` only; ids of users are chosen by the API"
+    user = event["user"]
+    name = people.asked(user)
+    email = name.value if name is not None and name.kind == "email" else None
+    if is_upsert and email is None:
+        detail = "creates a user by `email` only, beside which other identifiers may be; ids are chosen by the API"
         raise invalid([{"pointer": f"{at}/upsert", "detail": detail}])
+    if email is not None and is_upsert:
+        name = people.Name("email", email := _address(user["email"], f"{at}/user/email"))
+    beside = next((member for member in ("phone", "external_ids") if email is not None and member in user), None)
+    if beside and not is_upsert:
+        detail = "beside `email` is for a new user only: send `upsert: true`, or name the user by one identifier"
+        raise invalid([{"pointer": f"{at}/user/{beside}", "detail": detail}])
     mark = None
-    if email is not None and happened_at is not None:
+    if name is not None and happened_at is not None:
         from pmp import erasures
 
-        mark = with_key(lambda: erasures.address_hash(email)).hex()
+        text = name.text
+        mark = with_key(lambda: erasures.identifier_hash(text)).hex()
     return {
-        "user_id": event["user"].get("id"),
+        "user_id": user.get("id"),
         "email": email,
+        "kind": None if name is None or email is not None else name.kind,
+        "value": None if name is None or email is not None else name.value,
+        "identifiers": new_identifiers(user, f"{at}/user") if beside else {},
         "address_hash": mark,
         "is_upsert": is_upsert,
         "choices": event["consents"],
@@ -144,15 +163,16 @@ def _recorded(result: dict[str, Any], sent: dict[str, Any], at: str) -> tuple[in
         raise gone()
     if outcome == "conflict":
         raise Problem(409, "event-exists", "another event has this id; use a new id for a new event")
-    by = "id" if "id" in sent["user"] else "email"
+    if outcome == "taken":
+        pointer = f"/user{people.member(result['kind'])}"
+        raise invalid([{"pointer": at + pointer, "detail": "is taken by another user"}])
+    by, what = next((member, what) for member, what in _NAMED_BY.items() if member in sent["user"])
+    hint = "; send `upsert: true` to create the user" if by == "email" else ""
     pointer, detail = {
-        "unknown_user": (
-            f"/user/{by}",
-            "no user has this id" if by == "id" else "no user has this address; send `upsert: true` to create the user",
-        ),
+        "unknown_user": (f"/user/{by}", f"no user has this {what}{hint}"),
         "erased_since": (
             "/occurred_at",
-            "is before the erasure of the user with this address; omit it if the user makes the choice now",
+            f"is before the erasure of the user with this {what}; omit it if the user makes the choice now",
         ),
         "unknown_consent": (f"/consents/{index}/id", "is not in the catalogue; GET /v1/consents lists it"),
         "unknown_version": (f"/consents/{index}/version", "is not a version of this consent"),

@@ -1,13 +1,15 @@
 """Users: register, read, change, erase and export them. The database builds the documents (``db/README.md``)."""
 
+import json
 from collections.abc import Iterator
 from itertools import chain
 from typing import Any, cast
 
-from pmp import addresses, identifiers, instants, logging
+from pmp import addresses, identifiers, instants, logging, people
 from pmp.configuration import configuration
 from pmp.http.conditions import changed, etag, require_match
 from pmp.http.erasure_key import with_key
+from pmp.http.identifiers import new_identifiers
 from pmp.http.limits import limits
 from pmp.http.messages import Request, Response, encode, fits
 from pmp.http.pages import DEFAULT_LIMIT, INTEGER, cursor, fitting, limit, page, part, position
@@ -34,16 +36,20 @@ def _new_address(text: str) -> str:
         raise invalid([{"pointer": "/email", "detail": str(error)}]) from None
 
 
-def _taken(member: str) -> Problem:
-    return invalid([{"pointer": f"/{member}", "detail": "is taken by another user"}])
+def _taken(kind: str) -> Problem:
+    return invalid([{"pointer": people.member(kind), "detail": "is taken by another user"}])
 
 
 def create_user(request: Request, connection: Any) -> Response:
     """POST /v1/users."""
-    address = _new_address(request.body["email"])
-    ((user,),) = connection.run("SELECT pmp.create_user(:address, :client)", address=address, client=request.client)
-    if user is None:
-        raise _taken("email")
+    ((user,),) = connection.run(
+        "SELECT pmp.create_user(:address, :client, :identifiers)",
+        address=_new_address(request.body["email"]),
+        client=request.client,
+        identifiers=json.dumps(new_identifiers(request.body, "")),
+    )
+    if "taken" in user:
+        raise _taken(user["taken"])
     headers = {"ETag": etag(encode(user)), "Location": f"/v1/users/{user['id']}"}
     return Response(201, user, headers, user=user["id"])
 
@@ -57,23 +63,37 @@ def get_user(request: Request, connection: Any) -> Response:
 
 
 def change_user(request: Request, connection: Any) -> Response:
-    """PATCH /v1/users/{id}: give the user another address; a hash of the former one is kept for the erasure."""
-    identifier = request.parameters["id"]
-    address: str | None = None
-    if "email" in request.body:
-        from pmp import erasures
+    """PATCH /v1/users/{id}: other identifiers; hashes of the former ones are kept for the erasure."""
+    from pmp import erasures
 
-        address = _new_address(request.body["email"])
+    identifier = request.parameters["id"]
+    address = _new_address(request.body["email"]) if "email" in request.body else None
+    asked = new_identifiers(request.body, "")
+    if request.body:
         with_key(erasures.key)  # before the user is locked
     ((found,),) = connection.run("SELECT pmp.lock_user(:id)", id=identifier)
     user = _present(found)
     require_match(request, etag(encode(user)))
-    if address is not None and address != user["email"]:
+    before = people.named(user)
+    if "external_ids" in request.body and request.body["external_ids"] is None:
+        asked |= dict.fromkeys(kind for kind in before if kind != "phone")
+    changes = {kind: value for kind, value in asked.items() if value != before.get(kind)}
+    if (
+        sum(value is not None and kind != "phone" for kind, value in (before | changes).items())
+        > people.MOST_EXTERNAL_IDS
+    ):
+        raise invalid([{"pointer": "/external_ids", "detail": f"would be more than {people.MOST_EXTERNAL_IDS} ids"}])
+    address = user["email"] if address is None else address
+    if changes or address != user["email"]:
+        former = [people.Name(kind, before[kind]) for kind in changes if kind in before]
+        if addresses.fold(address) != addresses.fold(user["email"]):
+            former.append(people.Name("email", user["email"]))
         ((user,),) = connection.run(
-            "SELECT pmp.change_user(:id, :address, :mark, :client)",
+            "SELECT pmp.change_user(:id, :address, :changes, CAST(:marks AS bytea[]), :client)",
             id=identifier,
             address=address,
-            mark=erasures.address_hash(user["email"]),
+            changes=json.dumps(changes),
+            marks=[erasures.identifier_hash(name.text) for name in former],
             client=request.client,
         )
         if "taken" in user:
@@ -141,7 +161,7 @@ def erase_user(request: Request, connection: Any) -> Response:
     if conditions and _history(identifier, connection) != before:
         raise changed()
     erased_at = person["erased_at"]
-    marks = [erasures.address_hash(person["address"]), *map(bytes.fromhex, person["former_hashes"])]
+    marks = [*map(erasures.identifier_hash, person["identifiers"]), *map(bytes.fromhex, person["former_hashes"])]
     try:
         erasures.record(identifier, erased_at, marks)
     except erasures.UnrecordedError as error:
@@ -160,18 +180,19 @@ def erase_user(request: Request, connection: Any) -> Response:
 
 
 def lookup_user(request: Request, connection: Any) -> Response:
-    """POST /v1/users/lookup: who has an address, and the proof of those who had it."""
+    """POST /v1/users/lookup: who has an identifier, and the proof of those who had it."""
     from pmp import erasures
 
     body = request.body
     after_key, microseconds, sequence = position(body.get("cursor"), INTEGER, INTEGER, INTEGER)
     most = body.get("limit", DEFAULT_LIMIT)
-    address = addresses.lookup_form(body["email"])
+    name = cast("people.Name", people.asked(body))
     ((found,),) = connection.run(
-        "SELECT pmp.lookup_user(:address, :mark, :after,"
+        "SELECT pmp.lookup_user(:kind, :value, :mark, :after,"
         " timestamptz 'epoch' + :moment * interval '1 microsecond', :sequence, :most)",
-        address=address,
-        mark=with_key(lambda: erasures.address_hash(address)),
+        kind=name.kind,
+        value=name.value,
+        mark=with_key(lambda: erasures.identifier_hash(name.text)),
         after=after_key,
         moment=microseconds,
         sequence=sequence,
