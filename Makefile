@@ -139,7 +139,7 @@ test-integration: install $(AXE) ## the Lambda against PostgreSQL behind PgBounc
 	@$(STAGE) integration -- $(ARGS)
 
 .PHONY: test-pipeline test-image test-terratest test-e2e test-import-faults test-slow-reads parity nightly fuzz-api
-.PHONY: bench bench-api bench-imports bench-growth bench-queue
+.PHONY: bench bench-api bench-imports bench-growth bench-queue restore-drill
 test-pipeline: install $(EXECUTOR) ## the pipeline's shape (ARGS="-m e2e": all of it, 20 min)
 	@$(STAGE) pipeline -- $(ARGS)
 
@@ -155,6 +155,9 @@ test-import-faults: install ## imports under faults, many times each (minutes)
 
 test-slow-reads: install ## imports and exports with slow reads (minutes)
 	@$(PYTHON) -m pytest tests/integration/imports/test_slow_reads.py -m nightly
+
+restore-drill: install ## drop a table, restore the instant before, replay erasures
+	@$(PYTHON) -m checks.restore_drill $(ARGS)
 
 parity: install ## stand-ins beside the released modules (VERSIONS=file)
 	@$(PYTHON) -m checks.parity $(if $(VERSIONS),--versions '$(VERSIONS)') $(ARGS)

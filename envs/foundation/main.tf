@@ -70,6 +70,8 @@ module "database" {
   enable_multi_az             = var.foundation.database.enable_multi_az
   enable_protection           = var.foundation.database.enable_protection
   backup_retention_days       = var.foundation.database.backup_retention_days
+  restores                    = var.foundation.database.restores
+  retired_instances           = var.foundation.database.retired_instances
   insights_mode               = var.foundation.database.insights_mode
   monitoring_interval_seconds = var.foundation.database.monitoring_interval_seconds
   log_retention_days          = var.foundation.log_retention_days

@@ -34,6 +34,12 @@ variable "foundation" {
       backup_retention_days       = number
       insights_mode               = string
       monitoring_interval_seconds = optional(number, 60)
+      restores = optional(list(object({
+        snapshot      = optional(string)
+        point_in_time = optional(string)
+        source        = optional(string)
+      })), [])
+      retired_instances = optional(number, 0)
     })
     runner = object({
       enable        = bool

@@ -224,7 +224,7 @@ class Cluster:
         home.write(
             "pg_hba.conf",
             # Only the server's account can enter the socket's directory.
-            f"local   all {SUPERUSER}              trust\nhostssl all all      127.0.0.1/32 scram-sha-256\n",
+            f"local   all,replication {SUPERUSER} trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n",
         )
         home.write("postgresql.conf", "".join(lines))
         home.run(["cp", home.directory / "postgresql.conf", self.data / "postgresql.conf"])

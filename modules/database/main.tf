@@ -7,6 +7,22 @@ locals {
   region     = data.aws_region.this.name
   port       = 5432
 
+  database_name = "pmp"
+
+  # A restore never overwrites: RDS makes another instance, which serves from then on beside the one before it. Keyed as
+  # in the addresses of a plan: original, r1, r2, …
+  generations = { for number, restore in concat([null], var.restores) : number == 0 ? "original" : "r${number}" => {
+    identifier = number == 0 ? var.name : "${var.name}-r${number}"
+    snapshot   = try(restore.snapshot, null)
+    point_in_time = try(restore.point_in_time, null) == null ? null : merge(
+      restore.point_in_time == "latest" ? { use_latest_restorable_time = "true" } : { restore_time = restore.point_in_time },
+      startswith(restore.source, "arn:") ? { source_db_instance_automated_backups_arn = restore.source } :
+      startswith(restore.source, "db-") ? { source_dbi_resource_id = restore.source } :
+      { source_db_instance_identifier = restore.source },
+    )
+  } if number >= var.retired_instances }
+  serving = module.instance[length(var.restores) == 0 ? "original" : "r${length(var.restores)}"]
+
   # Only what differs from the family postgres16: AWS reports a parameter at its default in another way than it was set, and
   # every plan would show a difference. By default the family requires TLS (rds.force_ssl), logs no statements
   # (log_statement: CREATE ROLE would show a password), and no parameters of failed ones
@@ -34,11 +50,14 @@ module "instance" {
   source  = "terraform-aws-modules/rds/aws"
   version = "6.13.1"
 
-  identifier                  = var.name
-  engine                      = "postgres"
-  engine_version              = var.engine_version
-  instance_class              = var.instance_class
-  db_name                     = "pmp"
+  for_each = local.generations
+
+  identifier     = each.value.identifier
+  engine         = "postgres"
+  engine_version = var.engine_version
+  instance_class = var.instance_class
+  # A restored instance has the databases of what it was made from: RDS takes no name for them.
+  db_name                     = each.key == "original" ? local.database_name : null
   port                        = local.port
   multi_az                    = var.enable_multi_az
   auto_minor_version_upgrade  = true
@@ -53,6 +72,9 @@ module "instance" {
   storage_throughput    = try(var.storage_performance.throughput_mib, null)
   storage_encrypted     = true
   kms_key_id            = var.kms_key_arn
+
+  snapshot_identifier      = each.value.snapshot
+  restore_to_point_in_time = each.value.point_in_time
 
   db_subnet_group_name   = var.database_subnet_group_name
   vpc_security_group_ids = [var.security_group_id_by_role.database]
@@ -87,10 +109,15 @@ module "instance" {
 
   create_db_option_group          = false
   family                          = "postgres16"
-  parameter_group_name            = var.name
+  parameter_group_name            = each.value.identifier
   parameter_group_use_name_prefix = true
-  parameter_group_description     = "PostgreSQL of ${var.name}"
+  parameter_group_description     = "PostgreSQL of ${each.value.identifier}"
   parameters                      = [for name, value in local.parameters : { name = name, value = value }]
+}
+
+moved {
+  from = module.instance
+  to   = module.instance["original"]
 }
 
 # The module can make this role, but under no path, and the delivery identity may make roles under /pmp/ only.

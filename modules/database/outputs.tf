@@ -1,11 +1,11 @@
 output "database_identifier" {
-  description = "Identifier of the instance."
-  value       = module.instance.db_instance_identifier
+  description = "Identifier of the instance that serves: the original's, or that of the last restore."
+  value       = local.serving.db_instance_identifier
 }
 
 output "database_host" {
   description = "Host name of the instance: for migrations."
-  value       = module.instance.db_instance_address
+  value       = local.serving.db_instance_address
 }
 
 output "database_port" {
@@ -15,17 +15,17 @@ output "database_port" {
 
 output "database_name" {
   description = "Name of the database."
-  value       = module.instance.db_instance_name
+  value       = local.database_name
 }
 
 output "database_resource_id" {
   description = "Immutable id of the instance, as IAM's `rds-db:connect` names it."
-  value       = module.instance.db_instance_resource_id
+  value       = local.serving.db_instance_resource_id
 }
 
 output "master_secret_arn" {
   description = "ARN of the secret of pmp_admin, which RDS made and rotates."
-  value       = module.instance.db_instance_master_user_secret_arn
+  value       = local.serving.db_instance_master_user_secret_arn
 }
 
 output "secret_arn_by_role" {

@@ -35,7 +35,7 @@ resource "aws_db_proxy_default_target_group" "this" {
 resource "aws_db_proxy_target" "this" {
   db_proxy_name          = aws_db_proxy.this.name
   target_group_name      = aws_db_proxy_default_target_group.this.name
-  db_instance_identifier = module.instance.db_instance_identifier
+  db_instance_identifier = local.serving.db_instance_identifier
 }
 
 # A log group that the proxy makes by itself has neither key nor retention.

@@ -97,6 +97,57 @@ variable "backup_retention_days" {
   }
 }
 
+variable "restores" {
+  description = "Restores of this database, oldest first; the instance of the last one serves. Each is either a `snapshot` (its identifier or ARN), or a `point_in_time` (RFC 3339 in UTC, or `latest`) of a `source`: an earlier instance's identifier, the resource id (`db-…`) of one that is gone, or the ARN of its automated backups. An entry stays in the list: without it, its instance would be destroyed."
+  type = list(object({
+    snapshot      = optional(string)
+    point_in_time = optional(string)
+    source        = optional(string)
+  }))
+  default  = []
+  nullable = false
+
+  validation {
+    condition     = alltrue([for restore in var.restores : (restore.snapshot == null) != (restore.point_in_time == null)])
+    error_message = "restores: each entry must have either snapshot or point_in_time, not ${jsonencode([for restore in var.restores : { for name, value in restore : name => value if value != null } if(restore.snapshot == null) == (restore.point_in_time == null)])}."
+  }
+
+  validation {
+    condition     = alltrue([for restore in var.restores : restore.snapshot == null || restore.source == null])
+    error_message = "restores: a snapshot has no source, as it says itself what it was taken from. Remove source."
+  }
+
+  validation {
+    condition     = alltrue([for restore in var.restores : restore.snapshot == null ? true : can(regex("^((rds|awsbackup):)?[A-Za-z][A-Za-z0-9-]{0,254}$|^arn:aws[a-z-]*:rds:[a-z0-9-]+:[0-9]{12}:snapshot:[A-Za-z0-9:-]+$", restore.snapshot))])
+    error_message = "restores: snapshot must be the identifier or the ARN of a snapshot, as `aws rds describe-db-snapshots` lists them, not ${jsonencode([for restore in var.restores : restore.snapshot if restore.snapshot != null])}."
+  }
+
+  validation {
+    condition     = alltrue([for restore in var.restores : restore.point_in_time == null || restore.point_in_time == "latest" ? true : can(timeadd(restore.point_in_time, "0s")) && endswith(restore.point_in_time, "Z")])
+    error_message = "restores: point_in_time must be \"latest\" or an instant in UTC such as \"2026-11-26T12:00:00Z\", not ${jsonencode([for restore in var.restores : restore.point_in_time if restore.point_in_time != null])}."
+  }
+
+  validation {
+    condition = alltrue([for number, restore in var.restores : restore.point_in_time == null ? true : restore.source == null ? false : (
+      contains([for earlier in range(number + 1) : earlier == 0 ? var.name : "${var.name}-r${earlier}"], restore.source) ||
+      can(regex("^db-[A-Z0-9]+$|^arn:aws[a-z-]*:rds:[a-z0-9-]+:[0-9]{12}:auto-backup:ab-[a-z0-9]+$", restore.source))
+    )])
+    error_message = "restores: a point_in_time needs a source: an earlier instance of this database (${var.name}, ${var.name}-r1, …), the resource id (db-…) of one that is gone, or the ARN of its automated backups (arn:aws:rds:…:auto-backup:ab-…)."
+  }
+}
+
+variable "retired_instances" {
+  description = "How many of the oldest instances are no longer there: 1 takes the original away once the first restore has proven itself, or says that it is lost."
+  type        = number
+  default     = 0
+  nullable    = false
+
+  validation {
+    condition     = var.retired_instances >= 0 && floor(var.retired_instances) == var.retired_instances && var.retired_instances <= length(var.restores)
+    error_message = "retired_instances must be a whole number from 0 to ${length(var.restores)}, the number of restores: the instance that serves stays."
+  }
+}
+
 variable "enable_protection" {
   description = "Whether the instance refuses to be deleted, leaves a last snapshot, and its secrets can be restored for 30 days."
   type        = bool

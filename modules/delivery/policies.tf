@@ -243,13 +243,23 @@ locals {
           "rds:CreateDBSubnetGroup", "rds:DeleteDBInstance", "rds:DeleteDBParameterGroup", "rds:DeleteDBSubnetGroup",
           "rds:DescribeDBParameters", "rds:DescribeDBSubnetGroups", "rds:DescribeDBParameterGroups",
           "rds:ListTagsForResource", "rds:ModifyDBInstance", "rds:ModifyDBParameterGroup", "rds:ModifyDBSubnetGroup",
-          "rds:RemoveTagsFromResource", "rds:ResetDBParameterGroup",
+          "rds:RemoveTagsFromResource", "rds:ResetDBParameterGroup", "rds:RestoreDBInstanceFromDBSnapshot",
+          "rds:RestoreDBInstanceToPointInTime",
         ]
         Resource = concat(
-          [for kind in ["db", "pg", "snapshot", "subgrp"] : "${local.arn.prefix.rds}:${kind}:${local.prefix}*"],
+          # An automated snapshot is named rds:<instance>-<time>.
+          [for kind in ["db", "pg", "snapshot", "snapshot:rds", "subgrp"] : "${local.arn.prefix.rds}:${kind}:${local.prefix}*"],
           # A protected instance leaves a last snapshot, final-pmp-<environment>-<random>.
           ["${local.arn.prefix.rds}:og:default*", "${local.arn.prefix.rds}:snapshot:final-${local.prefix}*"],
         )
+      },
+      {
+        # The backups of an instance that is gone have an id that AWS makes up.
+        Sid       = "RestoreLostDatabases"
+        Effect    = "Allow"
+        Action    = ["rds:RestoreDBInstanceToPointInTime"]
+        Resource  = "${local.arn.prefix.rds}:auto-backup:*"
+        Condition = local.own
       },
       {
         # A list of instances is checked against all of them, and a proxy is named by an id that AWS makes up.

@@ -350,3 +350,169 @@ run "proxy_in_one_subnet_is_refused" {
   }
   expect_failures = [var.proxy_subnet_ids]
 }
+
+# What the provider and RDS take: at most one of a snapshot and a source with an instant, and no database name.
+run "each_kind_of_restore_makes_an_instance_beside_the_earlier_ones" {
+  variables {
+    restores = [
+      { snapshot = "final-pmp-dev-a1b2c3d4" },
+      { snapshot = "arn:aws:rds:eu-west-1:123456789012:snapshot:awsbackup:job-11111111-2222-3333-4444-555555555555" },
+      { point_in_time = "2026-11-26T12:00:00Z", source = "pmp-dev-r2" },
+      { point_in_time = "latest", source = "db-ABCDEFGHIJKLMNOPQRSTUVWXYZ" },
+      { point_in_time = "latest", source = "arn:aws:rds:eu-west-1:123456789012:auto-backup:ab-abcdefghijklmnopqrstuvwxyz" },
+    ]
+  }
+
+  assert {
+    condition = jsonencode(local.generations) == jsonencode({
+      original = { identifier = "pmp-dev", snapshot = null, point_in_time = null }
+      r1       = { identifier = "pmp-dev-r1", snapshot = "final-pmp-dev-a1b2c3d4", point_in_time = null }
+      r2 = {
+        identifier = "pmp-dev-r2", point_in_time = null
+        snapshot   = "arn:aws:rds:eu-west-1:123456789012:snapshot:awsbackup:job-11111111-2222-3333-4444-555555555555"
+      }
+      r3 = {
+        identifier    = "pmp-dev-r3", snapshot = null
+        point_in_time = { restore_time = "2026-11-26T12:00:00Z", source_db_instance_identifier = "pmp-dev-r2" }
+      }
+      r4 = {
+        identifier    = "pmp-dev-r4", snapshot = null
+        point_in_time = { use_latest_restorable_time = "true", source_dbi_resource_id = "db-ABCDEFGHIJKLMNOPQRSTUVWXYZ" }
+      }
+      r5 = {
+        identifier = "pmp-dev-r5", snapshot = null
+        point_in_time = {
+          use_latest_restorable_time               = "true"
+          source_db_instance_automated_backups_arn = "arn:aws:rds:eu-west-1:123456789012:auto-backup:ab-abcdefghijklmnopqrstuvwxyz"
+        }
+      }
+    })
+    error_message = "generations are ${jsonencode(local.generations)}"
+  }
+
+  assert {
+    condition     = keys(module.instance) == ["original", "r1", "r2", "r3", "r4", "r5"]
+    error_message = "an earlier instance must stay until it is retired"
+  }
+}
+
+run "the_last_restore_serves" {
+  variables {
+    restores = [{ point_in_time = "latest", source = "pmp-dev" }]
+  }
+
+  assert {
+    condition     = output.database_identifier == "pmp-dev-r1" && output.database_name == "pmp"
+    error_message = "alarms, parameters and the function's database must follow the restore, not ${output.database_identifier}"
+  }
+
+  assert {
+    condition     = aws_db_proxy_target.this.db_instance_identifier == "pmp-dev-r1" && aws_db_proxy.this.name == "pmp-dev"
+    error_message = "the same proxy must lead to the restored instance"
+  }
+
+  assert {
+    condition     = output.master_secret_arn == module.instance["r1"].db_instance_master_user_secret_arn && output.database_host == module.instance["r1"].db_instance_address
+    error_message = "migrations must use the restored instance and its own master's secret"
+  }
+}
+
+run "without_a_restore_the_original_serves" {
+  assert {
+    condition     = output.database_identifier == "pmp-dev" && keys(module.instance) == ["original"]
+    error_message = "there must be one instance, named after the environment"
+  }
+}
+
+run "a_retired_original_goes_and_the_restore_keeps_its_address" {
+  variables {
+    restores          = [{ point_in_time = "latest", source = "pmp-dev" }]
+    retired_instances = 1
+  }
+
+  assert {
+    condition     = keys(module.instance) == ["r1"] && output.database_identifier == "pmp-dev-r1"
+    error_message = "only the restored instance must be left"
+  }
+}
+
+run "snapshot_and_point_in_time_together_are_refused" {
+  command = plan
+  variables {
+    restores = [{ snapshot = "final-pmp-dev-a1b2c3d4", point_in_time = "latest", source = "pmp-dev" }]
+  }
+  expect_failures = [var.restores]
+}
+
+run "neither_snapshot_nor_point_in_time_is_refused" {
+  command = plan
+  variables {
+    restores = [{ source = "pmp-dev" }]
+  }
+  expect_failures = [var.restores]
+}
+
+run "snapshot_with_a_source_is_refused" {
+  command = plan
+  variables {
+    restores = [{ snapshot = "final-pmp-dev-a1b2c3d4", source = "pmp-dev" }]
+  }
+  expect_failures = [var.restores]
+}
+
+run "invalid_snapshot_is_refused" {
+  command = plan
+  variables {
+    restores = [{ snapshot = "final pmp dev" }]
+  }
+  expect_failures = [var.restores]
+}
+
+run "instant_without_a_zone_is_refused" {
+  command = plan
+  variables {
+    restores = [{ point_in_time = "2026-11-26 12:00", source = "pmp-dev" }]
+  }
+  expect_failures = [var.restores]
+}
+
+run "instant_in_another_zone_is_refused" {
+  command = plan
+  variables {
+    restores = [{ point_in_time = "2026-11-26T12:00:00+01:00", source = "pmp-dev" }]
+  }
+  expect_failures = [var.restores]
+}
+
+run "point_in_time_without_a_source_is_refused" {
+  command = plan
+  variables {
+    restores = [{ point_in_time = "latest" }]
+  }
+  expect_failures = [var.restores]
+}
+
+run "database_of_another_environment_as_source_is_refused" {
+  command = plan
+  variables {
+    restores = [{ point_in_time = "latest", source = "pmp-prod" }]
+  }
+  expect_failures = [var.restores]
+}
+
+run "restore_from_itself_is_refused" {
+  command = plan
+  variables {
+    restores = [{ point_in_time = "latest", source = "pmp-dev-r1" }]
+  }
+  expect_failures = [var.restores]
+}
+
+run "retiring_the_instance_that_serves_is_refused" {
+  command = plan
+  variables {
+    restores          = [{ point_in_time = "latest", source = "pmp-dev" }]
+    retired_instances = 2
+  }
+  expect_failures = [var.retired_instances]
+}

@@ -56,6 +56,27 @@ pytestmark = pytest.mark.slow
             "would exhaust the database's connections: db.t4g.small has about 187, the proxy's pool takes 168 of them",
         ),
         (
+            "prod",
+            {"foundation.database.restores": [{"snapshot": "final-pmp-prod-a1b2c3d4", "point_in_time": "latest"}]},
+            'restores: each entry must have either snapshot or point_in_time, not [{"point_in_time":"latest",'
+            '"snapshot":"final-pmp-prod-a1b2c3d4"}].',
+        ),
+        (
+            "prod",
+            {"foundation.database.restores": [{"point_in_time": "yesterday", "source": "pmp-prod"}]},
+            'point_in_time must be "latest" or an instant in UTC such as "2026-11-26T12:00:00Z", not ["yesterday"].',
+        ),
+        (
+            "staging",
+            {"foundation.database.restores": [{"point_in_time": "latest", "source": "pmp-prod"}]},
+            "a point_in_time needs a source: an earlier instance of this database (pmp-staging, pmp-staging-r1, …)",
+        ),
+        (
+            "prod",
+            {"foundation.database.retired_instances": 1},
+            "retired_instances must be a whole number from 0 to 0, the number of restores",
+        ),
+        (
             "dev",
             {"environment": "prod"},
             "environment is prod, but the workspace is dev: select the workspace prod or take envs/dev.tfvars.",

@@ -243,6 +243,8 @@ _OTHER_USES = {
     "lambda:CreateFunction": {"lambda:PassCapacityProvider"},
     "rds:CreateDBInstance": {"rds:CreateTenantDatabase"},
     "rds:DeleteDBInstance": {"rds:DeleteTenantDatabase"},
+    "rds:RestoreDBInstanceFromDBSnapshot": {"rds:CreateTenantDatabase"},
+    "rds:RestoreDBInstanceToPointInTime": {"rds:CreateTenantDatabase"},
     "rds:ModifyDBInstance": {"rds:CreateTenantDatabase", "secretsmanager:RotateSecret"},
 }
 

@@ -13,11 +13,6 @@ output "db_instance_port" {
   value       = aws_db_instance.this.port
 }
 
-output "db_instance_name" {
-  description = "Name of the database."
-  value       = aws_db_instance.this.db_name
-}
-
 output "db_instance_resource_id" {
   description = "Immutable id of the instance, used in ARNs for IAM's `rds-db:connect`."
   value       = aws_db_instance.this.resource_id

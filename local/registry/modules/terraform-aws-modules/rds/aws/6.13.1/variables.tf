@@ -213,6 +213,18 @@ variable "final_snapshot_identifier_prefix" {
   default     = "final"
 }
 
+variable "snapshot_identifier" {
+  description = "Snapshot that the instance is made from; null makes an empty one."
+  type        = string
+  default     = null
+}
+
+variable "restore_to_point_in_time" {
+  description = "Instant and source that the instance is made from, as in `aws_db_instance`; null makes an empty one."
+  type        = map(string)
+  default     = null
+}
+
 variable "apply_immediately" {
   description = "Whether changes are applied immediately instead of in the maintenance window."
   type        = bool
