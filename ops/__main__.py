@@ -171,19 +171,16 @@ def migrate_command(
         bool, typer.Option("--rotate-passwords", help="give pmp_app and pmp_migrator new passwords")
     ] = False,
 ) -> None:
-    """Define the database's roles and deploy the schema with Sqitch."""
-    migrate.migrate(require_environment(environment), rotate=rotate_passwords)
+    """Define the database's roles and deploy the schema with Sqitch; in a restored database, repeat the erasures."""
+    name = require_environment(environment)
+    migrate.migrate(name, rotate=rotate_passwords)
+    replay.replay_if_restored(name)
 
 
 @application.command("replay-erasures", rich_help_panel=_RELEASE)
-def replay_erasures(
-    environment: Environment = None,
-    since: Annotated[
-        dt.datetime | None, typer.Option(help="only erasures after this instant (UTC), such as the restored one")
-    ] = None,
-) -> None:
-    """Repeat the erasures that a restored database has forgotten (from inside the VPC, before requests are let in)."""
-    replay.replay(require_environment(environment), since.replace(tzinfo=dt.UTC) if since else None)
+def replay_erasures(environment: Environment = None) -> None:
+    """Repeat the erasures that a restored database has forgotten, as `migrate` does (from inside the VPC)."""
+    replay.replay(require_environment(environment))
 
 
 @application.command("migrations", rich_help_panel=_RELEASE)

@@ -3,17 +3,16 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import Any
 
 from ops import aws
 from ops.errors import UserError
 from ops.migrate import Migration
-from ops.output import say
+from ops.output import say, step
 
 _PREFIX = "erasures/"
 _PORTION = 1000
@@ -67,7 +66,7 @@ class Entry:
         raise ValueError("not an entry of the journal")
 
 
-def replay(environment: str, since: datetime | None = None) -> None:
+def replay(environment: str) -> None:
     """Bring every erasure of the journal into the database; what it knows already stays as it is.
 
     Users who are there again are erased. Hashes come back, so that imports do not bring anybody back. Users are found
@@ -75,7 +74,6 @@ def replay(environment: str, since: datetime | None = None) -> None:
 
     Args:
         environment: name, such as ``dev``.
-        since: read only entries written after this instant, such as the one that the database was restored to.
 
     Raises:
         UserError: an entry is damaged, or the database refused; what was done until then stays, and can be repeated.
@@ -83,23 +81,37 @@ def replay(environment: str, since: datetime | None = None) -> None:
     bucket = aws.parameter(f"/pmp/{environment}/foundation/erasures_bucket_name")
     migration = Migration(environment)
     outcomes: Counter[str] = Counter()
-    entries = read_journal(bucket, since)
+    known = frozenset(migration.run_script("SELECT user_id FROM pmp.erasure;\n"))
+    entries = read_journal(bucket, known)
     while portion := list(islice(entries, _PORTION)):
         for line in migration.run_script(script(portion)):
             outcome, _, count = line.partition("|")
             outcomes[outcome] += int(count)
     say(
-        f"erasures of {environment}: {outcomes.total()} in the journal, {outcomes['erased']} users erased again, "
-        f"{outcomes['remembered']} hashes restored, {outcomes['known']} known"
+        f"erasures of {environment}: {outcomes['erased']} users erased again, {outcomes['remembered']} hashes "
+        f"restored, {len(known) + outcomes['known']} known before"
     )
 
 
-def read_journal(bucket: str, since: datetime | None) -> Iterator[Entry]:
+def replay_if_restored(environment: str) -> None:
+    """Replay the journal if the instance that serves was made by a restore: nobody has to remember it.
+
+    An entry that the database knows is not read, so that the deployments after the first one take seconds.
+
+    Raises:
+        UserError: see ``replay``.
+    """
+    if aws.parameter(f"/pmp/{environment}/foundation/database_identifier") != f"pmp-{environment}":
+        with step(f"erasures of {environment}"):
+            replay(environment)
+
+
+def read_journal(bucket: str, known: Container[str] = ()) -> Iterator[Entry]:
     """Read the journal's entries.
 
     Args:
         bucket: name of its bucket.
-        since: pass over objects written before this instant.
+        known: ids of users whose entries are passed over.
 
     Raises:
         UserError: an object is not an entry; the message names it.
@@ -116,8 +128,12 @@ def read_journal(bucket: str, since: datetime | None) -> Iterator[Entry]:
 
     with ThreadPoolExecutor(_READERS) as readers:
         for listed in store.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=_PREFIX):
-            found: list[dict[str, Any]] = listed.get("Contents", [])
-            yield from readers.map(read, [one["Key"] for one in found if since is None or one["LastModified"] >= since])
+            keys = [one["Key"] for one in listed.get("Contents", [])]
+            yield from readers.map(read, [key for key in keys if _user(key) not in known])
+
+
+def _user(key: str) -> str:
+    return key.removeprefix(_PREFIX).removesuffix(".json")
 
 
 def script(entries: list[Entry]) -> str:

@@ -98,7 +98,7 @@ variable "backup_retention_days" {
 }
 
 variable "restores" {
-  description = "Restores of this database, oldest first; the instance of the last one serves. Each is either a `snapshot` (its identifier or ARN), or a `point_in_time` (RFC 3339 in UTC, or `latest`) of a `source`: an earlier instance's identifier, the resource id (`db-…`) of one that is gone, or the ARN of its automated backups. An entry stays in the list: without it, its instance would be destroyed."
+  description = "Restores of this database, oldest first; the instance of the last one serves. Each is either a `snapshot` (`rds:<name>-…`, `final-<name>-…`, or a copy named `<name>-…`), or a `point_in_time` (RFC 3339 in UTC, or `latest`) of a `source`: an earlier instance's identifier, the resource id (`db-…`) of one that is gone, or the ARN of its automated backups. An entry stays in the list: without it, its instance would be destroyed."
   type = list(object({
     snapshot      = optional(string)
     point_in_time = optional(string)
@@ -118,8 +118,8 @@ variable "restores" {
   }
 
   validation {
-    condition     = alltrue([for restore in var.restores : restore.snapshot == null ? true : can(regex("^((rds|awsbackup):)?[A-Za-z][A-Za-z0-9-]{0,254}$|^arn:aws[a-z-]*:rds:[a-z0-9-]+:[0-9]{12}:snapshot:[A-Za-z0-9:-]+$", restore.snapshot))])
-    error_message = "restores: snapshot must be the identifier or the ARN of a snapshot, as `aws rds describe-db-snapshots` lists them, not ${jsonencode([for restore in var.restores : restore.snapshot if restore.snapshot != null])}."
+    condition     = alltrue([for restore in var.restores : restore.snapshot == null ? true : can(regex("^(rds:|final-)?${var.name}-[A-Za-z0-9-]+$", restore.snapshot))])
+    error_message = "restores: snapshot must be one of this database, rds:${var.name}-…, final-${var.name}-… or a copy named ${var.name}-…, as `aws rds describe-db-snapshots` lists them, not ${jsonencode([for restore in var.restores : restore.snapshot if restore.snapshot != null])}."
   }
 
   validation {

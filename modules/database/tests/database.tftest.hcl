@@ -356,7 +356,7 @@ run "each_kind_of_restore_makes_an_instance_beside_the_earlier_ones" {
   variables {
     restores = [
       { snapshot = "final-pmp-dev-a1b2c3d4" },
-      { snapshot = "arn:aws:rds:eu-west-1:123456789012:snapshot:awsbackup:job-11111111-2222-3333-4444-555555555555" },
+      { snapshot = "rds:pmp-dev-2026-11-26-01-05" },
       { point_in_time = "2026-11-26T12:00:00Z", source = "pmp-dev-r2" },
       { point_in_time = "latest", source = "db-ABCDEFGHIJKLMNOPQRSTUVWXYZ" },
       { point_in_time = "latest", source = "arn:aws:rds:eu-west-1:123456789012:auto-backup:ab-abcdefghijklmnopqrstuvwxyz" },
@@ -369,7 +369,7 @@ run "each_kind_of_restore_makes_an_instance_beside_the_earlier_ones" {
       r1       = { identifier = "pmp-dev-r1", snapshot = "final-pmp-dev-a1b2c3d4", point_in_time = null }
       r2 = {
         identifier = "pmp-dev-r2", point_in_time = null
-        snapshot   = "arn:aws:rds:eu-west-1:123456789012:snapshot:awsbackup:job-11111111-2222-3333-4444-555555555555"
+        snapshot   = "rds:pmp-dev-2026-11-26-01-05"
       }
       r3 = {
         identifier    = "pmp-dev-r3", snapshot = null
@@ -464,6 +464,14 @@ run "invalid_snapshot_is_refused" {
   command = plan
   variables {
     restores = [{ snapshot = "final pmp dev" }]
+  }
+  expect_failures = [var.restores]
+}
+
+run "snapshot_of_another_environment_is_refused" {
+  command = plan
+  variables {
+    restores = [{ snapshot = "rds:pmp-prod-2026-11-26-01-05" }]
   }
   expect_failures = [var.restores]
 }

@@ -16,7 +16,8 @@ def test_lost_table_is_restored_without_those_who_were_erased(tmp_path: Path) ->
     assert found.before.number >= 5 + 6 + 6 + 2
     assert found.back >= 5
     assert found.replay["erased"] >= 5
-    assert found.replay["known"] == found.replay.total() - found.replay["erased"] - found.replay["remembered"]
+    assert found.erased >= 15 + 2
+    assert not found.replay["known"], "what the database knows is not read"
     assert found.lost_seconds > 0
     assert found.after.refused > 0, "an event needs the table that was dropped"
     assert "**still there after the replay** | 0 |" in report(found, 0)
