@@ -1,4 +1,4 @@
-"""A small versioned S3 on loopback that can inject faults, with the key of erasures as its only secret.
+"""A small versioned S3 on loopback that can inject faults, and the function's secrets.
 
 It supports only the calls that the function makes.
 """
@@ -20,6 +20,7 @@ BUCKET = "pmp-local-imports"
 ERASURES = "pmp-local-erasures"
 KEY_ARN = "arn:aws:secretsmanager:eu-west-1:000000000000:secret:pmp/local/erasure-key-AbCdEf"
 ERASURE_KEY = bytes(range(32))
+TOKEN_KEYS_ARN = "arn:aws:secretsmanager:eu-west-1:000000000000:secret:pmp/local/token-key-AbCdEf"
 
 Fault = Callable[["Handler", bytes], bool]
 """Called with the handler and the body of a GET. Returns True if it has answered the request itself."""
@@ -41,6 +42,11 @@ class ObjectStore(ThreadingHTTPServer):
         """Bodies of the messages that were sent to the queue, each of which brings an invocation."""
         self.hidden: list[tuple[str, int]] = []
         """Receipt handles with the seconds for which their messages were hidden."""
+        self.secrets: dict[str, object] = {
+            KEY_ARN: {"key": ERASURE_KEY.hex()},
+            TOKEN_KEYS_ARN: {"keys": [{"id": 1, "key": bytes(range(32, 64)).hex(), "made_at": "2026-01-01T00:00:00Z"}]},
+        }
+        """By ARN."""
         self.reads = 0
         self.honours_ranges = True
         self.refused: set[str] = set()
@@ -184,9 +190,10 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         query = self._query()
         if self.headers.get("X-Amz-Target") == "secretsmanager.GetSecretValue":
-            secret = {"ARN": KEY_ARN, "SecretString": json.dumps({"key": ERASURE_KEY.hex()})}
-            known = json.loads(body)["SecretId"] == KEY_ARN
-            self.answer(200 if known else 400, json.dumps(secret if known else {}).encode())
+            arn = json.loads(body)["SecretId"]
+            known = arn in self.server.secrets
+            secret = {"ARN": arn, "SecretString": json.dumps(self.server.secrets[arn])} if known else {}
+            self.answer(200 if known else 400, json.dumps(secret).encode())
         elif self.headers.get("X-Amz-Target") == "AmazonSQS.SendMessage":
             text = json.loads(body)["MessageBody"].encode()
             self.server.invocations.append(text)

@@ -52,6 +52,7 @@ _FOUNDATION = {
     "foundation/function_security_group_id": "sg-00000000000000000",
     "foundation/issuer": "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_000000000",
     "foundation/kms_key_arn": _KEY,
+    "foundation/token_key_secret_arn": "arn:aws:secretsmanager:eu-west-1:000000000000:secret:pmp/token-key-AbCdEf",
     "foundation/token_url": "https://pmp-0.auth.eu-west-1.amazoncognito.com/oauth2/token",
     "foundation/private_subnet_ids": "subnet-00000000000000000,subnet-11111111111111111",
     "clients/smoke": "0000000000000000000000000a",

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from checks.object_store import BUCKET, ERASURES, KEY_ARN, ObjectStore
+from checks.object_store import BUCKET, ERASURES, KEY_ARN, TOKEN_KEYS_ARN, ObjectStore
 from local.servers.certificates import Authority
 from local.servers.pgbouncer import Bouncer
 from local.servers.postgres import Cluster
@@ -73,6 +73,7 @@ class Stack:
             "PMP_JOBS_QUEUE_URL": f"{self.store.url}/000000000000/pmp-local-jobs",
             "PMP_ERASURES_BUCKET": ERASURES,
             "PMP_ERASURE_KEY_SECRET_ARN": KEY_ARN,
+            "PMP_TOKEN_KEY_SECRET_ARN": TOKEN_KEYS_ARN,
             "PMP_BACKUP_RETENTION_DAYS": "7",
             "PMP_UPLOAD_RETENTION_DAYS": "30",
             "AWS_ENDPOINT_URL": self.store.url,

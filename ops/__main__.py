@@ -30,6 +30,7 @@ from ops import (
     site,
     sizing,
     smoke,
+    token_keys,
 )
 from ops.api import Api
 from ops.errors import run_command
@@ -292,6 +293,15 @@ def rotate_key(user: Annotated[str, typer.Argument(help="name of the IAM user")]
     """Replace an IAM user's access key without interruption, and print the new one as AWS_… variables."""
     # Flushed, so that a closed pipe is an error while the old key still works.
     keys.rotate(user, aws.client("iam"), aws.sts_as, lambda key: print(key.export_lines(), flush=True))
+
+
+@application.command(rich_help_panel=_ACCESS)
+def rotate_token_key(
+    environment: Environment = None,
+    leaked: Annotated[bool, typer.Option("--leaked", help="end all tokens of the old keys at once")] = False,
+) -> None:
+    """Sign users' own tokens with a new key; tokens of the old one stay valid."""
+    say(token_keys.rotate(require_environment(environment), is_leaked=leaked))
 
 
 @application.command("policies", rich_help_panel=_ACCESS)

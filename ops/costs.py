@@ -45,8 +45,9 @@ LAMBDA_GIB_SECOND, LAMBDA_MILLION, API_MILLION = 0.0000133334, 0.20, 1.00
 MILLION_REQUESTS = {"dev": 1, "staging": 5, "prod": 100}
 MILLION_REQUESTS_ELSEWHERE = 5
 REQUEST_SECONDS, REQUEST_LOG_KIB, NAT_GIB_MONTH = 0.05, 1.5, 5
-# Secrets: the master's, pmp_app's, pmp_migrator's, and two API clients. Metrics: only those derived from log lines.
-SECRETS, LOG_METRICS, ALARMS, CREDIT_ALARMS = 5, 8, 26, 3
+# Secrets: the master's, pmp_app's, pmp_migrator's, two API clients', and the keys of erasures and of tokens. Metrics:
+# only those derived from log lines.
+SECRETS, LOG_METRICS, ALARMS, CREDIT_ALARMS = 7, 8, 26, 3
 
 
 _BEGINNING = """\

@@ -13,7 +13,7 @@ import shutil
 import string
 from pathlib import Path
 
-from ops import aws, scram
+from ops import aws, scram, token_keys
 from ops.errors import UserError
 from ops.migrations import read_plan
 from ops.output import say, step
@@ -305,6 +305,7 @@ def migrate(environment: str, *, rotate: bool = False) -> None:
     migration.check()
     migration.deploy()
     migration.make_erasure_key()
+    token_keys.make_first(environment)
     tag, change = migration.version()
     record = build_directory() / "migrations" / f"{environment}.json"
     record.parent.mkdir(parents=True, exist_ok=True)

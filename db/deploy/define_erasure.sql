@@ -52,6 +52,7 @@ BEGIN
   DELETE FROM current_choice AS c USING consent AS k
   WHERE c.consent_key = k.consent_key AND c.subject_key = person.subject_key;
   DELETE FROM event_context AS c WHERE c.subject_key = person.subject_key;
+  DELETE FROM confirmation AS f WHERE f.subject_key = person.subject_key;
   -- The key stays, so that a repeated request does not register the user again.
   UPDATE idempotency_key AS i SET body = NULL, headers = '{}', status = 410 WHERE i.subject_key = person.subject_key;
   DELETE FROM import_preview AS p WHERE p.address_hash = ANY ($3);

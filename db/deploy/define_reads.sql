@@ -432,9 +432,12 @@ BEGIN
     )
     SELECT coalesce(jsonb_agg(jsonb_build_object(
       -- What was not given is allowed where silence means yes.
-      'allowed', judged.reason = 'given'
-        OR judged.reason IN ('not_given', 'expired', 'superseded') AND wording.model <> 'opt_in',
-      'reason', judged.reason, 'model', wording.model, 'since', instant(c.counts_at)
+      'allowed', allowed.yes,
+      'reason', CASE
+        WHEN NOT allowed.yes AND at IS NULL AND judged.reason IN ('not_given', 'denied', 'expired', 'superseded')
+          AND is_pending(a.subject_key, a.consent_key) THEN 'pending'
+        ELSE judged.reason
+      END, 'model', wording.model, 'since', instant(c.counts_at)
     ) ORDER BY a.place), '[]')
     FROM asked AS a
     LEFT JOIN LATERAL (
@@ -461,13 +464,17 @@ BEGIN
         )
       END AS reason
     ) AS judged
+    CROSS JOIN LATERAL (
+      SELECT judged.reason = 'given'
+        OR judged.reason IN ('not_given', 'expired', 'superseded') AND wording.model <> 'opt_in' AS yes
+    ) AS allowed
   );
 END
 $$;
 COMMENT ON FUNCTION pmp.check_consents IS
   '[{"user": {"id"}, {"email"} or {"kind", "value"} (see identifier), "consent", "country"?}] → [{"allowed", "reason", '
-  '"model", "since"}] in the same order, of the state that describe_user shows. reason: given, denied, expired, superseded, not_given, unknown_consent, erased, '
-  'unknown_user. Allowed is a grant that counts; where the model (consent_version.model, of the country if it has its own) is '
+  '"model", "since"}] in the same order, of the state that describe_user shows. reason: given, denied, expired, superseded, not_given, pending: not '
+  'allowed, and a grant waits for its confirmation (see is_pending), unknown_consent, erased, unknown_user. Allowed is a grant that counts; where the model (consent_version.model, of the country if it has its own) is '
   'not opt_in, also what was not given, has expired or is superseded.';
 
 GRANT EXECUTE ON FUNCTION

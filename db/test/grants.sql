@@ -15,7 +15,7 @@ FROM (VALUES
   ('import_job', '{SELECT,INSERT,UPDATE}'), ('import_reject', '{SELECT,INSERT,DELETE}'),
   ('export_job', '{SELECT,INSERT,UPDATE}'), ('import_mapping', '{SELECT,INSERT,UPDATE}'),
   ('trial_event', '{SELECT,DELETE}'), ('trial_choice', '{SELECT,DELETE}'), ('import_preview', '{SELECT,INSERT,DELETE}'),
-  ('suppression', '{}')
+  ('suppression', '{}'), ('confirmation', '{SELECT}')
 ) AS expected (relation, privileges);
 
 -- pmp_readonly reads everything except addresses and contexts.
@@ -26,7 +26,7 @@ FROM (VALUES
   ('erasure', '{}'), ('former_identifier', '{}'), ('idempotency_key', '{}'),
   ('upstream_cache', '{SELECT}'), ('vendor', '{SELECT}'), ('import_job', '{SELECT}'), ('import_reject', '{SELECT}'),
   ('export_job', '{SELECT}'), ('import_mapping', '{SELECT}'), ('trial_event', '{}'), ('trial_choice', '{}'),
-  ('import_preview', '{}'), ('suppression', '{}')
+  ('import_preview', '{}'), ('suppression', '{}'), ('confirmation', '{}')
 ) AS expected (relation, privileges);
 SELECT ok(has_column_privilege('pmp_readonly', 'pmp.subject', 'id', 'SELECT'));
 SELECT ok(NOT has_column_privilege('pmp_readonly', 'pmp.subject', name, 'SELECT'), 'pmp_readonly sees no ' || name)
@@ -39,7 +39,7 @@ SELECT set_eq(
     'former_identifier', 'identifier',
     'idempotency_key',
     'upstream_cache', 'vendor', 'import_job', 'import_reject', 'export_job', 'import_mapping',
-    'trial_event', 'trial_choice', 'import_preview', 'suppression']
+    'trial_event', 'trial_choice', 'import_preview', 'suppression', 'confirmation']
 );
 
 SELECT schema_privs_are('pmp', role, '{USAGE}') FROM unnest(ARRAY['pmp_app', 'pmp_readonly']) AS role;
@@ -65,7 +65,8 @@ SELECT set_eq(
 );
 SELECT set_eq(
   $$SELECT proname::text FROM pg_proc WHERE pronamespace = 'pmp'::regnamespace AND prosecdef$$,
-  ARRAY['put_consent', 'create_user', 'lock_user', 'change_user', 'create_event', 'create_event_by_address', 'create_event_by_identifier', 'create_events', 'prepare_erasure', 'erase_user', 'merge_lines', 'import_batch', 'analyze_grown'],
+  ARRAY['put_consent', 'create_user', 'lock_user', 'change_user', 'create_event', 'create_event_by_address', 'create_event_by_identifier', 'create_events', 'prepare_erasure', 'erase_user', 'merge_lines', 'import_batch', 'analyze_grown',
+    'delete_expired_confirmations', 'ask_confirmation', 'confirm', 'unsubscribe'],
   'these and no others run as their owner'
 );
 SELECT is_empty(

@@ -22,6 +22,7 @@ locals {
     kms_key_arn                  = aws_kms_key.this.arn
     erasures_bucket_name         = aws_s3_bucket.erasures.id
     erasure_key_secret_arn       = aws_secretsmanager_secret.erasure_key.arn
+    token_key_secret_arn         = aws_secretsmanager_secret.token_key.arn
     alarm_threshold_by_name      = jsonencode(module.alarms.threshold_by_name)
     alarm_topic_arn_by_severity  = jsonencode({ for severity, topic in aws_sns_topic.this : severity => topic.arn })
   }

@@ -55,6 +55,7 @@ module "function" {
     key_secret_arn        = local.foundation["erasure_key_secret_arn"]
     backup_retention_days = var.foundation.database.backup_retention_days
   }
+  token_key_secret_arn  = local.foundation["token_key_secret_arn"]
   vendor_list_url       = try(coalesce(try(var.platform.vendor_list_url, null), var.service.function.vendor_list_url), null)
   environment_variables = try(var.platform.function_environment, {})
   imports               = var.service.function.imports

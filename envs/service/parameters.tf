@@ -14,7 +14,7 @@ data "aws_ssm_parameter" "foundation" {
   for_each = toset([
     "database_name", "database_proxy_host", "database_proxy_port", "database_proxy_resource_id",
     "erasure_key_secret_arn", "erasures_bucket_name", "function_security_group_id", "issuer", "kms_key_arn",
-    "private_subnet_ids", "token_url",
+    "private_subnet_ids", "token_key_secret_arn", "token_url",
   ])
 
   name = "/pmp/${var.environment}/foundation/${each.key}"

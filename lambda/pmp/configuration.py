@@ -23,6 +23,7 @@ class Configuration:
     token_url: str
     erasures_bucket: str
     erasure_key_secret_arn: str
+    token_key_secret_arn: str
     backup_retention_days: int
     upload_retention_days: int
 
@@ -57,6 +58,7 @@ def configuration() -> Configuration:
         token_url=os.environ.get("PMP_TOKEN_URL", ""),
         erasures_bucket=os.environ.get("PMP_ERASURES_BUCKET", ""),
         erasure_key_secret_arn=os.environ.get("PMP_ERASURE_KEY_SECRET_ARN", ""),
+        token_key_secret_arn=os.environ.get("PMP_TOKEN_KEY_SECRET_ARN", ""),
         # The longest that the Terraform modules take.
         backup_retention_days=int(os.environ.get("PMP_BACKUP_RETENTION_DAYS", "35")),
         upload_retention_days=int(os.environ.get("PMP_UPLOAD_RETENTION_DAYS", "365")),

@@ -5,7 +5,7 @@ import json
 from functools import lru_cache
 from typing import Any
 
-from pmp import addresses, objects
+from pmp import addresses, objects, vault
 from pmp.configuration import configuration
 from pmp.database import Connection
 from pmp.logging import log
@@ -31,8 +31,7 @@ def key() -> bytes:
         BotoCoreError, ClientError: it cannot be read, or the migration job has not made it yet.
         KeyError, ValueError: its value is not what the migration job writes.
     """
-    secret = _client("secretsmanager").get_secret_value(SecretId=configuration().erasure_key_secret_arn)
-    return bytes.fromhex(json.loads(secret["SecretString"])["key"])
+    return bytes.fromhex(vault.read(configuration().erasure_key_secret_arn)["key"])
 
 
 def identifier_hash(text: str) -> bytes:
@@ -70,7 +69,7 @@ def record(user: str, erased_at: str, marks: list[bytes]) -> None:
 
     entry = {"user_id": user, "erased_at": erased_at, "address_hashes": [mark.hex() for mark in marks]}
     try:
-        _client("s3").put_object(
+        _client().put_object(
             Bucket=configuration().erasures_bucket,
             Key=f"erasures/{user}.json",
             Body=json.dumps(entry).encode(),
@@ -85,7 +84,7 @@ def remove_files(user: str) -> bool:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        objects.remove_all(configuration().imports_bucket, f"{objects.PERSON_PREFIX}{user}/", _client("s3"))
+        objects.remove_all(configuration().imports_bucket, f"{objects.PERSON_PREFIX}{user}/", _client())
     except (BotoCoreError, ClientError) as error:
         log("exports of an erased user not deleted", level="error", error=error)
         return False
@@ -129,8 +128,8 @@ def remains(connection: Connection, erased_at: str, *, files_are_gone: bool) -> 
     return [{"place": place, "until": until, "detail": _PLACES[place]} for place, until in rows]
 
 
-@lru_cache(maxsize=2)
-def _client(service: str) -> Any:
+@lru_cache(maxsize=1)
+def _client() -> Any:
     """A client that gives up while the request still has time: the user's row is locked meanwhile."""
     import os
 
@@ -139,7 +138,7 @@ def _client(service: str) -> Any:
 
     create: Any = boto3.client
     return create(
-        service,
+        "s3",
         config=Config(
             # See pmp.objects.client.
             s3={"addressing_style": "path" if os.environ.get("AWS_ENDPOINT_URL") else "virtual"},

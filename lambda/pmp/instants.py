@@ -44,6 +44,11 @@ def has_fraction(text: str | None) -> bool:
     return text is not None and "." in text
 
 
+def of_epoch(seconds: int) -> str:
+    """A whole second since 1970 as the API writes instants."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def past_text(text: str | None) -> str | None:
     """The text of ``read`` for an instant whose state is asked for; None stays None.
 

@@ -3,15 +3,23 @@
 locals {
   document = jsondecode(var.openapi)
 
-  # "GET /v1/users/{id}" => the scopes of which a token must carry one; null where the operation is public.
+  # "GET /v1/users/{id}" => the scopes of which an access token must carry one; null where the gateway asks for none. It
+  # cannot verify users' own tokens (the security scheme `person`), which the function does (docs/adr/0410).
   operations = merge([
     for path, methods in local.document.paths : {
       for method, operation in methods : "${upper(method)} ${path}" => {
-        id     = try(operation.operationId, null)
-        scopes = length(try(operation.security, [])) == 0 ? null : distinct(flatten([for requirement in operation.security : values(requirement)]))
+        id       = try(operation.operationId, null)
+        scopes   = alltrue([for requirement in try(operation.security, []) : can(requirement.person)]) ? null : distinct(flatten([for requirement in operation.security : values(requirement)]))
+        is_users = anytrue([for requirement in try(operation.security, []) : can(requirement.person)])
       } if contains(["get", "put", "post", "delete", "patch", "head", "options"], method)
     }
   ]...)
+
+  # Anybody can send requests to these routes, which must not use up what clients need.
+  users_throttling = coalesce(var.throttling.users, {
+    rate_per_second = max(1, ceil(var.throttling.rate_per_second / 10))
+    burst           = max(1, ceil(var.throttling.burst / 2))
+  })
 
   # HTTP APIs match methods exactly: without a route of its own HEAD would fall to $default, which has no authorizer.
   served = merge(
@@ -29,8 +37,8 @@ locals {
         authorization_type     = operation.scopes == null ? "NONE" : "JWT"
         authorization_scopes   = operation.scopes == null ? [] : operation.scopes
         authorizer_key         = operation.scopes == null ? null : "jwt"
-        throttling_rate_limit  = try(var.throttling.by_route[operation.limit].rate_per_second, operation.scopes == null ? var.throttling.public.rate_per_second : null)
-        throttling_burst_limit = try(var.throttling.by_route[operation.limit].burst, operation.scopes == null ? var.throttling.public.burst : null)
+        throttling_rate_limit  = try(var.throttling.by_route[operation.limit].rate_per_second, operation.is_users ? local.users_throttling.rate_per_second : operation.scopes == null ? var.throttling.public.rate_per_second : null)
+        throttling_burst_limit = try(var.throttling.by_route[operation.limit].burst, operation.is_users ? local.users_throttling.burst : operation.scopes == null ? var.throttling.public.burst : null)
         integration            = local.integration
       }
     },

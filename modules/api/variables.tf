@@ -22,7 +22,7 @@ variable "hosted_zone" {
 }
 
 variable "openapi" {
-  description = "OpenAPI document (JSON). Its paths become routes, GET also as HEAD, and of the scopes in an operation's security requirements a token must carry one; `security: []` makes a route public. Browsers may read the headers in `components.headers`, use its methods and send the header parameters in `components.parameters` (CORS)."
+  description = "OpenAPI document (JSON). Its paths become routes, GET also as HEAD, and of the scopes in an operation's security requirements a token must carry one; `security: []` makes a route public, and so does the scheme `person` (users' own tokens), which the function verifies. Browsers may read the headers in `components.headers`, use its methods and send the header parameters in `components.parameters` (CORS)."
   type        = string
 
   validation {
@@ -68,18 +68,19 @@ variable "audience" {
 }
 
 variable "throttling" {
-  description = "Requests per second that the stage lets through, and the burst above it; `by_route` narrows single routes, such as `POST /v1/exports`, `public` each route that needs no token, and `unmatched` the requests that match no route (answered by 404 or 405, and needing no token)."
+  description = "Requests per second that the stage lets through, and the burst above it; `by_route` narrows single routes, such as `POST /v1/exports`, `public` each route that needs no token, `users` each route that takes users' own tokens (by default a tenth of the rate and half of the burst), and `unmatched` the requests that match no route (answered by 404 or 405, and needing no token)."
   type = object({
     rate_per_second = number
     burst           = number
     by_route        = optional(map(object({ rate_per_second = number, burst = number })), {})
+    users           = optional(object({ rate_per_second = number, burst = number }))
     public          = optional(object({ rate_per_second = number, burst = number }), { rate_per_second = 20, burst = 40 })
     unmatched       = optional(object({ rate_per_second = number, burst = number }), { rate_per_second = 10, burst = 20 })
   })
 
   validation {
     condition = alltrue([
-      for limit in concat([var.throttling, var.throttling.public, var.throttling.unmatched], values(var.throttling.by_route)) : limit.rate_per_second >= 1 && limit.burst >= 1
+      for limit in concat([var.throttling, var.throttling.public, coalesce(var.throttling.users, var.throttling.public), var.throttling.unmatched], values(var.throttling.by_route)) : limit.rate_per_second >= 1 && limit.burst >= 1
     ])
     error_message = "throttling: every rate_per_second and burst must be at least 1, else nothing is let through."
   }

@@ -76,6 +76,7 @@ module "function" {
 
     PMP_ERASURES_BUCKET        = var.erasure.bucket_name
     PMP_ERASURE_KEY_SECRET_ARN = var.erasure.key_secret_arn
+    PMP_TOKEN_KEY_SECRET_ARN   = var.token_key_secret_arn
     PMP_BACKUP_RETENTION_DAYS  = tostring(var.erasure.backup_retention_days)
     PMP_UPLOAD_RETENTION_DAYS  = tostring(var.imports.retention_days)
   })

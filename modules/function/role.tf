@@ -83,10 +83,10 @@ resource "aws_iam_role_policy" "function" {
         Resource = "arn:aws:s3:::${var.erasure.bucket_name}/erasures/*"
       },
       {
-        Sid      = "ReadErasureKey"
+        Sid      = "ReadKeys"
         Effect   = "Allow"
         Action   = ["secretsmanager:GetSecretValue"]
-        Resource = var.erasure.key_secret_arn
+        Resource = [var.erasure.key_secret_arn, var.token_key_secret_arn]
       },
       {
         Sid       = "UseKeyThroughServices"

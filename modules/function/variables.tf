@@ -155,6 +155,11 @@ variable "erasure" {
   })
 }
 
+variable "token_key_secret_arn" {
+  description = "Secret with the keys that sign users' own tokens."
+  type        = string
+}
+
 variable "schedules" {
   description = "When the function refreshes the vendor list (it asks upstream only when its copy is due) and cleans up: EventBridge Scheduler expressions."
   type = object({

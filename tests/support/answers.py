@@ -8,6 +8,7 @@ KINDS = {
     "UUID": re.compile(r"(urn:uuid:)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
     "URN": re.compile(r"urn:uuid:[0-9a-f-]{36}"),
     "instant": re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z"),
+    "token": re.compile(r"[A-Za-z0-9_-]{76,}"),
     "URL": re.compile(r"https?://\S+"),
 }
 

@@ -14,7 +14,8 @@ class Operation(NamedTuple):
 
     Attributes:
         identifier: its ``operationId``.
-        scopes: a token needs one of them; empty for a public operation.
+        scopes: an access token needs one of them; empty for a public operation.
+        purposes: a user's own token must have one of them; empty where such tokens are not taken.
         parameters: of path, query and header.
         body: schema of the JSON body; None where there is no body.
         media: types that the body may have.
@@ -22,6 +23,7 @@ class Operation(NamedTuple):
 
     identifier: str
     scopes: tuple[str, ...]
+    purposes: tuple[str, ...]
     parameters: list[dict[str, Any]]
     body: dict[str, Any] | None
     media: tuple[str, ...]
@@ -53,12 +55,18 @@ def served(api_url: str, token_url: str) -> bytes:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
+def _required(operation: dict[str, Any], schemes: set[str]) -> tuple[str, ...]:
+    """What the operation requires of a token by these security schemes, each once."""
+    alternatives = [(name, names) for entry in operation["security"] for name, names in entry.items()]
+    return tuple({text: None for name, names in alternatives if name in schemes for text in names})
+
+
 def _read_operation(operation: dict[str, Any]) -> Operation:
     body = operation.get("requestBody", {}).get("content", {})
-    scopes = {scope: None for alternative in operation["security"] for names in alternative.values() for scope in names}
     return Operation(
         operation["operationId"],
-        tuple(scopes),
+        _required(operation, {"oauth2", "bearer"}),
+        _required(operation, {"person"}),
         [SCHEMAS.resolve(parameter) for parameter in operation.get("parameters", ())],
         next(iter(body.values()))["schema"] if body else None,
         tuple(body),

@@ -1,4 +1,4 @@
-"""The key of erasures, for requests: while Secrets Manager does not give it, what needs it is unavailable."""
+"""Keys in Secrets Manager, for requests: while it does not give one, what needs that is unavailable."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -9,8 +9,8 @@ from pmp.http.problems import unavailable
 R = TypeVar("R")
 
 
-def with_key(work: Callable[[], R]) -> R:
-    """Call what needs the key.
+def with_key(work: Callable[[], R], key: str = "erasures") -> R:
+    """Call what needs the key of ``key``.
 
     Raises:
         Problem: 503 if Secrets Manager does not give it.
@@ -20,5 +20,5 @@ def with_key(work: Callable[[], R]) -> R:
     try:
         return work()
     except (BotoCoreError, ClientError) as error:
-        logging.log("key of erasures unavailable", level="error", error=error)
-        raise unavailable("the key of erasures is unavailable, so nothing was done; try again") from error
+        logging.log("key unavailable", level="error", key=key, error=error)
+        raise unavailable(f"the key of {key} is unavailable, so nothing was done; try again") from error

@@ -5,9 +5,12 @@ import gzip
 import json
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pmp.http.problems import Problem
+
+if TYPE_CHECKING:
+    from pmp.person_tokens import Person
 
 LARGEST_BODY_BYTES = 1024 * 1024
 LARGEST_ANSWER_BYTES = 6_291_556
@@ -20,6 +23,7 @@ _COMPRESSED_FROM_BYTES = 8 * 1024
 _WEIGHT = re.compile(r"q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)", re.ASCII).fullmatch
 _HEADERS = {
     "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",  # an address may hold a token
     "Strict-Transport-Security": "max-age=31536000",  # RFC 6797: browsers use HTTPS only, for a year
     "X-Content-Type-Options": "nosniff",
 }
@@ -46,7 +50,11 @@ class Request:
     query: dict[str, Any] = field(default_factory=dict)
     body: Any = None
     client: str = ""
-    """The OAuth client's id, from the verified token."""
+    """The OAuth client's id, from the verified token; with a user's own token, the client that asked for that."""
+    scopes: frozenset[str] = frozenset()
+    """Of the access token."""
+    person: "Person | None" = None
+    """Whom a user's own token is about."""
     identifiers: list[str] = field(default_factory=list)
     """Ids of the events that the request creates, chosen before the first attempt."""
     idempotency_key: str | None = None

@@ -31,6 +31,12 @@ OPERATIONS: dict[str, tuple[str, str, str]] = {
     "createEvent": ("events", "create_event", _REPEATABLE),
     "createEvents": ("events", "create_events", _REPEATABLE),
     "getEvent": ("events", "get_event", _REPEATABLE),
+    "createToken": ("tokens", "create_token", _REPEATABLE),
+    "getMe": ("me", "get_me", _REPEATABLE),
+    "eraseMe": ("me", "erase_me", _WRITE),
+    "listMyEvents": ("me", "list_events", _REPEATABLE),
+    "createMyEvent": ("me", "create_event", _REPEATABLE),
+    "exportMe": ("me", "export_me", _REPEATABLE),
     "checkConsents": ("check", "check_consents", _REPEATABLE),
     "listConsents": ("catalogue", "list_consents", _REPEATABLE),
     "getConsent": ("catalogue", "get_consent", _REPEATABLE),
@@ -60,6 +66,8 @@ OPERATIONS: dict[str, tuple[str, str, str]] = {
 
 _UNAVAILABLE = {"53300", "53400", "57014", "55P03", "40001", "40P01", "25P03", "53100", "53200"}
 """SQLSTATEs of a database that is too busy; a later attempt may succeed."""
+
+_LONGEST_ID = 64
 
 Route = Callable[..., Response]
 
@@ -98,13 +106,21 @@ def _perform(request: Request) -> Response:
 def _answer(event: dict[str, Any], request: Request) -> Response:
     operation, request.parameters = match(request.method, request.path)
     request.operation = operation.identifier
-    request.client = admit(operation, event)
+    admit(operation, request, event)
     logging.bind(request_id=request.request_id, operation=operation.identifier, client=request.client)
     validate(operation, request)
     if request.method == "POST":
         require_no_condition(request)
     response = _perform(request)
     return conditional(request, response) if response.status == 200 and request.method in {"GET", "HEAD"} else response
+
+
+def _loggable(path: str) -> str:
+    """The path without what does not belong into a log."""
+    # A client may have put an address where an id belongs. And no id is as long as a token.
+    if "@" in path or "%40" in path or any(len(part) > _LONGEST_ID for part in path.split("/")):
+        return "(hidden)"
+    return path
 
 
 def _problem(problem: Problem, request_id: str) -> Response:
@@ -145,8 +161,7 @@ def answer(event: dict[str, Any], invocation_id: str) -> dict[str, Any]:
     logging.log(
         "request",
         method=event["requestContext"]["http"].get("method"),
-        # A client may have put an address where an id belongs.
-        path="(hidden)" if "@" in path or "%40" in path else path,
+        path=_loggable(path),
         status=response.status,
         milliseconds=round((time.perf_counter() - started) * 1000, 2),
         release=os.environ.get("PMP_RELEASE", "unknown")[:12],

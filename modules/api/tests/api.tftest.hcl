@@ -52,7 +52,8 @@ variables {
         get        = { operationId = "listUsers", security = [{ oauth2 = ["pmp/read"] }, { bearer = ["pmp/read"] }] }
         post       = { operationId = "createUser", security = [{ oauth2 = ["pmp/write"] }, { oauth2 = ["pmp/admin"] }, { bearer = ["pmp/write"] }] }
       }
-      "/v1/health" = { get = { operationId = "health", security = [] } }
+      "/v1/health"     = { get = { operationId = "health", security = [] } }
+      "/v1/me/confirm" = { post = { operationId = "confirmMe", security = [{ person = ["confirm"] }] } }
     }
     components = {
       headers    = { "Allow" = {}, "Link" = {}, "Retry-After" = {} }
@@ -72,11 +73,12 @@ run "routes_and_scopes_equal_those_of_the_document" {
 
   assert {
     condition = jsonencode(output.scopes_by_route) == jsonencode({
-      "GET /v1/users"   = ["pmp/read"]
-      "HEAD /v1/users"  = ["pmp/read"]
-      "POST /v1/users"  = ["pmp/write", "pmp/admin"]
-      "GET /v1/health"  = []
-      "HEAD /v1/health" = []
+      "GET /v1/users"       = ["pmp/read"]
+      "HEAD /v1/users"      = ["pmp/read"]
+      "POST /v1/users"      = ["pmp/write", "pmp/admin"]
+      "GET /v1/health"      = []
+      "HEAD /v1/health"     = []
+      "POST /v1/me/confirm" = []
     })
     error_message = "scopes by route are ${jsonencode(output.scopes_by_route)}"
   }
@@ -121,10 +123,34 @@ run "public_routes_have_a_separate_limit" {
 
   assert {
     condition = { for route_key, route in local.routes : route_key => [route.throttling_rate_limit, route.throttling_burst_limit] if route.throttling_rate_limit != null && route_key != "$default" } == {
-      "GET /v1/health"  = [20, 40]
-      "HEAD /v1/health" = [20, 40]
+      "GET /v1/health"      = [20, 40]
+      "HEAD /v1/health"     = [20, 40]
+      "POST /v1/me/confirm" = [40, 10]
     }
     error_message = "limits: ${jsonencode({ for route_key, route in local.routes : route_key => route.throttling_rate_limit })}"
+  }
+}
+
+# The gateway cannot verify users' own tokens.
+run "users_tokens_have_no_authorizer" {
+  command = plan
+
+  assert {
+    condition     = local.routes["POST /v1/me/confirm"].authorization_type == "NONE" && local.routes["POST /v1/users"].authorization_type == "JWT"
+    error_message = "authorization: ${jsonencode({ for route_key, route in local.routes : route_key => route.authorization_type })}"
+  }
+}
+
+run "users_routes_can_have_another_limit" {
+  command = plan
+
+  variables {
+    throttling = { rate_per_second = 400, burst = 20, users = { rate_per_second = 3, burst = 4 } }
+  }
+
+  assert {
+    condition     = [local.routes["POST /v1/me/confirm"].throttling_rate_limit, local.routes["POST /v1/me/confirm"].throttling_burst_limit] == [3, 4]
+    error_message = "limit: ${jsonencode(local.routes["POST /v1/me/confirm"])}"
   }
 }
 

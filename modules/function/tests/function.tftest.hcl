@@ -43,6 +43,7 @@ variables {
     key_secret_arn        = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:pmp/dev/erasure-key-AbCdEf"
     backup_retention_days = 7
   }
+  token_key_secret_arn     = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:pmp/dev/token-key-AbCdEf"
   api_url                  = "https://api.dev.pmp.example.com"
   token_url                = "https://pmp-dev-123456789012.auth.eu-west-1.amazoncognito.com/oauth2/token"
   kms_key_arn              = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
@@ -113,11 +114,11 @@ run "function_can_only_add_to_the_journal_of_erasures" {
   }
 
   assert {
-    condition = [
+    condition = flatten([
       for statement in jsondecode(aws_iam_role_policy.function.policy).Statement : statement.Resource
       if contains(flatten([statement.Action]), "secretsmanager:GetSecretValue")
-    ] == [var.erasure.key_secret_arn]
-    error_message = "the function must read the key of erasures and no other secret"
+    ]) == [var.erasure.key_secret_arn, var.token_key_secret_arn]
+    error_message = "the function must read the keys of erasures and of tokens and no other secret"
   }
 }
 

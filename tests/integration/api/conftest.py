@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
-from pmp import database
+from pmp import database, person_tokens, vault
 from pmp.configuration import configuration
 
 from checks.gateway import Gateway
@@ -38,6 +38,8 @@ def fresh(stack: Stack) -> Iterator[None]:
     """Give each test a new database connection."""
     configuration.cache_clear()
     database.tls.cache_clear()
+    vault._client.cache_clear()
+    person_tokens.forget_keys()
     database.disconnect()
     yield
     database.disconnect()

@@ -9,12 +9,13 @@ from pmp import specification, tasks
 from checks.gateway import Gateway
 from checks.stack import Stack
 from tests.integration.api.test_contract import EMAIL, choose
+from tests.integration.api.test_me import Mine
 
 WRITES = {
     operation["operationId"]
     for methods in json.loads(specification.content())["paths"].values()
     for method, operation in methods.items()
-    if method != "get" and operation["operationId"] not in {"checkConsents", "lookupUser"}
+    if method != "get" and operation["operationId"] not in {"checkConsents", "lookupUser", "createToken"}
 }
 
 
@@ -41,6 +42,11 @@ def test_every_write_records_its_client(stack: Stack, monkeypatch: pytest.Monkey
     assert Gateway(client="too late").delete(f"/v1/exports/{exported}").status == 200
     changed = by("createUser").post("/v1/users", {"email": f"{run}@example.net"}).json["id"]
     assert by("changeUser").patch(f"/v1/users/{changed}", {"email": f"{run}@example.org"}).status == 200
+    made = by("createMyEvent").post("/v1/tokens", {"user": {"id": user}, "purpose": "preferences"}).json["token"]
+    own = Mine(made).post("/v1/me/events", {"consents": [{"id": EMAIL, "enabled": True}]}).json
+    other = by("createUser").post("/v1/users", {"email": f"other{run}@example.com"}).json["id"]
+    made = by("eraseMe").post("/v1/tokens", {"user": {"id": other}, "purpose": "erase"}).json["token"]
+    assert Mine(made).delete("/v1/me").status == 200
     assert by("eraseUser").delete(f"/v1/users/{user}").status == 200
 
     name = "SELECT pmp.source_name({}) FROM pmp.{} WHERE {}"
@@ -50,6 +56,8 @@ def test_every_write_records_its_client(stack: Stack, monkeypatch: pytest.Monkey
             "replaced_by", "former_identifier JOIN pmp.subject USING (subject_key)", f"id = '{changed}'"
         ),
         "eraseUser": name.format("erased_by", "subject", f"id = '{user}'"),
+        "eraseMe": name.format("erased_by", "subject", f"id = '{other}'"),
+        "createMyEvent": name.format("source_key", "event", f"id = '{own['id']}'"),
         "createEvent": name.format("source_key", "event", f"id = '{event['id']}'"),
         "createEvents": name.format("source_key", "event", f"id = '{batched['id']}'"),
         "putConsent": name.format(

@@ -73,7 +73,16 @@ def test_scope_pmp_check_allows_only_to_check() -> None:
     assert allowed == {"checkConsents"}
 
 
-@pytest.mark.parametrize(("method", "path"), [key for key, operation in OPERATIONS.items() if operation["security"]])
+OF_CLIENTS = [key for key, operation in OPERATIONS.items() if {"oauth2"} & set().union(*operation["security"])]
+OF_USERS = [key for key, operation in OPERATIONS.items() if {"person"} & set().union(*operation["security"])]
+
+
+def test_an_operation_takes_either_access_tokens_or_users_own_tokens() -> None:
+    assert not set(OF_CLIENTS) & set(OF_USERS)
+    assert {path for _, path in OF_USERS} == {path for _, path in OPERATIONS if path.split("/")[2:3] == ["me"]}
+
+
+@pytest.mark.parametrize(("method", "path"), OF_CLIENTS)
 def test_missing_token_returns_401_and_each_scope_only_opens_its_operations(method: str, path: str) -> None:
     anonymous = invoke(method, concrete(path), {}, None)
     assert anonymous.status == 401

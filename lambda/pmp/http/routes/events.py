@@ -29,16 +29,37 @@ def create_event(request: Request, connection: Any) -> Response:
     """POST /v1/events: one statement without a transaction around it; a repetition finds the first one's event."""
     body = request.body
     request.identifiers = request.identifiers or [body.get("id") or identifiers.new()]
-    arguments = _arguments(body, "")
+    status, event = record(body, arguments_of(body, ""), request, connection)
+    headers = {"Location": f"/v1/events/{event['id']}"} if status == 201 else {}
+    return Response(status, event, headers, user=event["user"]["id"])
+
+
+def record(
+    sent: dict[str, Any], arguments: dict[str, Any], request: Request, connection: Any
+) -> tuple[int, dict[str, Any]]:
+    """Record one event by one statement.
+
+    Args:
+        sent: as the client sent it.
+        arguments: see ``arguments_of``.
+        request: with the event's id.
+        connection: to the database.
+
+    Returns:
+        The status, and the event as it is shown.
+
+    Raises:
+        Problem: it was not recorded.
+    """
     arguments |= {
         name: None if arguments[name] is None else json.dumps(arguments[name])
         for name in ("choices", "context", "identifiers")
     }
-    statement = _BY_ID if "id" in body["user"] else _BY_ADDRESS if "email" in body["user"] else _BY_IDENTIFIER
+    statement = _BY_ID if "id" in sent["user"] else _BY_ADDRESS if "email" in sent["user"] else _BY_IDENTIFIER
     ((result,),) = connection.run(statement, id=request.identifiers[0], client=request.client, **arguments)
-    status, event = _recorded(result, body, "")
-    headers = {"Location": f"/v1/events/{event['id']}"} if status == 201 else {}
-    return Response(status, event, headers, user=event["user"]["id"])
+    if result["outcome"] == "unknown_user" and request.person is not None:
+        raise not_found("user with this id")
+    return _recorded(result, sent, "")
 
 
 def create_events(request: Request, connection: Any) -> Response:
@@ -55,7 +76,7 @@ def create_events(request: Request, connection: Any) -> Response:
         try:
             if errors := SCHEMAS.errors(event, _NEW_EVENT, at):
                 raise invalid(errors)
-            valid[index] = {"id": event.get("id", request.identifiers[index]), **_arguments(event, at)}
+            valid[index] = {"id": event.get("id", request.identifiers[index]), **arguments_of(event, at)}
         except Problem as problem:
             results[index] = _refused(problem, request)
     ((answers,),) = connection.run(
@@ -76,7 +97,7 @@ def _refused(problem: Problem, request: Request) -> dict[str, Any]:
     return {"status": problem.status, "problem": problem.document(request.request_id)}
 
 
-def _arguments(event: dict[str, Any], at: str) -> dict[str, Any]:
+def arguments_of(event: dict[str, Any], at: str) -> dict[str, Any]:
     """What ``pmp.create_event`` is called with, but the ids and the client; None where it does not apply.
 
     Args:
@@ -121,11 +142,11 @@ def _arguments(event: dict[str, Any], at: str) -> dict[str, Any]:
         "choices": event["consents"],
         "happened_at": happened_at,
         "has_fraction": instants.has_fraction(event.get("occurred_at")),
-        "context": _context(event, f"{at}/context"),
+        "context": context_of(event, f"{at}/context"),
     }
 
 
-def _context(event: dict[str, Any], at: str) -> dict[str, Any] | None:
+def context_of(event: dict[str, Any], at: str) -> dict[str, Any] | None:
     """The event's context of proof; None without one. Raises Problem for what its schema cannot say."""
     context: dict[str, Any] | None = event.get("context") or None
     if context is None:

@@ -27,6 +27,7 @@ module "function" {
     backup_retention_days = 7
   }
 
+  token_key_secret_arn     = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:pmp/dev/token-key-AbCdEf"
   api_url                  = "https://api.dev.pmp.example.com"
   token_url                = "https://pmp-dev-123456789012.auth.eu-west-1.amazoncognito.com/oauth2/token"
   imports                  = { retention_days = 7 }
