@@ -327,6 +327,40 @@ def edition(connection: Connection) -> tuple[dict[str, Any], int] | None:
     return document, age
 
 
+def names(connection: Connection, version: int) -> dict[str, dict[int, str]] | None:
+    """The names of a version of the list, by id; None if the copy is of another version.
+
+    Returns:
+        ``purposes``, ``special_features`` and ``vendors``.
+    """
+    rows = connection.run(
+        "SELECT document -> 'purposes', document -> 'specialFeatures',"
+        " (SELECT jsonb_object_agg(id, name) FROM pmp.vendor)"
+        " FROM pmp.upstream_cache WHERE url = :url AND version = :version",
+        url=configuration().vendor_list_url,
+        version=version,
+    )
+    if not rows:
+        return None
+    purposes, features, listed = rows[0]
+    return {
+        "purposes": _named(purposes),
+        "special_features": _named(features),
+        "vendors": {int(identifier): name for identifier, name in (listed or {}).items()},
+    }
+
+
+def _named(entries: Any) -> dict[int, str]:
+    """Names by id; without those that are not of the list's shape."""
+    if not isinstance(entries, dict):
+        return {}
+    return {
+        int(identifier): entry["name"]
+        for identifier, entry in entries.items()
+        if identifier.isdecimal() and isinstance(entry, dict) and isinstance(entry.get("name"), str)
+    }
+
+
 def freshness(connection: Connection) -> str:
     """``fresh``, ``stale`` or ``missing``."""
     found = edition(connection)

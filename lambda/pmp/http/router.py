@@ -31,6 +31,7 @@ OPERATIONS: dict[str, tuple[str, str, str]] = {
     "createEvent": ("events", "create_event", _REPEATABLE),
     "createEvents": ("events", "create_events", _REPEATABLE),
     "getEvent": ("events", "get_event", _REPEATABLE),
+    "recordSignal": ("signals", "record_signal", _REPEATABLE),
     "createToken": ("tokens", "create_token", _REPEATABLE),
     "getMe": ("me", "get_me", _REPEATABLE),
     "eraseMe": ("me", "erase_me", _WRITE),

@@ -24,7 +24,7 @@ STORY = (
     "listMyEvents", "exportMe", "putMapping", "getMapping", "listMappings",
     "createImport", "getImport", "listImports", "getImportPreview", "getImportRejects", "cancelImport", "createExport",
     "getExport", "listExports", "deleteExport", "listVendors", "getVendor", "getReadiness", "getHealth", "getOpenapi",
-    "getDocs", "getDocsFile", "changeUser", "eraseUser", "lookupUser",
+    "getDocs", "getDocsFile", "changeUser", "recordSignal", "eraseUser", "lookupUser",
 )  # fmt: skip
 """The operations in an order in which each finds what it needs."""
 END = ("createUser", "eraseMe")
@@ -117,7 +117,12 @@ def test_each_example_is_answered_as_the_document_shows(stack: Stack, monkeypatc
                 " SELECT j.id, (p.value ->> 'line')::bigint, p.value FROM pmp.import_job AS j"
                 f" CROSS JOIN jsonb_array_elements('{json.dumps(example['lines'])}') AS p"
             )
+        terms = {"description": "Sale of personal data", "channel": "web", "model": "opt_out"}
+        if name == "recordSignal":
+            assert story.api.put("/v1/consents/data_sale", {**terms, "opt_out_signals": ["gpc"]}).status == 201
         story.send(name)
+        if name == "recordSignal":
+            assert story.api.put("/v1/consents/data_sale", terms).status == 200
         if name == "getImportPreview":
             stack.cluster.psql("UPDATE pmp.import_job SET dry_run = false")
     story = Story()

@@ -18,6 +18,7 @@ def _bodies(user: str) -> dict[str, Any]:
         "/v1/users": {"email": f"{uuid.uuid4().hex}@example.com"},
         "/v1/events": {"user": {"id": user}, "consents": [{"id": EMAIL, "enabled": True}]},
         "/v1/events:batch": {"events": [{"user": {"id": user}, "consents": [{"id": EMAIL, "enabled": True}]}] * 2},
+        "/v1/signals": {"user": {"id": user}, "gpc": True},
         "/v1/imports": {"format": "csv", "compression": "none"},
         "/v1/exports": {"as_of": "2026-01-01T00:00:00Z"},
     }

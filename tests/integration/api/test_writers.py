@@ -28,6 +28,11 @@ def test_every_write_records_its_client(stack: Stack, monkeypatch: pytest.Monkey
 
     user = by("createUser").post("/v1/users", {"email": f"{run}@example.com"}).json["id"]
     event = choose(by("createEvent"), user, {EMAIL: True}).json
+    signalled = f"s{uuid.uuid4().hex[:12]}"
+    terms = {"description": "x", "channel": "web", "model": "opt_out"}
+    assert Gateway().put(f"/v1/consents/{signalled}", {**terms, "opt_out_signals": ["gpc"]}).status == 201
+    sent = by("recordSignal").post("/v1/signals", {"user": {"id": user}, "gpc": True}).json["event"]
+    assert Gateway().put(f"/v1/consents/{signalled}", terms).status == 200
     batch = {"events": [{"user": {"id": user}, "consents": [{"id": EMAIL, "enabled": True}]}]}
     (batched,) = by("createEvents").post("/v1/events:batch", batch).json["results"]
     by("putConsent").put(f"/v1/consents/{consent}", {"description": "x", "channel": "web"})
@@ -59,6 +64,7 @@ def test_every_write_records_its_client(stack: Stack, monkeypatch: pytest.Monkey
         "eraseMe": name.format("erased_by", "subject", f"id = '{other}'"),
         "createMyEvent": name.format("source_key", "event", f"id = '{own['id']}'"),
         "createEvent": name.format("source_key", "event", f"id = '{event['id']}'"),
+        "recordSignal": name.format("source_key", "event", f"id = '{sent['id']}'"),
         "createEvents": name.format("source_key", "event", f"id = '{batched['id']}'"),
         "putConsent": name.format(
             "source_key", "consent_version JOIN pmp.consent USING (consent_key)", f"id = '{consent}'"

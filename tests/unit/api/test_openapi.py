@@ -29,7 +29,7 @@ MEANING = {
     },
     "pmp/write": {
         "create and change users": {"createUser", "changeUser"},
-        "record events": {"createEvent", "createEvents"},
+        "record events": {"createEvent", "createEvents", "recordSignal"},
         "create tokens for users": {"createToken"},
         "create and cancel imports": {"createImport", "cancelImport"},
     },

@@ -207,10 +207,19 @@ def _recorded(result: dict[str, Any], sent: dict[str, Any], at: str) -> tuple[in
 
 
 def get_event(request: Request, connection: Any) -> Response:
-    """GET /v1/events/{id}."""
+    """GET /v1/events/{id}, on demand with the consent strings of its context decoded."""
     ((event,),) = connection.run("SELECT pmp.get_event(:id)", id=request.parameters["id"])
     if event is None:
         raise not_found("event with this id")
+    if request.query.get("decode", False):
+        from pmp import vendors
+        from pmp.signals import answer
+
+        def names_of(version: int) -> answer.Names | None:
+            found = vendors.names(connection, version)
+            return answer.Names(**found) if found else None
+
+        event["decoded"] = answer.decoded(event.get("context", {}), names_of)
     return Response(200, event)
 
 
