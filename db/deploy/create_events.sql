@@ -16,6 +16,9 @@ CREATE TABLE pmp.event (
   has_context boolean NOT NULL DEFAULT false,
   versions    integer[] NOT NULL,
   enabled     boolean[] NOT NULL,
+  -- Text, empty for no value: as an array that is NULL it would add eight bytes to each event (a row with a NULL has a
+  -- bitmap), and hardly any event has values.
+  chosen      text NOT NULL DEFAULT '',
   -- The order of the feed (see create_feed). Nothing looks for a sequence alone.
   PRIMARY KEY (transaction_number, sequence),
   CONSTRAINT event_pairs_choices CHECK (cardinality(versions) = cardinality(enabled) AND cardinality(versions) > 0)
@@ -34,6 +37,29 @@ COMMENT ON COLUMN pmp.event.enabled IS 'The choice at the same position in versi
 -- An expression instead of a column: eight bytes a row less. No choice of an event counts before it.
 CREATE INDEX event_history ON pmp.event (subject_key, (least(occurred_at, received_at)), sequence);
 
+COMMENT ON COLUMN pmp.event.chosen IS
+  'The values of the grants, as the literal of an array by their places in versions: see chosen_values. Empty: none has one.';
+
+CREATE FUNCTION pmp.chosen_values(chosen text) RETURNS jsonb[]
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT nullif(chosen, '')::jsonb[]
+$$;
+COMMENT ON FUNCTION pmp.chosen_values IS
+  'The value of each choice of an event, a string or an array of strings, or NULL; NULL instead of the array: no choice '
+  'has one.';
+
+CREATE FUNCTION pmp.fits(value jsonb, allowed jsonb, multiple boolean) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT coalesce(CASE
+    WHEN multiple THEN jsonb_typeof(value) = 'array' AND allowed @> (
+      SELECT jsonb_agg(jsonb_build_object('id', one)) FROM jsonb_array_elements(value) AS one
+    )
+    ELSE jsonb_typeof(value) = 'string' AND allowed @> jsonb_build_array(jsonb_build_object('id', value))
+  END, false)
+$$;
+COMMENT ON FUNCTION pmp.fits IS
+  'Whether a version of a consent, by its allowed_values and multiple, takes this value of a grant.';
+
 CREATE FUNCTION pmp.counts_at(
   occurred_at timestamptz, received_at timestamptz, has_fraction boolean, enabled boolean
 ) RETURNS timestamptz
@@ -51,13 +77,14 @@ CREATE TRIGGER refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE ON pmp.event
 FOR EACH STATEMENT EXECUTE FUNCTION pmp.refuse_change();
 
 CREATE FUNCTION pmp.is_same_event(
-  known pmp.event, subject_key bigint, told timestamptz, keys integer[], answers boolean[], named integer[]
+  known pmp.event, subject_key bigint, told timestamptz, keys integer[], answers boolean[], chosen text, named integer[]
 ) RETURNS boolean
 LANGUAGE sql STABLE AS $$
   SELECT known.subject_key = $2
     AND known.has_instant = (told IS NOT NULL)
     AND (told IS NULL OR told = known.occurred_at)
     AND known.enabled = answers
+    AND pmp.chosen_values(known.chosen) IS NOT DISTINCT FROM pmp.chosen_values($6)
     AND coalesce(named, '{}') <@ known.versions
     -- Where the client named no version, a newer one may have come since.
     AND (known.versions = keys OR ARRAY(
@@ -91,6 +118,7 @@ CREATE TABLE pmp.current_choice (
   counts_at   timestamptz NOT NULL,
   sequence    bigint NOT NULL,
   enabled     boolean NOT NULL,
+  value       jsonb,
   -- Consent first: one index finds both a user's choices (one probe per consent in the catalogue) and the users of a
   -- consent. No other column is indexed, so a changed choice is a heap-only update.
   PRIMARY KEY (consent_key, subject_key)
@@ -100,8 +128,10 @@ COMMENT ON TABLE pmp.current_choice IS
   'wins, then the event that arrived last. This order is total, so the order of arrival does not matter, and the table '
   'always equals a replay.';
 
+COMMENT ON COLUMN pmp.current_choice.value IS 'The value of a grant: a string or an array of strings; NULL: none.';
+
 GRANT SELECT ON pmp.event, pmp.current_choice TO pmp_app, pmp_readonly;
 -- Reports do not need network addresses.
 GRANT SELECT ON pmp.event_context TO pmp_app;
-GRANT EXECUTE ON FUNCTION pmp.counts_at TO pmp_app, pmp_readonly;
+GRANT EXECUTE ON FUNCTION pmp.counts_at, pmp.chosen_values TO pmp_app, pmp_readonly;
 COMMIT;

@@ -10,6 +10,7 @@ CREATE TABLE pmp.trial_event (
   versions  integer[] NOT NULL,
   enabled   boolean[] NOT NULL,
   context_digest bytea,
+  chosen    text NOT NULL,
   PRIMARY KEY (import_id, id)
 );
 COMMENT ON TABLE pmp.trial_event IS

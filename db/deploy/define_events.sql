@@ -35,6 +35,8 @@ DECLARE
   known event;
   keys integer[];
   answers boolean[];
+  chosen text;
+  unfit boolean[];
   named integer[];
   too_new boolean[];
   place integer;
@@ -61,10 +63,18 @@ BEGIN
     array_agg((asked.choice ->> 'enabled')::boolean ORDER BY asked.place),
     array_agg(v.version_key) FILTER (WHERE asked.choice ->> 'version' IS NOT NULL),
     array_agg(asked.choice ->> 'version' IS NOT NULL AND v.created_at > at ORDER BY asked.place)
-  INTO keys, answers, named, too_new
+,
+    CASE
+      WHEN bool_or(asked.choice ? 'value') THEN array_agg(asked.choice -> 'value' ORDER BY asked.place)::text
+      ELSE ''
+    END,
+    array_agg(
+      asked.choice ? 'value' AND NOT fits(asked.choice -> 'value', v.allowed_values, v.multiple) ORDER BY asked.place
+    )
+  INTO keys, answers, named, too_new, chosen, unfit
   FROM jsonb_array_elements(choices) WITH ORDINALITY AS asked (choice, place)
   LEFT JOIN LATERAL (
-    SELECT v.version_key, v.created_at FROM consent AS k JOIN consent_version AS v USING (consent_key)
+    SELECT v.version_key, v.created_at, v.allowed_values, v.multiple FROM consent AS k JOIN consent_version AS v USING (consent_key)
     WHERE k.id = asked.choice ->> 'id' AND v.version = coalesce((asked.choice ->> 'version')::integer, v.version)
     ORDER BY v.created_at <= at DESC, CASE WHEN v.created_at <= at THEN -v.version ELSE v.version END LIMIT 1
   ) AS v ON true;
@@ -86,6 +96,17 @@ BEGIN
     ));
   END IF;
 
+  place := array_position(unfit, true) - 1;
+  -- A known event is repeated, even if the catalogue has changed since.
+  IF place IS NOT NULL AND NOT EXISTS (SELECT FROM event AS e WHERE e.id = event_id) THEN
+    RETURN (
+      SELECT jsonb_build_object('index', place, 'outcome', 'unknown_value', 'multiple', v.multiple, 'allowed', coalesce(
+        jsonb_path_query_array(v.allowed_values, '$[*].id'), '[]'
+      ))
+      FROM consent_version AS v WHERE v.version_key = keys[place + 1]
+    );
+  END IF;
+
   -- A clock that was set back, or that of a server that took over, must not put a new choice before a known one.
   received := greatest(received, (
     SELECT max(c.counts_at) + interval '1 microsecond'
@@ -94,10 +115,12 @@ BEGIN
   ));
 
   INSERT INTO event (
-    id, subject_key, occurred_at, received_at, source_key, has_instant, has_fraction, has_context, versions, enabled
+    id, subject_key, occurred_at, received_at, source_key, has_instant, has_fraction, has_context, versions, enabled,
+    chosen
   ) VALUES (
     event_id, person.subject_key, coalesce(happened_at, received), received, source_key(client),
-    happened_at IS NOT NULL, happened_at IS NULL OR has_fraction, context IS NOT NULL, keys, answers
+    happened_at IS NOT NULL, happened_at IS NULL OR has_fraction, context IS NOT NULL, keys, answers,
+    chosen
   )
   ON CONFLICT (id) DO NOTHING
   RETURNING * INTO known;
@@ -105,7 +128,7 @@ BEGIN
   IF known.id IS NULL THEN
     SELECT * INTO STRICT known FROM event AS e WHERE e.id = event_id;
     RETURN CASE
-      WHEN is_same_event(known, person.subject_key, happened_at, keys, answers, named)
+      WHEN is_same_event(known, person.subject_key, happened_at, keys, answers, chosen, named)
         AND describe_context(known.subject_key, known.sequence) =
           CASE WHEN context IS NULL THEN '{}' ELSE jsonb_build_object('context', context) END
       THEN jsonb_build_object('outcome', 'repeated', 'event', get_event(event_id) || overridden(known))
@@ -117,16 +140,17 @@ BEGIN
     INSERT INTO event_context VALUES (known.subject_key, known.sequence, context);
   END IF;
 
-  INSERT INTO current_choice AS c (subject_key, consent_key, version_key, counts_at, sequence, enabled)
+  INSERT INTO current_choice AS c (subject_key, consent_key, version_key, counts_at, sequence, enabled, value)
   SELECT
     known.subject_key, v.consent_key, v.version_key,
-    counts_at(known.occurred_at, known.received_at, known.has_fraction, choice.enabled), known.sequence, choice.enabled
-  FROM unnest(keys, answers) AS choice (version_key, enabled)
+    counts_at(known.occurred_at, known.received_at, known.has_fraction, choice.enabled), known.sequence, choice.enabled,
+    choice.value
+  FROM unnest(keys, answers, chosen_values(chosen)) AS choice (version_key, enabled, value)
   JOIN consent_version AS v USING (version_key)
   ORDER BY v.consent_key
   ON CONFLICT (consent_key, subject_key) DO UPDATE
   SET version_key = excluded.version_key, counts_at = excluded.counts_at,
-      sequence = excluded.sequence, enabled = excluded.enabled
+      sequence = excluded.sequence, enabled = excluded.enabled, value = excluded.value
   WHERE (excluded.counts_at, NOT excluded.enabled, excluded.sequence) > (c.counts_at, NOT c.enabled, c.sequence);
 
   GET DIAGNOSTICS written = ROW_COUNT;
@@ -137,12 +161,13 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pmp.create_event IS
-  'Record an event; choices: [{"id", "enabled", "version"?}], each consent once; happened_at NULL: now; has_fraction: '
+  'Record an event; choices: [{"id", "enabled", "version"?, "value"?}], each consent once; happened_at NULL: now; has_fraction: '
   'whether happened_at was told with a fraction of a second; context: see event_context. '
   '{"outcome": "created", "event"}; {"outcome": "repeated", "event"}: same id and content, returns the stored event; '
   '{"outcome": "conflict"}: same id, other content; unknown_user; erased; in_future (more than five minutes ahead); '
   '{"outcome": "unknown_consent" | "unknown_version", "index"}: zero-based position in choices; {"outcome": '
-  '"version_too_new", "index", "created_at"}: the named version was created later than happened_at. The event also has '
+  '"version_too_new", "index", "created_at"}: the named version was created later than happened_at; {"outcome": '
+  '"unknown_value", "index", "allowed", "multiple"}: the version does not take the value. The event also has '
   'what overridden() returns.';
 
 CREATE FUNCTION pmp.create_event_by_address(

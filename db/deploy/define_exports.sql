@@ -13,7 +13,9 @@ BEGIN
       -- What describe_user() returns; calling it for each user takes more than twice as long.
       SELECT p.subject_key, jsonb_build_object('id', p.id, 'email', p.email, 'consents', (
         SELECT coalesce(jsonb_agg(
-          describe_choice(k.id, c.enabled, lapsed(c.enabled, c.counts_at, v.expires_after_days, v.superseded_at, as_of))
+          describe_choice(
+            k.id, c.enabled, c.value, lapsed(c.enabled, c.counts_at, v.expires_after_days, v.superseded_at, as_of)
+          )
           ORDER BY c.consent_key
         ), '[]')
         FROM replay(p.subject_key, as_of, known_at) AS c
@@ -61,7 +63,7 @@ BEGIN
       SELECT * FROM subject AS s WHERE s.subject_key > after_key ORDER BY s.subject_key LIMIT row_limit
     ), described AS MATERIALIZED (
       SELECT p.subject_key, c.consent_key, export_line(
-        NULL, p, jsonb_build_array(jsonb_build_object('id', k.id, 'enabled', c.enabled, 'version', v.version)),
+        NULL, p, jsonb_build_array(describe_answer(k.id, c.enabled, v.version, c.value)),
         e.occurred_at, e.has_fraction, e.received_at, source_name(e.source_key), '{}'
       ) AS line
       FROM page AS p

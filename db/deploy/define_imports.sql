@@ -21,7 +21,7 @@ COMMENT ON FUNCTION pmp.changes_answer IS
 
 CREATE FUNCTION pmp.conflicting_lines(
   line_numbers bigint[], event_ids uuid[], user_ids uuid[], emails text[], instants timestamptz[], versions text[],
-  choices text[], named text[], contexts jsonb[], among bigint[]
+  choices text[], chosen text[], named text[], contexts jsonb[], among bigint[]
 ) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
 DECLARE
@@ -30,8 +30,8 @@ BEGIN
   -- Whose event it was cannot be told after an erasure: then the rest is compared.
   EXECUTE $compare$
     SELECT coalesce(jsonb_agg(l.line), '[]')
-    FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)
-      AS l (line, event_id, user_id, email, told, versions, enabled, named, context)
+    FROM unnest($1, $2, $3, $4, $5, $6, $7, $11, $8, $9)
+      AS l (line, event_id, user_id, email, told, versions, enabled, chosen, named, context)
     LEFT JOIN LATERAL (SELECT e AS event FROM event AS e WHERE e.id = l.event_id OFFSET 0) AS known ON true
     LEFT JOIN LATERAL (
       SELECT s.* FROM subject AS s WHERE s.subject_key = (known.event).subject_key OFFSET 0
@@ -44,7 +44,7 @@ BEGIN
             OR l.email IS NOT NULL AND owner.erased_at IS NOT NULL
           THEN owner.subject_key
         END,
-        l.told, l.versions::integer[], l.enabled::boolean[], l.named::integer[]
+        l.told, l.versions::integer[], l.enabled::boolean[], l.chosen, l.named::integer[]
       ) AND (known.event).has_context = (l.context IS NOT NULL) AND (
         l.context IS NULL OR owner.erased_at IS NOT NULL OR EXISTS (
           SELECT FROM event_context AS c
@@ -52,7 +52,8 @@ BEGIN
         )
       ), false)
   $compare$ INTO conflicts
-  USING line_numbers, event_ids, user_ids, emails, instants, versions, choices, named, contexts, among;
+  USING line_numbers, event_ids, user_ids, emails, instants, versions, choices, named, contexts, among,
+    chosen;
   RETURN conflicts;
 END
 $$;
@@ -61,8 +62,8 @@ COMMENT ON FUNCTION pmp.conflicting_lines IS
 
 CREATE FUNCTION pmp.merge_lines(
   source integer, declared_at timestamptz, line_numbers bigint[], event_ids uuid[], user_ids uuid[], emails text[],
-  instants timestamptz[], fractions boolean[], versions text[], choices text[], named text[], contexts jsonb[],
-  looks_first boolean
+  instants timestamptz[], fractions boolean[], versions text[], choices text[], chosen text[], named text[],
+  contexts jsonb[], looks_first boolean
 ) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp SET work_mem = '64MB' AS $$
 DECLARE
@@ -117,24 +118,25 @@ BEGIN
     WITH resolved AS MATERIALIZED (
       SELECT l.*, %s
       FROM (
-        SELECT * FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $14)
-          AS l (line, event_id, user_id, email, told, has_fraction, versions, enabled, adds, context)
+        SELECT * FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $14, $15)
+          AS l (line, event_id, user_id, email, told, has_fraction, versions, enabled, adds, context, chosen)
         %s
       ) AS l
       %s
     ), inserted AS (
       INSERT INTO event (
         transaction_number, id, subject_key, occurred_at, received_at, source_key, has_instant, has_fraction, has_context,
-        versions, enabled
+        versions, enabled, chosen
       )
       SELECT
         $13, r.event_id, r.subject_key, coalesce(r.told, $12), $11, $1,
-        r.told IS NOT NULL, r.has_fraction, r.context IS NOT NULL, r.versions::integer[], r.enabled::boolean[]
+        r.told IS NOT NULL, r.has_fraction, r.context IS NOT NULL, r.versions::integer[], r.enabled::boolean[],
+        coalesce(r.chosen, '')
       FROM resolved AS r
       WHERE r.subject_key IS NOT NULL AND r.erased_at IS NULL %s
       -- Insert in index order, and a user's events in the order of their lines.
       ORDER BY r.subject_key, r.line
-      RETURNING id, subject_key, occurred_at, has_fraction, sequence, versions, enabled
+      RETURNING id, subject_key, occurred_at, has_fraction, sequence, versions, enabled, chosen
     %s), choice AS MATERIALIZED (
       SELECT
         c.*,
@@ -146,12 +148,12 @@ BEGIN
         ) AS denied_at
       FROM (
         SELECT
-          c.subject_key, v.consent_key, v.version_key, c.sequence, c.enabled,
+          c.subject_key, v.consent_key, v.version_key, c.sequence, c.enabled, c.value,
           counts_at(c.occurred_at, $11, c.has_fraction, c.enabled) AS counts_at
         FROM (
           SELECT
             i.subject_key, i.occurred_at, i.has_fraction, i.sequence,
-            unnest(i.versions) AS version_key, unnest(i.enabled) AS enabled
+            unnest(i.versions) AS version_key, unnest(i.enabled) AS enabled, unnest(chosen_values(i.chosen)) AS value
           FROM inserted AS i
         ) AS c
         JOIN consent_version AS v USING (version_key)
@@ -165,16 +167,16 @@ BEGIN
       )
     ), folded AS (
       SELECT DISTINCT ON (c.consent_key, c.subject_key)
-        c.subject_key, c.consent_key, c.version_key, c.counts_at, c.sequence, c.enabled
+        c.subject_key, c.consent_key, c.version_key, c.counts_at, c.sequence, c.enabled, c.value
       FROM choice AS c
       -- The order also prevents deadlocks between two writers.
       ORDER BY c.consent_key, c.subject_key, c.counts_at DESC, c.enabled, c.sequence DESC
     ), projected AS (
-      INSERT INTO current_choice AS c (subject_key, consent_key, version_key, counts_at, sequence, enabled)
-      SELECT f.subject_key, f.consent_key, f.version_key, f.counts_at, f.sequence, f.enabled FROM folded AS f
+      INSERT INTO current_choice AS c (subject_key, consent_key, version_key, counts_at, sequence, enabled, value)
+      SELECT f.subject_key, f.consent_key, f.version_key, f.counts_at, f.sequence, f.enabled, f.value FROM folded AS f
       ON CONFLICT (consent_key, subject_key) DO UPDATE
       SET version_key = excluded.version_key, counts_at = excluded.counts_at,
-          sequence = excluded.sequence, enabled = excluded.enabled
+          sequence = excluded.sequence, enabled = excluded.enabled, value = excluded.value
       WHERE (excluded.counts_at, NOT excluded.enabled, excluded.sequence)
         > (c.counts_at, NOT c.enabled, c.sequence)
     )
@@ -217,12 +219,12 @@ BEGIN
   ) INTO answer
   -- Received now, not when the statement began: it may have waited for another batch or for an erasure.
   USING source, line_numbers, event_ids, user_ids, emails, instants, fractions, versions, choices, adds,
-    clock_timestamp(), declared_at, number, contexts;
+    clock_timestamp(), declared_at, number, contexts, chosen;
 
   IF looks_first THEN
     -- A new statement, which sees the events of this batch.
     existing := conflicting_lines(
-      line_numbers, event_ids, user_ids, emails, instants, versions, choices, named, contexts, ARRAY(
+      line_numbers, event_ids, user_ids, emails, instants, versions, choices, chosen, named, contexts, ARRAY(
         SELECT l.line FROM unnest(line_numbers, adds) AS l (line, adds) WHERE NOT l.adds
         EXCEPT SELECT jsonb_array_elements_text((answer -> 'unknown') || (answer -> 'erased'))::bigint
       )
@@ -348,8 +350,8 @@ CREATE FUNCTION pmp.import_batch(
   job_id uuid, owner uuid, seconds integer, from_line bigint, up_to_line bigint, up_to_position bigint,
   up_to_position_line bigint, up_to_byte bigint,
   line_numbers bigint[], event_ids uuid[], user_ids uuid[], emails text[], instants timestamptz[],
-  fractions boolean[], versions text[], choices text[], named text[], contexts jsonb[], has_repeats boolean,
-  bad_codes text[], address_hashes bytea
+  fractions boolean[], versions text[], choices text[], chosen text[], named text[], contexts jsonb[],
+  has_repeats boolean, bad_codes text[], address_hashes bytea
 ) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp AS $$
 DECLARE
@@ -403,10 +405,13 @@ BEGIN
       coalesce(array_agg(l.user_id ORDER BY l.place), '{}'), coalesce(array_agg(l.email ORDER BY l.place), '{}'),
       array_agg(l.told ORDER BY l.place), array_agg(l.fraction ORDER BY l.place), array_agg(l.version ORDER BY l.place),
       array_agg(l.choice ORDER BY l.place), array_agg(l.name ORDER BY l.place),
-      CASE WHEN contexts = '{}' THEN contexts ELSE array_agg(l.context ORDER BY l.place) END
-    INTO line_numbers, event_ids, user_ids, emails, instants, fractions, versions, choices, named, contexts
-    FROM unnest(line_numbers, event_ids, user_ids, emails, instants, fractions, versions, choices, named, contexts)
-      WITH ORDINALITY AS l (line, event_id, user_id, email, told, fraction, version, choice, name, context, place)
+      CASE WHEN contexts = '{}' THEN contexts ELSE array_agg(l.context ORDER BY l.place) END,
+      CASE WHEN chosen = '{}' THEN chosen ELSE array_agg(l.value ORDER BY l.place) END
+    INTO line_numbers, event_ids, user_ids, emails, instants, fractions, versions, choices, named, contexts, chosen
+    FROM unnest(
+      line_numbers, event_ids, user_ids, emails, instants, fractions, versions, choices, named, contexts, chosen
+    ) WITH ORDINALITY
+      AS l (line, event_id, user_id, email, told, fraction, version, choice, name, context, value, place)
     WHERE l.line <> ALL (passed);
   END IF;
 
@@ -419,13 +424,13 @@ BEGIN
         IF job.dry_run THEN
           merged := try_lines(
             job_id, job.occurred_at::timestamptz, line_numbers, event_ids, user_ids, emails, address_hashes, instants,
-            fractions, versions, choices, named, contexts, passed
+            fractions, versions, choices, chosen, named, contexts, passed
           );
           EXIT;
         END IF;
         merged := merge_lines(
           source_key(NULL, job_id), job.occurred_at::timestamptz, line_numbers, event_ids, user_ids, emails, instants,
-          fractions, versions, choices, named, contexts, looks_first
+          fractions, versions, choices, chosen, named, contexts, looks_first
         );
         EXIT;
       EXCEPTION
@@ -484,8 +489,8 @@ COMMENT ON FUNCTION pmp.import_batch IS
   'Merge one batch of an import, the lines after from_line up to up_to_line, and record its progress, in one transaction. '
   'up_to_position: where the next invocation begins to read, after line up_to_position_line. In user_ids and emails, one of the two is '
   'NULL at each position. instants: NULL: not told; fractions: whether the instant has a fraction of a second. versions, '
-  'choices and named (keys of the versions that the line names, or NULL): array literals, since PostgreSQL has no arrays '
-  'of arrays of different lengths. contexts: {} if no line has a context. address_hashes: see erased_lines. bad_codes: of further lines, which were rejected before; they are '
+  'choices, chosen (event.chosen) and named (keys of the versions that the line names, or NULL): array literals, since PostgreSQL has no arrays '
+  'of arrays of different lengths. chosen, contexts: {} if no line has a value or a context. address_hashes: see erased_lines. bad_codes: of further lines, which were rejected before; they are '
   'counted. {"state": "running", "rejected": of the whole job, "refused": [[line, code, pointer, detail]]: lines of the '
   'batch that are rejected here}; any other state (cancelled, taken, …): nothing was done, stop.';
 

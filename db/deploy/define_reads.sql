@@ -38,14 +38,14 @@ LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
 BEGIN
   RETURN QUERY
     SELECT DISTINCT ON (v.consent_key)
-      c.subject_key, v.consent_key, c.version_key, c.counts_at, c.sequence, c.enabled
+      c.subject_key, v.consent_key, c.version_key, c.counts_at, c.sequence, c.enabled, c.value
     FROM (
       SELECT c.*, counts_at(c.occurred_at, c.received_at, c.has_fraction, c.enabled) AS counts_at
       FROM (
         -- In the target list: a join with unnest() is slower for a user of many events.
         SELECT
           e.subject_key, e.occurred_at, e.received_at, e.has_fraction, e.sequence,
-          unnest(e.versions) AS version_key, unnest(e.enabled) AS enabled
+          unnest(e.versions) AS version_key, unnest(e.enabled) AS enabled, unnest(chosen_values(e.chosen)) AS value
         FROM event AS e
         -- The second condition is for the index.
         WHERE e.subject_key = $1 AND least(e.occurred_at, e.received_at) <= coalesce($2, 'infinity')
@@ -59,16 +59,17 @@ $$;
 COMMENT ON FUNCTION pmp.replay IS
   'The fold of a user''s events as of an instant, as far as they were known at another; computed from the events.';
 
-CREATE FUNCTION pmp.describe_choice(consent_id text, enabled boolean, lapsed text)
+CREATE FUNCTION pmp.describe_choice(consent_id text, enabled boolean, value jsonb, lapsed text)
 RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   -- A lapsed grant counts as not given.
   SELECT CASE
-    WHEN lapsed IS NULL THEN jsonb_build_object('id', consent_id, 'enabled', enabled)
-    ELSE jsonb_build_object('id', consent_id, 'enabled', false, 'reason', lapsed)
+    WHEN lapsed IS NOT NULL THEN jsonb_build_object('id', consent_id, 'enabled', false, 'reason', lapsed)
+    WHEN value IS NULL THEN jsonb_build_object('id', consent_id, 'enabled', enabled)
+    ELSE jsonb_build_object('id', consent_id, 'enabled', enabled, 'value', value)
   END
 $$;
 COMMENT ON FUNCTION pmp.describe_choice IS
-  'A choice as a user shows it: {"id", "enabled", "reason"?: see lapsed()}.';
+  'A choice as a user shows it: {"id", "enabled", "value"?, "reason"?: see lapsed()}.';
 
 CREATE FUNCTION pmp.describe_user(
   s pmp.subject, as_of timestamptz DEFAULT NULL, known_at timestamptz DEFAULT NULL
@@ -81,7 +82,9 @@ BEGIN
   IF at IS NULL THEN
     document := jsonb_build_object('id', s.id, 'email', s.email, 'consents', (
       SELECT coalesce(jsonb_agg(
-        describe_choice(k.id, c.enabled, lapsed(c.enabled, c.counts_at, v.expires_after_days, v.superseded_at, now()))
+        describe_choice(
+          k.id, c.enabled, c.value, lapsed(c.enabled, c.counts_at, v.expires_after_days, v.superseded_at, now())
+        )
         ORDER BY c.consent_key
       ), '[]')
       FROM consent AS k
@@ -92,7 +95,9 @@ BEGIN
   ELSE
     document := jsonb_build_object('id', s.id, 'email', s.email, 'consents', (
       SELECT coalesce(jsonb_agg(
-        describe_choice(k.id, c.enabled, lapsed(c.enabled, c.counts_at, v.expires_after_days, v.superseded_at, at))
+        describe_choice(
+          k.id, c.enabled, c.value, lapsed(c.enabled, c.counts_at, v.expires_after_days, v.superseded_at, at)
+        )
         ORDER BY c.consent_key
       ), '[]')
       FROM replay(s.subject_key, as_of, known_at) AS c
@@ -248,6 +253,16 @@ COMMENT ON FUNCTION pmp.list_users_by_choice IS
   '"last": [key] after which the next page begins, "more": whether there may be further users}. A page may be short or '
   'empty.';
 
+CREATE FUNCTION pmp.describe_answer(consent_id text, enabled boolean, version integer, value jsonb)
+RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CASE
+    WHEN value IS NULL THEN jsonb_build_object('id', consent_id, 'enabled', enabled, 'version', version)
+    ELSE jsonb_build_object('id', consent_id, 'enabled', enabled, 'version', version, 'value', value)
+  END
+$$;
+COMMENT ON FUNCTION pmp.describe_answer IS
+  'A choice as an event shows it, and as an import reads it: {"id", "enabled", "version", "value"?}.';
+
 CREATE VIEW pmp.event_record AS
 SELECT
   e.id, s.id AS user_id, e.subject_key, e.transaction_number, e.sequence, e.occurred_at, e.has_fraction, e.has_context,
@@ -256,15 +271,16 @@ SELECT
   pmp.counts_at(e.occurred_at, e.received_at, e.has_fraction, true = ANY (e.enabled)) AS counts_at,
   pmp.source_name(e.source_key) AS source,
   (
-    SELECT jsonb_agg(jsonb_build_object('id', k.id, 'enabled', choice.enabled, 'version', v.version) ORDER BY choice.place)
-    FROM unnest(e.versions, e.enabled) WITH ORDINALITY AS choice (version_key, enabled, place)
+    SELECT jsonb_agg(pmp.describe_answer(k.id, choice.enabled, v.version, choice.value) ORDER BY choice.place)
+    FROM unnest(e.versions, e.enabled, pmp.chosen_values(e.chosen)) WITH ORDINALITY
+      AS choice (version_key, enabled, value, place)
     JOIN pmp.consent_version AS v USING (version_key)
     JOIN pmp.consent AS k ON k.consent_key = v.consent_key
   ) AS consents
 FROM pmp.event AS e
 JOIN pmp.subject AS s USING (subject_key);
 COMMENT ON VIEW pmp.event_record IS
-  'Events in readable form; consents as JSON [{id, enabled, version}] in the order sent.';
+  'Events in readable form; consents as JSON [{id, enabled, version, value?}] in the order sent.';
 
 CREATE FUNCTION pmp.describe_context(subject_key bigint, sequence bigint) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
@@ -478,10 +494,10 @@ COMMENT ON FUNCTION pmp.check_consents IS
   'not opt_in, also what was not given, has expired or is superseded.';
 
 GRANT EXECUTE ON FUNCTION
-  pmp.is_within, pmp.expiry, pmp.lapsed, pmp.replay, pmp.describe_choice, pmp.describe_user, pmp.has_choice, pmp.get_user,
+  pmp.is_within, pmp.expiry, pmp.lapsed, pmp.replay, pmp.describe_choice, pmp.describe_answer, pmp.describe_user, pmp.has_choice, pmp.get_user,
   pmp.find_user, pmp.list_users, pmp.list_users_by_choice, pmp.describe_context, pmp.describe_event, pmp.get_event, pmp.list_events,
   pmp.list_user_events, pmp.export_user, pmp.check_consents
 TO pmp_app;
 GRANT SELECT ON pmp.event_record TO pmp_app, pmp_readonly;
-GRANT EXECUTE ON FUNCTION pmp.is_within, pmp.expiry, pmp.lapsed, pmp.replay TO pmp_readonly;
+GRANT EXECUTE ON FUNCTION pmp.is_within, pmp.expiry, pmp.lapsed, pmp.replay, pmp.describe_answer TO pmp_readonly;
 COMMIT;

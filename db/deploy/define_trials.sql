@@ -4,8 +4,8 @@
 BEGIN;
 CREATE FUNCTION pmp.try_lines(
   job_id uuid, declared_at timestamptz, line_numbers bigint[], event_ids uuid[], user_ids uuid[], emails text[],
-  address_hashes bytea, instants timestamptz[], fractions boolean[], versions text[], choices text[], named text[],
-  contexts jsonb[], passed bigint[]
+  address_hashes bytea, instants timestamptz[], fractions boolean[], versions text[], choices text[], chosen text[],
+  named text[], contexts jsonb[], passed bigint[]
 ) RETURNS jsonb
 LANGUAGE plpgsql SET search_path = pmp, pg_temp SET work_mem = '64MB' AS $$
 DECLARE
@@ -23,8 +23,8 @@ BEGIN
           AND (l.user_id IS NULL OR by_id.subject_key IS NOT NULL AND by_id.erased_at IS NULL) AS can_add
       FROM (
         SELECT l.*, CASE WHEN l.email IS NOT NULL THEN substr($5, (32 * (l.place - 1) + 1)::integer, 32) END AS hash
-        FROM unnest($1, $2, $3, $4, $6, $7, $8, $9, $14) WITH ORDINALITY
-          AS l (line, event_id, user_id, email, told, has_fraction, versions, enabled, context, place)
+        FROM unnest($1, $2, $3, $4, $6, $7, $8, $9, $14, $15) WITH ORDINALITY
+          AS l (line, event_id, user_id, email, told, has_fraction, versions, enabled, context, chosen, place)
         WHERE l.line <> ALL ($10)
       ) AS l
       LEFT JOIN LATERAL (
@@ -43,9 +43,10 @@ BEGIN
       ) AS r
       WHERE r.can_add AND r.nth = 1
     ), inserted AS (
-      INSERT INTO trial_event (import_id, id, person, told, versions, enabled, context_digest)
+      INSERT INTO trial_event (import_id, id, person, told, versions, enabled, context_digest, chosen)
       SELECT
-        $11, a.event_id, a.person, a.told, a.versions::integer[], a.enabled::boolean[], context_digest(a.context)
+        $11, a.event_id, a.person, a.told, a.versions::integer[], a.enabled::boolean[], context_digest(a.context),
+        coalesce(a.chosen, '')
       FROM accepted AS a
       ORDER BY a.event_id
     ), choice AS MATERIALIZED (
@@ -136,7 +137,7 @@ BEGIN
     )
   $try$ INTO answer
   USING line_numbers, event_ids, user_ids, emails, address_hashes, instants, fractions, versions, choices, passed, job_id,
-    declared_at, clock_timestamp(), contexts;
+    declared_at, clock_timestamp(), contexts, chosen;
 
   IF answer -> 'others' <> '[]' THEN
     -- New statements, which see the events of this batch.
@@ -146,17 +147,17 @@ BEGIN
         'existing', coalesce(jsonb_agg(l.line) FILTER (WHERE tried.id IS NOT NULL AND (NOT is_same_event(
           ROW (
             NULL, NULL, tried.id, 0, coalesce(tried.told, $10), NULL, NULL, tried.told IS NOT NULL, NULL, false,
-            tried.versions, tried.enabled
+            tried.versions, tried.enabled, tried.chosen
           )::event,
           -- An address may have got its user since.
           CASE WHEN tried.person IN (int8send(coalesce(by_id.subject_key, by_email.subject_key)), l.hash) THEN 0 END,
-          l.told, l.versions::integer[], l.enabled::boolean[], l.named::integer[]
+          l.told, l.versions::integer[], l.enabled::boolean[], l.chosen, l.named::integer[]
         ) IS TRUE OR tried.context_digest IS DISTINCT FROM context_digest(l.context))), '[]')
       )
       FROM (
         SELECT l.*, CASE WHEN l.email IS NOT NULL THEN substr($11, (32 * (l.place - 1) + 1)::integer, 32) END AS hash
-        FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $13) WITH ORDINALITY
-          AS l (line, event_id, user_id, email, told, versions, enabled, named, context, place)
+        FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $13, $14) WITH ORDINALITY
+          AS l (line, event_id, user_id, email, told, versions, enabled, named, context, chosen, place)
       ) AS l
       LEFT JOIN LATERAL (
         SELECT t.* FROM trial_event AS t WHERE t.import_id = $12 AND t.id = l.event_id OFFSET 0
@@ -168,9 +169,10 @@ BEGIN
       WHERE l.line = ANY ($9)
     $compare$ INTO compared
     USING line_numbers, event_ids, user_ids, emails, instants, versions, choices, named,
-      ARRAY(SELECT jsonb_array_elements_text(answer -> 'others')::bigint), declared_at, address_hashes, job_id, contexts;
+      ARRAY(SELECT jsonb_array_elements_text(answer -> 'others')::bigint), declared_at, address_hashes, job_id, contexts,
+      chosen;
     existing := (compared -> 'existing') || conflicting_lines(
-      line_numbers, event_ids, user_ids, emails, instants, versions, choices, named, contexts,
+      line_numbers, event_ids, user_ids, emails, instants, versions, choices, chosen, named, contexts,
       ARRAY(SELECT jsonb_array_elements_text(compared -> 'recorded')::bigint)
     );
   END IF;

@@ -13,7 +13,7 @@ CREATE FUNCTION pg_temp.try(up_to integer) RETURNS text LANGUAGE sql AS $$
     '{10000000-0000-4000-8000-000000000001,10000000-0000-4000-8000-000000000002,10000000-0000-4000-8000-000000000003}',
     '{NULL,NULL,20000000-0000-4000-8000-000000000001}', '{Verify@example.invalid,verify@EXAMPLE.invalid,NULL}',
     '{2026-01-01Z,2026-01-02Z,2026-01-02Z}', '{t,t,t}', '{"{1}","{1}","{1}"}', '{"{f}","{t}","{t}"}',
-    '{NULL,NULL,NULL}', ARRAY[NULL, '{"ip": "192.0.2.1"}', NULL]::jsonb[], false, '{bad}', sha256('verify') || sha256('verify') || sha256('no address')
+    '{}', '{NULL,NULL,NULL}', ARRAY[NULL, '{"ip": "192.0.2.1"}', NULL]::jsonb[], false, '{bad}', sha256('verify') || sha256('verify') || sha256('no address')
   ) ->> 'state'
 $$;
 SELECT 1 / (pg_temp.try(400) = 'running')::int;

@@ -1,7 +1,7 @@
 """The text of an export: lines of JSON as the database writes them, or rows of CSV made of them.
 
-A row holds one line. Its choices are lists in the columns ``consent``, ``enabled`` and ``version``, with blanks between
-their items, so the columns do not depend on the catalogue.
+A row holds one line. Its choices are lists in the columns ``consent``, ``enabled``, ``version`` and ``value``, with
+blanks between their items, so the columns do not depend on the catalogue. ``value`` is empty if no choice has one.
 """
 
 import csv
@@ -11,12 +11,15 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-_CHOICES = ("consent", "enabled", "version")
+_CHOICES = ("consent", "enabled", "version", "value")
+NO_VALUE = "_"
+"""In the column ``value``, where other choices of the row have one. Not a hyphen, with which a formula begins."""
+
 BESIDES = ("exported_user_id", "received_at", "source")
 """Columns that an import passes over. Not ``user_id``: it would find two users on the row."""
 
 _COLUMNS = {
-    "users": ("email", "exported_user_id", "consent", "enabled"),
+    "users": ("email", "exported_user_id", "consent", "enabled", "value"),
     "choices": ("email", "occurred_at", *_CHOICES, *BESIDES),
     "events": ("id", "email", "occurred_at", *_CHOICES, "context", *BESIDES),
 }
@@ -69,6 +72,7 @@ def _cells(contents: str, line: dict[str, Any]) -> Iterator[str]:
         "consent": " ".join(choice["id"] for choice in consents),
         "enabled": " ".join(_answer(choice) for choice in consents),
         "version": " ".join(str(choice.get("version", "")) for choice in consents),
+        "value": " ".join(map(_value, consents)) if any("value" in choice for choice in consents) else "",
         "context": json.dumps(line["context"], separators=(",", ":"), ensure_ascii=False) if "context" in line else "",
     }
     return (escaped(row[name]) for name in _COLUMNS[contents])
@@ -77,6 +81,11 @@ def _cells(contents: str, line: dict[str, Any]) -> Iterator[str]:
 def _answer(choice: dict[str, Any]) -> str:
     # An expired grant is not a denial: see pmp.describe_choice.
     return str(choice.get("reason", "true" if choice["enabled"] else "false"))
+
+
+def _value(choice: dict[str, Any]) -> str:
+    value = choice.get("value", NO_VALUE)
+    return value if isinstance(value, str) else "+".join(value) + ("+" if len(value) == 1 else "")
 
 
 def _written(rows: Iterable[Iterable[str]]) -> str:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Container, Mapping
 
 from pmp.export_text import BESIDES as EXPORTED
+from pmp.export_text import NO_VALUE
 from pmp.imports.errors import FileError, LineError
 from pmp.imports.rejects import COLUMN as REASON
 
@@ -13,7 +14,7 @@ FIXED = ("id", "user_id", "email", "occurred_at", "context")
 """Columns that are not named after a consent."""
 
 _LONG_FORM = {"consent", "enabled"}
-_LONG_FORM_TOO = {"version", *EXPORTED}
+_LONG_FORM_TOO = {"version", "value", *EXPORTED}
 _NAMES = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a vertical bar"}
 _BOOLEANS = {"true": True, "false": False, "TRUE": True, "FALSE": False, "True": True, "False": False}
 _ANSWERS = re.compile(
@@ -126,7 +127,9 @@ def choices(row: Mapping[str, str], *, is_long: bool) -> list[dict[str, object]]
     Args:
         row: cells by column.
         is_long: see ``Table``. The cells of ``consent``, ``enabled`` and ``version`` are then lists of equal length
-            with blanks between their items; ``version`` may also be empty.
+            with blanks between their items; ``version`` and ``value`` may also be
+            empty. An item of ``value`` is ``_`` for none, or values with ``+`` between them, of which one alone may end
+            in ``+``: an array.
 
     Raises:
         LineError: an answer is neither true nor false, a version is not a number, or a list lacks an item.
@@ -135,8 +138,10 @@ def choices(row: Mapping[str, str], *, is_long: bool) -> list[dict[str, object]]
         return [
             {"id": name, "enabled": boolean(cell, name)} for name, cell in row.items() if cell and not cell.isspace()
         ]
-    consents, answers, versions = (row.get(name, "").split() for name in ("consent", "enabled", "version"))
-    for name, items in (("enabled", answers), ("version", versions)):
+    consents, answers, versions, chosen = (
+        row.get(name, "").split() for name in ("consent", "enabled", "version", "value")
+    )
+    for name, items in (("enabled", answers), ("version", versions), ("value", chosen)):
         if len(items) != len(consents) and (name == "enabled" or items):
             detail = f"has {len(items)} item(s) for the {len(consents)} in the column consent"
             raise LineError("invalid_choices", f"/{name}", detail)
@@ -148,6 +153,9 @@ def choices(row: Mapping[str, str], *, is_long: bool) -> list[dict[str, object]]
         if not re.fullmatch(r"[0-9]{1,9}", version):
             raise LineError("invalid_type", "/version", "must be an integer")
         choice["version"] = int(version)
+    for choice, value in zip(found, chosen, strict=False):
+        if value != NO_VALUE:
+            choice["value"] = value.rstrip("+").split("+") if "+" in value else value
     return found
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from pmp import addresses, contexts, identifiers, instants
+from pmp import addresses, contexts, identifiers, instants, values
 from pmp.export_text import unescaped
 from pmp.imports import columns, rejects
 from pmp.imports.errors import LineError
@@ -24,8 +24,8 @@ _NO_HASH = bytes(32)
 _NOBODY = "00000000-0000-0000-0000-000000000000"
 _SHA256 = re.compile(r"[0-9A-Fa-f]{64}").fullmatch
 _COLUMNS = (
-    "line_numbers", "event_ids", "user_ids", "emails", "instants", "fractions", "versions", "choices", "named",
-    "contexts", "originals",
+    "line_numbers", "event_ids", "user_ids", "emails", "instants", "fractions", "versions", "choices", "chosen",
+    "named", "contexts", "originals",
 )  # fmt: skip
 """Of ``Batch``: one element for each event."""
 
@@ -38,9 +38,11 @@ _MEMBER = re.compile(r"/context(/[a-z_0-9]{1,30})*").fullmatch
 
 _MOST_NAMED = 3
 
-_Choices = tuple[str, str, str, str]
-"""As array literals: version keys, answers, and keys of the versions that the line names (quoted, or NULL). Then what
-the line says of them, the same text in any order of the choices: part of the id of a line that has none."""
+_NO_VALUES = '""'
+_Choices = tuple[str, str, str, str, str]
+"""As array literals: version keys, answers, keys of the versions that the line names (quoted, or NULL), and ``chosen``
+(quoted; see ``event.chosen``). Then what the line says of them, the same text in any order of the choices: part of the
+id of a line that has none."""
 
 _Columns = tuple[str, str, str, str, _Choices, str]
 """Of an event: id, id and address of the user, instant, choices, and the context as JSON; empty where there is none."""
@@ -53,11 +55,15 @@ class Version(NamedTuple):
         number: as lines name it.
         created_at: since when it is in force.
         key: ``consent_version.version_key``.
+        values: ids of the values among which a grant may choose.
+        multiple: whether it may choose several.
     """
 
     number: int
     created_at: dt.datetime
     key: int
+    values: Sequence[str] = ()
+    multiple: bool = False
 
 
 class Catalogue:
@@ -122,6 +128,7 @@ class Batch:
     fractions: list[str] = field(default_factory=list)
     versions: list[str] = field(default_factory=list)
     choices: list[str] = field(default_factory=list)
+    chosen: list[str] = field(default_factory=list)
     named: list[str] = field(default_factory=list)
     contexts: list[str] = field(default_factory=list)
     address_hashes: bytearray = field(default_factory=bytearray)
@@ -173,6 +180,11 @@ class Batch:
         return some
 
     @property
+    def has_values(self) -> bool:
+        """Whether any event has a value."""
+        return any(chosen != _NO_VALUES for chosen in self.chosen)
+
+    @property
     def has_contexts(self) -> bool:
         """Whether any event has a context."""
         return any(context != "NULL" for context in self.contexts)
@@ -212,7 +224,7 @@ class Parser:
         self._is_dated = declared is not None
         self._declared = (now, "") if declared is None else self._instant(declared, "/occurred_at")
         self._table, self._mapped = table, mapped
-        self._encoded: dict[tuple[int, tuple[tuple[str, bool], ...]], _Choices] = {}
+        self._encoded: dict[tuple[int, tuple[tuple[str, bool, str | None], ...]], _Choices] = {}
         self._addresses = addresses.Normalizer()
 
     def add(self, batch: Batch, number: int, line: bytes | None) -> None:
@@ -249,7 +261,7 @@ class Parser:
         mark = digest or (self._address_hash(email) if email else _NO_HASH)
         batch.line_numbers.append(number)
         batch.originals.append(line)
-        said = f"{choices[3]} {context}" if context else choices[3]
+        said = f"{choices[4]} {context}" if context else choices[4]
         batch.event_ids.append(event_id or _content_id(user_id.encode() or mark, said, counts_from))
         batch.user_ids.append(user_id or "NULL")
         batch.emails.append(_quoted(email) if email else "NULL")
@@ -260,6 +272,7 @@ class Parser:
         batch.versions.append(choices[0])
         batch.choices.append(choices[1])
         batch.named.append(choices[2])
+        batch.chosen.append(choices[3])
         batch.contexts.append(_quoted(context) if context else "NULL")
 
     def _read_json(self, text: str) -> _Columns:
@@ -334,10 +347,12 @@ class Parser:
     def _encode(self, consents: list[Any], moment: dt.datetime) -> _Choices:
         era = self._catalogue.era(moment)
         try:
-            key = era, tuple([(choice["id"], choice["enabled"]) for choice in consents])
+            key = era, tuple([(choice["id"], choice["enabled"], choice.get("value")) for choice in consents])
             known = self._encoded.get(key)
             # 1 equals True, and only the slow way finds other fields.
-            if known is not None and all(len(c) == 2 and type(c["enabled"]) is bool for c in consents):
+            if known is not None and all(
+                len(c) == (2 if c.get("value") is None else 3) and type(c["enabled"]) is bool for c in consents
+            ):
                 return known
         except (KeyError, TypeError, IndexError):
             pass
@@ -346,12 +361,12 @@ class Parser:
     def _encode_slowly(self, consents: list[Any], era: int, moment: dt.datetime) -> _Choices:
         if not 1 <= len(consents) <= _LARGEST_EVENT_CHOICES:
             raise LineError("invalid_choices", "/consents", "must have 1 to 100 choices")
-        keys, answers, named, said, seen = [], [], [], [], set[str]()
+        keys, answers, named, chosen, said, seen = [], [], [], [], [], set[str]()
         for place, choice in enumerate(consents):
             pointer = f"/consents/{place}"
             if type(choice) is not dict:
                 raise LineError("invalid_type", pointer, "must be an object")
-            if others := choice.keys() - {"id", "enabled", "version"}:
+            if others := choice.keys() - {"id", "enabled", "version", "value"}:
                 raise _unknown_field(pointer, others)
             consent, enabled, version = choice.get("id"), choice.get("enabled"), choice.get("version")
             if type(consent) is not str:
@@ -361,26 +376,36 @@ class Parser:
             if consent in seen:
                 raise LineError("repeated_consent", f"{pointer}/id", "appears more than once on the line")
             seen.add(consent)
-            keys.append(self._version_key(consent, version, pointer, moment))
+            answered = self._version(consent, version, pointer, moment)
+            keys.append(answered.key)
             answers.append(enabled)
             said.append(f"{consent}={'t' if enabled else 'f'}{'' if version is None else version}")
+            if "value" in choice:
+                value = _value(choice["value"], answered, f"{pointer}/value", enabled=enabled)
+                said[-1] += f":{value}" if isinstance(value, str) else f":[{' '.join(value)}]"
+                chosen.append(_quoted(json.dumps(value)))
+            else:
+                chosen.append("NULL")
             if version is not None:
                 named.append(keys[-1])
         encoded = (
             "{" + ",".join(map(str, keys)) + "}",
             "{" + ",".join("t" if yes else "f" for yes in answers) + "}",
             '"{' + ",".join(map(str, named)) + '}"' if named else "NULL",
+            _quoted("{" + ",".join(chosen) + "}") if any(value != "NULL" for value in chosen) else _NO_VALUES,
             ",".join(sorted(said)),
         )
-        if len(self._encoded) < _CACHE_ENTRIES and all("version" not in choice for choice in consents):
-            self._encoded[era, tuple((choice["id"], choice["enabled"]) for choice in consents)] = encoded
+        if len(self._encoded) < _CACHE_ENTRIES and all(
+            "version" not in choice and type(choice.get("value")) is not list for choice in consents
+        ):
+            self._encoded[era, tuple((c["id"], c["enabled"], c.get("value")) for c in consents)] = encoded
         return encoded
 
-    def _version_key(self, consent: str, version: object, pointer: str, moment: dt.datetime) -> int:
+    def _version(self, consent: str, version: object, pointer: str, moment: dt.datetime) -> Version:
         if consent not in self._catalogue:
             raise LineError("unknown_consent", f"{pointer}/id", "is not in the catalogue")
         if version is None:
-            return self._catalogue.in_force(consent, moment).key
+            return self._catalogue.in_force(consent, moment)
         if type(version) is not int:
             raise LineError("invalid_type", f"{pointer}/version", "must be an integer")
         named = self._catalogue.version(consent, version)
@@ -392,7 +417,7 @@ class Parser:
             created = named.created_at.isoformat()
             detail = f"was created at {created}, after occurred_at; omit version for the one in force then"
             raise LineError("version_too_new", f"{pointer}/version", detail)
-        return named.key
+        return named
 
     def _read_csv(self, text: str) -> _Columns:
         assert self._table is not None  # noqa: S101 - the caller's branch
@@ -444,6 +469,16 @@ class Parser:
             # It covers its second.
             moment = moment.replace(microsecond=999_999)
         return min(moment, self._now), text
+
+
+def _value(value: object, version: Version, pointer: str, *, enabled: bool) -> values.Value:
+    try:
+        found = values.read(value, enabled=enabled)
+    except ValueError as error:
+        raise LineError("invalid_value", pointer, str(error)) from None
+    if not values.fits(found, version.values, multiple=version.multiple):
+        raise LineError("unknown_value", pointer, values.refusal(version.values, multiple=version.multiple))
+    return found
 
 
 def _content_id(person: bytes, said: str, instant: str) -> str:

@@ -96,15 +96,27 @@ class Preview:
         instant = batch.instants[place]
         versions, answers = batch.versions[place][1:-1].split(","), batch.choices[place][1:-1].split(",")
         choices = []
-        for key, answer in zip(versions, answers, strict=True):
+        chosen = _values(batch.chosen[place]) or [None] * len(versions)
+        for key, answer, value in zip(versions, answers, chosen, strict=True):
             consent, version = catalogue.named(int(key))
-            choices.append({"id": consent, "enabled": answer == "t", "version": version})
+            choice = {"id": consent, "enabled": answer == "t", "version": version}
+            choices.append(choice if value is None else {**choice, "value": json.loads(value)})
         return {
             "id": batch.event_ids[place],
             "user": _user(batch, place),
             "consents": choices,
             "occurred_at": self._declared if instant == "NULL" else instant,
         }
+
+
+def _values(chosen: str) -> list[str | None]:
+    """The values of an event in JSON, by the places of its choices; none: the list is empty.
+
+    Args:
+        chosen: of ``Batch``. The elements of an array literal are quoted as JSON is, and a value has no capital letter.
+    """
+    found: list[str | None] = json.loads(f"[{json.loads(chosen)[1:-1].replace('NULL', 'null')}]")
+    return found
 
 
 def _user(batch: Batch, place: int) -> dict[str, str]:

@@ -373,13 +373,14 @@ class _Worker:
     def _parser(self, found: form.Form) -> Parser:
         rows = _retried(
             lambda connection: connection.run(
-                "SELECT k.id, v.version, pmp.instant(v.created_at), v.version_key FROM pmp.consent AS k"
+                "SELECT k.id, v.version, pmp.instant(v.created_at), v.version_key,"
+                " coalesce(jsonb_path_query_array(v.allowed_values, '$[*].id'), '[]'), v.multiple FROM pmp.consent AS k"
                 " JOIN pmp.consent_version AS v USING (consent_key) ORDER BY v.version"
             )
         )
         versions: dict[str, list[Version]] = {}
-        for consent, number, created_at, key in rows:
-            versions.setdefault(consent, []).append(Version(number, instants.read(created_at)[0], key))
+        for consent, number, created_at, *others in rows:
+            versions.setdefault(consent, []).append(Version(number, instants.read(created_at)[0], *others))
         self._catalogue, mapping = Catalogue(versions), self._row["mapping"]
         table = None
         if found.header is not None:
@@ -413,6 +414,7 @@ class _Worker:
             "fractions": _array(batch.fractions),
             "versions": _array(f'"{pair}"' for pair in batch.versions),
             "choices": _array(f'"{pair}"' for pair in batch.choices),
+            "chosen": _array(batch.chosen) if batch.has_values else "{}",
             "named": _array(batch.named),
             "contexts": _array(batch.contexts) if batch.has_contexts else "{}",
             "repeats": batch.has_repeats,
@@ -575,7 +577,7 @@ SELECT pmp.import_batch(
   :job, :owner, :seconds, :start, :line, :position, :position_line, :byte,
   CAST(:lines AS bigint[]), CAST(:ids AS uuid[]), CAST(:users AS uuid[]), CAST(:emails AS text[]),
   CAST(:instants AS timestamptz[]), CAST(:fractions AS boolean[]), CAST(:versions AS text[]), CAST(:choices AS text[]),
-  CAST(:named AS text[]), CAST(:contexts AS jsonb[]), :repeats, CAST(:codes AS text[]), :hashes
+  CAST(:chosen AS text[]), CAST(:named AS text[]), CAST(:contexts AS jsonb[]), :repeats, CAST(:codes AS text[]), :hashes
 )
 """
 

@@ -241,7 +241,7 @@ def test_csv_of_users_lists_their_answers(stack: Stack, store: ObjectStore) -> N
     ]
     imported(store, "imports/listed.ndjson", ndjson(said))
     _, text = exported(store, format="csv")
-    assert text.split(b"\r\n")[0] == b"email,exported_user_id,consent,enabled"
+    assert text.split(b"\r\n")[0] == b"email,exported_user_id,consent,enabled,value"
     (row,) = [row for row in csv.DictReader(io.StringIO(text.decode())) if row["email"] == "listed@users.example.com"]
     answers = dict(zip(row["consent"].split(" "), row["enabled"].split(" "), strict=True))
     assert answers == {"email_notifications": "true", "sms_notifications": "false", "short_lived": "expired"}

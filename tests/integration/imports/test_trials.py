@@ -55,7 +55,11 @@ line: st.SearchStrategy[dict[str, Any]] = st.builds(
     event=st.sampled_from((None, None, 1, 2, 3)),
     instant=st.sampled_from((None, "2025-01-01T00:00:00Z", "2026-02-01T00:00:00Z", "2026-02-01T00:00:00.5Z")),
     consents=st.lists(
-        st.tuples(st.sampled_from(("email_notifications", "sms_notifications")), st.booleans()),
+        st.tuples(
+            st.sampled_from(("email_notifications", "sms_notifications", "valued")),
+            st.booleans(),
+            st.sampled_from((None, None, "daily", "weekly", "never")),
+        ),
         min_size=1,
         max_size=2,
         unique_by=lambda choice: choice[0],
@@ -77,7 +81,10 @@ def written(lines: list[dict[str, Any]], run: int, ids: dict[str, str]) -> bytes
             user = {"email": "not an address"}
         document: dict[str, Any] = {
             "user": user,
-            "consents": [{"id": consent, "enabled": yes} for consent, yes in one["consents"]],
+            "consents": [
+                {"id": consent, "enabled": yes} | ({"value": value} if value and consent == "valued" else {})
+                for consent, yes, value in one["consents"]
+            ],
         }
         if one["version"] is not None:
             document["consents"][0]["version"] = one["version"]
@@ -112,6 +119,8 @@ def test_dry_run_counts_what_the_import_counts(
     batches: tuple[int, int],
 ) -> None:
     run, api, ids = next(_runs), Gateway(), {"unknown": str(uuid.uuid4())}
+    valued = {"values": [{"id": name, "description": name} for name in ("daily", "weekly")]}
+    assert api.put("/v1/consents/valued", {"description": "x", "channel": "web", **valued}).status in {200, 201}
     for name in ("ada", "erased"):
         ids[name] = api.post("/v1/users", {"email": f"{name}.{run}@example.org"}).json["id"]
     ran(store, written(before, run, ids))

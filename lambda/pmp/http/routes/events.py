@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from pmp import addresses, contexts, identifiers, instants, people
+from pmp import addresses, contexts, identifiers, instants, people, values
 from pmp.http.erasure_key import with_key
 from pmp.http.identifiers import new_identifiers
 from pmp.http.messages import Request, Response
@@ -112,6 +112,7 @@ def arguments_of(event: dict[str, Any], at: str) -> dict[str, Any]:
         if choice["id"] in seen:
             raise invalid([{"pointer": f"{at}/consents/{index}/id", "detail": "appears more than once in the event"}])
         seen.add(choice["id"])
+    choices = [_choice(choice, f"{at}/consents/{index}") for index, choice in enumerate(event["consents"])]
     happened_at, is_upsert = instants.utc_text(event.get("occurred_at")), event.get("upsert", False)
     user = event["user"]
     name = people.asked(user)
@@ -139,11 +140,21 @@ def arguments_of(event: dict[str, Any], at: str) -> dict[str, Any]:
         "identifiers": new_identifiers(user, f"{at}/user") if beside else {},
         "address_hash": mark,
         "is_upsert": is_upsert,
-        "choices": event["consents"],
+        "choices": choices,
         "happened_at": happened_at,
         "has_fraction": instants.has_fraction(event.get("occurred_at")),
         "context": context_of(event, f"{at}/context"),
     }
+
+
+def _choice(choice: dict[str, Any], at: str) -> dict[str, Any]:
+    """A choice with its value in the form in which it is kept; at: JSON Pointer to it."""
+    if "value" not in choice:
+        return choice
+    try:
+        return {**choice, "value": values.read(choice["value"], enabled=choice["enabled"])}
+    except ValueError as error:
+        raise invalid([{"pointer": f"{at}/value", "detail": str(error)}]) from None
 
 
 def context_of(event: dict[str, Any], at: str) -> dict[str, Any] | None:
@@ -200,6 +211,10 @@ def _recorded(result: dict[str, Any], sent: dict[str, Any], at: str) -> tuple[in
         "version_too_new": (
             f"/consents/{index}/version",
             f"was created at {result.get('created_at')}, after occurred_at; omit version for the one in force then",
+        ),
+        "unknown_value": (
+            f"/consents/{index}/value",
+            values.refusal(result.get("allowed", ()), multiple=result.get("multiple", False)),
         ),
         "in_future": ("/occurred_at", "is more than five minutes in the future"),
     }[outcome]
