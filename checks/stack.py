@@ -71,6 +71,8 @@ class Stack:
             "PMP_DATABASE_USER": "pmp_app",
             "PMP_IMPORTS_BUCKET": BUCKET,
             "PMP_JOBS_QUEUE_URL": f"{self.store.url}/000000000000/pmp-local-jobs",
+            "PMP_DELIVERIES_QUEUE_URL": f"{self.store.url}/000000000000/pmp-local-deliveries",
+            "PMP_LOOPBACK_RECEIVERS": "true",
             "PMP_ERASURES_BUCKET": ERASURES,
             "PMP_ERASURE_KEY_SECRET_ARN": KEY_ARN,
             "PMP_TOKEN_KEY_SECRET_ARN": TOKEN_KEYS_ARN,

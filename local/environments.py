@@ -116,6 +116,7 @@ def write_platform_variables(instance: Instance, environment: str) -> None:
         "vendor_list_url": instance.vendor_list_url,
         "api_port": instance.aws_port,
         "function_environment": trust | {"AWS_ENDPOINT_URL": instance.aws_url},
+        "loopback_receivers": environment == LAPTOP_ENVIRONMENT,
     }
     _write_json(instance.platform_directory / f"{environment}.tfvars.json", {"platform": platform})
 

@@ -14,6 +14,14 @@ COMMENT ON TABLE pmp.feed_epoch IS
 COMMENT ON COLUMN pmp.feed_epoch.written_by IS
   'The row''s own xmin. In a restored copy of the row the two differ.';
 
+CREATE FUNCTION pmp.highest_number() RETURNS bigint
+LANGUAGE sql STABLE SET search_path = pmp, pg_temp AS $$
+  SELECT greatest(
+    0, (SELECT max(s.transaction_number) FROM subject AS s), (SELECT max(e.transaction_number) FROM event AS e)
+  )
+$$;
+COMMENT ON FUNCTION pmp.highest_number IS 'The highest number that is stored anywhere.';
+
 CREATE FUNCTION pmp.transaction_number() RETURNS bigint
 LANGUAGE plpgsql SET search_path = pmp, pg_temp AS $$
 DECLARE
@@ -25,10 +33,7 @@ BEGIN
       RETURN start + pg_current_xact_id()::text::bigint;
     END IF;
     -- The first write, or the first one after a restore. Concurrent writers wait here for the one that sets the base.
-    INSERT INTO feed_epoch AS e (base)
-    SELECT greatest(
-      0, (SELECT max(s.transaction_number) FROM subject AS s), (SELECT max(v.transaction_number) FROM event AS v)
-    )
+    INSERT INTO feed_epoch AS e (base) VALUES (highest_number())
     ON CONFLICT (is_only) DO UPDATE SET base = excluded.base, written_by = NULL
     WHERE e.xmin IS DISTINCT FROM e.written_by;
     -- A subtransaction has an xmin of its own, and no function returns it.

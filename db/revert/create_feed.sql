@@ -4,5 +4,6 @@ ALTER TABLE pmp.subject ALTER transaction_number DROP DEFAULT;
 ALTER TABLE pmp.event ALTER transaction_number DROP DEFAULT;
 DROP FUNCTION pmp.feed_horizon();
 DROP FUNCTION pmp.transaction_number();
+DROP FUNCTION pmp.highest_number();
 DROP TABLE pmp.feed_epoch;
 COMMIT;

@@ -15,7 +15,9 @@ FROM (VALUES
   ('import_job', '{SELECT,INSERT,UPDATE}'), ('import_reject', '{SELECT,INSERT,DELETE}'),
   ('export_job', '{SELECT,INSERT,UPDATE}'), ('import_mapping', '{SELECT,INSERT,UPDATE}'),
   ('trial_event', '{SELECT,DELETE}'), ('trial_choice', '{SELECT,DELETE}'), ('import_preview', '{SELECT,INSERT,DELETE}'),
-  ('suppression', '{}'), ('confirmation', '{SELECT}')
+  ('suppression', '{}'), ('confirmation', '{SELECT}'),
+  ('subscription', '{SELECT,INSERT,UPDATE}'), ('delivery_lane', '{SELECT,INSERT,UPDATE}'),
+  ('delivery', '{SELECT,INSERT}'), ('notice', '{SELECT}'), ('delivery_chain', '{SELECT,UPDATE}')
 ) AS expected (relation, privileges);
 
 -- pmp_readonly reads everything except addresses and contexts.
@@ -26,7 +28,9 @@ FROM (VALUES
   ('erasure', '{}'), ('former_identifier', '{}'), ('idempotency_key', '{}'),
   ('upstream_cache', '{SELECT}'), ('vendor', '{SELECT}'), ('import_job', '{SELECT}'), ('import_reject', '{SELECT}'),
   ('export_job', '{SELECT}'), ('import_mapping', '{SELECT}'), ('trial_event', '{}'), ('trial_choice', '{}'),
-  ('import_preview', '{}'), ('suppression', '{}'), ('confirmation', '{}')
+  ('import_preview', '{}'), ('suppression', '{}'), ('confirmation', '{}'),
+  ('subscription', '{SELECT}'), ('delivery_lane', '{SELECT}'),
+  ('delivery', '{SELECT}'), ('notice', '{SELECT}'), ('delivery_chain', '{SELECT}')
 ) AS expected (relation, privileges);
 SELECT ok(has_column_privilege('pmp_readonly', 'pmp.subject', 'id', 'SELECT'));
 SELECT ok(NOT has_column_privilege('pmp_readonly', 'pmp.subject', name, 'SELECT'), 'pmp_readonly sees no ' || name)
@@ -39,7 +43,8 @@ SELECT set_eq(
     'former_identifier', 'identifier',
     'idempotency_key',
     'upstream_cache', 'vendor', 'import_job', 'import_reject', 'export_job', 'import_mapping',
-    'trial_event', 'trial_choice', 'import_preview', 'suppression', 'confirmation']
+    'trial_event', 'trial_choice', 'import_preview', 'suppression', 'confirmation',
+    'subscription', 'delivery_lane', 'delivery', 'notice', 'delivery_chain']
 );
 
 SELECT schema_privs_are('pmp', role, '{USAGE}') FROM unnest(ARRAY['pmp_app', 'pmp_readonly']) AS role;
@@ -60,13 +65,15 @@ SELECT set_eq(
     WHERE pronamespace = 'pmp'::regnamespace AND NOT has_function_privilege('pmp_app', oid, 'EXECUTE')$$,
   ARRAY['refuse_change', 'source_key', 'is_same_event', 'fits', 'transaction_number', 'overridden', 'erasure_lock', 'erased_lines', 'add_reasons',
     'merge_lines', 'try_lines', 'conflicting_lines', 'changes_answer', 'address_digest', 'apply_suppressions',
-    'suppression_lock', 'suppress_lines', 'set_identifiers', 'replay_erasure', 'context_digest', 'find_signalled'],
+    'suppression_lock', 'suppress_lines', 'set_identifiers', 'replay_erasure', 'context_digest', 'find_signalled',
+    'highest_number', 'notice_erasure', 'notice_end'],
   'pmp_app may not call what works inside'
 );
 SELECT set_eq(
   $$SELECT proname::text FROM pg_proc WHERE pronamespace = 'pmp'::regnamespace AND prosecdef$$,
   ARRAY['put_consent', 'create_user', 'lock_user', 'change_user', 'create_event', 'create_event_by_address', 'create_event_by_identifier', 'create_events', 'record_signal', 'prepare_erasure', 'erase_user', 'merge_lines', 'import_batch', 'analyze_grown',
-    'delete_expired_confirmations', 'ask_confirmation', 'confirm', 'unsubscribe'],
+    'delete_expired_confirmations', 'ask_confirmation', 'confirm', 'unsubscribe',
+    'current_place', 'notice_erasure', 'notice_end'],
   'these and no others run as their owner'
 );
 SELECT is_empty(

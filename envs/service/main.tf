@@ -58,9 +58,12 @@ module "function" {
   token_key_secret_arn  = local.foundation["token_key_secret_arn"]
   vendor_list_url       = try(coalesce(try(var.platform.vendor_list_url, null), var.service.function.vendor_list_url), null)
   environment_variables = try(var.platform.function_environment, {})
-  imports               = var.service.function.imports
-  schedules             = var.service.function.schedules
-  exports               = var.service.function.exports
+
+  allow_loopback_receivers = try(var.platform.loopback_receivers, false)
+
+  imports   = var.service.function.imports
+  schedules = var.service.function.schedules
+  exports   = var.service.function.exports
 
   log_retention_days       = var.foundation.log_retention_days
   kms_key_arn              = local.foundation["kms_key_arn"]

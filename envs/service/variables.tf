@@ -69,6 +69,7 @@ variable "service" {
       schedules = optional(object({
         refresh_vendors = optional(string, "rate(15 minutes)")
         housekeeping    = optional(string, "rate(1 hour)")
+        deliveries      = optional(string, "rate(1 minute)")
       }), {})
       exports = optional(map(object({
         contents = string
@@ -132,6 +133,12 @@ variable "platform" {
     api_port             = optional(number, 443)
     vendor_list_url      = optional(string)
     function_environment = optional(map(string), {})
+    loopback_receivers   = optional(bool, false)
   })
   default = null
+
+  validation {
+    condition     = !try(var.platform.loopback_receivers, false) || var.environment == local.environment_list.laptop
+    error_message = "platform.loopback_receivers is for the environment ${local.environment_list.laptop} only: elsewhere a receiver could reach what only the function may."
+  }
 }

@@ -18,6 +18,8 @@ class Configuration:
     database_user: str
     imports_bucket: str
     jobs_queue_url: str
+    deliveries_queue_url: str
+    loopback_receivers: bool
     vendor_list_url: str
     api_url: str
     token_url: str
@@ -53,6 +55,8 @@ def configuration() -> Configuration:
         database_user=_required("PMP_DATABASE_USER"),
         imports_bucket=os.environ.get("PMP_IMPORTS_BUCKET", ""),
         jobs_queue_url=os.environ.get("PMP_JOBS_QUEUE_URL", ""),
+        deliveries_queue_url=os.environ.get("PMP_DELIVERIES_QUEUE_URL", ""),
+        loopback_receivers=os.environ.get("PMP_LOOPBACK_RECEIVERS", "") == "true",
         vendor_list_url=os.environ.get("PMP_VENDOR_LIST_URL", ""),
         api_url=os.environ.get("PMP_API_URL", ""),
         token_url=os.environ.get("PMP_TOKEN_URL", ""),

@@ -1,5 +1,6 @@
 """The function's entry point: dispatches by kind of event, and imports only what that kind needs."""
 
+import json
 from typing import Any
 
 from pmp import logging
@@ -10,7 +11,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any] | None:
 
     Args:
         event: an HTTP API request (payload version 2.0), one message of the jobs queue, which holds an S3 notification
-            or a task on a job, or the ``{"task": …}`` of a schedule.
+            or a task on a job, one of the deliveries queue, or the ``{"task": …}`` of a schedule.
         context: Lambda's context object, with ``aws_request_id`` and ``get_remaining_time_in_millis()``.
 
     Returns:
@@ -29,11 +30,15 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any] | None:
     logging.bind(request_id=request_id, task=event.get("task", "message"))
     try:
         if "Records" in event:
-            from pmp import tasks
-
             (record,) = event["Records"]
-            with tasks.held(record) as message:
-                _work(message, request_id, context)
+            if record.get("eventSourceARN", "").endswith("-deliveries"):
+                # A link of the chain that is lost comes from the schedule, not from the queue.
+                _work(json.loads(record["body"]), request_id, context)
+            else:
+                from pmp import tasks
+
+                with tasks.held(record) as message:
+                    _work(message, request_id, context)
         else:
             _work(event, request_id, context)
     except Exception as error:
@@ -72,6 +77,16 @@ def _work(event: dict[str, Any], request_id: str, context: Any) -> None:
         from pmp import database, export_schedules
 
         export_schedules.run(database.verified(), event["schedule"])
+    elif task == "deliver":
+        from pmp import database
+        from pmp.deliveries import dispatcher
+
+        dispatcher.run(database.verified(), event["chain"], event["link"])
+    elif task == "deliveries":
+        from pmp import database
+        from pmp.deliveries import dispatcher
+
+        dispatcher.tick(database.verified())
     else:
         raise ValueError(
             f"unknown kind of event, keys {sorted(event)}: expected a request, a notification of S3 or a task"

@@ -11,6 +11,7 @@ locals {
     ImportLines              = { pattern = "{ $.message = \"import ended\" }", value = "$.lines", unit = "Count" }
     ImportRejectedLines      = { pattern = "{ $.message = \"import ended\" }", value = "$.rejected", unit = "Count" }
     ImportAcceptedLines      = { pattern = "{ $.message = \"import ended\" }", value = "$.accepted", unit = "Count" }
+    DeliveryLagSeconds       = { pattern = "{ $.message = \"deliveries checked\" }", value = "$.lag_seconds", unit = "Seconds" }
     FeedLagSeconds           = { pattern = "{ $.message = \"feed read\" }", value = "$.lag_seconds", unit = "Seconds" }
     VendorListOverdueSeconds = { pattern = "{ $.message = \"vendor list checked\" }", value = "$.overdue_seconds", unit = "Seconds" }
   } : name => metric if var.function != null }
@@ -68,6 +69,18 @@ locals {
       above     = 300
       meaning   = "For a quarter of an hour, nobody who follows GET /v1/events saw an event of the last five minutes."
       first     = "find the transaction that has been open for so long; nothing is lost, the feed goes on when it ends."
+    }
+    deliveries-lag = {
+      severity  = "warning"
+      metric    = "DeliveryLagSeconds"
+      statistic = "Minimum"
+      # The schedule runs every minute; five minutes without a line mean that it does not run at all.
+      period  = 300
+      of      = 3
+      above   = 900
+      missing = "breaching"
+      meaning = "A subscription has not acknowledged changes that are more than a quarter of an hour old, or nothing looks for changes."
+      first   = "GET /v1/subscriptions shows which one fails and why; nothing is lost, it is told when it answers again."
     }
     vendor-list-stale = {
       severity  = "warning"

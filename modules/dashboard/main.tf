@@ -146,6 +146,14 @@ locals {
         ]
       },
       {
+        title = "Subscriptions behind"
+        unit  = "seconds"
+        alarm = "deliveries-lag"
+        metrics = [
+          { of = local.log, name = "DeliveryLagSeconds", stat = "Maximum", label = "lag" },
+        ]
+      },
+      {
         title = "Event feed held back"
         unit  = "seconds"
         limit = null

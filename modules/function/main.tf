@@ -74,6 +74,8 @@ module "function" {
     PMP_API_URL         = var.api_url
     PMP_TOKEN_URL       = var.token_url
 
+    PMP_DELIVERIES_QUEUE_URL   = aws_sqs_queue.deliveries.url
+    PMP_LOOPBACK_RECEIVERS     = tostring(var.allow_loopback_receivers)
     PMP_ERASURES_BUCKET        = var.erasure.bucket_name
     PMP_ERASURE_KEY_SECRET_ARN = var.erasure.key_secret_arn
     PMP_TOKEN_KEY_SECRET_ARN   = var.token_key_secret_arn

@@ -104,6 +104,12 @@ resource "aws_iam_role_policy" "function" {
         Resource = aws_sqs_queue.jobs.arn
       },
       {
+        Sid      = "TellSubscriptions"
+        Effect   = "Allow"
+        Action   = ["sqs:SendMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
+        Resource = aws_sqs_queue.deliveries.arn
+      },
+      {
         Sid      = "SendFailedEvents"
         Effect   = "Allow"
         Action   = ["sqs:SendMessage"]

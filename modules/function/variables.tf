@@ -160,11 +160,24 @@ variable "token_key_secret_arn" {
   type        = string
 }
 
+variable "allow_loopback_receivers" {
+  description = "Whether subscriptions may name receivers on the function's own machine, as on a laptop. Only the environment `local` accepts it."
+  type        = bool
+  default     = false
+  nullable    = false
+
+  validation {
+    condition     = !var.allow_loopback_receivers || var.environment == "local"
+    error_message = "allow_loopback_receivers must be false in ${var.environment}: a receiver there could reach what only the function may."
+  }
+}
+
 variable "schedules" {
-  description = "When the function refreshes the vendor list (it asks upstream only when its copy is due) and cleans up: EventBridge Scheduler expressions."
+  description = "When the function refreshes the vendor list (it asks upstream only when its copy is due), cleans up, and sees that subscriptions are told of changes: EventBridge Scheduler expressions."
   type = object({
     refresh_vendors = optional(string, "rate(15 minutes)")
     housekeeping    = optional(string, "rate(1 hour)")
+    deliveries      = optional(string, "rate(1 minute)")
   })
   default = {}
 

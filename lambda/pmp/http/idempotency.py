@@ -10,12 +10,12 @@ from hashlib import sha256
 from typing import Any, cast
 
 from pmp.http.messages import Request, Response, encode
-from pmp.http.problems import Problem, gone
+from pmp.http.problems import Problem, gone, not_found
 
 _IN_FLIGHT = {"state": "in_flight"}
 _LOST_CONNECTION_SECONDS = 2.0
-_MADE_AGAIN = {"createImport"}
-"""Operations whose document is made again instead of kept: its signed URL is a secret, and expires before the key."""
+_MADE_AGAIN = {"createImport", "createSubscription"}
+"""Operations whose document is made again instead of kept: it has a secret, such as a signed URL."""
 
 
 def fingerprint(request: Request) -> bytes:
@@ -78,8 +78,19 @@ def once(route: Callable[..., Response], request: Request, connection: Any, key:
         raise gone()
     headers = {**known["headers"], "Idempotency-Replayed": "true"}
     if request.operation in _MADE_AGAIN:
+        return Response(known["status"], _made_again(request, connection, headers["Location"]), headers)
+    return Response(known["status"], headers=headers, content=known["body"].encode())
+
+
+def _made_again(request: Request, connection: Any, location: str) -> dict[str, Any]:
+    identifier = location.rpartition("/")[2]
+    if request.operation == "createImport":
         from pmp import imports
 
-        document = imports.announced(connection, headers["Location"].rpartition("/")[2])
-        return Response(known["status"], document, headers)
-    return Response(known["status"], headers=headers, content=known["body"].encode())
+        return imports.announced(connection, identifier)
+    from pmp.deliveries import subscriptions
+
+    document = subscriptions.with_secret(connection, identifier)
+    if document is None:
+        raise not_found("subscription any more that the first request with this Idempotency-Key created")
+    return document

@@ -213,9 +213,44 @@ run "chains_of_hand_overs_are_allowed" {
   }
 }
 
+# In the jobs queue, a withdrawal would wait while imports use its executions.
+run "subscriptions_are_told_through_a_queue_of_their_own" {
+  assert {
+    condition     = aws_lambda_event_source_mapping.deliveries.scaling_config[0].maximum_concurrency == 2 && aws_lambda_event_source_mapping.deliveries.batch_size == 1
+    error_message = "the queue must invoke the function for one message, with the least concurrency that AWS takes"
+  }
+
+  assert {
+    condition     = aws_sqs_queue.deliveries.name == "pmp-dev-deliveries" && aws_sqs_queue.deliveries.sqs_managed_sse_enabled && aws_sqs_queue.deliveries.visibility_timeout_seconds == 6 * 300
+    error_message = "the queue must be encrypted, and hide a message for six times the function's timeout"
+  }
+
+  assert {
+    condition = one([
+      for statement in jsondecode(aws_iam_role_policy.function.policy).Statement : sort(statement.Action) if statement.Sid == "TellSubscriptions"
+    ]) == sort(["sqs:SendMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"])
+    error_message = "the function must be able to send to the queue, and to let Lambda poll"
+  }
+
+  assert {
+    condition     = module.function.environment_variables.PMP_LOOPBACK_RECEIVERS == "false"
+    error_message = "receivers on loopback must be refused"
+  }
+}
+
+run "loopback_receivers_are_refused_outside_a_laptop" {
+  command = plan
+
+  variables {
+    allow_loopback_receivers = true
+  }
+
+  expect_failures = [var.allow_loopback_receivers]
+}
+
 run "each_schedule_names_its_task" {
   assert {
-    condition     = { for key, schedule in aws_scheduler_schedule.this : key => jsondecode(schedule.target[0].input).task } == { refresh_vendors = "refresh_vendors", housekeeping = "housekeeping" }
+    condition     = { for key, schedule in aws_scheduler_schedule.this : key => jsondecode(schedule.target[0].input).task } == { refresh_vendors = "refresh_vendors", housekeeping = "housekeeping", deliveries = "deliveries" }
     error_message = "each schedule must name its task"
   }
 }
@@ -243,7 +278,7 @@ run "each_export_is_scheduled_daily_with_what_it_holds" {
   }
 
   assert {
-    condition     = length(aws_scheduler_schedule.this) == 4
+    condition     = length(aws_scheduler_schedule.this) == 5
     error_message = "the other schedules must stay"
   }
 }

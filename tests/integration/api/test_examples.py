@@ -23,13 +23,15 @@ STORY = (
     "getUser", "listUsers", "listUserEvents", "exportUser", "checkConsents", "createToken", "getMe", "createMyEvent",
     "listMyEvents", "exportMe", "putMapping", "getMapping", "listMappings",
     "createImport", "getImport", "listImports", "getImportPreview", "getImportRejects", "cancelImport", "createExport",
-    "getExport", "listExports", "deleteExport", "listVendors", "getVendor", "getReadiness", "getHealth", "getOpenapi",
+    "getExport", "listExports", "deleteExport", "createSubscription", "getSubscription", "listSubscriptions",
+    "replaySubscription", "listUserDeliveries", "rotateSubscription", "changeSubscription", "deleteSubscription",
+    "listVendors", "getVendor", "getReadiness", "getHealth", "getOpenapi",
     "getDocs", "getDocsFile", "changeUser", "recordSignal", "eraseUser", "lookupUser",
 )  # fmt: skip
 """The operations in an order in which each finds what it needs."""
 END = ("createUser", "eraseMe")
 """A second story."""
-DIFFERENT = {"environment", "release", "code_sha256"}
+DIFFERENT = {"environment", "release", "code_sha256", "secret"}
 """Members whose values are a deployment's own."""
 USER = DOCUMENT["components"]["parameters"]["UserId"]["example"]
 CURSORS = {"next", "resume"}
@@ -120,6 +122,12 @@ def test_each_example_is_answered_as_the_document_shows(stack: Stack, monkeypatc
         terms = {"description": "Sale of personal data", "channel": "web", "model": "opt_out"}
         if name == "recordSignal":
             assert story.api.put("/v1/consents/data_sale", {**terms, "opt_out_signals": ["gpc"]}).status == 201
+        if name == "listUserDeliveries":
+            # As if a message with all events had been acknowledged.
+            stack.cluster.psql(
+                "INSERT INTO pmp.delivery SELECT subscription_key, lane, 2, 1::bigint << 62, 0, 0, 0, now()"
+                " FROM pmp.delivery_lane"
+            )
         story.send(name)
         if name == "recordSignal":
             assert story.api.put("/v1/consents/data_sale", terms).status == 200

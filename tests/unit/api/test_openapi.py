@@ -39,6 +39,16 @@ MEANING = {
         "erase users": {"eraseUser"},
         "create tokens for that": {"createToken"},
         "and find their proof": {"lookupUser"},
+        "manage subscriptions": {
+            "listSubscriptions",
+            "createSubscription",
+            "getSubscription",
+            "changeSubscription",
+            "deleteSubscription",
+            "rotateSubscription",
+            "replaySubscription",
+        },
+        "and see who was told": {"listUserDeliveries"},
     },
 }
 
