@@ -32,12 +32,18 @@ help:
 
 ##@ First day
 
-.PHONY: install up reload down status logs psql shell console doctor
+.PHONY: install up demo console reload down status logs psql shell doctor
 install: ## install what is missing: Debian packages (as root), .venv
 	@python3 -m local.install $(if $(filter install,$(MAKECMDGOALS)),--offer)
 
 up: install ## start, deploy and test the whole platform; again: update
 	@$(LOCAL) up
+
+demo: ## a person's preference centre in the browser
+	@$(LOCAL) demo --environment $(ENVIRONMENT)
+
+console: ## a read-only page: users, proof, imports, catalogue, figures
+	@$(LOCAL) console --environment $(ENVIRONMENT)
 
 reload: ## changed Lambda code or SQL functions, in seconds (WATCH=1)
 	@$(LOCAL) reload $(if $(WATCH),--watch)
@@ -56,9 +62,6 @@ psql: ## a session in the database as its owner (SQL="SELECT 1")
 
 shell: ## Python with a client of the API and the Lambda
 	@$(LOCAL) shell --environment $(ENVIRONMENT)
-
-console: ## a read-only page: users, proof, imports, catalogue, figures
-	@$(LOCAL) console --environment $(ENVIRONMENT)
 
 doctor: ## what is right here, and what to do next (ENVIRONMENT=local)
 	@$(LOCAL) doctor --environment $(ENVIRONMENT)
@@ -217,12 +220,15 @@ rotate-key: install ## replace a GitLab access key (IDENTITY=plan ENVIRONMENT=â€
 
 ##@ Generated files
 
-.PHONY: docs docs-site inventories costs dashboard tools clean
+.PHONY: docs docs-site screenshots inventories costs dashboard tools clean
 docs: install $(TOOLS) ## inputs and outputs in the modules' READMEs
 	@$(PYTHON) -m checks.lint.module_documents --write
 
 docs-site: install ## the documents as a site in build/site
 	@$(OPS) docs-site
+
+screenshots: install ## docs/preferences.png and docs/console.png
+	@$(PYTHON) -m checks.screenshots
 
 inventories: install ## what every layer plans in every environment
 	@$(PYTHON) -m checks.inventory --write

@@ -13,14 +13,19 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
 import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
+
+from ops.settings import ROOT
 
 ALL_SCOPES = "pmp/check pmp/read pmp/write pmp/admin"
 
@@ -240,6 +245,23 @@ def serve(port: int, workers: int) -> None:
     signal.signal(signal.SIGINT, stop)
     for child in children:
         os.waitpid(child, 0)
+
+
+@contextmanager
+def served(environment: Mapping[str, str]) -> Iterator[str]:
+    """Run ``serve`` with two workers in a process of its own; yield its address.
+
+    Args:
+        environment: with which the function reaches its servers, for example a stack's.
+    """
+    command = [sys.executable, "-m", "checks.gateway", "--workers", "2"]
+    variables = {**os.environ, **environment, "PYTHONPATH": "lambda"}
+    with subprocess.Popen(command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ import contextlib
 import subprocess
 import sys
 import time
+import webbrowser
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from local import accounts, inspection, variables
+from local import accounts, demo, inspection, variables
 from local import instance as instances
 from local.account import ACCOUNT
 from local.console.server import SCOPES, Server, Source
@@ -22,6 +23,7 @@ from local.reload import Reload
 from ops import import_file, policies
 from ops.api import Api
 from ops.errors import UserError, run_command
+from ops.output import shown
 from ops.settings import ENVIRONMENTS, LAPTOP_ENVIRONMENT, PROMOTED_ENVIRONMENTS, ROOT
 
 application = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -182,6 +184,18 @@ def credentials(
         platform.environment(environment)
     platform.account.require_running()
     print(platform.account.export_lines(identity, environment))
+
+
+@application.command("demo")
+def demo_command(environment: Environment = LAPTOP_ENVIRONMENT) -> None:
+    """Show a user's own preferences in the browser; the link works for a day, its erasure for 15 minutes."""
+    platform = _platform()
+    api = Api(platform.door_url(environment), platform.token(environment), platform.instance.ca_file)
+    address = demo.link(api, demo.seed(api))
+    print(f"preferences of {demo.EMAIL}:\n  {address}")
+    print(f"\nThe browser warns unless it trusts {shown(platform.instance.ca_file)}, which is this laptop's alone.")
+    if sys.stdout.isatty():
+        webbrowser.open(address)
 
 
 @application.command("doctor")

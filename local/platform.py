@@ -248,6 +248,7 @@ class Platform:
                 f"  and on {self.api_url(environment)}, its custom domain",
                 "",
                 f"  page    {url}/docs",
+                f"  demo    {prefix}make demo{chosen}   (a person's preference centre)",
                 f"  token   {prefix}make -s token{chosen}",
                 f'  shell   eval "$({prefix}make -s env{chosen})"   (address, token, CA variables)',
                 f"  logs    {prefix}make logs   ({shown(self.instance.logs)}/)",

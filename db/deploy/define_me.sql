@@ -16,6 +16,7 @@ BEGIN
   RETURN jsonb_build_object('id', person.id, 'email', person.email, 'consents', (
     SELECT coalesce(jsonb_agg(jsonb_build_object(
       'id', k.id, 'version', newest.version, 'description', newest.description, 'channel', newest.channel,
+      'translations', newest.translations,
       'enabled', state.is_given, 'since', instant(c.counts_at), 'answered_version', answered.version,
       'expires_at', instant(expiry(c.enabled, c.counts_at, answered.expires_after_days)),
       'pending', NOT state.is_given AND is_pending(person.subject_key, k.consent_key)
@@ -37,7 +38,7 @@ END
 $$;
 COMMENT ON FUNCTION pmp.get_me IS
   'A user and the whole catalogue, or the consents named: {"id", "email", "consents": [{"id", "version", "description", '
-  '"channel": of the newest version, "enabled", "since", "answered_version", "expires_at": of the choice in effect, null '
+  '"channel", "translations": of the newest version, "enabled", "since", "answered_version", "expires_at": of the choice in effect, null '
   'without one, "pending": whether it waits for a confirmation}]}; {"erased": true}; NULL: unknown user.';
 
 CREATE FUNCTION pmp.examine_token(user_id uuid, consent_ids text[]) RETURNS jsonb

@@ -70,6 +70,8 @@ OPERATIONS: dict[str, tuple[str, str, str]] = {
     "getOpenapi": ("service", "get_openapi", _NOTHING),
     "getDocs": ("service", "get_docs", _NOTHING),
     "getDocsFile": ("service", "get_docs_file", _NOTHING),
+    "getPreferences": ("preferences", "get_page", _NOTHING),
+    "getPreferencesFile": ("preferences", "get_file", _NOTHING),
 }
 """By ``operationId``: the module under ``routes``, imported on first use; its function; its use of the database."""
 

@@ -80,11 +80,22 @@ function contextText(context) {
   return Object.entries(context).map(([name, value]) => `${name}: ${typeof value === "string" ? value : JSON.stringify(value)}`).join("; ");
 }
 
+/** All items of a list, page by page. */
+async function readAll(path) {
+  const items = [];
+  for (let cursor = null; ; ) {
+    const page = await ask(`${path}?${new URLSearchParams(cursor ? { limit: 500, cursor } : { limit: 500 })}`);
+    items.push(...page.items);
+    if (!page.next) return items;
+    cursor = page.next;
+  }
+}
+
 async function showUser(user) {
   const checks = catalogue.slice(0, 1000).map((consent) => ({ user: { id: user.id }, consent: consent.id }));
-  const [{ results }, page] = await Promise.all([
+  const [{ results }, events] = await Promise.all([
     checks.length ? ask("/check", { checks }) : { results: [] },
-    ask(`/v1/users/${user.id}/events?limit=100`),
+    readAll(`/v1/users/${user.id}/events`),
   ]);
   element("user").replaceChildren(
     made("h3", { textContent: user.email }),
@@ -97,7 +108,7 @@ async function showUser(user) {
       instant(result.since),
     ])),
     made("h3", { textContent: "Proof: every event, newest first" }),
-    table("Events", ["made at", "received at", "choices", "source", "context", "event"], page.items.map((event) => [
+    table("Events", ["made at", "received at", "choices", "source", "context", "event"], events.reverse().map((event) => [
       instant(event.occurred_at),
       instant(event.received_at),
       event.consents.map(choiceText).join("; "),
@@ -105,7 +116,6 @@ async function showUser(user) {
       contextText(event.context),
       code(event.id),
     ])),
-    ...(page.next ? [fine("Only the newest 100 are shown.")] : []),
   );
 }
 
@@ -157,12 +167,7 @@ async function showImports() {
 }
 
 async function readCatalogue() {
-  for (let cursor = null; ; ) {
-    const page = await ask(`/v1/consents?${new URLSearchParams(cursor ? { limit: 100, cursor } : { limit: 100 })}`);
-    catalogue.push(...page.items);
-    if (!page.next) break;
-    cursor = page.next;
-  }
+  catalogue = await readAll("/v1/consents");
   element("catalogue").replaceChildren(
     table("Consents", ["id", "version", "wording", "channel", "expires after"], catalogue.map((consent) => [
       code(consent.id),

@@ -1,9 +1,6 @@
 """The team's console in a real browser, beside the running function: it reads, and nobody else can."""
 
 import json
-import os
-import subprocess
-import sys
 import threading
 import urllib.error
 import urllib.request
@@ -14,7 +11,7 @@ from typing import Any
 import pytest
 
 from checks import chromium
-from checks.gateway import Gateway, token
+from checks.gateway import Gateway, served, token
 from checks.stack import Stack
 from local.console.server import KEY_HEADER, SCOPES, Server, Source, figures
 from ops.api import Api
@@ -30,14 +27,6 @@ LINES = [
 
 @pytest.fixture(scope="module")
 def console(stack: Stack) -> Iterator[Server]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "checks.gateway", "--workers", "2"],
-        env=os.environ | stack.environment | {"PYTHONPATH": "lambda"},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    url = process.stdout.readline().strip()
     expired = [True]
 
     def connect() -> Api:
@@ -46,12 +35,11 @@ def console(stack: Stack) -> Iterator[Server]:
         expired.append(False)
         return Api(url, token(SCOPES, "console", seconds))
 
-    server = Server(Source(connect, lambda: LINES), 0)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    process.terminate()
-    process.wait(timeout=10)
+    with served(stack.environment) as url:
+        server = Server(Source(connect, lambda: LINES), 0)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
 
 
 def ask(console: Server, path: str, document: Any = None, **headers: str) -> tuple[int, Any]:
@@ -77,6 +65,7 @@ def test_a_user_is_found_with_their_proof(console: Server, api: Gateway) -> None
         "consents": [{"id": consent, "enabled": True}],
         "context": {"url": "https://shop.example.com/checkout"},
     }
+    withdrawn = api.post("/v1/events", event | {"consents": [{"id": consent, "enabled": False}]}).json["id"]
     made = api.post("/v1/events", event).json["id"]
     with chromium.page() as page:
         for width, dark in ((1280, False), (390, True)):
@@ -89,7 +78,7 @@ def test_a_user_is_found_with_their_proof(console: Server, api: Gateway) -> None
             page.evaluate("document.querySelector('#find button').click()")
             page.wait("document.querySelectorAll('#user table').length === 2")
             text = page.evaluate("document.getElementById('user').innerText")
-            assert made in text
+            assert 0 < text.index(made) < text.index(withdrawn), "the newest comes first"
             assert f"yes to {consent} v1: {wording}" in text
             assert "url: https://shop.example.com/checkout" in text
             assert "They agreed, and that counts." in text
@@ -120,8 +109,8 @@ def test_the_whole_catalogue_is_read_page_by_page() -> None:
     def answer(method: str, path: str, document: object = None) -> Answer:
         consent = {"version": 1, "description": "News", "channel": "email", "expires_after_days": None}
         pages = {
-            "/v1/consents?limit=100": {"items": [consent | {"id": "first"}], "next": "b-2"},
-            "/v1/consents?limit=100&cursor=b-2": {"items": [consent | {"id": "second"}], "next": None},
+            "/v1/consents?limit=500": {"items": [consent | {"id": "first"}], "next": "b-2"},
+            "/v1/consents?limit=500&cursor=b-2": {"items": [consent | {"id": "second"}], "next": None},
             "/v1/ready": {"checks": {"database": "ok"}},
         }
         return Answer(200, {}, json.dumps(pages.get(path, {"items": [], "next": None})).encode())

@@ -26,7 +26,8 @@ STORY = (
     "getExport", "listExports", "deleteExport", "createSubscription", "getSubscription", "listSubscriptions",
     "replaySubscription", "listUserDeliveries", "rotateSubscription", "changeSubscription", "deleteSubscription",
     "listVendors", "getVendor", "getReadiness", "getHealth", "getOpenapi",
-    "getDocs", "getDocsFile", "changeUser", "recordSignal", "eraseUser", "lookupUser",
+    "getDocs", "getDocsFile", "getPreferences", "getPreferencesFile",
+    "changeUser", "recordSignal", "eraseUser", "lookupUser",
 )  # fmt: skip
 """The operations in an order in which each finds what it needs."""
 END = ("createUser", "eraseMe")

@@ -43,7 +43,8 @@ def test_a_user_sees_the_catalogue_and_changes_a_choice(api: Gateway, new_user: 
     before = me.get("/v1/me")
     assert before.json["id"] == user
     assert consents(me)[SMS] == {
-        "id": SMS, "version": 1, "description": "Notifications by text message", "channel": "sms", "enabled": False,
+        "id": SMS, "version": 1, "description": "Notifications by text message", "channel": "sms", "translations": {},
+        "enabled": False,
         "since": None, "answered_version": None, "expires_at": None, "pending": False,
     }  # fmt: skip
     event = me.post("/v1/me/events", {"consents": [{"id": SMS, "enabled": True}]})

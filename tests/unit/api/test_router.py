@@ -33,9 +33,12 @@ def no_database(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "connect", refuse)
 
 
+PAGE = ("/preferences", "/preferences/{file}")
+
+
 def concrete(path: str) -> str:
     return path.replace("/consents/{id}", "/consents/sms").replace("/vendors/{id}", "/vendors/1").replace(
-        "{id}", UUID).replace("{file}", "start.js")  # fmt: skip
+        "/preferences/{file}", "/preferences/page.js").replace("{id}", UUID).replace("{file}", "start.js")  # fmt: skip
 
 
 def test_every_operation_of_the_document_has_a_function() -> None:
@@ -61,7 +64,7 @@ def test_every_operation_documents_the_statuses_that_it_can_return() -> None:
 
 def test_only_the_listed_operations_are_public() -> None:
     public = {path for (_, path), operation in OPERATIONS.items() if not operation["security"]}
-    assert public == {"/v1/health", "/v1/ready", "/v1/openapi.json", "/docs", "/docs/{file}"}
+    assert public == {"/v1/health", "/v1/ready", "/v1/openapi.json", "/docs", "/docs/{file}", *PAGE}
 
 
 def test_scope_pmp_check_allows_only_to_check() -> None:
