@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from botocore.exceptions import ClientError
@@ -14,6 +15,9 @@ from ops.errors import UserError
 from ops.settings import PROMOTED_ENVIRONMENTS
 
 _HEARTBEAT_REGION = "us-east-1"
+# RDS uploads the log every five minutes, except while it changes the instance.
+# https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_PIT.html
+_OLDEST_BACKUP = timedelta(minutes=30)
 
 
 def checks(environment: str) -> Iterator[Check]:
@@ -23,6 +27,7 @@ def checks(environment: str) -> Iterator[Check]:
         ("foundation", _foundation, "account layer"),
         ("runner token", _runner_token, "foundation"),
         ("runner", _runner, "runner token"),
+        ("backups", _backups, "foundation"),
         ("passwords", _passwords, "foundation"),
         ("proxy", _proxy, "passwords"),
         ("alarms", _alarms, "foundation"),
@@ -103,6 +108,20 @@ def _runner(environment: str) -> Finding:
             f"aws autoscaling describe-scaling-activities --auto-scaling-group-name {group}",
         )
     return right(f"instance {healthy[0]} of {group}; GitLab says whether it is online")
+
+
+def _backups(environment: str) -> Finding:
+    if aws.is_emulated():
+        return unknown("the laptop keeps no backups: make restore-drill")
+    name = aws.parameter(f"/pmp/{environment}/foundation/database_identifier")
+    [instance] = aws.client("rds").describe_db_instances(DBInstanceIdentifier=name)["DBInstances"]
+    latest = instance.get("LatestRestorableTime")
+    if latest is None or datetime.now(UTC) - latest > _OLDEST_BACKUP:
+        return wrong(
+            f"{name} can be restored {f'to {latest:%Y-%m-%d %H:%M} at the latest' if latest else 'to no instant'}",
+            f"aws rds describe-events --source-type db-instance --source-identifier {name} --duration 1440",
+        )
+    return right(f"{name} can be restored to {latest:%Y-%m-%d %H:%M} and {instance['BackupRetentionPeriod']} days back")
 
 
 def _passwords(environment: str) -> Finding:

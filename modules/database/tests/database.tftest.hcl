@@ -424,6 +424,20 @@ run "without_a_restore_the_original_serves" {
   }
 }
 
+# A replaced instance's id would be unknown here.
+run "a_restore_leaves_the_original_as_it_is" {
+  command = plan
+
+  variables {
+    restores = [{ point_in_time = "latest", source = "pmp-dev" }]
+  }
+
+  assert {
+    condition     = module.instance["original"].db_instance_resource_id == run.without_a_restore_the_original_serves.database_resource_id
+    error_message = "the plan of a restore must not replace the damaged instance"
+  }
+}
+
 run "a_retired_original_goes_and_the_restore_keeps_its_address" {
   variables {
     restores          = [{ point_in_time = "latest", source = "pmp-dev" }]

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import typer
+from botocore import xform_name
+from botocore.session import Session
 
 from checks.lint.rules import anchors
 from ops.__main__ import application
@@ -16,6 +18,7 @@ from ops.settings import ROOT
 GUIDE = ROOT / "docs/aws.md"
 DOCUMENTS = (GUIDE, ROOT / "docs/runbook.md", ROOT / "modules/runner/README.md", ROOT / "README.md")
 OPS = re.compile(r"(?:\.venv/bin/)?python -m ops ([a-z][^`\n#|]*)")
+AWS = re.compile(r"(?<![\w/-])aws ((?:[a-z0-9-]+) (?:[a-z]+-[a-z-]+)[^`\n#|;']*)")
 MAKE = re.compile(r"(?:^\$ |`)make ((?:-s )?[a-z][^`\n#|&;)]*)", re.MULTILINE)
 
 
@@ -36,11 +39,31 @@ def subcommands() -> dict[str, Any]:
 
 OPS_COMMANDS = sorted(set(commands(OPS)))
 MAKE_COMMANDS = sorted(set(commands(MAKE)))
+AWS_COMMANDS = sorted(set(commands(AWS)))
+# Options of every command: https://docs.aws.amazon.com/cli/latest/userguide/cli-configure-options.html
+_OF_ALL = {"--query", "--output", "--region", "--profile"}
+
+
+def unknown_words(text: str) -> list[str]:
+    """Return what the AWS API has not of a command line of AWS's CLI: its service, operation or options."""
+    service, name, *words = shlex.split(re.sub(r"<[^>]*>|…", "value", text))
+    if service not in Session().get_available_services():
+        return [service]
+    model = Session().get_service_model(service)
+    operations = {xform_name(one, "-"): one for one in model.operation_names}
+    if name not in operations:
+        return [name]
+    shape = model.operation_model(operations[name]).input_shape
+    members = shape.members if shape else {}
+    options = {f"--{xform_name(one, '-')}" for one in members}
+    options |= {f"--no-{xform_name(one, '-')}" for one, member in members.items() if member.type_name == "boolean"}
+    return [word for word in words if word.startswith("--") and word.partition("=")[0] not in options | _OF_ALL]
 
 
 def test_the_documents_have_commands() -> None:
     assert len([one for one in OPS_COMMANDS if one[0] == "aws.md"]) > 12
     assert len(MAKE_COMMANDS) > 12
+    assert len([one for one in AWS_COMMANDS if one[0] == "runbook.md"]) > 8
 
 
 @pytest.mark.parametrize(("document", "text"), OPS_COMMANDS)
@@ -50,6 +73,23 @@ def test_ops_command_exists_with_its_options(document: str, text: str) -> None:
     command = subcommands().get(name)
     assert command, f"{document}: there is no command '{name}'"
     command.make_context(name, list(words))
+
+
+@pytest.mark.parametrize(("document", "text"), AWS_COMMANDS)
+def test_command_of_aws_exists_with_its_options(document: str, text: str) -> None:
+    assert not unknown_words(text), f"{document}: aws {text}"
+
+
+@pytest.mark.parametrize(
+    ("text", "unknown"),
+    [
+        ("rsd describe-db-instances", "rsd"),
+        ("rds describe-instances", "describe-instances"),
+        ("rds describe-db-instances --identifier pmp-prod", "--identifier"),
+    ],
+)
+def test_a_wrong_command_of_aws_is_found(text: str, unknown: str) -> None:
+    assert unknown_words(text) == [unknown]
 
 
 @pytest.mark.parametrize(("document", "text"), MAKE_COMMANDS)

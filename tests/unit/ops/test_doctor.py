@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -44,6 +44,7 @@ class World:
     secrets: dict[str, list[str]] = field(
         default_factory=lambda: {"pmp_app": ["AWSCURRENT"], "pmp_migrator": ["AWSCURRENT"], "smoke": ["AWSCURRENT"]}
     )
+    restorable: datetime | None = field(default_factory=lambda: datetime.now(UTC) - timedelta(minutes=4))
     proxy: dict[str, str] = field(default_factory=lambda: {"State": "AVAILABLE"})
     subscriptions: list[tuple[str, str]] = field(default_factory=lambda: [("on-call@example.com", "arn:aws:sns:…")])
     ready: int = 200
@@ -55,6 +56,7 @@ class World:
             "/pmp/account/deployment_bucket_name": f"pmp-deployments-{ACCOUNT}-eu-west-1",
             "/pmp/account/prod/permissions_boundary_arn": "arn",
             "/pmp/prod/foundation/user_pool_id": "pool",
+            "/pmp/prod/foundation/database_identifier": "pmp-prod-r1",
             "/pmp/prod/foundation/database_proxy_name": "pmp-prod",
             "/pmp/prod/foundation/alarm_topic_arn_by_severity": json.dumps({"critical": TOPIC}),
             "/pmp/prod/clients/smoke": "client",
@@ -153,7 +155,11 @@ class World:
 
     def _rds(self) -> Any:
         targets = {"Targets": [{"TargetHealth": self.proxy}] if self.proxy else []}
-        return SimpleNamespace(describe_db_proxy_targets=lambda **_: targets)
+        instance = {"LatestRestorableTime": self.restorable, "BackupRetentionPeriod": 35}
+        return SimpleNamespace(
+            describe_db_proxy_targets=lambda **_: targets,
+            describe_db_instances=lambda **_: {"DBInstances": [{k: v for k, v in instance.items() if v}]},
+        )
 
     def _sns(self) -> Any:
         page = {"Subscriptions": [{"Endpoint": one, "SubscriptionArn": arn} for one, arn in self.subscriptions]}
@@ -244,6 +250,12 @@ BROKEN: list[tuple[str, Break, str]] = [
     ("runner", setting("instances", []), "describe-scaling-activities --auto-scaling-group-name pmp-prod-runner"),
     ("runner", setting("instances", [("Pending", "Healthy")]), "describe-scaling-activities"),
     ("passwords", lambda world, _: world.secrets.update(pmp_migrator=[]), "its job prod:migrate"),
+    (
+        "backups",
+        setting("restorable", None),
+        "describe-events --source-type db-instance --source-identifier pmp-prod-r1",
+    ),
+    ("backups", setting("restorable", datetime(2026, 1, 1, tzinfo=UTC)), "aws rds describe-events"),
     ("proxy", setting("proxy", {}), "its job prod:apply:foundation"),
     (
         "proxy",
