@@ -9,8 +9,8 @@ locals {
 
   database_name = "pmp"
 
-  # A restore never overwrites: RDS makes another instance, which serves from then on beside the one before it. Keyed as
-  # in the addresses of a plan: original, r1, r2, …
+  # A restore never overwrites: RDS makes another instance, which serves from then on beside the one before it
+  # (docs/adr/0314). Keyed as in the addresses of a plan: original, r1, r2, …
   generations = { for number, restore in concat([null], var.restores) : number == 0 ? "original" : "r${number}" => {
     identifier = number == 0 ? var.name : "${var.name}-r${number}"
     snapshot   = try(restore.snapshot, null)
