@@ -25,13 +25,13 @@ TC = "CPXxRfAPXxRfAAfKABENB-CgAAAAAAAAAAYgAAAAAAAA"
 GPC = {"gpc": True}
 
 
-@pytest.fixture(scope="module")
-def sale(stack: Stack) -> Iterator[str]:
-    """A consent that names Global Privacy Control, until the end of these tests."""
+@pytest.fixture
+def sale(api: Gateway) -> Iterator[str]:
+    """A consent that names Global Privacy Control, until the end of the test."""
     name = f"sale_{uuid.uuid4().hex[:12]}"
-    assert Gateway().put(f"/v1/consents/{name}", {**TERMS, "opt_out_signals": ["gpc"]}).status == 201
+    assert api.put(f"/v1/consents/{name}", {**TERMS, "opt_out_signals": ["gpc"]}).status == 201
     yield name
-    assert Gateway().put(f"/v1/consents/{name}", TERMS).status == 200
+    assert api.put(f"/v1/consents/{name}", TERMS).status == 200
 
 
 def signal(api: Gateway, user: str, **body: Any) -> Answer:
