@@ -3,9 +3,11 @@ BEGIN;
 CREATE TABLE pmp.consent (
   consent_key integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   id          text COLLATE "C" NOT NULL UNIQUE CHECK (id ~ '^[a-z][a-z0-9_]{0,62}$'),
-  created_at  timestamptz NOT NULL DEFAULT now()
+  created_at  timestamptz NOT NULL DEFAULT now(),
+  retired_at  timestamptz
 );
 COMMENT ON TABLE pmp.consent IS 'A consent that a user can grant or deny. Its wording is in its versions.';
+COMMENT ON COLUMN pmp.consent.retired_at IS 'Since when nobody can grant it any more; NULL: it is in use.';
 
 CREATE TABLE pmp.consent_version (
   version_key        integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -66,14 +68,14 @@ LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
 $$;
 COMMENT ON FUNCTION pmp.instant IS 'RFC 3339 in UTC with microseconds, in every session time zone.';
 
-CREATE FUNCTION pmp.describe_consent(consent_id text, v pmp.consent_version) RETURNS jsonb
+CREATE FUNCTION pmp.describe_consent(k pmp.consent, v pmp.consent_version) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT jsonb_build_object(
-    'id', consent_id, 'version', v.version, 'description', v.description, 'channel', v.channel,
+    'id', k.id, 'version', v.version, 'description', v.description, 'channel', v.channel,
     'expires_after_days', v.expires_after_days, 'model', v.model, 'models_by_country', v.models_by_country,
     'legal_basis', v.legal_basis, 'translations', v.translations, 'requires_new_consent', v.requires_new_consent,
     'opt_out_signals', v.opt_out_signals, 'values', v.allowed_values, 'multiple', v.multiple,
-    'created_at', pmp.instant(v.created_at)
+    'created_at', pmp.instant(v.created_at), 'retired_at', pmp.instant(k.retired_at)
   )
 $$;
 
@@ -81,7 +83,7 @@ CREATE FUNCTION pmp.get_consent(consent_id text, wanted integer DEFAULT NULL) RE
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
 BEGIN
   RETURN (
-    SELECT describe_consent(k.id, v) FROM consent AS k JOIN consent_version AS v USING (consent_key)
+    SELECT describe_consent(k, v) FROM consent AS k JOIN consent_version AS v USING (consent_key)
     WHERE k.id = consent_id AND (wanted IS NULL OR v.version = wanted)
     ORDER BY v.version DESC LIMIT 1
   );
@@ -89,16 +91,48 @@ END
 $$;
 COMMENT ON FUNCTION pmp.get_consent IS 'The newest version of a consent, or the wanted one; NULL if it does not exist.';
 
-CREATE FUNCTION pmp.list_consents(after text, row_limit integer) RETURNS jsonb
+CREATE FUNCTION pmp.list_consents(after text, row_limit integer, retired boolean DEFAULT false) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
 BEGIN
   RETURN (
     SELECT coalesce(jsonb_agg(get_consent(k.id) ORDER BY k.id), '[]')
-    FROM (SELECT id FROM consent WHERE after IS NULL OR id > after ORDER BY id LIMIT row_limit) AS k
+    FROM (
+      SELECT id FROM consent WHERE (after IS NULL OR id > after) AND (retired_at IS NOT NULL) = retired
+      ORDER BY id LIMIT row_limit
+    ) AS k
   );
 END
 $$;
-COMMENT ON FUNCTION pmp.list_consents IS 'A page of the catalogue by id, after the id "after" (NULL: from the start).';
+COMMENT ON FUNCTION pmp.list_consents IS
+  'A page of the catalogue by id, after the id "after" (NULL: from the start): consents in use, or the retired ones.';
+
+CREATE FUNCTION pmp.list_versions(consent_id text, after integer, row_limit integer) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
+BEGIN
+  RETURN (
+    SELECT (
+      SELECT coalesce(jsonb_agg(describe_consent(k, v) ORDER BY v.version), '[]')
+      FROM (
+        SELECT v.* FROM consent_version AS v
+        WHERE v.consent_key = k.consent_key AND v.version > coalesce(after, 0) ORDER BY v.version LIMIT row_limit
+      ) AS v
+    )
+    FROM consent AS k WHERE k.id = consent_id
+  );
+END
+$$;
+COMMENT ON FUNCTION pmp.list_versions IS
+  'A page of the versions of a consent, after the version "after" (NULL: from the first); NULL: unknown consent.';
+
+CREATE FUNCTION pmp.retire_consent(consent_id text) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp AS $$
+BEGIN
+  UPDATE consent AS k SET retired_at = coalesce(k.retired_at, now()) WHERE k.id = consent_id;
+  RETURN get_consent(consent_id);
+END
+$$;
+COMMENT ON FUNCTION pmp.retire_consent IS
+  'From now on nobody can grant the consent; put_consent revives it. As get_consent.';
 
 CREATE FUNCTION pmp.put_consent(
   consent_id text, description text, channel text, expires_after_days integer, client text, terms jsonb DEFAULT '{}'
@@ -128,6 +162,9 @@ BEGIN
   END IF;
   SELECT * INTO newest FROM consent_version AS v
   WHERE v.consent_key = consent.consent_key ORDER BY v.version DESC LIMIT 1;
+  IF consent.retired_at IS NOT NULL THEN
+    UPDATE consent AS k SET retired_at = NULL WHERE k.consent_key = consent.consent_key RETURNING k.* INTO consent;
+  END IF;
   wanted := newest;
   wanted.description := $2;
   wanted.channel := $3;
@@ -161,11 +198,11 @@ BEGIN
     -- pages, and would rather scan all choices than look up each consent's.
     ANALYZE (SKIP_LOCKED) consent, consent_version;
   END IF;
-  RETURN jsonb_build_object('outcome', outcome, 'consent', describe_consent(consent_id, newest));
+  RETURN jsonb_build_object('outcome', outcome, 'consent', describe_consent(consent, newest));
 END
 $$;
 COMMENT ON FUNCTION pmp.put_consent IS
-  'Adds a version unless nothing differs: {"outcome": "created" | "updated" | "unchanged", "consent"}; {"outcome": '
+  'Adds a version unless nothing differs, and revives a retired consent: {"outcome": "created" | "updated" | "unchanged", "consent"}; {"outcome": '
   '"too_many", "most"}: the catalogue is full. terms: {"model", "models_by_country", "legal_basis", "translations", '
   '"requires_new_consent", "opt_out_signals", "values", "multiple"}, each with the default of its column if it is absent; '
   'without "model" opt_in, "legal_basis" is legitimate_interests.';
@@ -174,6 +211,7 @@ DO $$ BEGIN PERFORM pmp.put_consent('email_notifications', 'Notifications by ema
 DO $$ BEGIN PERFORM pmp.put_consent('sms_notifications', 'Notifications by text message', 'sms', NULL, 'pmp'); END $$;
 
 GRANT SELECT ON pmp.consent, pmp.consent_version TO pmp_app, pmp_readonly;
-GRANT EXECUTE ON FUNCTION pmp.instant, pmp.describe_consent, pmp.get_consent, pmp.list_consents TO pmp_app, pmp_readonly;
-GRANT EXECUTE ON FUNCTION pmp.put_consent TO pmp_app;
+GRANT EXECUTE ON FUNCTION pmp.instant, pmp.describe_consent, pmp.get_consent, pmp.list_consents, pmp.list_versions
+TO pmp_app, pmp_readonly;
+GRANT EXECUTE ON FUNCTION pmp.put_consent, pmp.retire_consent TO pmp_app;
 COMMIT;

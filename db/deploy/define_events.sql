@@ -37,6 +37,7 @@ DECLARE
   answers boolean[];
   chosen text;
   unfit boolean[];
+  retired boolean[];
   named integer[];
   too_new boolean[];
   place integer;
@@ -70,11 +71,13 @@ BEGIN
     END,
     array_agg(
       asked.choice ? 'value' AND NOT fits(asked.choice -> 'value', v.allowed_values, v.multiple) ORDER BY asked.place
-    )
-  INTO keys, answers, named, too_new, chosen, unfit
+    ),
+    array_agg(v.retired_at IS NOT NULL AND (asked.choice ->> 'enabled')::boolean ORDER BY asked.place)
+  INTO keys, answers, named, too_new, chosen, unfit, retired
   FROM jsonb_array_elements(choices) WITH ORDINALITY AS asked (choice, place)
   LEFT JOIN LATERAL (
-    SELECT v.version_key, v.created_at, v.allowed_values, v.multiple FROM consent AS k JOIN consent_version AS v USING (consent_key)
+    SELECT v.version_key, v.created_at, v.allowed_values, v.multiple, k.retired_at
+    FROM consent AS k JOIN consent_version AS v USING (consent_key)
     WHERE k.id = asked.choice ->> 'id' AND v.version = coalesce((asked.choice ->> 'version')::integer, v.version)
     ORDER BY v.created_at <= at DESC, CASE WHEN v.created_at <= at THEN -v.version ELSE v.version END LIMIT 1
   ) AS v ON true;
@@ -96,8 +99,15 @@ BEGIN
     ));
   END IF;
 
-  place := array_position(unfit, true) - 1;
+  place := array_position(retired, true) - 1;
   -- A known event is repeated, even if the catalogue has changed since.
+  IF place IS NOT NULL AND NOT EXISTS (SELECT FROM event AS e WHERE e.id = event_id) THEN
+    RETURN (
+      SELECT jsonb_build_object('index', place, 'outcome', 'retired', 'retired_at', instant(k.retired_at))
+      FROM consent AS k WHERE k.id = choices -> place ->> 'id'
+    );
+  END IF;
+  place := array_position(unfit, true) - 1;
   IF place IS NOT NULL AND NOT EXISTS (SELECT FROM event AS e WHERE e.id = event_id) THEN
     RETURN (
       SELECT jsonb_build_object('index', place, 'outcome', 'unknown_value', 'multiple', v.multiple, 'allowed', coalesce(
@@ -167,7 +177,8 @@ COMMENT ON FUNCTION pmp.create_event IS
   '{"outcome": "conflict"}: same id, other content; unknown_user; erased; in_future (more than five minutes ahead); '
   '{"outcome": "unknown_consent" | "unknown_version", "index"}: zero-based position in choices; {"outcome": '
   '"version_too_new", "index", "created_at"}: the named version was created later than happened_at; {"outcome": '
-  '"unknown_value", "index", "allowed", "multiple"}: the version does not take the value. The event also has '
+  '"unknown_value", "index", "allowed", "multiple"}: the version does not take the value; {"outcome": "retired", "index", "retired_at"}: a grant of a '
+  'retired consent, which can still be denied. The event also has '
   'what overridden() returns.';
 
 CREATE FUNCTION pmp.create_event_by_address(

@@ -400,7 +400,7 @@ BEGIN
     SELECT jsonb_build_object(
       'user', person, 'created_at', instant(s.created_at), 'created_by', source_name(s.created_by),
       'exported_at', instant(now()), 'wordings', (
-        SELECT coalesce(jsonb_agg(describe_consent(k.id, v) ORDER BY k.id, v.version), '[]')
+        SELECT coalesce(jsonb_agg(describe_consent(k, v) ORDER BY k.id, v.version), '[]')
         FROM (
           SELECT DISTINCT unnest(e.versions) AS version_key FROM event AS e WHERE e.subject_key = s.subject_key
         ) AS answered
@@ -416,6 +416,51 @@ COMMENT ON FUNCTION pmp.export_user IS
   'All data about a user (GDPR Art. 15 and 20) but the events, which list_user_events returns: {"user", "created_at", '
   '"created_by", "exported_at", "wordings": the versions of consents that the user answered}; {"erased": true}; NULL.';
 
+CREATE FUNCTION pmp.describe_choices(
+  user_id uuid, as_of timestamptz DEFAULT NULL, known_at timestamptz DEFAULT NULL
+) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
+DECLARE
+  person subject;
+  at timestamptz := coalesce(as_of, known_at);
+BEGIN
+  SELECT * INTO person FROM subject AS s WHERE s.id = user_id;
+  IF person.subject_key IS NULL THEN
+    RETURN NULL;
+  ELSIF person.erased_at IS NOT NULL THEN
+    RETURN '{"erased": true}';
+  END IF;
+  RETURN (
+    SELECT coalesce(jsonb_agg(
+      describe_choice(
+        k.id, c.enabled, c.value, lapsed(c.enabled, c.counts_at, v.expires_after_days, v.superseded_at, coalesce(at, now()))
+      ) || jsonb_build_object(
+        'version', v.version, 'since', instant(c.counts_at),
+        'expires_at', instant(least(expiry(c.enabled, c.counts_at, v.expires_after_days), CASE
+          WHEN c.enabled AND v.superseded_at <= coalesce(at, now()) THEN v.superseded_at
+        END)),
+        'event', e.id, 'source', source_name(e.source_key)
+      )
+      ORDER BY c.consent_key
+    ), '[]')
+    FROM (
+      SELECT c.* FROM current_choice AS c WHERE at IS NULL AND c.subject_key = person.subject_key
+        AND c.consent_key = ANY (ARRAY(SELECT k.consent_key FROM consent AS k))
+      UNION ALL
+      SELECT r.* FROM replay(person.subject_key, as_of, known_at) AS r WHERE at IS NOT NULL
+    ) AS c
+    -- The third condition is for the index: a denial counts at the end of its second.
+    JOIN event AS e ON e.subject_key = c.subject_key AND e.sequence = c.sequence
+      AND least(e.occurred_at, e.received_at) BETWEEN c.counts_at - interval '1 second' AND c.counts_at
+    JOIN consent_version AS v ON v.version_key = c.version_key
+    JOIN consent AS k ON k.consent_key = c.consent_key
+  );
+END
+$$;
+COMMENT ON FUNCTION pmp.describe_choices IS
+  'The choices of describe_user with their grounds: [{"id", "enabled", "value"?, "reason"?, "version", "since": when it counts, '
+  '"expires_at": when the grant lapses or has lapsed, NULL: never, "event": its id, "source"}]; {"erased": true}; NULL.';
+
 CREATE FUNCTION pmp.check_consents(
   checks jsonb, as_of timestamptz DEFAULT NULL, known_at timestamptz DEFAULT NULL
 ) RETURNS jsonb
@@ -426,7 +471,7 @@ DECLARE
 BEGIN
   RETURN (
     WITH asked AS MATERIALIZED (
-      SELECT asked.place, asked.item ->> 'country' AS country, s.subject_key, s.erased_at, k.consent_key
+      SELECT asked.place, asked.item ->> 'country' AS country, s.subject_key, s.erased_at, k.consent_key, k.retired_at
       FROM jsonb_array_elements(checks) WITH ORDINALITY AS asked (item, place)
       LEFT JOIN subject AS by_id ON by_id.id = (asked.item #>> '{user,id}')::uuid
       LEFT JOIN subject AS by_email ON by_email.email_key = fold_email(asked.item #>> '{user,email}')
@@ -473,6 +518,7 @@ BEGIN
         WHEN a.subject_key IS NULL THEN 'unknown_user'
         WHEN a.erased_at IS NOT NULL THEN 'erased'
         WHEN a.consent_key IS NULL THEN 'unknown_consent'
+        WHEN a.retired_at <= coalesce(at, now()) THEN 'retired'
         WHEN c.subject_key IS NULL THEN 'not_given'
         WHEN NOT c.enabled THEN 'denied'
         ELSE coalesce(
@@ -490,13 +536,13 @@ $$;
 COMMENT ON FUNCTION pmp.check_consents IS
   '[{"user": {"id"}, {"email"} or {"kind", "value"} (see identifier), "consent", "country"?}] → [{"allowed", "reason", '
   '"model", "since"}] in the same order, of the state that describe_user shows. reason: given, denied, expired, superseded, not_given, pending: not '
-  'allowed, and a grant waits for its confirmation (see is_pending), unknown_consent, erased, unknown_user. Allowed is a grant that counts; where the model (consent_version.model, of the country if it has its own) is '
+  'allowed, and a grant waits for its confirmation (see is_pending), retired, unknown_consent, erased, unknown_user. Allowed is a grant that counts; where the model (consent_version.model, of the country if it has its own) is '
   'not opt_in, also what was not given, has expired or is superseded.';
 
 GRANT EXECUTE ON FUNCTION
   pmp.is_within, pmp.expiry, pmp.lapsed, pmp.replay, pmp.describe_choice, pmp.describe_answer, pmp.describe_user, pmp.has_choice, pmp.get_user,
   pmp.find_user, pmp.list_users, pmp.list_users_by_choice, pmp.describe_context, pmp.describe_event, pmp.get_event, pmp.list_events,
-  pmp.list_user_events, pmp.export_user, pmp.check_consents
+  pmp.list_user_events, pmp.export_user, pmp.describe_choices, pmp.check_consents
 TO pmp_app;
 GRANT SELECT ON pmp.event_record TO pmp_app, pmp_readonly;
 GRANT EXECUTE ON FUNCTION pmp.is_within, pmp.expiry, pmp.lapsed, pmp.replay, pmp.describe_answer TO pmp_readonly;

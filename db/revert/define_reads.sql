@@ -1,6 +1,7 @@
 -- Revert pmp:define_reads from pg
 BEGIN;
 DROP FUNCTION pmp.check_consents(jsonb, timestamptz, timestamptz);
+DROP FUNCTION pmp.describe_choices(uuid, timestamptz, timestamptz);
 DROP FUNCTION pmp.export_user(uuid);
 DROP FUNCTION pmp.list_user_events(uuid, timestamptz, bigint, integer, timestamptz, timestamptz);
 DROP FUNCTION pmp.list_events(bigint, bigint, integer);

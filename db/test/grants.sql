@@ -71,7 +71,7 @@ SELECT set_eq(
 );
 SELECT set_eq(
   $$SELECT proname::text FROM pg_proc WHERE pronamespace = 'pmp'::regnamespace AND prosecdef$$,
-  ARRAY['put_consent', 'create_user', 'lock_user', 'change_user', 'create_event', 'create_event_by_address', 'create_event_by_identifier', 'create_events', 'record_signal', 'prepare_erasure', 'erase_user', 'merge_lines', 'import_batch', 'analyze_grown',
+  ARRAY['put_consent', 'retire_consent', 'create_user', 'lock_user', 'change_user', 'create_event', 'create_event_by_address', 'create_event_by_identifier', 'create_events', 'record_signal', 'prepare_erasure', 'erase_user', 'merge_lines', 'import_batch', 'analyze_grown',
     'delete_expired_confirmations', 'ask_confirmation', 'confirm', 'unsubscribe',
     'current_place', 'notice_erasure', 'notice_end'],
   'these and no others run as their owner'

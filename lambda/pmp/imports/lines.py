@@ -4,7 +4,7 @@ import datetime as dt
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -71,10 +71,11 @@ class Catalogue:
 
     Args:
         versions: by consent, its versions from the first to the newest.
+        retired: the consents that can only be denied.
     """
 
-    def __init__(self, versions: Mapping[str, Sequence[Version]]) -> None:
-        self._versions = versions
+    def __init__(self, versions: Mapping[str, Sequence[Version]], retired: Container[str] = ()) -> None:
+        self._versions, self._retired = versions, retired
         self._names = {
             version.key: (consent, version.number) for consent, known in versions.items() for version in known
         }
@@ -83,6 +84,10 @@ class Catalogue:
     def __contains__(self, consent: object) -> bool:
         """Whether the consent exists."""
         return consent in self._versions
+
+    def is_retired(self, consent: str) -> bool:
+        """Whether the consent can only be denied."""
+        return consent in self._retired
 
     def era(self, moment: dt.datetime) -> int:
         """A number that is the same for two instants at which the same version of each consent is in force."""
@@ -378,6 +383,8 @@ class Parser:
             seen.add(consent)
             answered = self._version(consent, version, pointer, moment)
             keys.append(answered.key)
+            if enabled and self._catalogue.is_retired(consent):
+                raise LineError("retired_consent", f"{pointer}/id", "was retired, and can only be denied")
             answers.append(enabled)
             said.append(f"{consent}={'t' if enabled else 'f'}{'' if version is None else version}")
             if "value" in choice:

@@ -374,14 +374,17 @@ class _Worker:
         rows = _retried(
             lambda connection: connection.run(
                 "SELECT k.id, v.version, pmp.instant(v.created_at), v.version_key,"
-                " coalesce(jsonb_path_query_array(v.allowed_values, '$[*].id'), '[]'), v.multiple FROM pmp.consent AS k"
+                " coalesce(jsonb_path_query_array(v.allowed_values, '$[*].id'), '[]'), v.multiple,"
+                " k.retired_at IS NOT NULL"
+                " FROM pmp.consent AS k"
                 " JOIN pmp.consent_version AS v USING (consent_key) ORDER BY v.version"
             )
         )
         versions: dict[str, list[Version]] = {}
-        for consent, number, created_at, *others in rows:
+        retired = {consent for consent, *_, is_retired in rows if is_retired}
+        for consent, number, created_at, *others, _ in rows:
             versions.setdefault(consent, []).append(Version(number, instants.read(created_at)[0], *others))
-        self._catalogue, mapping = Catalogue(versions), self._row["mapping"]
+        self._catalogue, mapping = Catalogue(versions, retired), self._row["mapping"]
         table = None
         if found.header is not None:
             read_header = columns.Table if mapping else partial(columns.of_events, catalogue=self._catalogue)

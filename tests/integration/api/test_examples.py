@@ -19,7 +19,8 @@ OPERATIONS = {
     for method, operation in methods.items()
 }
 STORY = (
-    "createUser", "putConsent", "getConsent", "listConsents", "createEvent", "createEvents", "getEvent", "listEvents",
+    "createUser", "putConsent", "getConsent", "listConsents", "listConsentVersions", "createEvent", "listUserConsents",
+    "createEvents", "getEvent", "listEvents",
     "getUser", "listUsers", "listUserEvents", "exportUser", "checkConsents", "createToken", "getMe", "createMyEvent",
     "listMyEvents", "exportMe", "putMapping", "getMapping", "listMappings",
     "createImport", "getImport", "listImports", "getImportPreview", "getImportRejects", "cancelImport", "createExport",
@@ -27,7 +28,7 @@ STORY = (
     "replaySubscription", "listUserDeliveries", "rotateSubscription", "changeSubscription", "deleteSubscription",
     "listVendors", "getVendor", "getReadiness", "getHealth", "getOpenapi",
     "getDocs", "getDocsFile", "getPreferences", "getPreferencesFile",
-    "changeUser", "recordSignal", "eraseUser", "lookupUser",
+    "changeUser", "recordSignal", "retireConsent", "eraseUser", "lookupUser",
 )  # fmt: skip
 """The operations in an order in which each finds what it needs."""
 END = ("createUser", "eraseMe")

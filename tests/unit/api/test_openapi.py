@@ -20,9 +20,9 @@ OPERATIONS: list[dict[str, Any]] = [
 MEANING = {
     "pmp/check": {"check consents": {"checkConsents"}},
     "pmp/read": {
-        "read users": {"listUsers", "getUser", "listUserEvents", "exportUser"},
+        "read users": {"listUsers", "getUser", "listUserEvents", "listUserConsents", "exportUser"},
         "events": {"listEvents", "getEvent"},
-        "consents": {"listConsents", "getConsent"},
+        "consents": {"listConsents", "getConsent", "listConsentVersions"},
         "imports": {"listImports", "getImport", "getImportPreview", "getImportRejects", "listMappings", "getMapping"},
         "and vendors": {"listVendors", "getVendor"},
         "check consents": {"checkConsents"},
@@ -34,7 +34,7 @@ MEANING = {
         "create and cancel imports": {"createImport", "cancelImport"},
     },
     "pmp/admin": {
-        "change the consent catalogue and import mappings": {"putConsent", "putMapping"},
+        "change the consent catalogue and import mappings": {"putConsent", "retireConsent", "putMapping"},
         "create, read and delete exports": {"createExport", "getExport", "listExports", "deleteExport"},
         "erase users": {"eraseUser"},
         "create tokens for that": {"createToken"},

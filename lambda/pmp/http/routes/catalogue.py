@@ -5,7 +5,7 @@ from typing import Any
 
 from pmp.http.conditions import etag, require_match
 from pmp.http.messages import Request, Response, encode
-from pmp.http.pages import limit, page, position
+from pmp.http.pages import INTEGER, limit, page, position
 from pmp.http.problems import Problem, invalid, not_found
 
 _TERMS = (
@@ -15,9 +15,14 @@ _TERMS = (
 
 
 def list_consents(request: Request, connection: Any) -> Response:
-    """GET /v1/consents."""
+    """GET /v1/consents: those in use, or the retired ones."""
     (after,) = position(request.query.get("cursor"), "[a-z0-9_]{1,63}")
-    ((consents,),) = connection.run("SELECT pmp.list_consents(:after, :most)", after=after, most=limit(request) + 1)
+    ((consents,),) = connection.run(
+        "SELECT pmp.list_consents(:after, :most, :retired)",
+        after=after,
+        most=limit(request) + 1,
+        retired=request.query.get("retired", False),
+    )
     return page(request, consents, lambda consent: (consent["id"],))
 
 
@@ -29,6 +34,32 @@ def get_consent(request: Request, connection: Any) -> Response:
     if consent is None:
         raise not_found("such consent or version")
     return Response(200, consent)
+
+
+def list_versions(request: Request, connection: Any) -> Response:
+    """GET /v1/consents/{id}/versions: from the first to the newest."""
+    (after,) = position(request.query.get("cursor"), INTEGER)
+    ((versions,),) = connection.run(
+        "SELECT pmp.list_versions(:id, :after, :most)",
+        id=request.parameters["id"],
+        # A cursor is made up by the client.
+        after=None if after is None else min(after, 2**31 - 1),
+        most=limit(request) + 1,
+    )
+    if versions is None:
+        raise not_found("such consent")
+    return page(request, versions, lambda version: (version["version"],))
+
+
+def retire_consent(request: Request, connection: Any) -> Response:
+    """DELETE /v1/consents/{id}: its versions stay, because events refer to them."""
+    identifier = request.parameters["id"]
+    ((before,),) = connection.run("SELECT pmp.get_consent(:id)", id=identifier)
+    if before is None:
+        raise not_found("such consent")
+    require_match(request, etag(encode(before)))
+    ((consent,),) = connection.run("SELECT pmp.retire_consent(:id)", id=identifier)
+    return Response(200, consent, {"ETag": etag(encode(consent))})
 
 
 def put_consent(request: Request, connection: Any) -> Response:
@@ -98,7 +129,7 @@ def _check_terms(body: dict[str, Any]) -> None:
 def _check_read_only(body: dict[str, Any], present: dict[str, Any]) -> None:
     """Members that a client cannot set may be sent back as they were read, so that it can change what it has read."""
     errors = []
-    for name in ("id", "version", "created_at"):
+    for name in ("id", "version", "created_at", "retired_at"):
         if name in body and body[name] != present.get(name):
             found = f"equal {present[name]}" if name in present else "be left out for a new consent"
             errors.append({"pointer": f"/{name}", "detail": f"is read-only: must {found}"})

@@ -212,6 +212,10 @@ def _recorded(result: dict[str, Any], sent: dict[str, Any], at: str) -> tuple[in
             f"/consents/{index}/version",
             f"was created at {result.get('created_at')}, after occurred_at; omit version for the one in force then",
         ),
+        "retired": (
+            f"/consents/{index}/id",
+            f"was retired at {result.get('retired_at')} and can only be denied; GET /v1/consents lists those in use",
+        ),
         "unknown_value": (
             f"/consents/{index}/value",
             values.refusal(result.get("allowed", ()), multiple=result.get("multiple", False)),

@@ -217,6 +217,14 @@ def _history(identifier: str, connection: Any) -> Any:
     )
 
 
+def list_consents(request: Request, connection: Any) -> Response:
+    """GET /v1/users/{id}/consents: the choices of ``get_user`` with their grounds."""
+    ((choices,),) = connection.run(
+        "SELECT pmp.describe_choices(:id, :as_of, :known_at)", id=request.parameters["id"], **limits(request.query)
+    )
+    return Response(200, {"items": _present(choices)}, compress=True)
+
+
 def list_events(request: Request, connection: Any) -> Response:
     """GET /v1/users/{id}/events: the user's events, by occurred_at or by receipt if that is earlier."""
     after = position(request.query.get("cursor"), INTEGER, INTEGER)
