@@ -9,7 +9,7 @@ from httpx_retries import Retry, RetryTransport
 
 from .client import AuthenticatedClient
 
-_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 class ApiError(Exception):

@@ -23,11 +23,11 @@ _HASH = re.compile(r"[0-9a-f]{64}").fullmatch
 
 
 _BEFORE = """BEGIN;
-CREATE TEMPORARY TABLE entry (user_id uuid, hashes bytea[], erased_at timestamptz) ON COMMIT DROP;
+CREATE TEMPORARY TABLE entry (user_ids uuid[], hashes bytea[], erased_at timestamptz) ON COMMIT DROP;
 COPY entry FROM STDIN;
 """
 _AFTER = """SELECT outcome, count(*) FROM (
-  SELECT pmp.replay_erasure(user_id, hashes, erased_at) AS outcome FROM entry
+  SELECT pmp.replay_erasure(user_ids, hashes, erased_at) AS outcome FROM entry
 ) AS done GROUP BY outcome;
 COMMIT;
 """
@@ -38,12 +38,12 @@ class Entry:
     """An entry of the journal.
 
     Attributes:
-        user_id: UUID of the erased user.
-        address_hashes: HMAC-SHA256 of each address that the user had, in hexadecimal.
+        user_ids: UUIDs of the erased user, and of those who had been merged into this one.
+        address_hashes: HMAC-SHA256 of each address and other identifier that the user had, in hexadecimal.
         erased_at: when.
     """
 
-    user_id: str
+    user_ids: tuple[str, ...]
     address_hashes: tuple[str, ...]
     erased_at: datetime
 
@@ -57,9 +57,10 @@ class Entry:
         try:
             found = json.loads(text)
             erased_at = datetime.fromisoformat(found["erased_at"])
-            entry = cls(found["user_id"], tuple(found["address_hashes"]), erased_at)
+            entry = cls(tuple(found["user_ids"]), tuple(found["address_hashes"]), erased_at)
             are_hashes = entry.address_hashes and all(map(_HASH, entry.address_hashes))
-            if _UUID(entry.user_id) and are_hashes and erased_at.tzinfo:
+            are_ids = entry.user_ids and all(map(_UUID, entry.user_ids))
+            if are_ids and are_hashes and erased_at.tzinfo:
                 return entry
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError("not an entry of the journal") from error
@@ -140,8 +141,8 @@ def script(entries: list[Entry]) -> str:
     """Return psql's script that replays entries in one transaction and prints ``outcome|count`` lines."""
     # A backslash is doubled for the array, and both again for COPY.
     rows = "".join(
-        "{}\t{{{}}}\t{}\n".format(
-            one.user_id, ",".join(rf"\\\\x{mark}" for mark in one.address_hashes), one.erased_at.isoformat()
+        "{{{}}}\t{{{}}}\t{}\n".format(
+            ",".join(one.user_ids), ",".join(rf"\\\\x{mark}" for mark in one.address_hashes), one.erased_at.isoformat()
         )
         for one in entries
     )

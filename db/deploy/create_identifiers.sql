@@ -21,9 +21,12 @@ CREATE FUNCTION pmp.subject_named(kind text, value text) RETURNS bigint
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
 BEGIN
   IF $1 = 'email' THEN
-    RETURN (SELECT s.subject_key FROM subject AS s WHERE s.email_key = fold_email($2));
+    RETURN (SELECT coalesce(s.merged_into, s.subject_key) FROM subject AS s WHERE s.email_key = fold_email($2));
   END IF;
-  RETURN (SELECT i.subject_key FROM identifier AS i WHERE i.kind = $1 AND i.value = $2);
+  RETURN (
+    SELECT coalesce(s.merged_into, s.subject_key) FROM identifier AS i JOIN subject AS s USING (subject_key)
+    WHERE i.kind = $1 AND i.value = $2
+  );
 END
 $$;
 COMMENT ON FUNCTION pmp.subject_named IS
@@ -35,14 +38,21 @@ BEGIN
   RETURN (
     SELECT jsonb_strip_nulls(jsonb_build_object(
       'phone', max(i.value) FILTER (WHERE i.kind = 'phone'),
-      'external_ids', jsonb_object_agg(substr(i.kind, 10), i.value) FILTER (WHERE i.kind <> 'phone')
+      'external_ids', jsonb_object_agg(substr(i.kind, 10), i.value) FILTER (WHERE i.kind <> 'phone'),
+      'merged', (
+        SELECT jsonb_agg(
+          jsonb_build_object('id', s.id, 'email', s.email) || describe_identifiers(s.subject_key) ORDER BY s.subject_key
+        )
+        FROM subject AS s WHERE s.merged_into = $1
+      )
     ))
     FROM identifier AS i WHERE i.subject_key = $1
   );
 END
 $$;
 COMMENT ON FUNCTION pmp.describe_identifiers IS
-  'Identifiers as members of a user''s document: {"phone"?, "external_ids"?: {namespace: id}}.';
+  'Identifiers as members of a user''s document: {"phone"?, "external_ids"?: {namespace: id}, "merged"?: [{"id", "email"?, '
+  '"phone"?, "external_ids"?}]: users merged into this one, with what this one has of its own}.';
 
 CREATE FUNCTION pmp.set_identifiers(subject_key bigint, changes jsonb, client text) RETURNS text
 LANGUAGE plpgsql SET search_path = pmp, pg_temp AS $$
@@ -56,7 +66,8 @@ BEGIN
     CONTINUE WHEN change.value IS NULL;
     INSERT INTO identifier AS i (kind, value, subject_key, created_by)
     VALUES (change.kind, change.value, $1, source_key(client))
-    ON CONFLICT (kind, value) DO UPDATE SET value = i.value WHERE i.subject_key = $1;
+    ON CONFLICT (kind, value) DO UPDATE SET subject_key = excluded.subject_key
+    WHERE i.subject_key = ANY (subject_keys(excluded.subject_key));
     IF NOT FOUND THEN
       RETURN change.kind;
     END IF;

@@ -91,7 +91,7 @@ BEGIN
           FROM consent AS k
           JOIN current_choice AS c USING (consent_key)
           JOIN consent_version AS v USING (version_key)
-          WHERE c.subject_key = r.subject_key AND (filter IS NULL OR k.id = ANY (filter)) AND k.consent_key = ANY (ARRAY(
+          WHERE c.subject_key = r.owner_key AND (filter IS NULL OR k.id = ANY (filter)) AND k.consent_key = ANY (ARRAY(
             SELECT answered.consent_key FROM consent_version AS answered WHERE answered.version_key = ANY (e.versions)
           ))
         ) END,
@@ -269,9 +269,8 @@ CREATE FUNCTION pmp.list_deliveries(user_id uuid, after_instant timestamptz, aft
 RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
 DECLARE
-  person subject;
+  person subject := find_subject(user_id);
 BEGIN
-  SELECT * INTO person FROM subject AS s WHERE s.id = user_id;
   IF person.subject_key IS NULL THEN
     RETURN NULL;
   END IF;
@@ -282,17 +281,22 @@ BEGIN
       'place', jsonb_build_array((extract(epoch FROM least(e.occurred_at, e.received_at)) * 1000000)::bigint, e.sequence)
     ) ORDER BY least(e.occurred_at, e.received_at), e.sequence), '[]')
     FROM (
-      SELECT * FROM event AS e
-      WHERE e.subject_key = person.subject_key
-        AND (least(e.occurred_at, e.received_at), e.sequence)
-          > (coalesce(after_instant, '-infinity'), coalesce(after_sequence, 0))
+      -- As in list_user_events.
+      SELECT e.* FROM unnest(subject_keys(person.subject_key)) AS owned (subject_key)
+      CROSS JOIN LATERAL (
+        SELECT * FROM event AS e
+        WHERE e.subject_key = owned.subject_key
+          AND (least(e.occurred_at, e.received_at), e.sequence)
+            > (coalesce(after_instant, '-infinity'), coalesce(after_sequence, 0))
+        ORDER BY least(e.occurred_at, e.received_at), e.sequence LIMIT row_limit
+      ) AS e
       ORDER BY least(e.occurred_at, e.received_at), e.sequence LIMIT row_limit
     ) AS e
   ), 'erasure', (
     SELECT jsonb_build_object(
       'erased_at', n.document -> 'erased_at', 'deliveries', told_of(n.transaction_number, n.sequence, 'notices', NULL)
     )
-    FROM notice AS n WHERE n.subject_id = user_id AND n.type = 'user.erased' LIMIT 1
+    FROM notice AS n WHERE n.subject_id = person.id AND n.type = 'user.erased' LIMIT 1
   ));
 END
 $$;

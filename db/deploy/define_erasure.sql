@@ -5,24 +5,28 @@ BEGIN;
 CREATE FUNCTION pmp.prepare_erasure(user_id uuid) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp AS $$
 DECLARE
-  person subject;
-BEGIN
   -- Until the end of the transaction nobody adds events to the user, and no other erasure of the user begins.
-  SELECT * INTO person FROM subject AS s WHERE s.id = user_id FOR NO KEY UPDATE;
+  person subject := lock_subject(user_id);
+  keys bigint[] := subject_keys(person.subject_key);
+BEGIN
   RETURN CASE
     WHEN person.subject_key IS NULL THEN NULL
     WHEN person.erased_at IS NOT NULL THEN '{"erased": true}'
     ELSE jsonb_build_object(
+      'user_ids', (
+        SELECT jsonb_agg(s.id ORDER BY s.merged_into IS NOT NULL, s.subject_key)
+        FROM subject AS s WHERE s.subject_key = ANY (keys)
+      ),
       'identifiers', (
         SELECT jsonb_agg(named.text)
         FROM (
-          SELECT person.email_key AS text
-          UNION ALL SELECT i.kind || ':' || i.value FROM identifier AS i WHERE i.subject_key = person.subject_key
+          SELECT s.email_key AS text FROM subject AS s WHERE s.subject_key = ANY (keys) AND s.email_key IS NOT NULL
+          UNION ALL SELECT i.kind || ':' || i.value FROM identifier AS i WHERE i.subject_key = ANY (keys)
         ) AS named
       ),
       'former_hashes', (
         SELECT coalesce(jsonb_agg(encode(f.address_hash, 'hex')), '[]')
-        FROM former_identifier AS f WHERE f.subject_key = person.subject_key
+        FROM former_identifier AS f WHERE f.subject_key = ANY (keys)
       ),
       'erased_at', instant(clock_timestamp())
     )
@@ -30,15 +34,15 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pmp.prepare_erasure IS
-  'Lock a user for an erasure: {"identifiers": [folded address, kind:value …], "former_hashes": [hexadecimal], of the '
+  'Lock a user for an erasure: {"user_ids": [of the user, then of those merged into it], "identifiers": [folded address, kind:value …], "former_hashes": [hexadecimal], of the '
   'identifiers before, "erased_at": now}; {"erased": true}; NULL: unknown user.';
 
 CREATE FUNCTION pmp.erase_user(user_id uuid, client text, hashes bytea[], at timestamptz) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp AS $$
 DECLARE
-  person subject;
+  person subject := lock_subject(user_id);
+  keys bigint[] := subject_keys(person.subject_key);
 BEGIN
-  SELECT * INTO person FROM subject AS s WHERE s.id = $1 FOR NO KEY UPDATE;
   IF person.subject_key IS NULL THEN
     RETURN NULL;
   ELSIF person.erased_at IS NOT NULL THEN
@@ -48,17 +52,18 @@ BEGIN
   -- the transaction: see import_batch.
   PERFORM pg_advisory_xact_lock(erasure_lock());
   UPDATE subject AS s SET email = NULL, erased_at = $4, erased_by = source_key(client)
-  WHERE s.subject_key = person.subject_key;
+  WHERE s.subject_key = ANY (keys);
   DELETE FROM current_choice AS c USING consent AS k
   WHERE c.consent_key = k.consent_key AND c.subject_key = person.subject_key;
-  DELETE FROM event_context AS c WHERE c.subject_key = person.subject_key;
-  DELETE FROM confirmation AS f WHERE f.subject_key = person.subject_key;
+  DELETE FROM event_context AS c WHERE c.subject_key = ANY (keys);
+  DELETE FROM confirmation AS f WHERE f.subject_key = ANY (keys);
   -- The key stays, so that a repeated request does not register the user again.
-  UPDATE idempotency_key AS i SET body = NULL, headers = '{}', status = 410 WHERE i.subject_key = person.subject_key;
+  UPDATE idempotency_key AS i SET body = NULL, headers = '{}', status = 410 WHERE i.subject_key = ANY (keys);
   DELETE FROM import_preview AS p WHERE p.address_hash = ANY ($3);
-  DELETE FROM identifier AS i WHERE i.subject_key = person.subject_key;
-  DELETE FROM former_identifier AS f WHERE f.subject_key = person.subject_key;
-  INSERT INTO erasure AS e (user_id, address_hash, erased_at) SELECT $1, hash, $4 FROM unnest($3) AS hash
+  DELETE FROM identifier AS i WHERE i.subject_key = ANY (keys);
+  DELETE FROM former_identifier AS f WHERE f.subject_key = ANY (keys);
+  INSERT INTO erasure AS e (user_id, address_hash, erased_at)
+  SELECT s.id, hash, $4 FROM subject AS s CROSS JOIN unnest($3) AS hash WHERE s.subject_key = ANY (keys)
   ON CONFLICT ON CONSTRAINT erasure_pkey DO UPDATE SET erased_at = greatest(e.erased_at, excluded.erased_at);
   RETURN true;
 END
@@ -67,23 +72,27 @@ COMMENT ON FUNCTION pmp.erase_user IS
   'GDPR Art. 17: removes the address, other identifiers and the contexts of events everywhere; the '
   'pseudonymous events and the hashes of the identifiers remain as proof. true: done; false: already erased; NULL: unknown user.';
 
-CREATE FUNCTION pmp.replay_erasure(user_id uuid, hashes bytea[], at timestamptz) RETURNS text
+CREATE FUNCTION pmp.replay_erasure(user_ids uuid[], hashes bytea[], at timestamptz) RETURNS text
 LANGUAGE plpgsql SET search_path = pmp, pg_temp AS $$
 DECLARE
+  user_id uuid;
+  is_erased boolean := false;
   added integer;
 BEGIN
   -- By the user's id, never by the address: who registered again is another user.
-  IF erase_user($1, 'replay-erasures', $2, $3) THEN
-    RETURN 'erased';
-  END IF;
-  INSERT INTO erasure (user_id, address_hash, erased_at) SELECT $1, hash, $3 FROM unnest($2) AS hash
+  FOREACH user_id IN ARRAY user_ids LOOP
+    is_erased := erase_user(user_id, 'replay-erasures', hashes, at) IS TRUE OR is_erased;
+  END LOOP;
+  INSERT INTO erasure (user_id, address_hash, erased_at)
+  SELECT id, hash, at FROM unnest(user_ids) AS id CROSS JOIN unnest(hashes) AS hash
   ON CONFLICT ON CONSTRAINT erasure_pkey DO NOTHING;
   GET DIAGNOSTICS added = ROW_COUNT;
-  RETURN CASE WHEN added > 0 THEN 'remembered' ELSE 'known' END;
+  RETURN CASE WHEN is_erased THEN 'erased' WHEN added > 0 THEN 'remembered' ELSE 'known' END;
 END
 $$;
 COMMENT ON FUNCTION pmp.replay_erasure IS
-  'Carry out an entry of the journal after a restore. erased: the user had come back; remembered: this database did not '
+  'Carry out an entry of the journal after a restore. user_ids: of the user and of those merged into it, who may be apart '
+  'again. erased: the user had come back; remembered: this database did not '
   'know of the erasure, and does not have the user; known: nothing to do.';
 
 CREATE FUNCTION pmp.lookup_user(
@@ -101,7 +110,9 @@ BEGIN
     'erased', (
       SELECT coalesce(jsonb_agg(jsonb_build_object('id', e.user_id, 'erased_at', instant(e.erased_at))
         ORDER BY e.erased_at, e.user_id), '[]')
-      FROM erasure AS e WHERE e.address_hash = hash
+      FROM erasure AS e
+      WHERE e.address_hash = hash
+        AND NOT EXISTS (SELECT FROM subject AS s WHERE s.id = e.user_id AND s.merged_into IS NOT NULL)
     ),
     'items', (
       SELECT coalesce(jsonb_agg(

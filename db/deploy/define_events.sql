@@ -15,7 +15,8 @@ BEGIN
   FROM unnest(e.versions, e.enabled) WITH ORDINALITY AS choice (version_key, enabled, place)
   JOIN consent_version AS v USING (version_key)
   JOIN consent AS k USING (consent_key)
-  JOIN current_choice AS c ON c.consent_key = v.consent_key AND c.subject_key = e.subject_key
+  JOIN subject AS s ON s.subject_key = e.subject_key
+  JOIN current_choice AS c ON c.consent_key = v.consent_key AND c.subject_key = coalesce(s.merged_into, s.subject_key)
   WHERE c.sequence <> e.sequence
   HAVING count(*) > 0;
   RETURN coalesce(answer, '{}');
@@ -47,10 +48,17 @@ DECLARE
 BEGIN
   -- Writers of the same user take turns: what waits here is received later than what it waits for, and an erasure
   -- either sees this event or is seen by it.
-  SELECT * INTO person FROM subject AS s WHERE s.id = user_id FOR NO KEY UPDATE;
-  IF person.subject_key IS NULL THEN
-    RETURN '{"outcome": "unknown_user"}';
-  ELSIF person.erased_at IS NOT NULL THEN
+  SELECT * INTO person FROM subject AS s WHERE s.id = user_id AND s.merged_into IS NULL FOR NO KEY UPDATE;
+  WHILE person.subject_key IS NULL LOOP
+    person := find_subject(user_id);
+    IF person.subject_key IS NULL THEN
+      RETURN '{"outcome": "unknown_user"}';
+    END IF;
+    -- A merged user's row is not locked: nobody would then wait for it with the other one's.
+    SELECT * INTO person FROM subject AS s
+    WHERE s.subject_key = person.subject_key AND s.merged_into IS NULL FOR NO KEY UPDATE;
+  END LOOP;
+  IF person.erased_at IS NOT NULL THEN
     RETURN '{"outcome": "erased"}';
   END IF;
 
@@ -138,7 +146,8 @@ BEGIN
   IF known.id IS NULL THEN
     SELECT * INTO STRICT known FROM event AS e WHERE e.id = event_id;
     RETURN CASE
-      WHEN is_same_event(known, person.subject_key, happened_at, keys, answers, chosen, named)
+      WHEN known.subject_key = ANY (subject_keys(person.subject_key))
+        AND is_same_event(known, known.subject_key, happened_at, keys, answers, chosen, named)
         AND describe_context(known.subject_key, known.sequence) =
           CASE WHEN context IS NULL THEN '{}' ELSE jsonb_build_object('context', context) END
       THEN jsonb_build_object('outcome', 'repeated', 'event', get_event(event_id) || overridden(known))
@@ -193,7 +202,13 @@ DECLARE
 BEGIN
   LOOP
     -- Locked, so that nobody else gets the address before the event is recorded.
-    SELECT * INTO person FROM subject AS s WHERE s.email_key = fold_email(address) FOR NO KEY UPDATE;
+    SELECT * INTO person FROM subject AS s
+    WHERE s.email_key = fold_email(address) AND s.merged_into IS NULL FOR NO KEY UPDATE;
+    IF person.subject_key IS NULL THEN
+      -- Not locked: see create_event.
+      SELECT * INTO person FROM subject AS s
+      WHERE s.email_key = fold_email(address) AND s.merged_into IS NOT NULL;
+    END IF;
     IF person.subject_key IS NOT NULL THEN
       RETURN CASE
         WHEN happened_at <= (SELECT max(e.erased_at) FROM erasure AS e WHERE e.address_hash = $3)
@@ -252,7 +267,11 @@ DECLARE
 BEGIN
   -- Locked, so that nobody else gets the identifier before the event is recorded.
   SELECT s.* INTO person FROM identifier AS i JOIN subject AS s USING (subject_key)
-  WHERE i.kind = $2 AND i.value = $3 FOR NO KEY UPDATE;
+  WHERE i.kind = $2 AND i.value = $3 AND s.merged_into IS NULL FOR NO KEY UPDATE;
+  IF person.subject_key IS NULL THEN
+    SELECT s.* INTO person FROM identifier AS i JOIN subject AS s USING (subject_key)
+    WHERE i.kind = $2 AND i.value = $3 AND s.merged_into IS NOT NULL;
+  END IF;
   IF person.subject_key IS NULL THEN
     -- Whoever sent this event before may have been erased since.
     SELECT s.* INTO person FROM event AS e JOIN subject AS s USING (subject_key) WHERE e.id = event_id;
@@ -291,8 +310,12 @@ BEGIN
     LEFT JOIN subject AS by_id ON by_id.id = e.user_id
     LEFT JOIN subject AS by_email ON by_email.email_key = fold_email(e.email)
     LEFT JOIN identifier AS i ON i.kind = e.kind AND i.value = e.value
+    LEFT JOIN subject AS by_other ON by_other.subject_key = i.subject_key
     CROSS JOIN LATERAL (
-      SELECT coalesce(by_id.subject_key, by_email.subject_key, i.subject_key) AS subject_key
+      SELECT coalesce(
+        by_id.merged_into, by_id.subject_key, by_email.merged_into, by_email.subject_key, by_other.merged_into,
+        by_other.subject_key
+      ) AS subject_key
     ) AS known
     ORDER BY known.subject_key, CASE WHEN known.subject_key IS NULL THEN fold_email(e.email) END, e.place
   LOOP

@@ -22,7 +22,7 @@ BEGIN
         JOIN consent_version AS v USING (version_key)
         JOIN consent AS k ON k.consent_key = c.consent_key
       )) || CASE WHEN p.has_more THEN describe_identifiers(p.subject_key) ELSE '{}' END AS document
-      FROM page AS p WHERE p.erased_at IS NULL
+      FROM page AS p WHERE p.erased_at IS NULL AND p.merged_into IS NULL
     )
     SELECT
       (SELECT max(p.subject_key) FROM page AS p), count(d.document),
@@ -69,7 +69,9 @@ BEGIN
       FROM page AS p
       CROSS JOIN LATERAL replay(p.subject_key, as_of, known_at) AS c
       -- The third condition is for the index: a denial counts at the end of its second.
-      JOIN event AS e ON e.subject_key = p.subject_key AND e.sequence = c.sequence
+      JOIN event AS e ON e.subject_key = ANY (
+          CASE WHEN p.has_more THEN subject_keys(p.subject_key) ELSE ARRAY[p.subject_key] END
+        ) AND e.sequence = c.sequence
         AND least(e.occurred_at, e.received_at) BETWEEN c.counts_at - interval '1 second' AND c.counts_at
       JOIN consent_version AS v USING (version_key)
       JOIN consent AS k ON k.consent_key = c.consent_key
@@ -101,7 +103,7 @@ BEGIN
         p.id, s, p.consents, p.occurred_at, p.has_fraction, p.received_at, p.source,
         CASE WHEN p.has_context THEN describe_context(p.subject_key, p.sequence) ELSE '{}' END
       ) AS line
-      FROM page AS p JOIN subject AS s USING (subject_key)
+      FROM page AS p JOIN subject AS s ON s.subject_key = p.owner_key
       WHERE s.erased_at IS NULL AND is_within(p.counts_at, p.received_at, as_of, known_at)
     ), last AS (
       SELECT p.transaction_number, p.sequence FROM page AS p

@@ -34,15 +34,23 @@ BEGIN
       AS l (line, event_id, user_id, email, told, versions, enabled, chosen, named, context)
     LEFT JOIN LATERAL (SELECT e AS event FROM event AS e WHERE e.id = l.event_id OFFSET 0) AS known ON true
     LEFT JOIN LATERAL (
-      SELECT s.* FROM subject AS s WHERE s.subject_key = (known.event).subject_key OFFSET 0
+      SELECT s.erased_at, coalesce(s.merged_into, s.subject_key) AS subject_key FROM subject AS s
+      WHERE s.subject_key = (known.event).subject_key OFFSET 0
     ) AS owner ON true
+    LEFT JOIN LATERAL (
+      SELECT coalesce(s.merged_into, s.subject_key) AS subject_key FROM subject AS s WHERE s.id = l.user_id OFFSET 0
+    ) AS by_id ON true
+    LEFT JOIN LATERAL (
+      SELECT coalesce(s.merged_into, s.subject_key) AS subject_key FROM subject AS s
+      WHERE s.email_key = fold_email(l.email) OFFSET 0
+    ) AS by_email ON true
     WHERE l.line = ANY ($10)
       AND NOT coalesce(is_same_event(
         known.event,
         CASE
-          WHEN l.user_id = owner.id OR fold_email(l.email) = owner.email_key
+          WHEN owner.subject_key IN (by_id.subject_key, by_email.subject_key)
             OR l.email IS NOT NULL AND owner.erased_at IS NOT NULL
-          THEN owner.subject_key
+          THEN (known.event).subject_key
         END,
         l.told, l.versions::integer[], l.enabled::boolean[], l.chosen, l.named::integer[]
       ) AND (known.event).has_context = (l.context IS NOT NULL) AND (
@@ -204,9 +212,11 @@ BEGIN
     -- Look up in index order.
     CASE WHEN by_id THEN 'ORDER BY l.user_id' ELSE '' END,
     CASE WHEN by_id THEN 'LEFT JOIN LATERAL ('
-      'SELECT s.subject_key, s.erased_at FROM subject AS s WHERE s.id = l.user_id OFFSET 0) AS by_id ON true ' ELSE '' END
+      'SELECT coalesce(s.merged_into, s.subject_key) AS subject_key, s.erased_at FROM subject AS s '
+      'WHERE s.id = l.user_id OFFSET 0) AS by_id ON true ' ELSE '' END
     || CASE WHEN by_email THEN 'LEFT JOIN LATERAL ('
-      'SELECT s.subject_key, s.erased_at FROM subject AS s WHERE s.email_key = fold_email(l.email) OFFSET 0'
+      'SELECT coalesce(s.merged_into, s.subject_key) AS subject_key, s.erased_at FROM subject AS s '
+      'WHERE s.email_key = fold_email(l.email) OFFSET 0'
       ') AS by_email ON true' ELSE '' END,
     -- A lookup costs less than a speculative insertion (ON CONFLICT).
     CASE WHEN looks_first THEN 'AND r.adds' ELSE '' END,

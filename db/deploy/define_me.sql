@@ -5,9 +5,8 @@ BEGIN;
 CREATE FUNCTION pmp.get_me(user_id uuid, consent_ids text[] DEFAULT NULL) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
 DECLARE
-  person subject;
+  person subject := find_subject(user_id);
 BEGIN
-  SELECT * INTO person FROM subject AS s WHERE s.id = user_id;
   IF person.subject_key IS NULL THEN
     RETURN NULL;
   ELSIF person.erased_at IS NOT NULL THEN
@@ -44,10 +43,9 @@ COMMENT ON FUNCTION pmp.get_me IS
 CREATE FUNCTION pmp.examine_token(user_id uuid, consent_ids text[]) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
 DECLARE
-  person subject;
+  person subject := find_subject(user_id);
   unknown integer;
 BEGIN
-  SELECT * INTO person FROM subject AS s WHERE s.id = user_id;
   IF person.subject_key IS NULL THEN
     RETURN '{"outcome": "unknown_user"}';
   ELSIF person.erased_at IS NOT NULL THEN
@@ -71,10 +69,9 @@ CREATE FUNCTION pmp.ask_confirmation(
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp AS $$
 DECLARE
   answer jsonb;
-  person bigint;
-BEGIN
   -- Requests for one user take turns, and an erasure sees them.
-  SELECT s.subject_key INTO person FROM subject AS s WHERE s.id = user_id FOR NO KEY UPDATE;
+  person bigint := (lock_subject(user_id)).subject_key;
+BEGIN
   answer := examine_token(user_id, consent_ids);
   IF answer ->> 'outcome' <> 'valid' THEN
     RETURN answer;
@@ -100,12 +97,11 @@ COMMENT ON FUNCTION pmp.ask_confirmation IS
 CREATE FUNCTION pmp.confirm(confirmation_id uuid, user_id uuid) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp AS $$
 DECLARE
-  person subject;
+  person subject := lock_subject(user_id);
   asked confirmation;
   grants jsonb;
   denied jsonb;
 BEGIN
-  SELECT * INTO person FROM subject AS s WHERE s.id = user_id FOR NO KEY UPDATE;
   IF person.subject_key IS NULL THEN
     RETURN '{"outcome": "unknown_user"}';
   ELSIF person.erased_at IS NOT NULL THEN
@@ -158,19 +154,19 @@ CREATE FUNCTION pmp.unsubscribe(event_id uuid, user_id uuid, consent_ids text[],
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp AS $$
 DECLARE
   denials jsonb;
-BEGIN
   -- In create_event the user is locked; here, so that one of two requests at once finds nothing left to deny.
-  PERFORM FROM subject AS s WHERE s.id = user_id FOR NO KEY UPDATE;
+  person subject := lock_subject(user_id);
+BEGIN
   SELECT jsonb_agg(jsonb_build_object('id', k.id, 'enabled', false) ORDER BY k.consent_key) INTO denials
   FROM consent AS k
   WHERE k.id = ANY (consent_ids) AND NOT EXISTS (
-    SELECT FROM current_choice AS c JOIN subject AS s USING (subject_key)
-    WHERE c.consent_key = k.consent_key AND s.id = user_id AND NOT c.enabled
+    SELECT FROM current_choice AS c
+    WHERE c.consent_key = k.consent_key AND c.subject_key = person.subject_key AND NOT c.enabled
       AND NOT is_pending(c.subject_key, c.consent_key)
   );
   IF denials IS NULL THEN
     RETURN jsonb_build_object('outcome', CASE
-      WHEN (SELECT s.erased_at IS NULL FROM subject AS s WHERE s.id = user_id) THEN 'nothing'
+      WHEN person.subject_key IS NOT NULL AND person.erased_at IS NULL THEN 'nothing'
       ELSE 'erased'
     END);
   END IF;

@@ -35,20 +35,22 @@ COMMENT ON FUNCTION pmp.is_within IS
 CREATE FUNCTION pmp.replay(subject_key bigint, as_of timestamptz DEFAULT NULL, known_at timestamptz DEFAULT NULL)
 RETURNS SETOF pmp.current_choice
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
+DECLARE
+  keys bigint[] := subject_keys($1);
 BEGIN
   RETURN QUERY
     SELECT DISTINCT ON (v.consent_key)
-      c.subject_key, v.consent_key, c.version_key, c.counts_at, c.sequence, c.enabled, c.value
+      $1, v.consent_key, c.version_key, c.counts_at, c.sequence, c.enabled, c.value
     FROM (
       SELECT c.*, counts_at(c.occurred_at, c.received_at, c.has_fraction, c.enabled) AS counts_at
       FROM (
         -- In the target list: a join with unnest() is slower for a user of many events.
         SELECT
-          e.subject_key, e.occurred_at, e.received_at, e.has_fraction, e.sequence,
+          e.occurred_at, e.received_at, e.has_fraction, e.sequence,
           unnest(e.versions) AS version_key, unnest(e.enabled) AS enabled, unnest(chosen_values(e.chosen)) AS value
         FROM event AS e
         -- The second condition is for the index.
-        WHERE e.subject_key = $1 AND least(e.occurred_at, e.received_at) <= coalesce($2, 'infinity')
+        WHERE e.subject_key = ANY (keys) AND least(e.occurred_at, e.received_at) <= coalesce($2, 'infinity')
       ) AS c
     ) AS c
     JOIN consent_version AS v USING (version_key)
@@ -134,6 +136,9 @@ DECLARE
   person subject;
 BEGIN
   SELECT * INTO person FROM subject AS s WHERE s.id = user_id;
+  IF person.merged_into IS NOT NULL THEN
+    person := find_subject(user_id);
+  END IF;
   IF person.subject_key IS NULL THEN
     RETURN NULL;
   ELSIF person.erased_at IS NOT NULL THEN
@@ -154,7 +159,8 @@ BEGIN
   RETURN (
     SELECT coalesce(jsonb_agg(u.document), '[]')
     FROM (
-      SELECT describe_user(s, as_of, known_at) AS document FROM subject AS s WHERE s.email_key = fold_email(address)
+      SELECT describe_user(s, as_of, known_at) AS document FROM subject AS s
+      WHERE s.subject_key = subject_named('email', address)
     ) AS u
     WHERE consent_id IS NULL OR has_choice(u.document, consent_id, choice)
   );
@@ -175,7 +181,7 @@ DECLARE
   last_key bigint := coalesce(after_key, 0);
   person subject;
 BEGIN
-  -- No page reads more than 1,000 users, however many were erased.
+  -- No page reads more than 1,000 users, however many were erased or merged.
   FOR person IN
     SELECT * FROM subject AS s
     WHERE (s.transaction_number, s.subject_key) > (coalesce(after_number, 0), coalesce(after_key, 0))
@@ -184,7 +190,7 @@ BEGIN
   LOOP
     last_number := person.transaction_number;
     last_key := person.subject_key;
-    IF person.erased_at IS NULL THEN
+    IF person.erased_at IS NULL AND person.merged_into IS NULL THEN
       items := items || (
         describe_user(person, as_of, known_at) || jsonb_build_object('place', jsonb_build_array(last_number, last_key))
       );
@@ -265,7 +271,11 @@ COMMENT ON FUNCTION pmp.describe_answer IS
 
 CREATE VIEW pmp.event_record AS
 SELECT
-  e.id, s.id AS user_id, e.subject_key, e.transaction_number, e.sequence, e.occurred_at, e.has_fraction, e.has_context,
+  e.id,
+  CASE
+    WHEN s.merged_into IS NULL THEN s.id ELSE (SELECT o.id FROM pmp.subject AS o WHERE o.subject_key = s.merged_into)
+  END AS user_id,
+  coalesce(s.merged_into, s.subject_key) AS owner_key, e.subject_key, e.transaction_number, e.sequence, e.occurred_at, e.has_fraction, e.has_context,
   e.received_at,
   -- The earliest instant at which one of its choices counts.
   pmp.counts_at(e.occurred_at, e.received_at, e.has_fraction, true = ANY (e.enabled)) AS counts_at,
@@ -359,9 +369,8 @@ CREATE FUNCTION pmp.list_user_events(
 ) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
 DECLARE
-  person subject;
+  person subject := find_subject(user_id);
 BEGIN
-  SELECT * INTO person FROM subject AS s WHERE s.id = user_id;
   IF person.subject_key IS NULL THEN
     RETURN NULL;
   ELSIF person.erased_at IS NOT NULL THEN
@@ -373,11 +382,16 @@ BEGIN
       ORDER BY least(e.occurred_at, e.received_at), e.sequence
     ), '[]')
     FROM (
-      SELECT * FROM event_record AS e
-      WHERE e.subject_key = person.subject_key
-        AND (least(e.occurred_at, e.received_at), e.sequence)
-          > (coalesce(after_instant, '-infinity'), coalesce(after_sequence, 0))
-        AND is_within(e.counts_at, e.received_at, as_of, known_at)
+      SELECT e.* FROM unnest(subject_keys(person.subject_key)) AS owned (subject_key)
+      CROSS JOIN LATERAL (
+        -- The limit for each of them: the index gives the order of one user's events only.
+        SELECT * FROM event_record AS e
+        WHERE e.subject_key = owned.subject_key
+          AND (least(e.occurred_at, e.received_at), e.sequence)
+            > (coalesce(after_instant, '-infinity'), coalesce(after_sequence, 0))
+          AND is_within(e.counts_at, e.received_at, as_of, known_at)
+        ORDER BY least(e.occurred_at, e.received_at), e.sequence LIMIT row_limit
+      ) AS e
       ORDER BY least(e.occurred_at, e.received_at), e.sequence LIMIT row_limit
     ) AS e
   );
@@ -402,13 +416,14 @@ BEGIN
       'exported_at', instant(now()), 'wordings', (
         SELECT coalesce(jsonb_agg(describe_consent(k, v) ORDER BY k.id, v.version), '[]')
         FROM (
-          SELECT DISTINCT unnest(e.versions) AS version_key FROM event AS e WHERE e.subject_key = s.subject_key
+          SELECT DISTINCT unnest(e.versions) AS version_key FROM event AS e
+          WHERE e.subject_key = ANY (subject_keys(s.subject_key))
         ) AS answered
         JOIN consent_version AS v USING (version_key)
         JOIN consent AS k USING (consent_key)
       )
     )
-    FROM subject AS s WHERE s.id = user_id
+    FROM find_subject(user_id) AS s
   );
 END
 $$;
@@ -421,10 +436,9 @@ CREATE FUNCTION pmp.describe_choices(
 ) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
 DECLARE
-  person subject;
+  person subject := find_subject(user_id);
   at timestamptz := coalesce(as_of, known_at);
 BEGIN
-  SELECT * INTO person FROM subject AS s WHERE s.id = user_id;
   IF person.subject_key IS NULL THEN
     RETURN NULL;
   ELSIF person.erased_at IS NOT NULL THEN
@@ -450,7 +464,7 @@ BEGIN
       SELECT r.* FROM replay(person.subject_key, as_of, known_at) AS r WHERE at IS NOT NULL
     ) AS c
     -- The third condition is for the index: a denial counts at the end of its second.
-    JOIN event AS e ON e.subject_key = c.subject_key AND e.sequence = c.sequence
+    JOIN event AS e ON e.subject_key = ANY (subject_keys(c.subject_key)) AND e.sequence = c.sequence
       AND least(e.occurred_at, e.received_at) BETWEEN c.counts_at - interval '1 second' AND c.counts_at
     JOIN consent_version AS v ON v.version_key = c.version_key
     JOIN consent AS k ON k.consent_key = c.consent_key
@@ -476,7 +490,11 @@ BEGIN
       LEFT JOIN subject AS by_id ON by_id.id = (asked.item #>> '{user,id}')::uuid
       LEFT JOIN subject AS by_email ON by_email.email_key = fold_email(asked.item #>> '{user,email}')
       LEFT JOIN identifier AS i ON i.kind = asked.item #>> '{user,kind}' AND i.value = asked.item #>> '{user,value}'
-      LEFT JOIN subject AS s ON s.subject_key = coalesce(by_id.subject_key, by_email.subject_key, i.subject_key)
+      LEFT JOIN subject AS by_other ON by_other.subject_key = i.subject_key
+      LEFT JOIN subject AS s ON s.subject_key = coalesce(
+        by_id.merged_into, by_id.subject_key, by_email.merged_into, by_email.subject_key, by_other.merged_into,
+        by_other.subject_key
+      )
       LEFT JOIN consent AS k ON k.id = asked.item ->> 'consent'
     ), wording AS MATERIALIZED (
       -- Of each consent once: the version in force, or the first one, as in create_event.

@@ -9,7 +9,7 @@ BEGIN
       WHEN NOT c.enabled THEN 'denied'
       WHEN EXISTS (
         SELECT FROM event_context AS x
-        WHERE x.subject_key = c.subject_key AND x.sequence = c.sequence AND x.context -> 'despite_signal' = 'true'
+        WHERE x.subject_key = ANY (subject_keys(c.subject_key)) AND x.sequence = c.sequence AND x.context -> 'despite_signal' = 'true'
       ) THEN 'granted_despite_signal'
       ELSE 'granted'
     END
@@ -41,7 +41,7 @@ BEGIN
     IF user_id IS NULL THEN
       SELECT * INTO person FROM subject AS s WHERE s.subject_key = subject_named(kind, value);
     ELSE
-      SELECT * INTO person FROM subject AS s WHERE s.id = user_id;
+      person := find_subject(user_id);
     END IF;
     IF person.subject_key IS NULL THEN
       RETURN '{"outcome": "unknown_user"}';
@@ -60,7 +60,7 @@ BEGIN
   END LOOP;
   IF denied IS NOT NULL THEN
     answer := create_event(event_id, person.id, denied, NULL, client, true, context);
-  ELSIF EXISTS (SELECT FROM event AS e WHERE e.id = event_id AND e.subject_key = person.subject_key) THEN
+  ELSIF EXISTS (SELECT FROM event AS e WHERE e.id = event_id AND e.subject_key = ANY (subject_keys(person.subject_key))) THEN
     -- Recorded by the first attempt, whose answer was lost.
     answer := jsonb_build_object('outcome', 'created', 'event', get_event(event_id));
   END IF;

@@ -28,10 +28,12 @@ BEGIN
         WHERE l.line <> ALL ($10)
       ) AS l
       LEFT JOIN LATERAL (
-        SELECT s.subject_key, s.erased_at FROM subject AS s WHERE s.id = l.user_id OFFSET 0
+        SELECT coalesce(s.merged_into, s.subject_key) AS subject_key, s.erased_at FROM subject AS s
+        WHERE s.id = l.user_id OFFSET 0
       ) AS by_id ON true
       LEFT JOIN LATERAL (
-        SELECT s.subject_key FROM subject AS s WHERE s.email_key = fold_email(l.email) OFFSET 0
+        SELECT coalesce(s.merged_into, s.subject_key) AS subject_key FROM subject AS s
+        WHERE s.email_key = fold_email(l.email) OFFSET 0
       ) AS by_email ON true
       LEFT JOIN LATERAL (SELECT true AS found FROM event AS e WHERE e.id = l.event_id OFFSET 0) AS known ON true
       LEFT JOIN LATERAL (
@@ -162,9 +164,12 @@ BEGIN
       LEFT JOIN LATERAL (
         SELECT t.* FROM trial_event AS t WHERE t.import_id = $12 AND t.id = l.event_id OFFSET 0
       ) AS tried ON true
-      LEFT JOIN LATERAL (SELECT s.subject_key FROM subject AS s WHERE s.id = l.user_id OFFSET 0) AS by_id ON true
       LEFT JOIN LATERAL (
-        SELECT s.subject_key FROM subject AS s WHERE s.email_key = fold_email(l.email) OFFSET 0
+        SELECT coalesce(s.merged_into, s.subject_key) AS subject_key FROM subject AS s WHERE s.id = l.user_id OFFSET 0
+      ) AS by_id ON true
+      LEFT JOIN LATERAL (
+        SELECT coalesce(s.merged_into, s.subject_key) AS subject_key FROM subject AS s
+        WHERE s.email_key = fold_email(l.email) OFFSET 0
       ) AS by_email ON true
       WHERE l.line = ANY ($9)
     $compare$ INTO compared

@@ -65,13 +65,13 @@ SELECT set_eq(
     WHERE pronamespace = 'pmp'::regnamespace AND NOT has_function_privilege('pmp_app', oid, 'EXECUTE')$$,
   ARRAY['refuse_change', 'source_key', 'is_same_event', 'fits', 'transaction_number', 'overridden', 'erasure_lock', 'erased_lines', 'add_reasons',
     'merge_lines', 'try_lines', 'conflicting_lines', 'changes_answer', 'address_digest', 'apply_suppressions',
-    'suppression_lock', 'suppress_lines', 'set_identifiers', 'replay_erasure', 'context_digest', 'find_signalled',
+    'suppression_lock', 'suppress_lines', 'set_identifiers', 'lock_subject', 'replay_erasure', 'context_digest', 'find_signalled',
     'highest_number', 'notice_erasure', 'notice_end'],
   'pmp_app may not call what works inside'
 );
 SELECT set_eq(
   $$SELECT proname::text FROM pg_proc WHERE pronamespace = 'pmp'::regnamespace AND prosecdef$$,
-  ARRAY['put_consent', 'retire_consent', 'create_user', 'lock_user', 'change_user', 'create_event', 'create_event_by_address', 'create_event_by_identifier', 'create_events', 'record_signal', 'prepare_erasure', 'erase_user', 'merge_lines', 'import_batch', 'analyze_grown',
+  ARRAY['put_consent', 'retire_consent', 'create_user', 'lock_user', 'change_user', 'merge_users', 'create_event', 'create_event_by_address', 'create_event_by_identifier', 'create_events', 'record_signal', 'prepare_erasure', 'erase_user', 'merge_lines', 'import_batch', 'analyze_grown',
     'delete_expired_confirmations', 'ask_confirmation', 'confirm', 'unsubscribe',
     'current_place', 'notice_erasure', 'notice_end'],
   'these and no others run as their owner'
@@ -91,6 +91,9 @@ SELECT throws_ok('SET LOCAL ROLE pmp_app; ' || statement, '42501', NULL, 'pmp_ap
 ]) AS statement;
 SELECT throws_ok('SET LOCAL ROLE pmp_readonly; ' || statement, '42501', NULL, 'pmp_readonly: ' || statement)
 FROM unnest(ARRAY['SELECT email FROM pmp.subject', 'SELECT pmp.get_user(gen_random_uuid())']) AS statement;
+SELECT lives_ok(
+  'SET LOCAL ROLE pmp_readonly; SELECT * FROM pmp.replay(1), pmp.event_record; RESET ROLE', 'pmp_readonly can replay a history'
+);
 -- Not even the owner can rewrite history.
 SELECT throws_ok('SET LOCAL ROLE pmp_migrator; ' || statement, '23001', NULL, 'owner: ' || statement) FROM unnest(ARRAY[
   'UPDATE pmp.event SET enabled = enabled', 'DELETE FROM pmp.event', 'TRUNCATE pmp.event', 'DELETE FROM pmp.subject',

@@ -22,8 +22,8 @@ SELECT 1 / (email IS NULL AND erased_at IS NOT NULL)::int
 FROM pmp.subject WHERE id = '00000000-0000-4000-8000-000000000001';
 SELECT 1 / ((body IS NULL) = (key = 'erase'))::int FROM pmp.idempotency_key WHERE client = 'verify';
 SELECT 1 / (count(*) = 1)::int FROM pmp.erasure WHERE address_hash = sha256('verify');
-SELECT 1 / (pmp.replay_erasure('00000000-0000-4000-8000-000000000001', ARRAY[sha256('verify')], now()) = 'known')::int;
-SELECT 1 / (pmp.replay_erasure('00000000-0000-4000-8000-000000000009', ARRAY[sha256('verify')], now()) = 'remembered')::int;
+SELECT 1 / (pmp.replay_erasure('{00000000-0000-4000-8000-000000000001}', ARRAY[sha256('verify')], now()) = 'known')::int;
+SELECT 1 / (pmp.replay_erasure('{00000000-0000-4000-8000-000000000009}', ARRAY[sha256('verify')], now()) = 'remembered')::int;
 SELECT 1 / (jsonb_array_length(answer -> 'erased') = 2 AND answer -> 'user' = 'null' AND answer -> 'items' = '[]')::int
 FROM pmp.lookup_user('email', 'verify@example.invalid', sha256('verify'), NULL, NULL, NULL, 10) AS answer;
 ROLLBACK;

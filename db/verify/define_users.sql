@@ -14,5 +14,11 @@ SELECT 1 / (pg_temp.change('vERIFY@example.invalid') ->> 'email' = 'vERIFY@examp
 SELECT 1 / (count(*) = 0)::int FROM pmp.former_identifier WHERE address_hash = sha256('former');
 SELECT 1 / (pg_temp.change('new@example.invalid') ->> 'email' = 'new@example.invalid')::int;
 SELECT 1 / (count(*) = 1)::int FROM pmp.former_identifier WHERE address_hash = sha256('former');
+SELECT 1 / (jsonb_path_query_array(
+  pmp.merge_users(o.id, s.id, 'verify'), '$.merged[*].email') = '["new@example.invalid"]')::int
+FROM pmp.subject AS s, pmp.subject AS o
+WHERE s.email_key = 'new@example.invalid' AND o.email_key = 'other@example.invalid';
+SELECT 1 / (pmp.get_user(id) ->> 'email' = 'other@example.invalid' AND cardinality(pmp.subject_keys(merged_into)) = 2)::int
+FROM pmp.subject WHERE email_key = 'new@example.invalid';
 SELECT 1 / has_function_privilege('pmp_app', 'pmp.create_user(text, text, jsonb)', 'EXECUTE')::int;
 ROLLBACK;

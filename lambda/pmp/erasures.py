@@ -52,39 +52,40 @@ def address_hash(address: str) -> bytes:
     return identifier_hash(addresses.fold(address))
 
 
-def record(user: str, erased_at: str, marks: list[bytes]) -> None:
+def record(users: list[str], erased_at: str, marks: list[bytes]) -> None:
     """Write an erasure into the journal, from which ``python -m ops replay-erasures`` repeats it after a restore.
 
     A repetition writes the same object again, in a new version.
 
     Args:
-        user: the user's id.
+        users: ids of the user, and of those who were merged into this one.
         erased_at: RFC 3339.
-        marks: ``address_hash`` of each address that the user has or had.
+        marks: ``identifier_hash`` of each identifier that the user has or had.
 
     Raises:
         UnrecordedError: S3 did not take it.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
-    entry = {"user_id": user, "erased_at": erased_at, "address_hashes": [mark.hex() for mark in marks]}
+    entry = {"user_ids": users, "erased_at": erased_at, "address_hashes": [mark.hex() for mark in marks]}
     try:
         _client().put_object(
             Bucket=configuration().erasures_bucket,
-            Key=f"erasures/{user}.json",
+            Key=f"erasures/{users[0]}.json",
             Body=json.dumps(entry).encode(),
             ContentType="application/json",
         )
     except (BotoCoreError, ClientError) as error:
-        raise UnrecordedError(f"erasure of user {user} is not in the journal: {error}") from error
+        raise UnrecordedError(f"erasure of user {users[0]} is not in the journal: {error}") from error
 
 
-def remove_files(user: str) -> bool:
-    """Delete the exports of this user alone; whether that worked. If not, the bucket deletes them soon."""
+def remove_files(users: list[str]) -> bool:
+    """Delete the exports of each of these users alone; whether that worked. If not, the bucket deletes them soon."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        objects.remove_all(configuration().imports_bucket, f"{objects.PERSON_PREFIX}{user}/", _client())
+        for user in users:
+            objects.remove_all(configuration().imports_bucket, f"{objects.PERSON_PREFIX}{user}/", _client())
     except (BotoCoreError, ClientError) as error:
         log("exports of an erased user not deleted", level="error", error=error)
         return False

@@ -56,6 +56,6 @@ locals {
     check = "Check consents"
     read  = "Read users, events, consents, imports and vendors; check consents"
     write = "Create and change users, record events, create tokens for users, create and cancel imports"
-    admin = "Change the consent catalogue and import mappings; create, read and delete exports; erase users, create tokens for that, and find their proof; manage subscriptions and see who was told"
+    admin = "Change the consent catalogue and import mappings; create, read and delete exports; merge and erase users, create tokens for erasures, and find their proof; manage subscriptions and see who was told"
   }
 }

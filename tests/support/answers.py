@@ -38,6 +38,9 @@ class Comparison:
         if isinstance(example, dict):
             for name in example:
                 self.learn(example[name], found[name])
+        elif isinstance(example, list):
+            for pair in zip(example, found, strict=True):
+                self.learn(*pair)
         elif isinstance(example, str) and KINDS["UUID"].fullmatch(example):
             self._actual.setdefault(example, found)
 

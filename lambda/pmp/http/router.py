@@ -23,6 +23,7 @@ OPERATIONS: dict[str, tuple[str, str, str]] = {
     "createUser": ("users", "create_user", _WRITE),
     "getUser": ("users", "get_user", _REPEATABLE),
     "changeUser": ("users", "change_user", _WRITE),
+    "mergeUsers": ("users", "merge_users", _WRITE),
     "eraseUser": ("users", "erase_user", _WRITE),
     "lookupUser": ("users", "lookup_user", _REPEATABLE),
     "listUserEvents": ("users", "list_events", _REPEATABLE),

@@ -88,7 +88,7 @@ def test_of_changes_to_one_address_exactly_one_succeeds(workers: Any, api: Gatew
     assert sorted(status for status, _ in workers.map(_call, calls)) in ([200, *[422] * 4], [201, *[422] * 4])
 
 
-def test_erasure_covers_the_former_identifieres(api: Gateway, stack: Stack) -> None:
+def test_erasure_covers_the_former_addresses(api: Gateway, stack: Stack) -> None:
     first, second, third = (new_address() for _ in range(3))
     user = registered(api, first)
     event = choose(api, user, {EMAIL: True}).json

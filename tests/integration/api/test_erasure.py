@@ -27,7 +27,7 @@ def registered(api: Gateway, address: str, **headers: str) -> str:
     return user
 
 
-def journal(stack: Stack, user: str) -> list[dict[str, str]]:
+def journal(stack: Stack, user: str) -> list[dict[str, Any]]:
     """Return the versions of a user's entry, oldest first."""
     return [json.loads(body) for _, body, _ in stack.store.versions.get(f"erasures/{user}.json", [])]
 
@@ -52,7 +52,7 @@ def test_erasure_is_in_the_journal_without_the_address(api: Gateway, stack: Stac
     user = registered(api, address.upper())
     answer = api.delete(f"/v1/users/{user.upper()}")
     assert answer.status == 200
-    entry = {"user_id": user, "erased_at": answer.json["erased_at"], "address_hashes": [hash_of(address)]}
+    entry = {"user_ids": [user], "erased_at": answer.json["erased_at"], "address_hashes": [hash_of(address)]}
     assert journal(stack, user) == [entry]
     row = f"SELECT encode(address_hash, 'hex'), pmp.instant(erased_at) FROM pmp.erasure WHERE user_id = '{user}'"
     assert stack.cluster.psql(row) == f"{hash_of(address)}|{entry['erased_at']}"

@@ -28,7 +28,7 @@ STORY = (
     "replaySubscription", "listUserDeliveries", "rotateSubscription", "changeSubscription", "deleteSubscription",
     "listVendors", "getVendor", "getReadiness", "getHealth", "getOpenapi",
     "getDocs", "getDocsFile", "getPreferences", "getPreferencesFile",
-    "changeUser", "recordSignal", "retireConsent", "eraseUser", "lookupUser",
+    "changeUser", "recordSignal", "mergeUsers", "retireConsent", "eraseUser", "lookupUser",
 )  # fmt: skip
 """The operations in an order in which each finds what it needs."""
 END = ("createUser", "eraseMe")

@@ -23,12 +23,12 @@ def test_journal_is_read_without_what_the_database_knows(api: Gateway, stack: St
     first, second = (api.post("/v1/users", {"email": f"{uuid.uuid4().hex}@example.com"}).json["id"] for _ in range(2))
     api.delete(f"/v1/users/{first}")
     api.delete(f"/v1/users/{second}")
-    found = {entry.user_id for entry in read_journal(ERASURES)}
+    found = {user for entry in read_journal(ERASURES) for user in entry.user_ids}
     assert {first, second} <= found
-    assert found == {entry.user_id for entry in entries(stack)}
+    assert found == {user for entry in entries(stack) for user in entry.user_ids}
     before = stack.store.reads
-    unknown = [entry.user_id for entry in read_journal(ERASURES, found - {second})]
-    assert unknown == [second]
+    unknown = [entry.user_ids for entry in read_journal(ERASURES, found - {second})]
+    assert unknown == [(second,)]
     assert stack.store.reads == before + 1
 
 
@@ -87,7 +87,8 @@ def test_replay_over_an_older_dump_erases_again_and_touches_no_later_registratio
 @pytest.mark.parametrize(
     "change",
     [
-        {"user_id": "x'); DROP"},
+        {"user_ids": ["x'); DROP"]},
+        {"user_ids": []},
         {"address_hashes": ["0" * 64, "00"]},
         {"address_hashes": []},
         {"address_hashes": None},
@@ -96,7 +97,7 @@ def test_replay_over_an_older_dump_erases_again_and_touches_no_later_registratio
     ],
 )
 def test_damaged_entry_is_refused(change: dict[str, str]) -> None:
-    entry = {"user_id": str(uuid.uuid4()), "address_hashes": ["0" * 64], "erased_at": "2026-01-01T00:00:00Z"}
+    entry = {"user_ids": [str(uuid.uuid4())], "address_hashes": ["0" * 64], "erased_at": "2026-01-01T00:00:00Z"}
     assert Entry.read(json.dumps(entry).encode())
     with pytest.raises(ValueError, match="not an entry"):
         Entry.read(json.dumps(entry | change).encode())

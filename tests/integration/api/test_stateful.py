@@ -45,6 +45,13 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.api = Gateway()
         self.model: dict[str, list[tuple[datetime, dict[str, bool]]]] = {}
+        self.merged: dict[str, str] = {}
+
+    def who(self, user: str) -> str:
+        """The user who is meant by an id: the user with it, or into whom that one was merged."""
+        while user in self.merged:
+            user = self.merged[user]
+        return user
 
     @rule(target=users)
     def register(self) -> str:
@@ -58,35 +65,52 @@ class Machine(RuleBasedStateMachine):
         consents = [{"id": name, "enabled": enabled} for name, enabled in chosen.items()]
         body = {"id": str(uuid.uuid4()), "user": {"id": user}, "consents": consents, "occurred_at": moment.isoformat()}
         answer = self.api.post("/v1/events", body)
-        if user not in self.model:
+        if self.who(user) not in self.model:
             assert answer.status == 410
             return multiple()
-        assert answer.status == 201, answer.content
-        self.model[user].append((moment, chosen))
+        assert (answer.status, answer.json["user"]["id"]) == (201, self.who(user)), answer.content
+        self.model[self.who(user)].append((moment, chosen))
         return body
 
     @rule(body=events)
     def send_again(self, body: dict[str, Any]) -> None:
-        expected = 200 if body["user"]["id"] in self.model else 410
+        expected = 200 if self.who(body["user"]["id"]) in self.model else 410
         assert self.api.post("/v1/events", body).status == expected
 
     @rule(user=consumes(users))
     def erase(self, user: str) -> None:
-        expected = 200 if self.model.pop(user, None) is not None else 410
+        expected = 200 if self.model.pop(self.who(user), None) is not None else 410
         assert self.api.delete(f"/v1/users/{user}").status == expected
+
+    @rule(user=users, other=users)
+    def merge(self, user: str, other: str) -> None:
+        answer = self.api.post(f"/v1/users/{user}/merge", {"from": other})
+        remaining, gone = self.who(user), self.who(other)
+        if user == other:
+            assert answer.status == 422
+        elif remaining not in self.model:
+            assert answer.status == 410
+        elif gone not in self.model:
+            assert answer.status == 422
+        else:
+            assert (answer.status, answer.json["id"]) == (200, remaining), answer.content
+            if remaining != gone:
+                self.model[remaining] += self.model.pop(gone)
+                self.merged[gone] = remaining
 
     @rule(user=users, minute=st.integers(-1, 5))
     def look_back(self, user: str, minute: int) -> None:
         moment = START + timedelta(minutes=minute)
         answer = self.api.get(f"/v1/users/{user}?as_of={moment.isoformat().replace('+', '%2B')}")
-        if user in self.model:
-            assert self.shown(answer.json) == self.fold(user, moment)
+        if self.who(user) in self.model:
+            assert self.shown(answer.json) == self.fold(self.who(user), moment)
 
     @rule(user=users)
     def check(self, user: str) -> None:
         question = {"checks": [{"user": {"id": user}, "consent": name} for name in CONSENTS]}
         results = self.api.post("/v1/check", question).json["results"]
-        folded = self.fold(user, START + timedelta(days=1)) if user in self.model else {}
+        meant = self.who(user)
+        folded = self.fold(meant, START + timedelta(days=1)) if meant in self.model else {}
         assert [result["allowed"] for result in results] == [folded.get(name, False) for name in CONSENTS]
 
     @staticmethod

@@ -45,8 +45,11 @@ def test_every_write_records_its_client(stack: Stack, monkeypatch: pytest.Monkey
     assert Gateway(client="too late").delete(f"/v1/imports/{imported}").status == 200
     assert by("deleteExport").delete(f"/v1/exports/{exported}").status == 200
     assert Gateway(client="too late").delete(f"/v1/exports/{exported}").status == 200
-    changed = by("createUser").post("/v1/users", {"email": f"{run}@example.net"}).json["id"]
-    assert by("changeUser").patch(f"/v1/users/{changed}", {"email": f"{run}@example.org"}).status == 200
+    joined, kept = (
+        by("createUser").post("/v1/users", {"email": f"{run}@{name}.example.net"}).json["id"] for name in "ab"
+    )
+    assert by("mergeUsers").post(f"/v1/users/{user}/merge", {"from": joined}).status == 200
+    assert by("changeUser").patch(f"/v1/users/{kept}", {"email": f"{run}@example.org"}).status == 200
     made = by("createMyEvent").post("/v1/tokens", {"user": {"id": user}, "purpose": "preferences"}).json["token"]
     own = Mine(made).post("/v1/me/events", {"consents": [{"id": EMAIL, "enabled": True}]}).json
     other = by("createUser").post("/v1/users", {"email": f"other{run}@example.com"}).json["id"]
@@ -58,8 +61,9 @@ def test_every_write_records_its_client(stack: Stack, monkeypatch: pytest.Monkey
     recorded = {
         "createUser": name.format("created_by", "subject", f"id = '{user}'"),
         "changeUser": name.format(
-            "replaced_by", "former_identifier JOIN pmp.subject USING (subject_key)", f"id = '{changed}'"
+            "replaced_by", "former_identifier JOIN pmp.subject USING (subject_key)", f"id = '{kept}'"
         ),
+        "mergeUsers": name.format("merged_by", "subject", f"id = '{joined}'"),
         "eraseUser": name.format("erased_by", "subject", f"id = '{user}'"),
         "eraseMe": name.format("erased_by", "subject", f"id = '{other}'"),
         "createMyEvent": name.format("source_key", "event", f"id = '{own['id']}'"),

@@ -36,8 +36,8 @@ MEANING = {
     "pmp/admin": {
         "change the consent catalogue and import mappings": {"putConsent", "retireConsent", "putMapping"},
         "create, read and delete exports": {"createExport", "getExport", "listExports", "deleteExport"},
-        "erase users": {"eraseUser"},
-        "create tokens for that": {"createToken"},
+        "merge and erase users": {"mergeUsers", "eraseUser"},
+        "create tokens for erasures": {"createToken"},
         "and find their proof": {"lookupUser"},
         "manage subscriptions": {
             "listSubscriptions",

@@ -78,10 +78,9 @@ def change_user(request: Request, connection: Any) -> Response:
     if "external_ids" in request.body and request.body["external_ids"] is None:
         asked |= dict.fromkeys(kind for kind in before if kind != "phone")
     changes = {kind: value for kind, value in asked.items() if value != before.get(kind)}
-    if (
-        sum(value is not None and kind != "phone" for kind, value in (before | changes).items())
-        > people.MOST_EXTERNAL_IDS
-    ):
+    count = sum(value is not None and kind != "phone" for kind, value in (before | changes).items())
+    adds = any(value is not None and kind not in before for kind, value in changes.items())
+    if adds and count > people.MOST_EXTERNAL_IDS:
         raise invalid([{"pointer": "/external_ids", "detail": f"would be more than {people.MOST_EXTERNAL_IDS} ids"}])
     address = user["email"] if address is None else address
     if changes or address != user["email"]:
@@ -99,6 +98,24 @@ def change_user(request: Request, connection: Any) -> Response:
         if "taken" in user:
             raise _taken(user["taken"])
     return Response(200, user, {"ETag": etag(encode(user))})
+
+
+def merge_users(request: Request, connection: Any) -> Response:
+    """POST /v1/users/{id}/merge: everything of another user belongs to this one from now on, for good."""
+    identifier, other = request.parameters["id"].lower(), request.body["from"].lower()
+    if identifier == other:
+        raise invalid([{"pointer": "/from", "detail": "is the user in the path; name another one"}])
+    ((user,),) = connection.run(
+        "SELECT pmp.merge_users(:id, :other, :client)", id=identifier, other=other, client=request.client
+    )
+    match user:
+        case {"unknown": "other"}:
+            raise invalid([{"pointer": "/from", "detail": "no user has this id"}])
+        case {"erased": "other"}:
+            raise invalid([{"pointer": "/from", "detail": "is the id of a user who was erased"}])
+        case {"unknown": _}:
+            user = None
+    return Response(200, _present(user))
 
 
 def list_users(request: Request, connection: Any) -> Response:
@@ -148,35 +165,35 @@ def erase_user(request: Request, connection: Any) -> Response:
     """
     from pmp import erasures
 
-    identifier = request.parameters["id"].lower()
+    asked = request.parameters["id"].lower()
     with_key(erasures.key)  # before the user is locked
     conditions = bool({"if-match", "if-none-match"} & request.headers.keys())
     if conditions:
-        before = _history(identifier, connection)
-        ((user,),) = connection.run("SELECT pmp.get_user(:id)", id=identifier)
+        before = _history(asked, connection)
+        ((user,),) = connection.run("SELECT pmp.get_user(:id)", id=asked)
         require_match(request, etag(encode(_present(user))))
-    ((found,),) = connection.run("SELECT pmp.prepare_erasure(:id)", id=identifier)
+    ((found,),) = connection.run("SELECT pmp.prepare_erasure(:id)", id=asked)
     person = _present(found)
     # The user's row is locked, so no event is added now; one may have been added before that.
-    if conditions and _history(identifier, connection) != before:
+    if conditions and _history(asked, connection) != before:
         raise changed()
-    erased_at = person["erased_at"]
+    users, erased_at = person["user_ids"], person["erased_at"]
     marks = [*map(erasures.identifier_hash, person["identifiers"]), *map(bytes.fromhex, person["former_hashes"])]
     try:
-        erasures.record(identifier, erased_at, marks)
+        erasures.record(users, erased_at, marks)
     except erasures.UnrecordedError as error:
         logging.log("erasure not recorded", level="error", error=error)
         raise unavailable("the journal of erasures is unavailable, so nothing was erased; try again") from error
-    files_are_gone = erasures.remove_files(identifier)
+    files_are_gone = erasures.remove_files(users)
     connection.run(
         "SELECT pmp.erase_user(:id, :client, CAST(:marks AS bytea[]), CAST(:erased_at AS timestamptz))",
-        id=identifier,
+        id=users[0],
         client=request.client,
         marks=marks,
         erased_at=erased_at,
     )
     left = erasures.remains(connection, erased_at, files_are_gone=files_are_gone)
-    return Response(200, {"id": identifier, "erased_at": erased_at, "remains": left})
+    return Response(200, {"id": users[0], "erased_at": erased_at, "remains": left})
 
 
 def lookup_user(request: Request, connection: Any) -> Response:
@@ -212,7 +229,7 @@ def lookup_user(request: Request, connection: Any) -> Response:
 def _history(identifier: str, connection: Any) -> Any:
     return connection.run(
         "SELECT count(*), max(sequence) FROM pmp.event "
-        "WHERE subject_key = (SELECT subject_key FROM pmp.subject WHERE id = :id)",
+        "WHERE subject_key = ANY (pmp.subject_keys((pmp.find_subject(:id)).subject_key))",
         id=identifier,
     )
 
