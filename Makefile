@@ -142,7 +142,7 @@ test-integration: install $(AXE) ## the Lambda against PostgreSQL behind PgBounc
 	@$(STAGE) integration -- $(ARGS)
 
 .PHONY: test-pipeline test-image test-terratest test-e2e test-import-faults test-slow-reads parity nightly fuzz-api
-.PHONY: bench bench-api bench-imports bench-growth bench-queue restore-drill
+.PHONY: bench bench-api bench-imports bench-growth bench-queue bench-deliveries restore-drill
 test-pipeline: install $(EXECUTOR) ## the pipeline's shape (ARGS="-m e2e": all of it, 20 min)
 	@$(STAGE) pipeline -- $(ARGS)
 
@@ -189,6 +189,9 @@ bench-imports: install ## imports beside psql's copy and what teams use
 
 bench-growth: install ## each operation at 1.5 and 15 million events (10 min)
 	@$(PYTHON) -m checks.bench.growth $(ARGS)
+
+bench-deliveries: install ## changes to one receiver, and what they cost a write
+	@PYTHONPATH=lambda $(PYTHON) -m checks.bench.deliveries $(ARGS)
 
 bench-queue: install ## reads of a running platform beside 40 imports
 	@c=$$($(PYTHON) -m local credentials admin) && eval "$$c" && $(PYTHON) -m checks.bench.queue $(ARGS)

@@ -35,7 +35,7 @@ variables {
 
 run "every_alarm_says_what_to_do_and_notifies_one_topic" {
   assert {
-    condition     = length(aws_cloudwatch_metric_alarm.this) == 29 && length(output.alarm_arn_by_name) == 29
+    condition     = length(aws_cloudwatch_metric_alarm.this) == 30 && length(output.alarm_arn_by_name) == 30
     error_message = "alarms: ${join(", ", keys(aws_cloudwatch_metric_alarm.this))}"
   }
 

@@ -28,12 +28,12 @@ variables {
 
 run "widgets_fit_the_grid_and_show_their_metrics" {
   assert {
-    condition     = length(jsondecode(output.dashboard_body).widgets) == 15
+    condition     = length(jsondecode(output.dashboard_body).widgets) == 16
     error_message = "${length(jsondecode(output.dashboard_body).widgets)} widgets"
   }
 
   assert {
-    condition = length(distinct([for widget in jsondecode(output.dashboard_body).widgets : "${widget.x} ${widget.y}"])) == 15 && alltrue([
+    condition = length(distinct([for widget in jsondecode(output.dashboard_body).widgets : "${widget.x} ${widget.y}"])) == 16 && alltrue([
       for widget in jsondecode(output.dashboard_body).widgets : widget.x + widget.width <= 24
     ])
     error_message = "widgets overlap or exceed CloudWatch's 24 columns"
@@ -84,7 +84,7 @@ run "the_view_from_outside_is_read_where_route_53_publishes_it" {
   }
 
   assert {
-    condition     = length([for widget in jsondecode(output.dashboard_body).widgets : widget if widget.properties.region == "eu-west-1"]) == 14
+    condition     = length([for widget in jsondecode(output.dashboard_body).widgets : widget if widget.properties.region == "eu-west-1"]) == 15
     error_message = "another widget left the environment's region"
   }
 }
@@ -109,7 +109,7 @@ run "class_that_is_not_burstable_has_no_credit_widget" {
   }
 
   assert {
-    condition     = length(jsondecode(output.dashboard_body).widgets) == 14 && !strcontains(output.dashboard_body, "Credit")
+    condition     = length(jsondecode(output.dashboard_body).widgets) == 15 && !strcontains(output.dashboard_body, "Credit")
     error_message = "the dashboard shows the credits of a class without credits"
   }
 }

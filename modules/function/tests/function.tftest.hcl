@@ -231,11 +231,6 @@ run "subscriptions_are_told_through_a_queue_of_their_own" {
     ]) == sort(["sqs:SendMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"])
     error_message = "the function must be able to send to the queue, and to let Lambda poll"
   }
-
-  assert {
-    condition     = module.function.environment_variables.PMP_LOOPBACK_RECEIVERS == "false"
-    error_message = "receivers on loopback must be refused"
-  }
 }
 
 run "loopback_receivers_are_refused_outside_a_laptop" {
