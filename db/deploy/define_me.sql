@@ -31,14 +31,15 @@ BEGIN
         c.enabled, c.counts_at, answered.expires_after_days, answered.superseded_at, now()
       ) IS NULL AS is_given
     ) AS state
-    WHERE consent_ids IS NULL OR k.id = ANY (consent_ids)
+    WHERE (consent_ids IS NULL OR k.id = ANY (consent_ids)) AND (k.retired_at IS NULL OR state.is_given)
   ));
 END
 $$;
 COMMENT ON FUNCTION pmp.get_me IS
-  'A user and the whole catalogue, or the consents named: {"id", "email", "consents": [{"id", "version", "description", '
-  '"channel", "translations": of the newest version, "enabled", "since", "answered_version", "expires_at": of the choice in effect, null '
-  'without one, "pending": whether it waits for a confirmation}]}; {"erased": true}; NULL: unknown user.';
+  'A user and the consents in use or granted, or those of them that are named: {"id", "email", "consents": [{"id", '
+  '"version", "description", "channel", "translations": of the newest version, "enabled", "since", "answered_version", '
+  '"expires_at": of the choice in effect, null without one, "pending": whether it waits for a confirmation}]}; '
+  '{"erased": true}; NULL: unknown user.';
 
 CREATE FUNCTION pmp.examine_token(user_id uuid, consent_ids text[]) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$

@@ -155,3 +155,16 @@ def test_without_the_key_the_answer_is_503(
     monkeypatch.setattr(stack.store, "secrets", {})
     assert ask(api, user).status == 503
     assert (me.get("/v1/me").status, me.get("/v1/me").headers["Retry-After"]) == (503, "2")
+
+
+def test_a_retired_consent_is_shown_only_while_it_is_granted(api: Gateway, new_user: Callable[[], str]) -> None:
+    """Nobody can grant it any more, but who has granted it can still withdraw."""
+    consent = f"old_{uuid.uuid4().hex[:12]}"
+    assert api.put(f"/v1/consents/{consent}", {"description": "Old", "channel": "email"}).status == 201
+    granted, silent = (mine(Gateway(client="shop", scope="pmp/write"), new_user()) for _ in range(2))
+    assert granted.post("/v1/me/events", {"consents": [{"id": consent, "enabled": True}]}).status == 201
+    assert api.delete(f"/v1/consents/{consent}").status == 200
+    assert consent in consents(granted)
+    assert consent not in consents(silent)
+    assert granted.post("/v1/me/events", {"consents": [{"id": consent, "enabled": False}]}).status == 201
+    assert consent not in consents(granted)
