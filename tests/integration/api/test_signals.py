@@ -119,6 +119,19 @@ def test_absence_of_a_signal_changes_nothing(api: Gateway, new_user: Callable[[]
     assert not allowed(api, user, sale)
 
 
+def test_signal_of_a_merged_user_is_the_remaining_ones(api: Gateway, new_user: Callable[[], str], sale: str) -> None:
+    user, former = new_user(), new_user()
+    email = api.get(f"/v1/users/{former}").json["email"]
+    grant(api, former, sale, despite_signal=True)
+    assert api.post(f"/v1/users/{user}/merge", {"from": former}).status == 200
+    for named in ({"id": user}, {"id": former}, {"email": email}):
+        answer = api.post("/v1/signals", {"user": named, **GPC})
+        assert result(answer, sale) == (200, "granted_despite_signal", False)
+        assert answer.json["user"] == {"id": user}
+    grant(api, former, sale)
+    assert [signal(api, former, **GPC).status for _ in range(2)] == [201, 200]
+
+
 @pytest.mark.parametrize(
     ("section", "status"),
     [("CVVVkkkkkpFY.YA", 201), ("CVVVkkkkkpFY.QA", 200), ("CVVVkkkkkpFY", 200)],
