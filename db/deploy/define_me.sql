@@ -101,6 +101,7 @@ DECLARE
   person subject := lock_subject(user_id);
   asked confirmation;
   grants jsonb;
+  answer jsonb;
   denied jsonb;
 BEGIN
   IF person.subject_key IS NULL THEN
@@ -115,7 +116,7 @@ BEGIN
   IF asked.confirmed_at IS NULL THEN
     SELECT
       jsonb_agg(jsonb_build_object('id', k.id, 'version', v.version, 'enabled', true) ORDER BY g.place)
-        FILTER (WHERE c.subject_key IS NULL)
+        FILTER (WHERE c.subject_key IS NULL AND k.retired_at IS NULL)
     INTO grants
     FROM unnest(asked.versions) WITH ORDINALITY AS g (version_key, place)
     JOIN consent_version AS v USING (version_key)
@@ -124,17 +125,20 @@ BEGIN
       AND NOT c.enabled AND c.counts_at >= asked.asked_at;
     asked.confirmed_at := clock_timestamp();
     IF grants IS NOT NULL THEN
-      PERFORM create_event(
+      answer := create_event(
         asked.id, user_id, grants, NULL, source_name(asked.source_key), true,
         coalesce(asked.context, '{}') || jsonb_build_object(
           'actor', 'user', 'purpose', 'confirm', 'asked_at', instant(asked.asked_at),
           'confirmed_at', instant(asked.confirmed_at)
         )
       );
+      IF answer ->> 'outcome' <> 'created' THEN
+        RAISE EXCEPTION 'confirmation % was not recorded: %', asked.id, answer;
+      END IF;
     END IF;
     UPDATE confirmation AS f SET confirmed_at = asked.confirmed_at WHERE f.id = asked.id;
   END IF;
-  -- A repetition finds the same: what was not recorded had been denied.
+  -- A repetition finds the same: what was not recorded had been denied or retired.
   SELECT jsonb_agg(k.id ORDER BY g.place) INTO denied
   FROM unnest(asked.versions) WITH ORDINALITY AS g (version_key, place)
   JOIN consent_version AS v USING (version_key)
@@ -148,7 +152,7 @@ END
 $$;
 COMMENT ON FUNCTION pmp.confirm IS
   'The user confirms what they were asked for: {"outcome": "confirmed", "confirmed_at", "event": null if nothing was left '
-  'to grant, "denied": ids of the consents that the user has denied since they were asked}; a repetition returns the same. '
+  'to grant, "denied": ids of the consents that the user has denied since they were asked, or that were retired}; a repetition returns the same. '
   '{"outcome": "unknown_user" | "erased" | "ended"}: expired, or newer requests took its place.';
 
 CREATE FUNCTION pmp.unsubscribe(event_id uuid, user_id uuid, consent_ids text[], client text) RETURNS jsonb

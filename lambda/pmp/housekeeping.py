@@ -30,6 +30,7 @@ def run(connection: Connection, context: Any) -> None:
         "imports": lambda _: imports.restart(connection),
         "exports": lambda _: exports.restart(connection),
         "keys": lambda _: _delete_keys(connection),
+        "confirmations": lambda _: _delete_confirmations(connection),
         "uploads": lambda after: imports.remove_uploads(connection, after),
         "rejects": lambda after: imports.remove_rejects(connection, after),
         "trials": lambda after: imports.remove_trials(connection, after),
@@ -57,6 +58,11 @@ def run(connection: Connection, context: Any) -> None:
     log("housekeeping", portions=portions)
     if first_error is not None:
         raise first_error
+
+
+def _delete_confirmations(connection: Connection) -> int | None:
+    ((deleted,),) = connection.run("SELECT pmp.delete_expired_confirmations(:most)", most=PORTION_KEYS)
+    return deleted if deleted == PORTION_KEYS else None
 
 
 def _delete_keys(connection: Connection) -> int | None:

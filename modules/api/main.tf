@@ -8,9 +8,10 @@ locals {
   operations = merge([
     for path, methods in local.document.paths : {
       for method, operation in methods : "${upper(method)} ${path}" => {
-        id       = try(operation.operationId, null)
-        scopes   = alltrue([for requirement in try(operation.security, []) : can(requirement.person)]) ? null : distinct(flatten([for requirement in operation.security : values(requirement)]))
-        is_users = anytrue([for requirement in try(operation.security, []) : can(requirement.person)])
+        id     = try(operation.operationId, null)
+        scopes = alltrue([for requirement in try(operation.security, []) : can(requirement.person)]) ? null : distinct(flatten([for requirement in operation.security : values(requirement)]))
+        # By its security, or where the token is a part of the path.
+        is_users = anytrue([for requirement in try(operation.security, []) : can(requirement.person)]) || try(operation["x-pmp-throttle"], null) == "users"
       } if contains(["get", "put", "post", "delete", "patch", "head", "options"], method)
     }
   ]...)

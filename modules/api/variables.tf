@@ -22,7 +22,7 @@ variable "hosted_zone" {
 }
 
 variable "openapi" {
-  description = "OpenAPI document (JSON). Its paths become routes, GET also as HEAD, and of the scopes in an operation's security requirements a token must carry one; `security: []` makes a route public, and so does the scheme `person` (users' own tokens), which the function verifies. Browsers may read the headers in `components.headers`, use its methods and send the header parameters in `components.parameters` (CORS)."
+  description = "OpenAPI document (JSON). Its paths become routes, GET also as HEAD, and of the scopes in an operation's security requirements a token must carry one; `security: []` makes a route public, and so does the scheme `person` (users' own tokens), which the function verifies. `x-pmp-throttle: users` gives a public route the limit of those. Browsers may read the headers in `components.headers`, use its methods and send the header parameters in `components.parameters` (CORS)."
   type        = string
 
   validation {

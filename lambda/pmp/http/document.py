@@ -17,7 +17,7 @@ class Operation(NamedTuple):
         scopes: an access token needs one of them; empty for a public operation.
         purposes: a user's own token must have one of them; empty where such tokens are not taken.
         parameters: of path, query and header.
-        body: schema of the JSON body; None where there is no body.
+        body: schema of the body, JSON or a form; None where there is no body.
         media: types that the body may have.
     """
 

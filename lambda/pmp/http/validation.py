@@ -11,6 +11,7 @@ from pmp.schema import Errors
 from pmp.specification import SCHEMAS
 
 _MOST_DIGITS = 1000
+_FORMS = {"application/x-www-form-urlencoded", "multipart/form-data"}
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -24,16 +25,29 @@ def validate(operation: Operation, request: Request) -> None:
     _check_path(operation, request)
     errors = [*_read_query(operation, request), *_header_errors(operation, request)]
     if operation.body is not None and not request.raw_body:
-        errors.append({"pointer": "", "detail": "is missing; send a JSON object"})
+        errors.append(
+            {
+                "pointer": "",
+                "detail": f"is missing; send {'a form' if _FORMS & set(operation.media) else 'a JSON object'}",
+            }
+        )
     elif operation.body is not None:
-        _check_media(operation, request)
-        request.body = parse_json(request.raw_body)
+        request.body = _body(operation.body, _check_media(operation, request), request)
         errors.extend(SCHEMAS.errors(request.body, operation.body))
     if errors:
         raise invalid(errors)
 
 
-def _check_media(operation: Operation, request: Request) -> None:
+def _body(schema: dict[str, Any], media: str, request: Request) -> Any:
+    if media not in _FORMS:
+        return parse_json(request.raw_body)
+    from pmp.http import forms
+
+    return forms.read(request.headers["content-type"], request.raw_body, SCHEMAS.resolve(schema)["properties"])
+
+
+def _check_media(operation: Operation, request: Request) -> str:
+    """The body's type; 415 if it is not one of the operation's, or has a coding."""
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media not in operation.media:
         found, wanted = media or "missing", " or ".join(operation.media)
@@ -42,6 +56,7 @@ def _check_media(operation: Operation, request: Request) -> None:
     if coding not in {"", "identity"}:
         detail = f"Content-Encoding {coding[:100]} is not supported; send the body without a coding"
         raise Problem(415, "unsupported-media-type", detail, headers={"Accept-Encoding": "identity"})
+    return media
 
 
 def _check_path(operation: Operation, request: Request) -> None:

@@ -52,8 +52,9 @@ variables {
         get        = { operationId = "listUsers", security = [{ oauth2 = ["pmp/read"] }, { bearer = ["pmp/read"] }] }
         post       = { operationId = "createUser", security = [{ oauth2 = ["pmp/write"] }, { oauth2 = ["pmp/admin"] }, { bearer = ["pmp/write"] }] }
       }
-      "/v1/health"     = { get = { operationId = "health", security = [] } }
-      "/v1/me/confirm" = { post = { operationId = "confirmMe", security = [{ person = ["confirm"] }] } }
+      "/v1/health"              = { get = { operationId = "health", security = [] } }
+      "/v1/unsubscribe/{token}" = { post = { operationId = "unsubscribe", security = [], x-pmp-throttle = "users" } }
+      "/v1/me/confirm"          = { post = { operationId = "confirmMe", security = [{ person = ["confirm"] }] } }
     }
     components = {
       headers    = { "Allow" = {}, "Link" = {}, "Retry-After" = {} }
@@ -73,12 +74,13 @@ run "routes_and_scopes_equal_those_of_the_document" {
 
   assert {
     condition = jsonencode(output.scopes_by_route) == jsonencode({
-      "GET /v1/users"       = ["pmp/read"]
-      "HEAD /v1/users"      = ["pmp/read"]
-      "POST /v1/users"      = ["pmp/write", "pmp/admin"]
-      "GET /v1/health"      = []
-      "HEAD /v1/health"     = []
-      "POST /v1/me/confirm" = []
+      "GET /v1/users"                = ["pmp/read"]
+      "HEAD /v1/users"               = ["pmp/read"]
+      "POST /v1/users"               = ["pmp/write", "pmp/admin"]
+      "GET /v1/health"               = []
+      "HEAD /v1/health"              = []
+      "POST /v1/me/confirm"          = []
+      "POST /v1/unsubscribe/{token}" = []
     })
     error_message = "scopes by route are ${jsonencode(output.scopes_by_route)}"
   }
@@ -123,9 +125,10 @@ run "public_routes_have_a_separate_limit" {
 
   assert {
     condition = { for route_key, route in local.routes : route_key => [route.throttling_rate_limit, route.throttling_burst_limit] if route.throttling_rate_limit != null && route_key != "$default" } == {
-      "GET /v1/health"      = [20, 40]
-      "HEAD /v1/health"     = [20, 40]
-      "POST /v1/me/confirm" = [40, 10]
+      "GET /v1/health"               = [20, 40]
+      "HEAD /v1/health"              = [20, 40]
+      "POST /v1/me/confirm"          = [40, 10]
+      "POST /v1/unsubscribe/{token}" = [40, 10]
     }
     error_message = "limits: ${jsonencode({ for route_key, route in local.routes : route_key => route.throttling_rate_limit })}"
   }

@@ -4,11 +4,12 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from pmp import tasks
 
-from checks.gateway import Answer, Gateway
+from checks.gateway import Answer, Gateway, invoke
 from checks.stack import Stack
 from tests.support.answers import Comparison
 
@@ -28,7 +29,8 @@ STORY = (
     "replaySubscription", "listUserDeliveries", "rotateSubscription", "changeSubscription", "deleteSubscription",
     "listVendors", "getVendor", "getReadiness", "getHealth", "getOpenapi",
     "getDocs", "getDocsFile", "getPreferences", "getPreferencesFile",
-    "changeUser", "recordSignal", "mergeUsers", "retireConsent", "eraseUser", "lookupUser",
+    "changeUser", "recordSignal", "mergeUsers", "retireConsent", "confirmMyConsents", "getUnsubscription",
+    "unsubscribe", "eraseUser", "lookupUser",
 )  # fmt: skip
 """The operations in an order in which each finds what it needs."""
 END = ("createUser", "eraseMe")
@@ -36,6 +38,7 @@ END = ("createUser", "eraseMe")
 DIFFERENT = {"environment", "release", "code_sha256", "secret"}
 """Members whose values are a deployment's own."""
 USER = DOCUMENT["components"]["parameters"]["UserId"]["example"]
+CONSENT = "sms_notifications"
 CURSORS = {"next", "resume"}
 
 
@@ -52,11 +55,18 @@ class Story:
         parameters = [self._resolve(parameter) for parameter in operation.get("parameters", ())]
         for parameter in parameters:
             if parameter["in"] == "path":
-                path = path.replace(f"{{{parameter['name']}}}", str(parameter["example"]))
+                # A token is made for the occasion.
+                value = "{token}" if parameter["name"] == "token" else str(parameter["example"])
+                path = path.replace(f"{{{parameter['name']}}}", value)
         body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("example")
-        answer = self._sender(operation).request(
-            method, self.comparison.translated(path), body and json.loads(self.comparison.translated(json.dumps(body)))
-        )
+        if "{token}" not in path:
+            answer = self._sender(operation).request(
+                method,
+                self.comparison.translated(path),
+                body and json.loads(self.comparison.translated(json.dumps(body))),
+            )
+        else:
+            answer = self._follow(method, path, operation)
         wanted = min(status for status in operation["responses"] if status[0] in "23")
         wanted = "201" if "201" in operation["responses"] else wanted
         assert answer.status == int(wanted), (name, answer.content)
@@ -77,6 +87,13 @@ class Story:
             self.comparison.learn(example, found)
         return answer
 
+    def _follow(self, method: str, path: str, operation: dict[str, Any]) -> Answer:
+        """Use a link to unsubscribe, by a form if it is a POST."""
+        asked = {"user": {"id": self.comparison.translated(USER)}, "purpose": "unsubscribe", "consents": [CONSENT]}
+        path = path.replace("{token}", self.api.post("/v1/tokens", asked).json["token"])
+        media, form = next(iter(operation.get("requestBody", {"content": {"": {}}})["content"].items()))
+        return invoke(method, path, {"Content-Type": media}, urlencode(form.get("example", {})).encode())
+
     def _sender(self, operation: dict[str, Any]) -> Gateway:
         """The API client, or the user with a token of their own."""
         purposes = [purpose for entry in operation["security"] for purpose in entry.get("person", ())]
@@ -87,6 +104,8 @@ class Story:
             # The catalogue of this record has more consents than the example.
             shown = operation["responses"]["200"]["content"]["application/json"]["example"]["consents"]
             asked["consents"] = [consent["id"] for consent in shown]
+        if purposes == ["confirm"]:
+            asked["consents"] = [CONSENT]
         sender = Gateway()
         sender.headers = {"Authorization": f"Bearer {self.api.post('/v1/tokens', asked).json['token']}"}
         return sender

@@ -6,9 +6,9 @@ import uuid
 import pytest
 from pmp import specification, tasks
 
-from checks.gateway import Gateway
+from checks.gateway import Gateway, invoke
 from checks.stack import Stack
-from tests.integration.api.test_contract import EMAIL, choose
+from tests.integration.api.test_contract import EMAIL, SMS, choose
 from tests.integration.api.test_me import Mine
 
 WRITES = {
@@ -52,6 +52,12 @@ def test_every_write_records_its_client(stack: Stack, monkeypatch: pytest.Monkey
     assert by("changeUser").patch(f"/v1/users/{kept}", {"email": f"{run}@example.org"}).status == 200
     made = by("createMyEvent").post("/v1/tokens", {"user": {"id": user}, "purpose": "preferences"}).json["token"]
     own = Mine(made).post("/v1/me/events", {"consents": [{"id": EMAIL, "enabled": True}]}).json
+    asked = {"user": {"id": user}, "purpose": "confirm", "consents": [SMS]}
+    made = by("confirmMyConsents").post("/v1/tokens", asked).json["token"]
+    confirmed = Mine(made).request("POST", "/v1/me/confirm").json["event"]
+    made = by("unsubscribe").post("/v1/tokens", asked | {"purpose": "unsubscribe"}).json["token"]
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert invoke("POST", f"/v1/unsubscribe/{made}", form, b"List-Unsubscribe=One-Click").status == 200
     other = by("createUser").post("/v1/users", {"email": f"other{run}@example.com"}).json["id"]
     made = by("eraseMe").post("/v1/tokens", {"user": {"id": other}, "purpose": "erase"}).json["token"]
     assert Mine(made).delete("/v1/me").status == 200
@@ -65,6 +71,13 @@ def test_every_write_records_its_client(stack: Stack, monkeypatch: pytest.Monkey
         ),
         "mergeUsers": name.format("merged_by", "subject", f"id = '{joined}'"),
         "eraseUser": name.format("erased_by", "subject", f"id = '{user}'"),
+        "confirmMyConsents": name.format("source_key", "event", f"id = '{confirmed['id']}'"),
+        "unsubscribe": name.format(
+            "source_key",
+            "event AS e JOIN pmp.subject USING (subject_key)"
+            " JOIN pmp.consent_version ON e.versions = ARRAY[version_key] JOIN pmp.consent USING (consent_key)",
+            f"subject.id = '{user}' AND consent.id = '{SMS}' AND e.enabled = '{{f}}'",
+        ).replace("source_name(source_key)", "source_name(e.source_key)"),
         "eraseMe": name.format("erased_by", "subject", f"id = '{other}'"),
         "createMyEvent": name.format("source_key", "event", f"id = '{own['id']}'"),
         "createEvent": name.format("source_key", "event", f"id = '{event['id']}'"),

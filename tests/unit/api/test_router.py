@@ -38,7 +38,8 @@ PAGE = ("/preferences", "/preferences/{file}")
 
 def concrete(path: str) -> str:
     return path.replace("/consents/{id}", "/consents/sms").replace("/vendors/{id}", "/vendors/1").replace(
-        "/preferences/{file}", "/preferences/page.js").replace("{id}", UUID).replace("{file}", "start.js")  # fmt: skip
+        "/preferences/{file}", "/preferences/page.js").replace("{id}", UUID).replace("{token}", "x" * 80).replace(
+        "{file}", "start.js")  # fmt: skip
 
 
 def test_every_operation_of_the_document_has_a_function() -> None:
@@ -64,7 +65,15 @@ def test_every_operation_documents_the_statuses_that_it_can_return() -> None:
 
 def test_only_the_listed_operations_are_public() -> None:
     public = {path for (_, path), operation in OPERATIONS.items() if not operation["security"]}
-    assert public == {"/v1/health", "/v1/ready", "/v1/openapi.json", "/docs", "/docs/{file}", *PAGE}
+    assert public == {
+        "/v1/unsubscribe/{token}",
+        "/v1/health",
+        "/v1/ready",
+        "/v1/openapi.json",
+        "/docs",
+        "/docs/{file}",
+        *PAGE,
+    }
 
 
 def test_scope_pmp_check_allows_only_to_check() -> None:

@@ -13,7 +13,7 @@ from pmp.schema import ANNOTATIONS, KEYWORDS, Schemas
 
 DOCUMENT: dict[str, Any] = json.loads(Path("lambda/pmp/openapi.json").read_text())
 SCHEMAS = Schemas(DOCUMENT)
-BODIES = sorted({operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+BODIES = sorted({next(iter(operation["requestBody"]["content"].values()))["schema"]["$ref"]
                  for methods in DOCUMENT["paths"].values() for operation in methods.values()
                  if "requestBody" in operation})  # fmt: skip
 

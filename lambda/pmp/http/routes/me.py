@@ -61,6 +61,21 @@ def create_event(request: Request, connection: Any) -> Response:
     return Response(status, document)
 
 
+def confirm(request: Request, connection: Any) -> Response:
+    """POST /v1/me/confirm: the grants that the user was asked to confirm become an event."""
+    person = _person(request)
+    ((found,),) = connection.run("SELECT pmp.confirm(:id, :user)", id=person.confirmation, user=person.user)
+    outcome = found.pop("outcome")
+    if outcome == "unknown_user":
+        raise not_found("user with this id")
+    if outcome == "erased":
+        raise gone()
+    if outcome == "ended":
+        detail = "newer requests to confirm have taken the place of this one; ask for the newest one, or for another"
+        raise Problem(410, "confirmation-ended", detail)
+    return Response(200, found)
+
+
 def list_events(request: Request, connection: Any) -> Response:
     """GET /v1/me/events: as ``GET /v1/users/{id}/events``."""
     return users.list_events(_as_user(request), connection)
