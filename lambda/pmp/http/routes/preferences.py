@@ -1,4 +1,4 @@
-"""The preference centre: a page on which a person sees and changes their own choices (docs/preference-centre.md).
+"""The preference centre: a page on which a person sees and changes their own choices (docs/adr/0113).
 
 The page holds nothing about anybody: its script asks the routes under ``/v1/me``, with the person's own token.
 """
