@@ -155,6 +155,8 @@ class Schemas:
             found.append({"pointer": f"{pointer}/{escape(name)}", "detail": detail})
 
         properties, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
+        if len(value) < schema.get("minProperties", 0):
+            found.append({"pointer": pointer, "detail": f"must have at least {schema['minProperties']} members"})
         if len(value) > schema.get("maxProperties", len(value)):
             found.append({"pointer": pointer, "detail": f"must have at most {schema['maxProperties']} members"})
         for name in schema.get("required", ()):
@@ -197,7 +199,7 @@ _CHECKS: dict[str, Callable[[Schemas, Any, dict[str, Any], str, Errors], None]] 
 
 KEYWORDS = {"$ref", "type", "const", "enum", "minLength", "maxLength", "pattern", "format", "minimum", "maximum"} | {
     "minItems", "maxItems", "items", "properties", "required", "dependentRequired", "additionalProperties", "oneOf",
-    "patternProperties", "maxProperties",
+    "patternProperties", "minProperties", "maxProperties",
 }  # fmt: skip
 """Keywords that are checked; ``additionalProperties`` only as ``false`` or ``true``, and as ``false`` beside
 ``patternProperties``."""

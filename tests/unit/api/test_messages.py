@@ -296,5 +296,6 @@ def test_response_forbids_caching_and_sniffing() -> None:
         "X-Content-Type-Options": "nosniff",
         "Cache-Control": "no-store",
         "Strict-Transport-Security": "max-age=31536000",
+        "Referrer-Policy": "no-referrer",
     }
     assert "body" not in sent
