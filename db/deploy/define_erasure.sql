@@ -98,7 +98,8 @@ COMMENT ON FUNCTION pmp.replay_erasure IS
 CREATE FUNCTION pmp.lookup_user(
   kind text, value text, hash bytea, after_key bigint, after_instant timestamptz, after_sequence bigint, row_limit integer
 ) RETURNS jsonb
-LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
+-- As in replay: the planner would never keep a plan for an array that it does not know.
+LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
   erased bigint[] := ARRAY(
     SELECT s.subject_key FROM erasure AS e JOIN subject AS s ON s.id = e.user_id
@@ -132,8 +133,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pmp.lookup_user IS
-  'Who has or had an identifier (kind, value: see subject_named): {"user" or null, "erased": [{"id", "erased_at"}], "items": events of the erased users}. '
-  'The events are a page by (subject_key, least(occurred_at, received_at), sequence) after the given position (NULL: from '
+  'Who has or had an identifier (kind, value: see subject_named): {"user" or null, "erased": [{"id", "erased_at"}], '
+  '"items": events of the erased users}. The events are a page by (subject_key, least(occurred_at, received_at), sequence) after the given position (NULL: from '
   'the start), each as get_event plus its "place": [subject_key, microseconds since 1970, sequence].';
 
 GRANT EXECUTE ON FUNCTION pmp.prepare_erasure, pmp.erase_user, pmp.lookup_user TO pmp_app;

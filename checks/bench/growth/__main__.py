@@ -104,11 +104,7 @@ def law(small: int, large: int, before: float, after: float) -> str:
 def _report(sizes: list[int], found: list[dict[str, Measurement]]) -> tuple[list[str], list[str]]:
     """Return the report's lines, and the names of the operations that grow too fast."""
     small, large = sizes
-    head = (
-        " | ".join(f"p50 ms at {size:,}" for size in sizes)
-        + " | "
-        + " | ".join(f"blocks at {size:,}" for size in sizes)
-    )
+    head = " | ".join(f"{what} at {size:,}" for what in ("p50 ms", "CPU ms", "blocks") for size in sizes)
     lines = [f"| operation | {head} | growth of the blocks |", "|---|--:|--:|--:|--:|--:|--:|---|"]
     bad = []
     for operation in OPERATIONS:
