@@ -4,7 +4,9 @@ CREATE TABLE pmp.consent (
   consent_key integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   id          text COLLATE "C" NOT NULL UNIQUE CHECK (id ~ '^[a-z][a-z0-9_]{0,62}$'),
   created_at  timestamptz NOT NULL DEFAULT now(),
-  retired_at  timestamptz
+  retired_at  timestamptz,
+  retired_by  integer REFERENCES pmp.source,
+  CONSTRAINT consent_is_retired_by_somebody CHECK ((retired_at IS NULL) = (retired_by IS NULL))
 );
 COMMENT ON TABLE pmp.consent IS 'A consent that a user can grant or deny. Its wording is in its versions.';
 COMMENT ON COLUMN pmp.consent.retired_at IS 'Since when nobody can grant it any more; NULL: it is in use.';
@@ -124,10 +126,11 @@ $$;
 COMMENT ON FUNCTION pmp.list_versions IS
   'A page of the versions of a consent, after the version "after" (NULL: from the first); NULL: unknown consent.';
 
-CREATE FUNCTION pmp.retire_consent(consent_id text) RETURNS jsonb
+CREATE FUNCTION pmp.retire_consent(consent_id text, client text) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp AS $$
 BEGIN
-  UPDATE consent AS k SET retired_at = coalesce(k.retired_at, now()) WHERE k.id = consent_id;
+  UPDATE consent AS k SET retired_at = now(), retired_by = source_key(client)
+  WHERE k.id = consent_id AND k.retired_at IS NULL;
   RETURN get_consent(consent_id);
 END
 $$;
@@ -163,7 +166,8 @@ BEGIN
   SELECT * INTO newest FROM consent_version AS v
   WHERE v.consent_key = consent.consent_key ORDER BY v.version DESC LIMIT 1;
   IF consent.retired_at IS NOT NULL THEN
-    UPDATE consent AS k SET retired_at = NULL WHERE k.consent_key = consent.consent_key RETURNING k.* INTO consent;
+    UPDATE consent AS k SET retired_at = NULL, retired_by = NULL
+    WHERE k.consent_key = consent.consent_key RETURNING k.* INTO consent;
   END IF;
   wanted := newest;
   wanted.description := $2;
@@ -202,8 +206,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pmp.put_consent IS
-  'Adds a version unless nothing differs, and revives a retired consent: {"outcome": "created" | "updated" | "unchanged", "consent"}; {"outcome": '
-  '"too_many", "most"}: the catalogue is full. terms: {"model", "models_by_country", "legal_basis", "translations", '
+  'Adds a version unless nothing differs, and revives a retired consent: {"outcome": "created" | "updated" | '
+  '"unchanged", "consent"}; {"outcome": "too_many", "most"}: the catalogue is full. terms: {"model", "models_by_country", "legal_basis", "translations", '
   '"requires_new_consent", "opt_out_signals", "values", "multiple"}, each with the default of its column if it is absent; '
   'without "model" opt_in, "legal_basis" is legitimate_interests.';
 

@@ -11,17 +11,22 @@ CREATE TABLE pmp.subscription (
   consents       text[] CHECK (cardinality(consents) > 0),
   client         text NOT NULL,
   created_at     timestamptz NOT NULL DEFAULT now(),
+  updated_by     text,
   updated_at     timestamptz NOT NULL DEFAULT now(),
   is_enabled     boolean NOT NULL,
   stopped        text CHECK (stopped IN ('gone', 'failed')),
   secret_number  integer NOT NULL DEFAULT 1 CHECK (secret_number > 0),
   previous_until timestamptz,
+  deleted_by     text,
   deleted_at     timestamptz,
   CONSTRAINT subscription_is_stopped_or_enabled CHECK (NOT is_enabled OR (stopped IS NULL AND deleted_at IS NULL))
 );
 COMMENT ON TABLE pmp.subscription IS
   'A receiver of changes. A deleted one keeps its row, because the ledger says what it was told.';
 COMMENT ON COLUMN pmp.subscription.consents IS 'Ids of the consents it is told about; NULL: all. Never changed.';
+COMMENT ON COLUMN pmp.subscription.client IS 'OAuth client that created it.';
+COMMENT ON COLUMN pmp.subscription.updated_by IS
+  'OAuth client of the newest change, rotation or replay; NULL: it is as it was created.';
 COMMENT ON COLUMN pmp.subscription.stopped IS
   'Why PMP disabled it: the receiver answered 410 (gone), or failed for too long. NULL: it did not.';
 COMMENT ON COLUMN pmp.subscription.secret_number IS

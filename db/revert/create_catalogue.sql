@@ -1,7 +1,7 @@
 -- Revert pmp:create_catalogue from pg
 BEGIN;
 DROP FUNCTION pmp.put_consent(text, text, text, integer, text, jsonb);
-DROP FUNCTION pmp.retire_consent(text);
+DROP FUNCTION pmp.retire_consent(text, text);
 DROP FUNCTION pmp.list_versions(text, integer, integer);
 DROP FUNCTION pmp.list_consents(text, integer, boolean);
 DROP FUNCTION pmp.get_consent(text, integer);

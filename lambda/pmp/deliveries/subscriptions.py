@@ -103,20 +103,23 @@ def every(connection: Connection) -> list[dict[str, Any]]:
     return [row[0] for row in rows]
 
 
-def change(connection: Connection, identifier: str, request: dict[str, Any]) -> dict[str, Any] | None:
+def change(connection: Connection, identifier: str, request: dict[str, Any], client: str) -> dict[str, Any] | None:
     """Change what the request names; enabling it sends what it has not acknowledged, at once.
 
     Args:
         connection: to the database, in a transaction.
         identifier: of the subscription.
         request: ``{"url"?, "description"?, "enabled"?}``, validated.
+        client: id of the requesting OAuth client.
     """
     connection.run(
         "UPDATE pmp.subscription SET url = coalesce(:url, url), description = coalesce(:description, description),"
         " is_enabled = coalesce(:enabled, is_enabled),"
-        " stopped = CASE WHEN CAST(:enabled AS boolean) IS NULL THEN stopped END, updated_at = now()"
+        " stopped = CASE WHEN CAST(:enabled AS boolean) IS NULL THEN stopped END,"
+        " updated_by = :client, updated_at = now()"
         " WHERE id = :id AND deleted_at IS NULL",
         id=identifier,
+        client=client,
         **{name: request.get(name) for name in ("url", "description", "enabled")},
     )
     if request.get("enabled"):
@@ -130,35 +133,45 @@ def change(connection: Connection, identifier: str, request: dict[str, Any]) -> 
     return named(connection, identifier)
 
 
-def delete(connection: Connection, identifier: str) -> bool:
-    """Delete the subscription; whether there was one. Its row stays for the ledger."""
+def delete(connection: Connection, identifier: str, client: str) -> bool:
+    """Delete the subscription for a client; whether there was one. Its row stays for the ledger."""
     rows = connection.run(
-        "UPDATE pmp.subscription SET is_enabled = false, deleted_at = now() WHERE id = :id AND deleted_at IS NULL"
-        " RETURNING id",
+        "UPDATE pmp.subscription SET is_enabled = false, deleted_by = :client, deleted_at = now()"
+        " WHERE id = :id AND deleted_at IS NULL RETURNING id",
         id=identifier,
+        client=client,
     )
     return bool(rows)
 
 
-def rotate(connection: Connection, identifier: str) -> dict[str, Any] | None:
+def rotate(connection: Connection, identifier: str, client: str) -> dict[str, Any] | None:
     """Give the subscription a new secret; messages are signed with the one before as well for ``ROTATION``."""
     connection.run(
-        f"UPDATE pmp.subscription SET secret_number = secret_number + 1, updated_at = now(),"  # noqa: S608
+        "UPDATE pmp.subscription SET secret_number = secret_number + 1, updated_by = :client, updated_at = now(),"
         f" previous_until = now() + interval '{ROTATION}' WHERE id = :id AND deleted_at IS NULL",
         id=identifier,
+        client=client,
     )
     return with_secret(connection, identifier)
 
 
-def replay(connection: Connection, identifier: str, place: tuple[int, int] | None) -> dict[str, Any] | None:
+def replay(
+    connection: Connection, identifier: str, place: tuple[int, int] | None, client: str
+) -> dict[str, Any] | None:
     """Go on from another place in the feed, back or forth.
 
     Args:
         connection: to the database, in a transaction.
         identifier: of the subscription.
         place: transaction number and sequence after which to go on; None: the present.
+        client: id of the requesting OAuth client.
     """
     number, sequence = place or (None, None)
+    connection.run(
+        "UPDATE pmp.subscription SET updated_by = :client, updated_at = now() WHERE id = :id AND deleted_at IS NULL",
+        id=identifier,
+        client=client,
+    )
     connection.run(
         "UPDATE pmp.delivery_lane AS l SET"
         " number = coalesce(:number, p.number), sequence = coalesce(:sequence, p.sequence), pass = l.pass + 1,"

@@ -14,7 +14,7 @@ from pmp.http.problems import Problem, gone, not_found
 
 _IN_FLIGHT = {"state": "in_flight"}
 _LOST_CONNECTION_SECONDS = 2.0
-_MADE_AGAIN = {"createImport", "createSubscription"}
+_MADE_AGAIN = {"createImport", "createSubscription", "rotateSubscription"}
 """Operations whose document is made again instead of kept: it has a secret, such as a signed URL."""
 
 
@@ -78,12 +78,12 @@ def once(route: Callable[..., Response], request: Request, connection: Any, key:
         raise gone()
     headers = {**known["headers"], "Idempotency-Replayed": "true"}
     if request.operation in _MADE_AGAIN:
-        return Response(known["status"], _made_again(request, connection, headers["Location"]), headers)
+        return Response(known["status"], _made_again(request, connection, headers.get("Location")), headers)
     return Response(known["status"], headers=headers, content=known["body"].encode())
 
 
-def _made_again(request: Request, connection: Any, location: str) -> dict[str, Any]:
-    identifier = location.rpartition("/")[2]
+def _made_again(request: Request, connection: Any, location: str | None) -> dict[str, Any]:
+    identifier = request.parameters["id"] if location is None else location.rpartition("/")[2]
     if request.operation == "createImport":
         from pmp import imports
 
@@ -92,5 +92,5 @@ def _made_again(request: Request, connection: Any, location: str) -> dict[str, A
 
     document = subscriptions.with_secret(connection, identifier)
     if document is None:
-        raise not_found("subscription any more that the first request with this Idempotency-Key created")
+        raise not_found("subscription any more that the first request with this Idempotency-Key was for")
     return document

@@ -62,6 +62,18 @@ def test_every_write_records_its_client(stack: Stack, monkeypatch: pytest.Monkey
     made = by("eraseMe").post("/v1/tokens", {"user": {"id": other}, "purpose": "erase"}).json["token"]
     assert Mine(made).delete("/v1/me").status == 200
     assert by("eraseUser").delete(f"/v1/users/{user}").status == 200
+    assert by("retireConsent").delete(f"/v1/consents/{consent}").status == 200
+    assert Gateway(client="too late").delete(f"/v1/consents/{consent}").status == 200
+    receiver = {"url": "https://receiver.example.com/pmp", "enabled": False}
+    told = {}
+    for operation in ("changeSubscription", "rotateSubscription", "replaySubscription"):
+        told[operation] = by("createSubscription").post("/v1/subscriptions", receiver).json["id"]
+    changed, rotated, replayed = (f"/v1/subscriptions/{identifier}" for identifier in told.values())
+    assert by("changeSubscription").patch(changed, {"description": "x"}).status == 200
+    assert by("rotateSubscription").post(f"{rotated}/rotate", None).status == 200
+    assert by("replaySubscription").post(f"{replayed}/replay", {"from": "now"}).status == 200
+    for path in (changed, rotated, replayed):
+        assert by("deleteSubscription").delete(path).status == 204
 
     name = "SELECT pmp.source_name({}) FROM pmp.{} WHERE {}"
     recorded = {
@@ -90,8 +102,13 @@ def test_every_write_records_its_client(stack: Stack, monkeypatch: pytest.Monkey
         "cancelImport": f"SELECT cancelled_by FROM pmp.import_job WHERE id = '{imported}'",
         "putMapping": f"SELECT client FROM pmp.import_mapping WHERE id = '{consent}'",
         "createExport": f"SELECT client FROM pmp.export_job WHERE id = '{exported}'",
+        "retireConsent": name.format("retired_by", "consent", f"id = '{consent}'"),
+        "createSubscription": f"SELECT client FROM pmp.subscription WHERE id = '{told['changeSubscription']}'",
+        "deleteSubscription": f"SELECT deleted_by FROM pmp.subscription WHERE id = '{told['changeSubscription']}'",
         "deleteExport": f"SELECT deleted_by FROM pmp.export_job WHERE id = '{exported}'",
     }
+    for operation, identifier in told.items():
+        recorded[operation] = f"SELECT updated_by FROM pmp.subscription WHERE id = '{identifier}'"
     assert recorded.keys() == WRITES
     for operation, query in recorded.items():
         assert stack.cluster.psql(query).strip() == f"{operation}-{run}", operation

@@ -95,7 +95,7 @@ def test_event_of_the_api_and_line_with_its_id_are_compared(stack: Stack, store:
 
 
 def test_line_that_grants_a_retired_consent_is_rejected(stack: Stack, store: ObjectStore, topics: str) -> None:
-    stack.cluster.psql(f"SELECT pmp.retire_consent('{topics}')")
+    stack.cluster.psql(f"SELECT pmp.retire_consent('{topics}', 'test')")
     lines = [event(f"{topics}@example.com", consent=topics, enabled=enabled) for enabled in (True, False)]
     job = imported(stack, store, f"imports/{topics}.ndjson", ndjson(lines))
     assert counts(job) == (2, 1, 0, 1)

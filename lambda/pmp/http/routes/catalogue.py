@@ -58,7 +58,7 @@ def retire_consent(request: Request, connection: Any) -> Response:
     if before is None:
         raise not_found("such consent")
     require_match(request, etag(encode(before)))
-    ((consent,),) = connection.run("SELECT pmp.retire_consent(:id)", id=identifier)
+    ((consent,),) = connection.run("SELECT pmp.retire_consent(:id, :client)", id=identifier, client=request.client)
     return Response(200, consent, {"ETag": etag(encode(consent))})
 
 

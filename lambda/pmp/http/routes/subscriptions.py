@@ -63,7 +63,7 @@ def change_subscription(request: Request, connection: Any) -> Response:
     _require_target(request.body)
     before = _present(subscriptions.named(connection, request.parameters["id"]))
     require_match(request, etag(encode(before)))
-    document = _present(subscriptions.change(connection, request.parameters["id"], request.body))
+    document = _present(subscriptions.change(connection, request.parameters["id"], request.body, request.client))
     return Response(200, document, {"ETag": etag(encode(document))})
 
 
@@ -73,7 +73,7 @@ def delete_subscription(request: Request, connection: Any) -> Response:
 
     before = _present(subscriptions.named(connection, request.parameters["id"]))
     require_match(request, etag(encode(before)))
-    subscriptions.delete(connection, request.parameters["id"])
+    subscriptions.delete(connection, request.parameters["id"], request.client)
     return Response(204)
 
 
@@ -81,7 +81,9 @@ def rotate_subscription(request: Request, connection: Any) -> Response:
     """POST /v1/subscriptions/{id}/rotate: the answer has the new secret."""
     from pmp.deliveries import subscriptions
 
-    return Response(200, _present(with_key(lambda: subscriptions.rotate(connection, request.parameters["id"]))))
+    identifier = request.parameters["id"]
+    document = _present(with_key(lambda: subscriptions.rotate(connection, identifier, request.client)))
+    return Response(200, document)
 
 
 def replay_subscription(request: Request, connection: Any) -> Response:
@@ -98,7 +100,7 @@ def replay_subscription(request: Request, connection: Any) -> Response:
         except Problem:
             detail = "is neither beginning nor now nor a `resume` value of GET /v1/events"
             raise invalid([{"pointer": "/from", "detail": detail}]) from None
-    return Response(200, _present(subscriptions.replay(connection, request.parameters["id"], place)))
+    return Response(200, _present(subscriptions.replay(connection, request.parameters["id"], place, request.client)))
 
 
 def list_user_deliveries(request: Request, connection: Any) -> Response:
