@@ -147,7 +147,7 @@ def delete(connection: Connection, identifier: str, client: str) -> bool:
 def rotate(connection: Connection, identifier: str, client: str) -> dict[str, Any] | None:
     """Give the subscription a new secret; messages are signed with the one before as well for ``ROTATION``."""
     connection.run(
-        "UPDATE pmp.subscription SET secret_number = secret_number + 1, updated_by = :client, updated_at = now(),"
+        "UPDATE pmp.subscription SET secret_number = secret_number + 1, updated_by = :client, updated_at = now(),"  # noqa: S608
         f" previous_until = now() + interval '{ROTATION}' WHERE id = :id AND deleted_at IS NULL",
         id=identifier,
         client=client,

@@ -28,9 +28,7 @@ def _bodies(user: str) -> dict[str, Any]:
 
 
 POSTS = {
-    path: methods["post"]
-    for path, methods in json.loads(specification.content())["paths"].items()
-    if "post" in methods
+    path: methods["post"] for path, methods in json.loads(specification.content())["paths"].items() if "post" in methods
 }
 WRITES = [
     path

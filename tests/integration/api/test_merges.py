@@ -166,7 +166,8 @@ def test_lists_and_feed_show_the_remaining_user_only(api: Gateway, stack: Stack)
     )
     assert [line.count(one) for line in content.splitlines() if any(event in line for event in sent)] == [1, 1]
     assert two not in content
-    known = stack.cluster.psql(f"SELECT jsonb_path_query_array(pmp.list_users(0, {key}, 500), '$.items[*].id')")
+    number = f"(SELECT min(transaction_number) - 1 FROM pmp.subject WHERE id IN ('{one}', '{two}'))"
+    known = stack.cluster.psql(f"SELECT jsonb_path_query_array(pmp.list_users({number}, 0, 500), '$.items[*].id')")
     assert (known.count(one), known.count(two)) == (1, 0)
 
 
