@@ -215,7 +215,7 @@ COMMENT ON FUNCTION pmp.list_users IS
 
 CREATE FUNCTION pmp.list_users_by_choice(
   after_key bigint, row_limit integer, consent_id text, choice boolean, as_of timestamptz DEFAULT NULL,
-  known_at timestamptz DEFAULT NULL
+  known_at timestamptz DEFAULT NULL, expires_before timestamptz DEFAULT NULL
 ) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
 DECLARE
@@ -233,14 +233,16 @@ BEGIN
       c.subject_key,
       -- A subquery, because a join would sort the page before its first row.
       NOT is_present OR c.enabled = choice AND (
-        SELECT lapsed(c.enabled, c.counts_at, v.expires_after_days, v.superseded_at, now())
+        SELECT lapsed(c.enabled, c.counts_at, v.expires_after_days, v.superseded_at, now()) IS NULL AND (
+          expires_before IS NULL OR expiry(c.enabled, c.counts_at, v.expires_after_days) < expires_before
+        )
         FROM consent_version AS v WHERE v.version_key = c.version_key
-      ) IS NULL AS may_match
+      ) AS may_match
     FROM current_choice AS c WHERE c.consent_key = wanted AND c.subject_key > coalesce(after_key, 0)
     ORDER BY c.subject_key LIMIT 1000
   LOOP
     last_key := candidate.subject_key;
-    CONTINUE WHEN NOT candidate.may_match;
+    CONTINUE WHEN candidate.may_match IS NOT TRUE;
     SELECT describe_user(s, as_of, known_at) INTO document FROM subject AS s WHERE s.subject_key = last_key;
     CONTINUE WHEN NOT has_choice(document, consent_id, choice);
     items := items || (document || jsonb_build_object('place', jsonb_build_array(last_key)));
@@ -256,9 +258,9 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pmp.list_users_by_choice IS
-  'A page of the users with a choice that counts, after after_key (NULL: from the start): {"items": [as get_user plus "place"], '
-  '"last": [key] after which the next page begins, "more": whether there may be further users}. A page may be short or '
-  'empty.';
+  'A page of the users with a choice that counts, after after_key (NULL: from the start): {"items": [as get_user plus '
+  '"place"], "last": [key] after which the next page begins, "more": whether there may be further users}. A page may be '
+  'short or empty. expires_before: only grants that expire before it; of the present state only.';
 
 CREATE FUNCTION pmp.describe_answer(consent_id text, enabled boolean, version integer, value jsonb)
 RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$

@@ -10,7 +10,7 @@ DROP FUNCTION pmp.describe_event(pmp.event_record);
 DROP FUNCTION pmp.describe_context(bigint, bigint);
 DROP VIEW pmp.event_record;
 DROP FUNCTION pmp.describe_answer(text, boolean, integer, jsonb);
-DROP FUNCTION pmp.list_users_by_choice(bigint, integer, text, boolean, timestamptz, timestamptz);
+DROP FUNCTION pmp.list_users_by_choice(bigint, integer, text, boolean, timestamptz, timestamptz, timestamptz);
 DROP FUNCTION pmp.list_users(bigint, bigint, integer, timestamptz, timestamptz);
 DROP FUNCTION pmp.find_user(text, text, boolean, timestamptz, timestamptz);
 DROP FUNCTION pmp.get_user(uuid, timestamptz, timestamptz);

@@ -2,14 +2,14 @@
 
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from checks.gateway import Gateway
 from checks.stack import Stack
-from tests.integration.api.test_contract import choose
+from tests.integration.api.test_contract import EMAIL, choose
 
 BASIC: dict[str, Any] = {"description": "x", "channel": "web"}
 DEFAULTS: dict[str, Any] = {
@@ -221,3 +221,51 @@ def test_catalogue_is_bounded(api: Gateway, stack: Stack) -> None:
         assert api.put(f"/v1/consents/{mark}", BASIC | {"description": "y"}).json["version"] == 2
     finally:
         stack.cluster.psql(f"DELETE FROM pmp.consent WHERE id LIKE '{mark}\\_%'")
+
+
+def test_list_of_what_expires_soon_pages_through_the_grants(api: Gateway) -> None:
+    consent = f"soon{uuid.uuid4().hex}"
+    assert (
+        api.put(f"/v1/consents/{consent}", {"description": "x", "channel": "web", "expires_after_days": 30}).status
+        == 201
+    )
+    now = datetime.now(UTC)
+    granted = {}
+    for days in (29, 20, 1, 31):  # days ago; the last has expired
+        user = api.post("/v1/users", {"email": f"{uuid.uuid4().hex}@example.com"}).json["id"]
+        granted[days] = user
+        told = (now - timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        choice = {"user": {"id": user}, "occurred_at": told, "consents": [{"id": consent, "enabled": True}]}
+        assert api.post("/v1/events", choice).status == 201
+
+    def listed(days: int) -> list[str]:
+        before = (now + timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        path, found = f"/v1/users?consent={consent}&enabled=true&limit=1&expires_before={before}", []
+        while path:
+            page = api.get(path)
+            assert page.status == 200, page.content
+            found += [item["id"] for item in page.json["items"]]
+            path = page.headers.get("Link", "")[1:].partition(">")[0]
+        return found
+
+    assert listed(0) == []
+    assert listed(7) == [granted[29]]
+    assert listed(11) == [granted[29], granted[20]]
+    assert listed(60) == [granted[29], granted[20], granted[1]]
+    # Who denies, or grants anew, is not asked again.
+    assert choose(api, granted[20], {consent: False}).status == 201
+    assert choose(api, granted[29], {consent: True}).status == 201
+    assert listed(11) == []
+
+
+@pytest.mark.parametrize(("query", "detail"), [
+    ("expires_before=2027-01-01T00:00:00Z", "consent and enabled=true"),
+    (f"consent={EMAIL}&enabled=false&expires_before=2027-01-01T00:00:00Z", "consent and enabled=true"),
+    (f"consent={EMAIL}&enabled=true&as_of=2026-01-01T00:00:00Z&expires_before=2027-01-01T00:00:00Z", "leave out as_of"),
+    (f"consent={EMAIL}&enabled=true&expires_before=2027-13-01T00:00:00Z", "valid"),
+])  # fmt: skip
+def test_list_of_what_expires_soon_is_of_present_grants(api: Gateway, query: str, detail: str) -> None:
+    answer = api.get(f"/v1/users?{query}")
+    assert answer.status == 422
+    (error,) = answer.json["errors"]
+    assert (error["parameter"], detail in error["detail"]) == ("expires_before", True)

@@ -118,6 +118,23 @@ def merge_users(request: Request, connection: Any) -> Response:
     return Response(200, _present(user))
 
 
+def _expires_before(query: dict[str, Any]) -> str | None:
+    """The instant before which the listed grants expire; None: however long they count."""
+    if "expires_before" not in query:
+        return None
+    detail = None
+    if query.get("enabled") is not True:
+        detail = "lists grants: give consent and enabled=true, too"
+    elif others := sorted({"as_of", "known_at", "email"} & query.keys()):
+        detail = f"is about the present grants of all users: leave out {' and '.join(others)}"
+    if detail is None:
+        try:
+            return instants.utc_text(query["expires_before"])
+        except ValueError as error:
+            detail = str(error)
+    raise invalid([{"parameter": "expires_before", "detail": detail}])
+
+
 def list_users(request: Request, connection: Any) -> Response:
     """GET /v1/users: all users, the one with an address, or those who made a choice."""
     query, moments = request.query, limits(request.query)
@@ -126,6 +143,7 @@ def list_users(request: Request, connection: Any) -> Response:
         raise invalid([{"parameter": lacking, "detail": "is required: consent and enabled must be given together"}])
     if "consent" in query and connection.run("SELECT pmp.get_consent(:id)", id=query["consent"]) == [[None]]:
         raise invalid([{"parameter": "consent", "detail": "is not in the catalogue; GET /v1/consents lists it"}])
+    expires_before = _expires_before(query)
     if "email" in query:
         position(query.get("cursor"))
         ((users,),) = connection.run(
@@ -139,11 +157,12 @@ def list_users(request: Request, connection: Any) -> Response:
     if "consent" in query:
         (key,) = position(query.get("cursor"), INTEGER)
         ((users,),) = connection.run(
-            "SELECT pmp.list_users_by_choice(:key, :most, :consent, :enabled, :as_of, :known_at)",
+            "SELECT pmp.list_users_by_choice(:key, :most, :consent, :enabled, :as_of, :known_at, :expires_before)",
             key=key,
             most=limit(request),
             consent=query["consent"],
             enabled=query["enabled"],
+            expires_before=expires_before,
             **moments,
         )
         return part(request, users, resumes=False)
