@@ -31,7 +31,7 @@ from pathlib import Path
 from checks.bench.growth.record import Record
 from checks.gateway import Gateway
 from checks.object_store import ERASURES
-from checks.stack import Stack, end_in_order, free_port, migrate, stack
+from checks.stack import Stack, end_in_order, forget, free_port, migrate, stack
 from local.servers.home import Home
 from local.servers.postgres import SUPERUSER, Cluster, binaries
 from ops.errors import UserError
@@ -117,7 +117,6 @@ class _Vault:
         """Settings of a server that archives here. A segment has its name only once all of it is there."""
         part = f"{self.log}/%f.part"
         return {
-            "wal_level": "'replica'",
             "max_wal_senders": "2",
             "archive_mode": "on",
             "archive_command": f"'test ! -f {self.log}/%f && cp %p {part} && mv {part} {self.log}/%f'",
@@ -211,20 +210,15 @@ def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
 @contextmanager
 def _function(running: Stack, port: int) -> Iterator[Gateway]:
     """Yield the function's API with the pooler on ``port``, as the proxy that leads to another instance."""
-    from pmp import configuration, database
-
     before = dict(os.environ)
     os.environ.update(running.environment | {"PMP_DATABASE_PORT": str(port)})
-    configuration.configuration.cache_clear()
-    database.tls.cache_clear()
-    database.disconnect()
+    forget()
     try:
         # The function's log has a traceback for each request that the damage fails.
         with contextlib.redirect_stdout(io.StringIO()):
             yield Gateway()
     finally:
-        database.disconnect()
-        configuration.configuration.cache_clear()
+        forget()
         os.environ.clear()
         os.environ.update(before)
 
@@ -313,7 +307,6 @@ def _second_server(running: Stack, vault: _Vault, directory: Path, instant: str)
     recovery = {
         # Recovery needs as many as the server had that wrote the log.
         "max_wal_senders": vault.settings["max_wal_senders"],
-        "wal_level": "'replica'",
         "restore_command": f"'cp {vault.log}/%f %p'",
         "recovery_target_time": f"'{instant}'",
         "recovery_target_action": "'promote'",

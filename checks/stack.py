@@ -161,6 +161,19 @@ def stack(pool_size: int = 10, settings: dict[str, str] | None = None, preload: 
         shutil.rmtree(directory, ignore_errors=True)
 
 
+def forget() -> None:
+    """Have the function in this process read its environment, secrets and addresses again, as a new one does."""
+    # Here, because lambda/ is on the path only of those who run the function.
+    from pmp import configuration, database, erasures, objects, person_tokens, tasks, vault
+    from pmp.deliveries import chain
+
+    kept = (configuration.configuration, database.tls, objects.client, erasures._client, erasures.key, vault._client)
+    for cached in (*kept, tasks._queue, chain._queue):
+        cached.cache_clear()
+    person_tokens.forget_keys()
+    database.disconnect()
+
+
 def end_in_order() -> None:
     """Make SIGTERM raise ``SystemExit``, so that the program stops and removes everything that it started."""
 

@@ -38,15 +38,30 @@ def generate() -> Path:
     return folder
 
 
+def with_one_kind(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the document with each request's first kind of body only.
+
+    openapi-python-client 0.29 writes code that does not compile for two kinds with one schema, and a client needs one.
+    """
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            if "content" in (body := operation.get("requestBody", {})):
+                body["content"] = dict([next(iter(body["content"].items()))])
+    return document
+
+
 def _python(folder: Path) -> None:
+    document = folder.with_suffix(".json")
+    document.write_text(json.dumps(with_one_kind(json.loads(DOCUMENT.read_text()))))
     programs = prepared(build_directory() / "client-generator", SETTINGS / "requirements.lock")
     _run(
         [
-            str(programs / "openapi-python-client"), "generate", "--path", str(DOCUMENT), "--meta", "uv",
+            str(programs / "openapi-python-client"), "generate", "--path", str(document), "--meta", "uv",
             "--config", str(SETTINGS / "python.yaml"), "--output-path", str(folder), "--fail-on-warning",
         ],
         path=programs,
     )  # fmt: skip
+    document.unlink()
     shutil.copyfile(SETTINGS / "python_helpers.py", folder / "pmp_client" / "helpers.py")
     project = folder / "pyproject.toml"
     first = "dependencies = [\n"

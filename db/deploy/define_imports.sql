@@ -336,8 +336,9 @@ BEGIN
         r.versions::integer[], r.enabled::boolean[]
       FROM resolved AS r WHERE NOT r.is_known AND NOT $12
     ), tried AS (
-      INSERT INTO trial_event (import_id, id, person, told, versions, enabled)
-      SELECT $10, r.event_id, r.digest, r.told, r.versions::integer[], r.enabled::boolean[]
+      -- A denial has no values.
+      INSERT INTO trial_event (import_id, id, person, told, versions, enabled, chosen)
+      SELECT $10, r.event_id, r.digest, r.told, r.versions::integer[], r.enabled::boolean[], ''
       FROM resolved AS r WHERE NOT r.is_known AND $12
     )
     SELECT jsonb_build_object(

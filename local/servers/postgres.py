@@ -30,7 +30,9 @@ _SETTINGS = {
     "max_worker_processes": "4",
     "max_parallel_workers": "2",
     "max_wal_senders": "0",
-    "wal_level": "'minimal'",
+    # As on RDS. With "minimal", a killed server forgets how far it counted a sequence that was made and used in one
+    # transaction, as migrations do, and gives the same keys again.
+    "wal_level": "'replica'",
     "timezone": "'UTC'",
     "log_timezone": "'UTC'",
     "log_line_prefix": "'%m [%p] %q%u@%d '",

@@ -6,11 +6,10 @@ import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
-from pmp import database, person_tokens, vault
-from pmp.configuration import configuration
+from pmp import database
 
 from checks.gateway import Gateway
-from checks.stack import Stack, missing
+from checks.stack import Stack, forget, missing
 from checks.stack import stack as started
 from local.vendor_list.server import PATH, Server
 
@@ -36,11 +35,7 @@ def stack(third_party: Server) -> Iterator[Stack]:
 @pytest.fixture(autouse=True)
 def fresh(stack: Stack) -> Iterator[None]:
     """Give each test a new database connection."""
-    configuration.cache_clear()
-    database.tls.cache_clear()
-    vault._client.cache_clear()
-    person_tokens.forget_keys()
-    database.disconnect()
+    forget()
     yield
     database.disconnect()
 

@@ -42,29 +42,17 @@ def own_stack() -> Iterator[stacks.Stack]:
 @pytest.fixture
 def store(stack: stacks.Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
     """Start an empty S3, and point the function's modules at it and at the stack."""
-    from pmp import configuration, database, erasures, objects, tasks, vault
+    from pmp import database
 
     store = ObjectStore()
     for name, value in (stack.environment | {"AWS_ENDPOINT_URL": store.url, "AWS_DEFAULT_REGION": "eu-west-1"}).items():
         monkeypatch.setenv(name, value)
-    caches = (
-        configuration.configuration,
-        database.tls,
-        objects.client,
-        erasures._client,
-        erasures.key,
-        vault._client,
-        tasks._queue,
-    )
-    for cached in caches:
-        cached.cache_clear()
-    database.disconnect()
+    stacks.forget()
     yield store
     database.disconnect()
     store.shutdown()
     store.server_close()
-    objects.client.cache_clear()
-    tasks._queue.cache_clear()
+    stacks.forget()
 
 
 def event(email: str, *, enabled: bool = True, consent: str = "email_notifications", **fields: Any) -> dict[str, Any]:

@@ -278,8 +278,13 @@ def _survive(stack: Stack, folder: Path, count: int, kills: int) -> None:
     subscribe(f"http://localhost:{port}/")
     source = random.Random(7)
 
+    left = [count * (number + 1) // (kills + 2) for number in range(kills)]
+
     def write() -> None:
-        for _ in range(count // 100):
+        for written in range(0, count, 100):
+            # Not past a kill: a writer that has ended leaves nothing to be in the middle of.
+            while written > next(iter(left), count) + 100:
+                time.sleep(0.01)
             chosen = [source.choice(users) for _ in range(100)]
             writer.run(
                 "SELECT pmp.create_events(:events, 'tester')",
@@ -301,7 +306,6 @@ def _survive(stack: Stack, folder: Path, count: int, kills: int) -> None:
     receiver = start()
     thread.start()
     taken, end = 0, time.monotonic() + 300
-    left = [count * (number + 1) // (kills + 2) for number in range(kills)]
     distinct: dict[str, Any] = {}
     while len(distinct) < count and time.monotonic() < end:
         dispatcher.Dispatcher(connection).work(0.3)

@@ -89,3 +89,16 @@ def test_cluster_starts_when_another_server_has_its_old_pid(cluster: Cluster, tm
         assert cluster.psql("SELECT 1") == other.psql("SELECT 1") == "1"
     finally:
         other.destroy()
+
+
+def test_killed_server_gives_no_key_twice(cluster: Cluster) -> None:
+    """Migrations make a table and its first rows in one transaction."""
+    cluster.start()
+    cluster.psql(
+        "BEGIN; CREATE TABLE counted (n integer GENERATED ALWAYS AS IDENTITY, t text); "
+        "INSERT INTO counted (t) VALUES ('a'), ('b'); COMMIT"
+    )
+    cluster.psql("INSERT INTO counted (t) VALUES ('c')")
+    cluster.kill()
+    cluster.start()
+    assert int(cluster.psql("INSERT INTO counted (t) VALUES ('d') RETURNING n").split()[0]) > 3
