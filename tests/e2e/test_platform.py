@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ import pytest
 from checks import aws_requests
 from checks.fuzz import tokens
 from checks.judges import policies
+from checks.receiver import Receiver
+from ops.api import Api
 from ops.settings import release
 from tests.support import snippets
 from tests.support.libraries import exercise_libraries
@@ -238,6 +241,31 @@ def test_generated_clients_work_and_are_the_same_again(life: Life, tmp_path: Pat
 def test_the_document_names_the_address_that_it_was_read_from(life: Life) -> None:
     url = life.make("url").strip()
     assert json.loads(_get(life, "/v1/openapi.json"))["servers"] == [{"url": url}]
+
+
+def test_a_change_is_told_through_queue_and_function(life: Life) -> None:
+    api = Api(life.make("url").strip(), life.make("token").strip(), life.directory / "ca/authority.pem")
+    receiver = Receiver()
+    try:
+        made = api.expect(201, "POST", "/v1/subscriptions", {"url": receiver.url})
+        user = api.expect(201, "POST", "/v1/users", {"email": f"{uuid.uuid4().hex}@example.com"})
+        choice = {"user": {"id": user["id"]}, "consents": [{"id": "email_notifications", "enabled": False}]}
+        event = api.expect(201, "POST", "/v1/events", choice)
+        receiver.wait(lambda told: event["id"] in [one["id"] for one in told.events], 60)
+        api.expect(204, "DELETE", f"/v1/subscriptions/{made['id']}")
+    finally:
+        receiver.close()
+
+
+def test_a_users_token_opens_the_users_routes_only(life: Life) -> None:
+    api = Api(life.make("url").strip(), life.make("token").strip(), life.directory / "ca/authority.pem")
+    user = api.expect(201, "POST", "/v1/users", {"email": f"{uuid.uuid4().hex}@example.com"})
+    asked = {"user": {"id": user["id"]}, "purpose": "preferences"}
+    token = api.expect(201, "POST", "/v1/tokens", asked)["token"]
+    own = Api(api.url, token, api.authority)
+    assert own.expect(200, "GET", "/v1/me")["id"] == user["id"]
+    own.expect(401, "GET", f"/v1/users/{user['id']}")
+    api.expect(401, "GET", "/v1/me")
 
 
 def _assignment(line: str) -> tuple[str, str]:
