@@ -252,7 +252,7 @@ def test_list_of_what_expires_soon_pages_through_the_grants(api: Gateway) -> Non
     assert listed(7) == [granted[29]]
     assert listed(11) == [granted[29], granted[20]]
     assert listed(60) == [granted[29], granted[20], granted[1]]
-    # Who denies, or grants anew, is not asked again.
+    # Who denies, or grants again, is not asked again.
     assert choose(api, granted[20], {consent: False}).status == 201
     assert choose(api, granted[29], {consent: True}).status == 201
     assert listed(11) == []
