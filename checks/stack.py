@@ -23,6 +23,7 @@ from checks.object_store import BUCKET, ERASURES, KEY_ARN, TOKEN_KEYS_ARN, Objec
 from local.servers.certificates import Authority
 from local.servers.pgbouncer import Bouncer
 from local.servers.postgres import Cluster
+from ops import aws
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -162,13 +163,13 @@ def stack(pool_size: int = 10, settings: dict[str, str] | None = None, preload: 
 
 
 def forget() -> None:
-    """Have the function in this process read its environment, secrets and addresses again, as a new one does."""
+    """Have the function and ``ops`` in this process read environment, secrets and addresses again, as new ones do."""
     # Here, because lambda/ is on the path only of those who run the function.
     from pmp import configuration, database, erasures, objects, person_tokens, tasks, vault
     from pmp.deliveries import chain
 
     kept = (configuration.configuration, database.tls, objects.client, erasures._client, erasures.key, vault._client)
-    for cached in (*kept, tasks._queue, chain._queue):
+    for cached in (*kept, tasks._queue, chain._queue, aws.client):
         cached.cache_clear()
     person_tokens.forget_keys()
     database.disconnect()

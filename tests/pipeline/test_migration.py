@@ -307,7 +307,9 @@ def test_a_rewritten_line_of_the_plan_is_refused(job: Job, monkeypatch: pytest.M
     """Sqitch's own check compares scripts only; the deployment misses the change."""
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     plan = job.directory / "sqitch.plan"
-    plan.write_text(plan.read_text().replace("# Function to create a user", "# Another note"))
+    changed, count = re.subn(r"(?m)^(define_users .*# ).*$", r"\1Another note", plan.read_text())
+    assert count == 1
+    plan.write_text(changed)
     with pytest.raises(UserError, match=r"Cannot find change .*; a deployed change must not be edited: revert"):
         job.run()
     monkeypatch.setenv("AWS_ENDPOINT_URL", "https://localhost:4566")
