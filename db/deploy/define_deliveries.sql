@@ -5,7 +5,7 @@ BEGIN;
 CREATE FUNCTION pmp.current_place() RETURNS TABLE (number bigint, sequence bigint)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp AS $$
 BEGIN
-  -- Sets a new base after a restore, without which there is no horizon.
+  -- Sets a new base after a restore, which the horizon needs.
   PERFORM transaction_number();
   RETURN QUERY SELECT feed_horizon(), 0::bigint;
 END

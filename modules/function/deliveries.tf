@@ -7,7 +7,7 @@ locals {
 resource "aws_sqs_queue" "deliveries" {
   name                       = local.deliveries_queue
   visibility_timeout_seconds = 6 * var.timeout_seconds
-  # A message that fails is not worth trying again: a schedule begins another chain. So there is no dead-letter queue, and
+  # A message that fails is not worth trying again: a schedule begins another chain. So it needs no dead-letter queue, and
   # what is left over disappears soon.
   message_retention_seconds = 3600
   sqs_managed_sse_enabled   = true
