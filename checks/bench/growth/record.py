@@ -29,7 +29,7 @@ _UNGUARDED = "SET session_replication_role = replica; SET search_path = pmp;\n"
 _USERS = """
 INSERT INTO subject (id, email, created_at, created_by, transaction_number)
 SELECT
-  CASE n WHEN 1 THEN '{busy}'::uuid ELSE gen_random_uuid() END, 'user' || n || '@example.com', {start}, 1, number
+  CASE n WHEN 1 THEN '{busy}'::uuid ELSE md5(n::text)::uuid END, 'user' || n || '@example.com', {start}, 1, number
 FROM generate_series({first}, {last}) AS n, (SELECT transaction_number() AS number) AS t;
 """
 
