@@ -29,6 +29,8 @@ STORAGE_GIB_MONTH = 0.115
 # What is provisioned above gp3's baseline, in one zone.
 IOPS_MONTH, THROUGHPUT_MIB_MONTH = 0.02, 0.08
 BASELINE_IOPS, BASELINE_THROUGHPUT_MIB = 12_000, 500
+# https://aws.amazon.com/backup/pricing/: a snapshot of RDS, and its copy in another region.
+VAULT_GIB_MONTH = 0.095
 PROXY_VCPU_HOUR = 0.015
 ADVANCED_INSIGHTS_VCPU_HOUR = 0.0125
 NAT_GATEWAY_HOUR, NAT_GIB, ADDRESS_HOUR = 0.045, 0.045, 0.005
@@ -83,6 +85,8 @@ _END = """
   {log_kib} KiB in three logs.
 - Storage has its initial size; it grows automatically up to the maximum in the tfvars. Backups up to the size of the
   storage are free.
+- `foundation.database.backups` adds ${vault:g} a month for each GiB in each vault, here counted as one full snapshot.
+  Each later one adds what changed since the one before, and its copy to another region about $0.02 per GiB.
 - Burstable classes stay within their credits. Beyond them each vCPU-hour costs $0.075: `make sizing` shows the cost of
   a month at full load.
 - The heartbeat's own requests count as the API's: three regions ask about once in five seconds, half a million a month.
@@ -134,6 +138,10 @@ def lines(environment: str, settings: dict[str, Any], size: dict[str, Any]) -> I
         stored += (more["iops"] - BASELINE_IOPS) * IOPS_MONTH
         stored += (more["throughput_mib"] - BASELINE_THROUGHPUT_MIB) * THROUGHPUT_MIB_MONTH
     yield "Storage", f"{gib} GiB gp3{twice}", stored * copies
+    if backups := database.get("backups"):
+        vaults, keys = (2, 1) if "copy_region" in backups else (1, 0)
+        kept = gib * VAULT_GIB_MONTH * vaults + keys * KEY_MONTH
+        yield "Backups in vaults", f"{gib} GiB x {vaults}", kept
     yield "RDS Proxy", f"{max(vcpu, 2)} vCPU", max(vcpu, 2) * PROXY_VCPU_HOUR * HOURS
     if database["insights_mode"] == "advanced":
         count = vcpu * copies
@@ -206,7 +214,12 @@ def document() -> str:
     written += [
         "| **Total, US dollars** | " + " | ".join(totals) + " |",
         _fast(settings["prod"], table["prod"], sizing[str(FAST["instance_class"])]),
-        _END.format(requests=requests, milliseconds=f"{REQUEST_SECONDS * 1000:g}", log_kib=REQUEST_LOG_KIB),
+        _END.format(
+            requests=requests,
+            milliseconds=f"{REQUEST_SECONDS * 1000:g}",
+            log_kib=REQUEST_LOG_KIB,
+            vault=VAULT_GIB_MONTH,
+        ),
     ]
     return "\n".join(written)
 

@@ -41,13 +41,13 @@ RULES = (
         "its default of 100 leaves no connection for migrations",
     ),
     Rule("aws_iam_role", "path", _GIVEN, "GitLab's identity may create roles only under one path"),
-    # An administrator applies these. Their roles are GitLab's own, and their policies are the limit.
+    # An administrator applies these. Their roles are GitLab's own and AWS Backup's, and their policies are the limit.
     Rule(
         "aws_iam_role",
         "permissions_boundary",
         _GIVEN,
         "GitLab's identity may create roles only within the boundary",
-        exempt=("modules/delivery", "envs/account"),
+        exempt=("modules/backups", "modules/delivery", "envs/account"),
     ),
     Rule("aws_iam_role_policy", "policy", _GIVEN, "an empty policy hides a mistake"),
     Rule("aws_iam_role", "inline_policy", None, "inline policies are separate resources, so that plans show them"),

@@ -7,7 +7,7 @@ resource "aws_iam_policy" "plan_account" {
   description = "What planning PMP's account layer needs"
   policy = jsonencode({
     Version = "2012-10-17"
-    Statement = [
+    Statement = concat([
       {
         Sid       = "FindAccountState"
         Effect    = "Allow"
@@ -80,8 +80,41 @@ resource "aws_iam_policy" "plan_account" {
         Action   = ["ssm:DescribeParameters"]
         Resource = "*"
       },
-    ]
+    ], [for statement in local.reads_backups : statement if length(local.backups_by_environment) > 0])
   })
+}
+
+locals {
+  backup_regions = concat([local.region], local.copy_regions)
+  reads_backups = [
+    {
+      Sid    = "ReadBackups"
+      Effect = "Allow"
+      Action = ["backup:DescribeBackupVault", "backup:GetBackupPlan", "backup:GetBackupSelection", "backup:ListTags"]
+      Resource = flatten([for region in local.backup_regions : [
+        for kind in ["backup-plan", "backup-vault"] : "arn:aws:backup:${region}:${local.account_id}:${kind}:*"
+      ]])
+    },
+    {
+      Sid      = "ReadRolesOfBackups"
+      Effect   = "Allow"
+      Action   = ["iam:GetRole", "iam:GetRolePolicy", "iam:ListAttachedRolePolicies", "iam:ListRolePolicies"]
+      Resource = "arn:aws:iam::${local.account_id}:role/pmp-backups/pmp-*"
+    },
+    {
+      Sid      = "ReadKeysOfCopies"
+      Effect   = "Allow"
+      Action   = ["kms:DescribeKey", "kms:GetKeyPolicy", "kms:GetKeyRotationStatus", "kms:ListResourceTags"]
+      Resource = [for region in local.backup_regions : "arn:aws:kms:${region}:${local.account_id}:key/*"]
+    },
+    {
+      # This action has no resource types.
+      Sid      = "ListKeyNamesOfCopies"
+      Effect   = "Allow"
+      Action   = ["kms:ListAliases"]
+      Resource = "*"
+    },
+  ]
 }
 
 resource "aws_iam_user" "plan_account" {

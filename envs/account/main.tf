@@ -16,10 +16,14 @@ locals {
   kms_key_arn = nonsensitive(data.aws_ssm_parameter.kms_key_arn.value)
   state       = nonsensitive(data.aws_ssm_parameter.state_bucket_name.value)
 
-  # What each environment's API needs of its identity stands in its own variable file.
-  api_by_environment = {
-    for name in var.environments : name => provider::terraform::decode_tfvars(file("${path.module}/../${name}.tfvars")).service.api
+  # What each environment needs of this layer stands in its own variable file.
+  settings_by_environment = {
+    for name in var.environments : name => provider::terraform::decode_tfvars(file("${path.module}/../${name}.tfvars"))
   }
+  api_by_environment     = { for name, settings in local.settings_by_environment : name => settings.service.api }
+  backups_by_environment = { for name, settings in local.settings_by_environment : name => settings.foundation.database.backups if can(settings.foundation.database.backups.retention_days) }
+  # A provider has one region, so all copies of an account go to one.
+  copy_regions   = distinct(compact([for backups in values(local.backups_by_environment) : try(backups.copy_region, null)]))
   is_shared      = length(var.environments) > 1
   hosted_zone_id = aws_route53_zone.this.zone_id
 
@@ -83,6 +87,21 @@ module "delivery" {
     deliver_subjects = var.gitlab_oidc.subjects_by_environment[each.key].deliver
     plan_subjects    = var.gitlab_oidc.subjects_by_environment[each.key].plan
   }
+}
+
+# Here and not in the foundation: who deploys the database must not be able to delete its backups.
+module "backups" {
+  source   = "../../modules/backups"
+  for_each = local.backups_by_environment
+  providers = {
+    aws        = aws
+    aws.copies = aws.copies
+  }
+
+  name           = "pmp-${each.key}"
+  retention_days = each.value.retention_days
+  lock           = try(each.value.lock, "governance")
+  copy_region    = try(each.value.copy_region, null)
 }
 
 resource "aws_ssm_parameter" "this" {

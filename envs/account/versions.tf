@@ -23,3 +23,14 @@ provider "aws" {
     tags = { Project = "pmp", Layer = "account" }
   }
 }
+
+# Where copies of backups go; the account's own region where there are none.
+provider "aws" {
+  alias             = "copies"
+  region            = try(local.copy_regions[0], null)
+  s3_use_path_style = var.platform != null ? var.platform.s3_use_path_style : false
+
+  default_tags {
+    tags = { Project = "pmp", Layer = "account" }
+  }
+}

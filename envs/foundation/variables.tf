@@ -40,6 +40,12 @@ variable "foundation" {
         source        = optional(string)
       })), [])
       retired_instances = optional(number, 0)
+      # The account layer makes them (modules/backups).
+      backups = optional(object({
+        retention_days = number
+        lock           = optional(string, "governance")
+        copy_region    = optional(string)
+      }))
     })
     runner = object({
       enable        = bool

@@ -9,6 +9,9 @@ locals {
 
   domain_name = "${var.service.api.subdomain}.${local.account["hosted_zone_name"]}"
   api_port    = try(var.platform.api_port, 443)
+
+  # An erased person is in RDS's backups and in those of AWS Backup until both are gone.
+  backup_days = max(var.foundation.database.backup_retention_days, try(var.foundation.database.backups.retention_days, 0))
 }
 
 # Refuses a concurrency or a rate that the database cannot carry, and says how much the API may let through.
@@ -53,7 +56,7 @@ module "function" {
   erasure = {
     bucket_name           = local.foundation["erasures_bucket_name"]
     key_secret_arn        = local.foundation["erasure_key_secret_arn"]
-    backup_retention_days = var.foundation.database.backup_retention_days
+    backup_retention_days = local.backup_days
   }
   token_key_secret_arn  = local.foundation["token_key_secret_arn"]
   vendor_list_url       = try(coalesce(try(var.platform.vendor_list_url, null), var.service.function.vendor_list_url), null)

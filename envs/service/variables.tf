@@ -43,6 +43,7 @@ variable "foundation" {
       storage_gib           = object({ initial = number })
       storage_performance   = optional(object({ iops = number, throughput_mib = number }))
       backup_retention_days = number
+      backups               = optional(object({ retention_days = number }))
     })
     alarms = object({
       email_addresses_by_severity = optional(map(set(string)), {})

@@ -10,6 +10,10 @@ mock_provider "aws" {
   }
 }
 
+mock_provider "aws" {
+  alias = "copies"
+}
+
 variables {
   hosted_zone_name        = "pmp.example.com"
   environments            = ["dev", "staging", "prod"]
@@ -32,6 +36,15 @@ run "each_environment_has_its_own_users_and_boundary" {
   assert {
     condition     = aws_iam_user.plan_account[0].name == "gitlab-plan-account"
     error_message = "in a shared account, no environment's identity may read this layer's state"
+  }
+}
+
+run "without_the_option_no_backups_are_made" {
+  command = plan
+
+  assert {
+    condition     = length(module.backups) == 0
+    error_message = "AWS Backup must be used only where foundation.database.backups of a variable file asks for it"
   }
 }
 

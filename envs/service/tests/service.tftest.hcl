@@ -25,6 +25,25 @@ variables {
   }
 }
 
+run "an_erasure_tells_of_the_longest_backups" {
+  command = plan
+
+  variables {
+    foundation = {
+      database           = { instance_class = "db.t4g.small", storage_gib = { initial = 20 }, backup_retention_days = 7, backups = { retention_days = 90 } }
+      alarms             = {}
+      log_retention_days = 30
+    }
+  }
+
+  assert {
+    condition     = local.backup_days == 90
+    error_message = "an erasure's answer must count the days of AWS Backup, not ${local.backup_days}"
+  }
+
+  expect_failures = [var.environment]
+}
+
 run "a_release_that_is_no_full_commit_is_refused" {
   command = plan
 

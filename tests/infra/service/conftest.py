@@ -66,6 +66,9 @@ locals {{
   deployment_bucket = {{ name = "{DEPLOYMENT_BUCKET}" }}
   is_shared         = true
   oidc_host         = ""
+
+  backups_by_environment = {{ prod = {{ retention_days = 90 }} }}
+  copy_regions           = ["eu-central-1"]
 }}
 
 variable "gitlab_oidc" {{

@@ -1,0 +1,4 @@
+output "vault_arns" {
+  description = "Where the backups are."
+  value       = module.backups.vault_arns
+}
