@@ -153,7 +153,9 @@ BEGIN
         ) AS granted_at,
         greatest(
           max(c.counts_at) FILTER (WHERE NOT c.enabled) OVER earlier, CASE WHEN NOT known.enabled THEN known.counts_at END
-        ) AS denied_at
+        ) AS denied_at,
+        ((c.counts_at, NOT c.enabled, c.sequence) > (known.counts_at, NOT known.enabled, known.sequence)) IS NOT FALSE
+          AS is_newer
       FROM (
         SELECT
           c.subject_key, v.consent_key, v.version_key, c.sequence, c.enabled, c.value,
@@ -167,7 +169,7 @@ BEGIN
         JOIN consent_version AS v USING (version_key)
       ) AS c
       LEFT JOIN LATERAL (
-        SELECT k.counts_at, k.enabled FROM current_choice AS k
+        SELECT k.counts_at, k.enabled, k.sequence FROM current_choice AS k
         WHERE k.consent_key = c.consent_key AND k.subject_key = c.subject_key OFFSET 0
       ) AS known ON true
       WINDOW earlier AS (
@@ -177,6 +179,8 @@ BEGIN
       SELECT DISTINCT ON (c.consent_key, c.subject_key)
         c.subject_key, c.consent_key, c.version_key, c.counts_at, c.sequence, c.enabled, c.value
       FROM choice AS c
+      -- A current choice only ever gives way to a newer one. An upsert that changes nothing would lock its row, and log it.
+      WHERE c.is_newer
       -- The order also prevents deadlocks between two writers.
       ORDER BY c.consent_key, c.subject_key, c.counts_at DESC, c.enabled, c.sequence DESC
     ), projected AS (

@@ -15,8 +15,8 @@ from pmp.imports import columns, rejects
 from pmp.imports.errors import LineError
 from pmp.imports.mapping import HASHED, Mapped
 
-_OF_EXPORTS = ("user_id", "received_at", "source")
-"""What the lines of an export say besides; PMP sets these itself."""
+_IGNORED = ("user_id", "received_at", "source", rejects.COLUMN)
+"""What the lines of an export say besides, which PMP sets itself; and why a line was rejected before."""
 
 _CACHE_ENTRIES = 20_000
 _LARGEST_EVENT_CHOICES = 100
@@ -229,7 +229,7 @@ class Parser:
         self._is_dated = declared is not None
         self._declared = (now, "") if declared is None else self._instant(declared, "/occurred_at")
         self._table, self._mapped = table, mapped
-        self._encoded: dict[tuple[int, tuple[tuple[str, bool, str | None], ...]], _Choices] = {}
+        self._encoded: dict[tuple[Any, ...], _Choices] = {}
         self._addresses = addresses.Normalizer()
 
     def add(self, batch: Batch, number: int, line: bytes | None) -> None:
@@ -298,15 +298,13 @@ class Parser:
             text: of which it was read; None if no name can appear twice.
         """
         fields = len(event)
-        event_id, user, consents, instant = (
-            event.pop(name, None) for name in ("id", "user", "consents", "occurred_at")
-        )
-        context = None
-        for name in _OF_EXPORTS:
-            event.pop(name, None)
+        event_id, user = event.pop("id", None), event.pop("user", None)
+        consents, instant = event.pop("consents", None), event.pop("occurred_at", None)
+        context = ""
         if event:
-            event.pop(rejects.COLUMN, None)
-            context = event.pop("context", None)
+            context = _context(event.pop("context", None))
+            for name in _IGNORED:
+                event.pop(name, None)
             if event:
                 raise _unknown_field("", event)
         if type(user) is not dict:
@@ -319,7 +317,9 @@ class Parser:
             raise LineError("invalid_user", "/user", "must have either id or email")
         if type(consents) is not list:
             raise _missing_or_type("/consents", consents, "an array")
-        fields += sum(len(choice) if type(choice) is dict else 0 for choice in consents)
+        for choice in consents:
+            if type(choice) is dict:
+                fields += len(choice)
         moment, told = self._instant(instant, "/occurred_at")
         choices = self._choices(consents, moment, has_id=event_id is not None)
         # If the text has more names than the parsed objects, a name appears more than once in an object. A quote and a
@@ -332,7 +332,7 @@ class Parser:
             self._email(email, "/user/email"),
             told,
             choices,
-            _context(context),
+            context,
         )
 
     def _choices(self, consents: list[Any], moment: dt.datetime, *, has_id: bool) -> _Choices:
@@ -350,20 +350,15 @@ class Parser:
         return choices if ordered == consents else self._encode(ordered, moment)
 
     def _encode(self, consents: list[Any], moment: dt.datetime) -> _Choices:
-        era = self._catalogue.era(moment)
-        try:
-            key = era, tuple([(choice["id"], choice["enabled"], choice.get("value")) for choice in consents])
-            known = self._encoded.get(key)
-            # 1 equals True, and only the slow way finds other fields.
-            if known is not None and all(
-                len(c) == (2 if c.get("value") is None else 3) and type(c["enabled"]) is bool for c in consents
-            ):
-                return known
-        except (KeyError, TypeError, IndexError):
-            pass
-        return self._encode_slowly(consents, era, moment)
+        key = _key(self._catalogue.era(moment), consents)
+        known = None if key is None else self._encoded.get(key)
+        if known is None:
+            known = self._encode_slowly(consents, moment)
+            if key is not None and len(self._encoded) < _CACHE_ENTRIES:
+                self._encoded[key] = known
+        return known
 
-    def _encode_slowly(self, consents: list[Any], era: int, moment: dt.datetime) -> _Choices:
+    def _encode_slowly(self, consents: list[Any], moment: dt.datetime) -> _Choices:
         if not 1 <= len(consents) <= _LARGEST_EVENT_CHOICES:
             raise LineError("invalid_choices", "/consents", "must have 1 to 100 choices")
         keys, answers, named, chosen, said, seen = [], [], [], [], [], set[str]()
@@ -395,18 +390,13 @@ class Parser:
                 chosen.append("NULL")
             if version is not None:
                 named.append(keys[-1])
-        encoded = (
+        return (
             "{" + ",".join(map(str, keys)) + "}",
             "{" + ",".join("t" if yes else "f" for yes in answers) + "}",
             '"{' + ",".join(map(str, named)) + '}"' if named else "NULL",
             _quoted("{" + ",".join(chosen) + "}") if any(value != "NULL" for value in chosen) else _NO_VALUES,
             ",".join(sorted(said)),
         )
-        if len(self._encoded) < _CACHE_ENTRIES and all(
-            "version" not in choice and type(choice.get("value")) is not list for choice in consents
-        ):
-            self._encoded[era, tuple((c["id"], c["enabled"], c.get("value")) for c in consents)] = encoded
-        return encoded
 
     def _version(self, consent: str, version: object, pointer: str, moment: dt.datetime) -> Version:
         if consent not in self._catalogue:
@@ -476,6 +466,27 @@ class Parser:
             # It covers its second.
             moment = moment.replace(microsecond=999_999)
         return min(moment, self._now), text
+
+
+def _key(era: int, consents: list[Any]) -> tuple[Any, ...] | None:
+    """What decides how choices are encoded; None if they name versions or lists of values, or are not valid."""
+    key: list[Any] = [era]
+    try:
+        for choice in consents:
+            consent, enabled = choice["id"], choice["enabled"]
+            # 1 equals True, and a list has no hash.
+            if type(enabled) is not bool or type(consent) is not str:
+                return None
+            if len(choice) == 2:
+                key += (consent, enabled)
+            elif len(choice) == 3 and type(choice["value"]) is str:
+                # A text before another text, or at the end, is a value.
+                key += (consent, enabled, choice["value"])
+            else:
+                return None
+    except (KeyError, TypeError, IndexError):
+        return None
+    return tuple(key)
 
 
 def _value(value: object, version: Version, pointer: str, *, enabled: bool) -> values.Value:
