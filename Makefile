@@ -32,7 +32,7 @@ help:
 
 ##@ First day
 
-.PHONY: install up demo console reload down status logs psql shell doctor
+.PHONY: install up demo console reload down status logs trace readers psql shell doctor
 install: ## install what is missing: Debian packages (as root), .venv
 	@python3 -m local.install $(if $(filter install,$(MAKECMDGOALS)),--offer)
 
@@ -56,6 +56,14 @@ status: ## what runs where, with its memory
 
 logs: ## follow the logs (LOG=name: one; LOG=function: the Lambda's)
 	@$(LOCAL) logs $(LOG) --environment $(ENVIRONMENT)
+
+trace: ## a request's lines in all logs (REQUEST=request_id)
+	@test -n "$(REQUEST)" || { echo "error: give a request's id: make trace REQUEST=<request_id>" >&2; exit 1; }
+	@$(LOCAL) trace '$(REQUEST)' --environment $(ENVIRONMENT)
+
+readers: ## who read a user's data in the last day (USER_ID=)
+	@test -n "$(USER_ID)" || { echo "error: give a user's id: make readers USER_ID=<id>" >&2; exit 1; }
+	@$(LOCAL) readers '$(USER_ID)' --environment $(ENVIRONMENT)
 
 psql: ## a session in the database as its owner (SQL="SELECT 1")
 	@$(LOCAL) psql --environment $(ENVIRONMENT) $(if $(SQL),--sql "$$SQL")

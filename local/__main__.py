@@ -201,12 +201,35 @@ def demo_command(environment: Environment = LAPTOP_ENVIRONMENT) -> None:
 @application.command("doctor")
 def doctor_command(environment: Environment = LAPTOP_ENVIRONMENT) -> None:
     """Say what is right here, and what to do next, as `python -m ops doctor` does on AWS."""
+    _ops(_platform(), environment, "doctor")
+
+
+@application.command()
+def trace(
+    request: Annotated[str, typer.Argument(help="request_id of a problem document or of a line in a log")],
+    environment: Environment = LAPTOP_ENVIRONMENT,
+) -> None:
+    """Print what function and database wrote about one request; the emulated gateway writes no access log."""
     platform = _platform()
+    postgres_log = platform.environment(environment).cluster.log_path
+    _ops(platform, environment, "trace", request, "--postgres-log", str(postgres_log))
+
+
+@application.command()
+def readers(
+    user: Annotated[str, typer.Argument(help="the user's id")], environment: Environment = LAPTOP_ENVIRONMENT
+) -> None:
+    """Print who read a user's data in the last day."""
+    _ops(_platform(), environment, "readers", user)
+
+
+def _ops(platform: Platform, environment: str, *arguments: str) -> None:
+    """Run `python -m ops` with the emulated account's administrator; end as it ends."""
     platform.environment(environment)
     platform.account.require_running()
     variables = clean_environment() | platform.instance.tool_environment(environment)
     variables |= platform.account.credentials("admin").environment()
-    done = subprocess.run([sys.executable, "-m", "ops", "doctor"], cwd=ROOT, env=variables, check=False)
+    done = subprocess.run([sys.executable, "-m", "ops", *arguments], cwd=ROOT, env=variables, check=False)
     if done.returncode:
         sys.exit(done.returncode)
 

@@ -20,6 +20,7 @@ from ops import (
     import_file,
     keys,
     layers,
+    logs,
     migrate,
     migrations,
     note,
@@ -44,7 +45,7 @@ Environment = Annotated[
 ]
 Layer = Annotated[str, typer.Argument(help="account, foundation or service")]
 
-_LAYERS, _RELEASE, _ACCESS, _REPORTS = "Layers", "Release", "Access", "Reports"
+_LAYERS, _RELEASE, _ACCESS, _REPORTS, _OPERATION = "Layers", "Release", "Access", "Reports", "Operation"
 
 
 # -- layers ------------------------------------------------------------------------------------------------------------
@@ -216,6 +217,40 @@ def rollback(
 ) -> None:
     """Deploy an earlier zip again."""
     layers.rollback(require_environment(environment), require_digest(digest))
+
+
+Since = Annotated[str | None, typer.Option(help="such as 2026-11-26T12:00:00Z; default: a day before --until")]
+Until = Annotated[str | None, typer.Option(help="such as 2026-11-26T13:00:00Z; default: now")]
+
+
+@application.command("trace", rich_help_panel=_OPERATION)
+def trace_command(
+    request: Annotated[str, typer.Argument(help="request_id of a problem document or of a line in a log")],
+    environment: Environment = None,
+    since: Since = None,
+    until: Until = None,
+    postgres_log: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="PostgreSQL's log, where it is a file")
+    ] = None,
+) -> None:
+    """Print what gateway, function and database wrote about one request."""
+    span = logs.Span.of(since, until, default=dt.timedelta(days=1))
+    for line in logs.trace(require_environment(environment), request, span, postgres_log):
+        say(f"{line.at:%Y-%m-%d %H:%M:%S.%f}  {line.source:<8}  {line.text}")
+
+
+@application.command("readers", rich_help_panel=_OPERATION)
+def readers_command(
+    user: Annotated[str, typer.Argument(help="the user's id")],
+    environment: Environment = None,
+    since: Since = None,
+    until: Until = None,
+) -> None:
+    """Print who read a user's data, and which files of many users were handed out (docs/adr/0411)."""
+    span = logs.Span.of(since, until, default=dt.timedelta(days=1))
+    found = logs.readers(require_environment(environment), user, span)
+    rows = [(f"{one.at:%Y-%m-%dT%H:%M:%SZ}", one.client, one.operation, one.request, one.file) for one in found]
+    say(logs.shown([("when", "client", "operation", "request", "file of many users"), *rows]))
 
 
 @application.command(rich_help_panel=_RELEASE)

@@ -489,7 +489,7 @@ DECLARE
 BEGIN
   RETURN (
     WITH asked AS MATERIALIZED (
-      SELECT asked.place, asked.item ->> 'country' AS country, s.subject_key, s.erased_at, k.consent_key, k.retired_at
+      SELECT asked.place, asked.item ->> 'country' AS country, s.subject_key, s.id, s.erased_at, k.consent_key, k.retired_at
       FROM jsonb_array_elements(checks) WITH ORDINALITY AS asked (item, place)
       LEFT JOIN subject AS by_id ON by_id.id = (asked.item #>> '{user,id}')::uuid
       LEFT JOIN subject AS by_email ON by_email.email_key = fold_email(asked.item #>> '{user,email}')
@@ -522,7 +522,7 @@ BEGIN
           AND EXISTS (SELECT FROM confirmation AS f WHERE f.subject_key = a.subject_key)
           AND is_pending(a.subject_key, a.consent_key) THEN 'pending'
         ELSE judged.reason
-      END, 'model', wording.model, 'since', instant(c.counts_at)
+      END, 'model', wording.model, 'since', instant(c.counts_at), 'user', a.id
     ) ORDER BY a.place), '[]')
     FROM asked AS a
     LEFT JOIN LATERAL (
@@ -559,7 +559,8 @@ END
 $$;
 COMMENT ON FUNCTION pmp.check_consents IS
   '[{"user": {"id"}, {"email"} or {"kind", "value"} (see identifier), "consent", "country"?}] → [{"allowed", "reason", '
-  '"model", "since"}] in the same order, of the state that describe_user shows. reason: given, denied, expired, '
+  '"model", "since", "user"}] in the same order, of the state that describe_user shows. user: the id of whom it is about, '
+  'or null; the API does not answer it. reason: given, denied, expired, '
   'superseded, not_given, pending (not allowed, and a grant waits for its confirmation: see is_pending), retired, '
   'unknown_consent, erased, unknown_user. Allowed is a grant that counts; where the model (consent_version.model, of the '
   'country if it has its own) is not opt_in, also what was not given, has expired or is superseded.';

@@ -22,5 +22,5 @@ SELECT 1 / (jsonb_array_length(pmp.list_events(0, 0, 1) -> 'items') <= 1)::int;
 SELECT 1 / (pmp.check_consents(
   '[{"user": {"email": "VERIFY@example.invalid"}, "consent": "email_notifications"},
     {"user": {"id": "00000000-0000-4000-8000-000000000009"}, "consent": "email_notifications"}]'
-) = '[{"allowed": false, "reason": "not_given", "model": "opt_in", "since": null}, {"allowed": false, "reason": "unknown_user", "model": "opt_in", "since": null}]')::int;
+) = '[{"allowed": false, "reason": "not_given", "model": "opt_in", "since": null, "user": "00000000-0000-4000-8000-000000000001"}, {"allowed": false, "reason": "unknown_user", "model": "opt_in", "since": null, "user": null}]')::int;
 ROLLBACK;

@@ -4,6 +4,11 @@ A pooler may give each transaction another backend, so nothing that outlives a t
 statements, SET, session advisory locks, temporary tables, LISTEN. pg8000's own unnamed statements send a Sync between
 Parse and Bind, at which a pooler may change the backend; ``Connection`` below sends the whole exchange with one Sync,
 which is safe with any pooler and costs one round trip instead of three.
+
+Each statement ends with the request's id as a comment, which PostgreSQL writes to its log with a slow or failed
+statement. A SET of ``application_name`` would say the same, and pin the proxy's session
+(https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-proxy-pinning.html). An unnamed statement is parsed each
+time, so the comment costs no plan, and ``pg_stat_statements`` compares statements without it.
 """
 
 import hashlib
@@ -22,6 +27,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from pmp.configuration import configuration
+from pmp.logging import comment
 
 SOCKET_TIMEOUT_SECONDS = 14
 """Longer than the proxy's borrow timeout (5 s at most, modules/database) and the role's statement_timeout (8 s,
@@ -33,6 +39,7 @@ IDLE_SECONDS = 170
 modules/database), and a loss that nobody tells the client of would cost a socket timeout."""
 
 _TOKEN_LIFETIME_SECONDS = 900
+_ENDS = {"BEGIN", "COMMIT", "ROLLBACK"}
 _LOST_STATEMENT = {"26000", "42P05"}
 _SERVER_GONE = {"57P01", "57P02", "57P03"}
 _READ_ONLY = "25006"
@@ -131,13 +138,15 @@ class Connection(pg8000.native.Connection):  # type: ignore[misc]
         if self._begin_is_pending:
             self._begin_is_pending = False
             super().execute_simple("BEGIN")
-        return super().execute_simple(statement)
+        # A pooler knows the ends of transactions by their words.
+        return super().execute_simple(statement if statement in _ENDS else statement + comment())
 
     def execute_unnamed(self, statement: str, vals: Any = (), oids: Any = (), stream: Any = None) -> Any:
         """Parse, bind, describe, execute and sync in one message; COPY (``stream``) is left to pg8000."""
         self._note_use()
         if self._sock is None:
             raise InterfaceError("connection is closed")
+        statement += comment()
         if stream is not None:
             if self._begin_is_pending:
                 self._begin_is_pending = False

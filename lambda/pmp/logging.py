@@ -4,17 +4,28 @@ Values are JSON-encoded, so a line break or a control character from a client ca
 """
 
 import json
+import re
 import sys
 import time
 import traceback
 
 _bound: dict[str, object] = {}
+_is_plain = re.compile(r"[\w=-]{1,64}", re.ASCII).fullmatch
 
 
 def bind(**fields: object) -> None:
     """Replace the fields that are added to each following line, such as the request's id and the client's."""
     _bound.clear()
     _bound.update(fields)
+
+
+def comment() -> str:
+    """An SQL comment with the id of the present request or task, by which its statements are found in PostgreSQL's log.
+
+    Empty for an id that could end the comment: AWS makes the ids, but a test or an emulator may send any.
+    """
+    identifier = _bound.get("request_id", "")
+    return f" /*{identifier}*/" if _is_plain(str(identifier)) else ""
 
 
 def log(message: str, *, level: str = "info", error: BaseException | None = None, **fields: object) -> None:

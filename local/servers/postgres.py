@@ -39,6 +39,8 @@ _SETTINGS = {
     "log_lock_waits": "on",
     "log_error_verbosity": "terse",
     "log_min_duration_statement": "'2s'",
+    # Parameters are personal data.
+    "log_parameter_max_length": "0",
 }
 
 

@@ -413,6 +413,43 @@ def test_the_functions_log_shows_requests(life: Life) -> None:
     assert re.search(r"info +request  .*operation=listUsers .*status=200", shown)
 
 
+def test_the_functions_log_shows_tracebacks(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in life.variables("admin").items():
+        monkeypatch.setenv(name, value)
+    boto3.Session().client("lambda").invoke(FunctionName="pmp-local", Payload=b'{"task": "nothing"}')
+    shown = _python(life, _FUNCTION_LOG)
+    assert re.search(r"error +invocation failed  .*task=nothing .*ValueError: unknown kind of event", shown)
+    assert "handler.py" in shown.partition("invocation failed")[2]
+
+
+_LOG_STATEMENTS = """
+import sys
+from rich.console import Console
+from local import instance
+from local.platform import Platform
+cluster = Platform(instance.current(), Console()).environment("local").cluster
+cluster.psql(f"ALTER SYSTEM {sys.argv[1]} log_min_duration_statement {sys.argv[2]}")
+cluster.psql("SELECT pg_reload_conf()")
+"""
+
+
+def test_a_request_and_a_users_readers_are_found_in_the_logs(life: Life) -> None:
+    user = json.loads(_post(life, "/v1/users", {"email": "traced@example.com"}))["id"]
+    _get(life, f"/v1/users/{user}/consents")
+    _python(life, _LOG_STATEMENTS, "SET", "= 0")
+    try:
+        operations = [line.split()[2] for line in life.make("readers", f"USER_ID={user}").splitlines()]
+        with pytest.raises(subprocess.CalledProcessError) as refused:
+            _get(life, f"/v1/users/{uuid.uuid4()}")
+    finally:
+        _python(life, _LOG_STATEMENTS, "RESET", "")
+    request = json.loads(refused.value.stdout)["request_id"]
+    found = life.make("trace", f"REQUEST={request}")
+    assert re.search(rf"  function  .*{request}.*\"operation\": \"getUser\"", found)
+    assert re.search(rf"  database  .*pmp\.get_user.*/\*{request}\*/", found)
+    assert operations[:3] == ["operation", "createUser", "listUserConsents"]
+
+
 def test_psql_is_the_schemas_owner(life: Life) -> None:
     assert "pmp_migrator" in life.make("psql", 'SQL=SELECT current_user, "email" FROM subject LIMIT 1')
 

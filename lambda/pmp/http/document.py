@@ -81,6 +81,9 @@ _TEMPLATES = [
     for path, methods in DOCUMENT["paths"].items()
 ]
 
+WORDS = frozenset(word for template in _TEMPLATES for word in template.segments if not word.startswith("{"))
+"""The fixed segments of all paths."""
+
 
 def match(method: str, path: str) -> tuple[Operation, dict[str, str]]:
     """The operation of a request, and its path parameters, decoded but not validated.

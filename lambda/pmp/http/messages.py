@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,8 @@ class Request:
     """The ``Idempotency-Key``, if the operation takes one."""
     attempts: int = 0
     """Attempts so far to run its transaction; above 1 after a lost connection."""
+    discloses: dict[str, Any] = field(default_factory=dict)
+    """Whose data its answer discloses, as fields of its line in the log (``pmp.http.disclosures``)."""
 
 
 @dataclass(slots=True)
@@ -75,6 +78,8 @@ class Response:
     compress: bool = False
     user: str | None = None
     """Id of the user whom a kept response is about: their erasure removes it."""
+    about: Iterable[str] = ()
+    """Ids of the users whom the response is about without naming them."""
 
     def body(self) -> bytes | None:
         """The bytes to send."""

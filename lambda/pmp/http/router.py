@@ -7,12 +7,14 @@ from importlib import import_module
 from typing import Any
 
 from pmp import logging
+from pmp.http import disclosures
 from pmp.http.authorization import admit
 from pmp.http.conditions import conditional, require_no_condition
-from pmp.http.document import match
+from pmp.http.document import WORDS, match
 from pmp.http.messages import Request, Response, receive, send
 from pmp.http.problems import Problem, unavailable
 from pmp.http.validation import validate
+from pmp.identifiers import is_uuid
 
 _NOTHING, _REPEATABLE, _WRITE = "nothing", "repeatable", "write"
 """How an operation uses the database: not at all; by statements that may be repeated when their outcome is unknown
@@ -85,8 +87,6 @@ OPERATIONS: dict[str, tuple[str, str, str]] = {
 _UNAVAILABLE = {"53300", "53400", "57014", "55P03", "40001", "40P01", "25P03", "53100", "53200"}
 """SQLSTATEs of a database that is too busy; a later attempt may succeed."""
 
-_LONGEST_ID = 64
-
 Route = Callable[..., Response]
 
 
@@ -129,16 +129,16 @@ def _answer(event: dict[str, Any], request: Request) -> Response:
     validate(operation, request)
     if request.method == "POST":
         require_no_condition(request)
-    response = _perform(request)
-    return conditional(request, response) if response.status == 200 and request.method in {"GET", "HEAD"} else response
+    found = _perform(request)
+    response = conditional(request, found) if found.status == 200 and request.method in {"GET", "HEAD"} else found
+    if response.status < 400:
+        disclosures.note(request, found)
+    return response
 
 
 def _loggable(path: str) -> str:
-    """The path without what does not belong into a log."""
-    # A client may have put an address where an id belongs. And no id is as long as a token.
-    if "@" in path or "%40" in path or any(len(part) > _LONGEST_ID for part in path.split("/")):
-        return "(hidden)"
-    return path
+    """The path with ``*`` for what is neither a word of the API nor a UUID: it may be a name, an address or a token."""
+    return "/".join(part if part in WORDS or is_uuid(part) else "*" for part in path.split("/"))
 
 
 def _problem(problem: Problem, request_id: str) -> Response:
@@ -182,6 +182,7 @@ def answer(event: dict[str, Any], invocation_id: str) -> dict[str, Any]:
         path=_loggable(path),
         status=response.status,
         milliseconds=round((time.perf_counter() - started) * 1000, 2),
+        **(request.discloses if request else {}),
         release=os.environ.get("PMP_RELEASE", "unknown")[:12],
     )
     return payload

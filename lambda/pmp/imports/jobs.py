@@ -233,7 +233,9 @@ def cancel(connection: Connection, job: str, client: str) -> dict[str, Any] | No
 
 
 def log_end(connection: Connection, ended: Sequence[str]) -> None:
-    """Write the one line of each import that has ended, from which the metrics come. It names nobody.
+    """Write the one line of each import that has ended, from which the metrics come.
+
+    It names nobody; not even ``error``, which quotes a file that is not what it should be. ``get`` has it.
 
     Args:
         connection: to the database.
@@ -246,7 +248,7 @@ def log_end(connection: Connection, ended: Sequence[str]) -> None:
     )
     for row, seconds in rows:
         names = ("state", "lines", "accepted", "skipped", "rejected", "reasons", "attempts", *EFFECTS)
-        told = {name: row[name] for name in names} | {"seconds": round(float(seconds), 3), "reason": row["error"]}
+        told = {name: row[name] for name in names} | {"seconds": round(float(seconds), 3)}
         level = "error" if row["state"] == "failed" and not row["dry_run"] else "info"
         if row["dry_run"]:
             log("dry run ended", job=row["id"], level=level, **told)

@@ -82,18 +82,19 @@ def handle_notification(event: dict[str, Any], context: Any) -> None:
         key = unquote_plus(item["key"])
         if not key.startswith(jobs.UPLOAD_PREFIX) or key.endswith("/"):
             continue
+        # The log names the version: people put names and addresses into the names of files.
         version = objects.version_of(item.get("versionId"), item["eTag"])
         uploader = record.get("userIdentity", {}).get("principalId")
         if folders.is_marker(key):
             made = folders.close(database.verified(), bucket, key, uploader)
-            log("folder complete", key=key, imports=made)
+            log("folder complete", version=version, imports=made)
             continue
         if not folders.is_data(key):
-            log("object is not imported by itself", key=key)
+            log("object is not imported by itself", version=version)
             continue
         job = jobs.for_object(database.verified(), bucket, key, version, item.get("size"), uploader)
         if job is None:
-            log("upload that no import waits for is deleted", level="warning", key=key)
+            log("upload that no import waits for is deleted", level="warning", version=version)
             objects.remove_version(bucket, key, version)
         else:
             run(job, context)

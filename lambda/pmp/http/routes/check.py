@@ -15,7 +15,9 @@ def check_consents(request: Request, connection: Any) -> Response:
     ((results,),) = connection.run(
         "SELECT pmp.check_consents(:checks, :as_of, :known_at)", checks=json.dumps(checks), **moments
     )
-    return Response(200, {"results": results})
+    # The users' ids are for the audit record alone.
+    about = [user for result in results if (user := result.pop("user")) is not None]
+    return Response(200, {"results": results}, about=about)
 
 
 def _lookup_form(user: dict[str, Any]) -> dict[str, str]:
