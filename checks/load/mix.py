@@ -67,14 +67,20 @@ class Mix:
         """The number of a random user: a tenth of the users gets almost a third of the requests."""
         return 2 + int((self.users - 1) * self._random.random() ** 2)
 
-    def call(self, kind: str) -> Call:
-        """Make a request of a kind of ``WEIGHTS``."""
+    def call(self, kind: str, number: int | None = None) -> Call:
+        """Make a request of a kind of ``WEIGHTS``.
+
+        Args:
+            kind: of the request.
+            number: of the user, where the kind is about one; None for a random one.
+        """
+        number = self.user() if number is None else number
         if kind == "get_user":
-            return self.read(kind, f"/v1/users/{user_id(self.user())}")
+            return self.read(kind, f"/v1/users/{user_id(number)}")
         if kind == "event":
-            return self.event(self.user())
+            return self.event(number)
         if kind == "by email":
-            return self.read(kind, "/v1/users", f"email={quote(email(self.user()))}")
+            return self.read(kind, "/v1/users", f"email={quote(email(number))}")
         if kind == "page of 50":
             place = f"&cursor={self._random.choice(self._places)}" if self._places else ""
             return self.read(kind, "/v1/users", f"limit=50{place}")

@@ -98,6 +98,8 @@ class Stream:
         seed: int = 0,
     ) -> None:
         self.outcome = Outcome()
+        self.stuck: list[Environment] = []
+        """Environments that have not answered: they may still answer, so nobody must use them again."""
         self.calls, self.rate, self.at_once, self.replace = calls, rate, at_once, replace
         self._idle = deque(environments)
         self._random = random.Random(seed)
@@ -138,7 +140,8 @@ class Generator:
             stream.outcome.lasted = now - begin
         while self._open and time.perf_counter() < now + PATIENCE_SECONDS:
             self._wait(now + PATIENCE_SECONDS, False)
-        for stream, _, call, _ in self._open.values():
+        for stream, environment, call, _ in self._open.values():
+            stream.stuck.append(environment)
             self._count(stream, call, "no answer")
         self._epoll.close()
 

@@ -3,9 +3,10 @@
 This process imports the function once. Each message on the socket CONTROL (a descriptor's number) brings the socket of
 a new environment, which is a fork of this process. So hundreds of them share the code in memory, and each has its own
 heap and its own database connection. An environment takes one event at a time, as on Lambda, and ends when its socket
-is closed. It runs outside of PMP's packages, since other functions have other ones.
+is closed, or this process ends. It runs outside of PMP's packages, since other functions have other ones.
 """
 
+import ctypes
 import gc
 import importlib
 import json
@@ -21,6 +22,9 @@ from typing import Any
 LARGEST_EVENT = 64 << 10
 FUNCTION_SECONDS = 300
 """The function's timeout."""
+
+_PR_SET_PDEATHSIG = 1
+"""Ends a child with its parent, even one that hangs: https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html."""
 
 
 class Context:
@@ -41,7 +45,7 @@ def serve(channel: socket.socket, handler: Callable[[dict[str, Any], Context], A
     An event is ``?`` or ``!`` and JSON. Its answer is the status in digits, and after ``?`` a space and the body, which
     must fit into the socket's buffer (200 kB). If the function raised an error, the status is 0 and the body the error.
     """
-    while message := channel.recv(LARGEST_EVENT):
+    while message := _next(channel):
         try:
             answer = handler(json.loads(message[1:]), Context()) or {"statusCode": 200}
             json.dumps(answer)  # Lambda's runtime sends it on.
@@ -52,6 +56,13 @@ def serve(channel: socket.socket, handler: Callable[[dict[str, Any], Context], A
             channel.send(f"{status} {text}".encode() if message[:1] == b"?" else b"%d" % status)
         except BrokenPipeError:  # Nobody waits any more.
             return
+
+
+def _next(channel: socket.socket) -> bytes:
+    try:
+        return channel.recv(LARGEST_EVENT)
+    except ConnectionResetError:  # closed before it had read an answer
+        return b""
 
 
 def _reap(*_: object) -> None:
@@ -81,8 +92,11 @@ def main() -> None:
             return
         pid = os.fork()
         if pid == 0:
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             control.close()
+            if "asyncio" in sys.modules:  # A loop that was made at import would be shared with the others.
+                sys.modules["asyncio"].set_event_loop(sys.modules["asyncio"].new_event_loop())
             serve(socket.socket(fileno=descriptors[0]), handler)
             os._exit(0)
         os.close(descriptors[0])

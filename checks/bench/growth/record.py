@@ -126,7 +126,7 @@ class Record:
         sample = self._sample(count)
         ids = [user for user, _ in self._sample(1000)]
         number, key = self._cluster.psql(
-            f"SELECT s.transaction_number, s.subject_key FROM pmp.subject AS s WHERE s.subject_key = {self._users // 2}"
+            f"SELECT s.transaction_number, s.subject_key FROM pmp.subject AS s WHERE s.subject_key = {self.users // 2}"
         ).split("|")
         event_number, sequence = self._cluster.psql(
             f"SELECT e.transaction_number, e.sequence FROM pmp.event AS e WHERE e.sequence = {self.events // 2}"
@@ -149,13 +149,14 @@ class Record:
         """Id and address of ``count`` users at the same relative places at every size: as busy as each other."""
         users = self._cluster.psql(
             "SELECT s.id, s.email FROM pmp.subject AS s JOIN unnest(ARRAY["
-            + ", ".join(str(2 + (self._users - 2) * (2 * place + 1) // (2 * count)) for place in range(count))
+            + ", ".join(str(2 + (self.users - 2) * (2 * place + 1) // (2 * count)) for place in range(count))
             + "]) AS k ON k = s.subject_key ORDER BY s.subject_key"
         )
         return [line.split("|") for line in users.splitlines()]
 
     @property
-    def _users(self) -> int:
+    def users(self) -> int:
+        """How many there are; their keys count from 1."""
         return self.events // _EVENTS_PER_USER
 
     def _run(self, statement: str, **values: object) -> None:
