@@ -150,7 +150,7 @@ test-integration: install $(AXE) ## the Lambda against PostgreSQL behind PgBounc
 	@$(STAGE) integration -- $(ARGS)
 
 .PHONY: test-pipeline test-image test-terratest test-e2e test-import-faults test-slow-reads parity nightly fuzz-api
-.PHONY: bench bench-api bench-imports bench-growth bench-queue bench-deliveries restore-drill
+.PHONY: bench bench-api bench-imports bench-growth bench-load soak bench-queue bench-deliveries restore-drill
 test-pipeline: install $(EXECUTOR) ## the pipeline's shape (ARGS="-m e2e": all of it, 20 min)
 	@$(STAGE) pipeline -- $(ARGS)
 
@@ -176,18 +176,19 @@ parity: install ## stand-ins beside the released modules (VERSIONS=file)
 test-image: install $(EXECUTOR) ## build the jobs' image, run a merge request's jobs in it
 	@$(PYTHON) -m checks.image $(ARGS)
 
-nightly: install $(EXECUTOR) ## sampled tests, fuzz-api, moto, growth, parity, test-image
+nightly: install $(EXECUTOR) ## sampled tests, fuzz-api, moto, growth, soak, parity …
 	@$(PYTHON) -m pytest tests -m nightly
 	@$(PYTHON) -m checks.fuzz
 	@$(PYTHON) -m checks.judges.emulator
 	@$(PYTHON) -m checks.bench.growth --events 250000 1500000
+	@$(PYTHON) -m checks.bench.soak
 	@$(PYTHON) -m checks.parity --required
 	@$(PYTHON) -m checks.image
 
 fuzz-api: install ## 8,000 generated requests against a throwaway API
 	@$(PYTHON) -m checks.fuzz $(ARGS)
 
-bench: bench-api bench-imports bench-growth ## every benchmark; quiet machine
+bench: bench-api bench-imports bench-growth bench-load ## every benchmark; quiet machine
 
 bench-api: install ## cold start, latency, memory, zip beside FastAPI
 	@nice -n 5 $(PYTHON) -m checks.bench.api $(ARGS)
@@ -197,6 +198,12 @@ bench-imports: install ## imports beside psql's copy and what teams use
 
 bench-growth: install ## each operation at 1.5 and 15 million events (10 min)
 	@$(PYTHON) -m checks.bench.growth $(ARGS)
+
+bench-load: install ## requests at saturation and beside neighbours (10 min)
+	@$(PYTHON) -m checks.bench.load $(ARGS)
+
+soak: install ## half of saturation for long; all must be flat (MINUTES=30)
+	@$(PYTHON) -m checks.bench.soak $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
 
 bench-deliveries: install ## changes to one receiver, and what they cost a write
 	@PYTHONPATH=lambda $(PYTHON) -m checks.bench.deliveries $(ARGS)

@@ -25,7 +25,7 @@ class Call:
     Attributes:
         kind: by which results are counted.
         event: API Gateway's payload, JSON.
-        expected: the status that is no error.
+        expected: the status of a success.
         event_id: of the event that it records, if it is one.
     """
 

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from checks.bench.packages import install
 from checks.gateway import Gateway, payload, token
 from checks.stack import end_in_order, stack
 from ops.settings import ROOT
@@ -116,18 +117,12 @@ def _ours(directory: Path) -> Candidate:
     return Candidate("PMP", directory / "pmp", "pmp.handler", bundle.stat().st_size)
 
 
-def _install(lock: Path, target: Path, *options: str) -> None:
-    uv = str(Path(sys.executable).with_name("uv"))
-    command = [uv, "pip", "install", "--quiet", "--require-hashes", "--no-compile-bytecode", "--target", str(target)]
-    subprocess.run([*command, "-r", str(lock), *options], check=True)
-
-
 def _peer(directory: Path) -> Candidate:
     lock = HERE / "peers" / "requirements.lock"
-    _install(lock, directory / "peer")
+    install(lock, directory / "peer")
     # The zip's size is for a deployment to the same architecture and runtime as PMP's.
     deployed = directory / "peer-deployed"
-    _install(
+    install(
         lock,
         deployed,
         "--python-version",

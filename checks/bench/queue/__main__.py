@@ -16,7 +16,6 @@ through the platform: the end-to-end figure.
 import argparse
 import gzip
 import json
-import multiprocessing
 import os
 import platform
 import random
@@ -29,6 +28,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from checks.bench.beside import burning, file_of_events
 from checks.bench.queue import targets
 from checks.bench.queue.reads import PER_SECOND, Reads, read_until
 from ops.errors import UserError
@@ -42,35 +42,6 @@ LONGEST_SECONDS = 1.0
 FLOOR_LINES = 300_000
 
 
-def body(name: str, lines: int) -> bytes:
-    """Return a gzip-compressed NDJSON file with events of people of its own, told by the name."""
-    source = random.Random(name)
-    texts = []
-    for _ in range(lines):
-        digits, number = f"{source.getrandbits(128):032x}", source.getrandbits(30)
-        # Written by hand, since there are millions of them.
-        texts.append(
-            f'{{"id":"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}",'
-            f'"user":{{"email":"bench-{name}-{number % (lines // 3 + 1)}@example.com"}},'
-            f'"consents":[{{"id":"email_notifications","enabled":{"true" if number & 1 else "false"}}}],'
-            f'"occurred_at":"2025-0{1 + number % 9}-1{number % 10}T10:00:{number % 60:02}Z"}}\n'
-        )
-    return gzip.compress("".join(texts).encode(), 1)
-
-
-def burn(share: float) -> None:
-    """Take a share of a processor's time, in slices, until the process is terminated."""
-    began = time.monotonic()
-    while True:
-        # What others kept it from is made up for, as in a job.
-        if time.process_time() < share * (time.monotonic() - began):
-            until = time.process_time() + 0.01
-            while time.process_time() < until:
-                pass
-        else:
-            time.sleep(0.002)
-
-
 def control(target: targets.Target, busy: float) -> Reads:
     """Read beside as many processes as jobs have, the function's and PostgreSQL's, that together use as much time.
 
@@ -78,19 +49,9 @@ def control(target: targets.Target, busy: float) -> Reads:
         target: whose API is read.
         busy: processors that the jobs kept busy.
     """
-    processes = 2 * targets.AT_ONCE
-    burners = [
-        multiprocessing.Process(target=burn, args=(min(1.0, busy / processes),), daemon=True) for _ in range(processes)
-    ]
-    for burner in burners:
-        burner.start()
-    try:
+    with burning(busy, 2 * targets.AT_ONCE):
         ends = time.monotonic() + SPAN_SECONDS
         return read_until(target.read, lambda: time.monotonic() > ends)
-    finally:
-        for burner in burners:
-            burner.terminate()
-            burner.join()
 
 
 @dataclass
@@ -336,7 +297,7 @@ def main() -> None:
     arguments = parser.parse_args()
     load, run_id = os.getloadavg()[0], uuid.uuid4().hex[:8]
     with step(f"write {arguments.objects} objects of {arguments.lines:,} lines"):
-        bodies = [body(f"{run_id}-{number}", arguments.lines) for number in range(arguments.objects)]
+        bodies = [file_of_events(f"{run_id}-{number}", arguments.lines) for number in range(arguments.objects)]
     with targets.bare() as target:
         say("the function, without an emulator", "bold")
         spans = measure(target, bodies)

@@ -22,7 +22,6 @@ ENGINE = create_engine(
         "sslmode": "verify-full",
         "sslrootcert": os.environ["SSL_CERT_FILE"],
         "prepare_threshold": None,  # a transaction pooler is in front
-        "password": "-",
     },
     pool_size=1,
     max_overflow=0,
