@@ -57,6 +57,14 @@ SELECT format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), rolname)
 FROM pg_roles
 WHERE rolname = 'rdsproxyadmin'
 \gexec
+-- A backfill waits while the database is busy (docs/adr/0230), and only this role sees who is active. Where the master
+-- user may not grant it, backfills say that they do not see it and go on slowly.
+DO $$
+BEGIN
+  GRANT pg_monitor TO pmp_migrator;
+EXCEPTION WHEN insufficient_privilege THEN NULL;
+END
+$$;
 -- PMP does not use the schema public, in which PostgreSQL 14 let every role create objects. Its owner differs between
 -- RDS and Debian; if the master user lacks the privilege, nothing is lost.
 DO $$

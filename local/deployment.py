@@ -239,7 +239,8 @@ class Deployment:
         name = self.environment.name
         cluster = self.environment.cluster.psql("SELECT system_identifier FROM pg_control_system()")
         # The foundation's digest represents the secrets that the migration gives to the database.
-        inputs = self._digest(["db", "ops/migrate.py"], cluster, self._read().get(f"foundation-{name}", ""))
+        code = ["db", "ops/migrate.py", "ops/large_tables.py"]
+        inputs = self._digest(code, cluster, self._read().get(f"foundation-{name}", ""))
         mark = f"migrate-{name}"
         if self._is_done(mark, inputs):
             return "unchanged"

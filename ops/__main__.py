@@ -172,10 +172,16 @@ def migrate_command(
     rotate_passwords: Annotated[
         bool, typer.Option("--rotate-passwords", help="give pmp_app and pmp_migrator new passwords")
     ] = False,
+    backfill_minutes: Annotated[
+        float, typer.Option(min=0.1, help="stop backfills after this time; the next run goes on there")
+    ] = migrate.BACKFILL_MINUTES,
+    most_active: Annotated[
+        int, typer.Option(min=0, help="backfills wait while more sessions of others run a statement")
+    ] = migrate.MOST_ACTIVE,
 ) -> None:
-    """Define the database's roles and deploy the schema with Sqitch; in a restored database, repeat the erasures."""
+    """Deploy roles and schema with Sqitch, and run backfills; in a restored database, repeat the erasures."""
     name = require_environment(environment)
-    migrate.migrate(name, rotate=rotate_passwords)
+    migrate.migrate(name, rotate=rotate_passwords, minutes=backfill_minutes, most_active=most_active)
     replay.replay_if_restored(name)
 
 

@@ -11,11 +11,15 @@ import re
 import secrets
 import shutil
 import string
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from ops import aws, scram, token_keys
 from ops.errors import UserError
-from ops.migrations import read_plan
+from ops.large_tables import Backfill, backfills
+from ops.migrations import Change, read_plan
 from ops.output import say, step
 from ops.processes import run
 from ops.settings import ROOT, build_directory
@@ -31,6 +35,23 @@ _RDS_AUTHORITIES = Path("/etc/pmp/rds-ca.pem")
 # The limit holds for every session, so also for Sqitch's own wait for another deployment.
 LOCK_TIMEOUT_SECONDS = 5
 STATEMENT_TIMEOUT = "15min"
+
+# Of every session of a migration.
+_SESSION = {
+    "lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s",
+    "statement_timeout": STATEMENT_TIMEOUT,
+    # Sqitch keeps a transaction open while psql runs a script. Where the server ends transactions that are idle for a
+    # minute, as modules/database has it, Sqitch could not record a script that takes longer.
+    "idle_in_transaction_session_timeout": "0",
+    # The server ends what a killed job has begun, instead of finishing it for nobody.
+    "client_connection_check_interval": "5s",
+}
+
+BACKFILL_MINUTES = 20
+"""How long one run works on backfills. The job's own time-out is 30 minutes."""
+
+MOST_ACTIVE = 4
+"""Sessions of others that may run a statement while a backfill goes on."""
 
 _DEPLOYING = re.compile(r"^\s*\+ (?P<change>[^\s@]+)")
 _UNKNOWN = (
@@ -109,8 +130,11 @@ class Migration:
         with step(f"sqitch check {self.environment}"):
             self._run(["sqitch", "check", "--target", "db:pg:"], _MIGRATOR)
 
-    def deploy(self) -> None:
+    def deploy(self, last: str | None = None) -> None:
         """Deploy and verify every change that is not there yet; a failing one takes those of this run with it.
+
+        Args:
+            last: name of the change to stop after; None: all.
 
         Raises:
             UserError: a change failed, and the schema is as it was before.
@@ -120,9 +144,54 @@ class Migration:
                 [
                     *("sqitch", "deploy", "--verify", "--mode", "all", "--target", "db:pg:"),
                     *("--lock-timeout", str(LOCK_TIMEOUT_SECONDS)),
+                    *(("--to-change", last) if last else ()),
                 ],
                 _MIGRATOR,
             )
+
+    def progress(self) -> tuple[int, frozenset[str]]:
+        """The number of deployed changes, and the names of the backfills that are finished."""
+        if self._ask("SELECT to_regclass('sqitch.changes') IS NOT NULL") != "t":
+            return 0, frozenset()
+        deployed = int(self._ask("SELECT count(*) FROM sqitch.changes"))
+        if self._ask("SELECT to_regclass('pmp.backfill') IS NOT NULL") != "t":
+            return deployed, frozenset()
+        finished = self.run_script("SELECT name || ' ' || digest FROM pmp.backfill WHERE finished_at IS NOT NULL;\n")
+        return deployed, frozenset(finished)
+
+    def backfill(self, one: Backfill, seconds: float, most_active: int) -> None:
+        """Run a backfill from where it is to its end.
+
+        Args:
+            one: the backfill; its change is deployed.
+            seconds: after which it stops.
+            most_active: it waits while more sessions of others run a statement.
+
+        Raises:
+            UserError: its time was over, and the message says how far it is; or its statement failed.
+        """
+        keys = "{" + ",".join(one.keys) + "}"
+        literals = ", ".join(map(_sql_literal, (one.name, one.digest, one.table, keys, one.statement)))
+        script = (
+            "SET statement_timeout = 0;\n"
+            f"CALL pmp.run_backfill({literals}, {max(round(seconds), 1)}, {most_active});\n"
+            f"SELECT seen, changed, finished_at IS NOT NULL FROM pmp.backfill WHERE name = '{one.name}';\n"
+        )
+
+        def show(line: str) -> None:
+            if "NOTICE:" in line:
+                say(f"  {line.partition('NOTICE:')[2].strip()}")
+
+        with step(f"backfill {one.name} of {self.environment}"):
+            seen, changed, finished = self.run_script(script, show)[-1].split("|")
+        told = f"{int(seen):,} rows of {one.table} seen, {int(changed):,} changed"
+        if finished != "t":
+            raise UserError(
+                f"the backfill {one.name} is not finished, and its time is over: {told}. The release before goes on "
+                "working. Run the job again, it continues from there. With more time, on the runner: "
+                f"python -m ops migrate --environment {self.environment} --backfill-minutes 300"
+            )
+        say(f"  {one.name}: {told}")
 
     def version(self) -> tuple[str, str]:
         """The newest deployed tag (may be empty) and the newest deployed change."""
@@ -149,34 +218,37 @@ class Migration:
             )
         client.put_secret_value(SecretId=arn, SecretString=json.dumps({"key": secrets.token_hex(32)}))
 
-    def run_script(self, script: str) -> list[str]:
+    def run_script(self, script: str, show: Callable[[str], None] | None = None) -> list[str]:
         """Run a script for psql as the schema's owner, and return its rows as lines of columns parted by ``|``.
+
+        Args:
+            script: SQL and commands of psql.
+            show: called with each line as it comes.
 
         Raises:
             UserError: psql failed.
         """
         options = ["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set", "ON_ERROR_STOP=1", "--file", "-"]
-        return self._run(["psql", *options], _MIGRATOR, stdin=script, quiet=True)
+        return self._run(["psql", *options], _MIGRATOR, stdin=script, show=show or (lambda _: None))
 
     def _ask(self, question: str) -> str:
         return self.run_script(f"{question};\n")[-1]
 
-    def _run(self, command: list[str], who: str, *, stdin: str = "", quiet: bool = False) -> list[str]:
+    def _run(self, command: list[str], who: str, *, stdin: str = "", show: Callable[[str], None] = say) -> list[str]:
         user = self._secrets[who]
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "SQITCH_"))}
         # In the child's environment alone: an argument would show in every process list.
         environment |= self._connection | {"PGUSER": user["username"], "PGPASSWORD": user["password"]}
         environment |= {
-            "PGOPTIONS": f"-c lock_timeout={LOCK_TIMEOUT_SECONDS}s -c statement_timeout={STATEMENT_TIMEOUT}",
+            "PGOPTIONS": " ".join(f"-c {name}={value}" for name, value in _SESSION.items()),
             "SQITCH_FULLNAME": "PMP pipeline",
             "SQITCH_EMAIL": "pipeline@pmp.invalid",
         }
 
-        def show(line: str) -> None:
-            if not quiet:
-                say(self._masked(line))
+        def show_masked(line: str) -> None:
+            show(self._masked(line))
 
-        status, lines = run(command, directory=_DATABASE, environment=environment, show=show, stdin=stdin)
+        status, lines = run(command, directory=_DATABASE, environment=environment, show=show_masked, stdin=stdin)
         if status:
             telling = ("ERROR:", "FATAL:", "diverge", "Cannot find change", "Timed out", "not present", "out of order")
             problem = next((line for line in lines if any(word in line for word in telling)), (lines or [""])[-1])
@@ -202,6 +274,12 @@ def advice(lines: list[str]) -> str:
     timed_out = "lock timeout" in text or "Timed out waiting" in text
     if timed_out and "Blocked by another instance of Sqitch" in text and not deploying:
         return "; another deployment is running, nothing was changed: run the job again when it has ended"
+    script = _DATABASE / "deploy" / f"{deploying[-1]}.sql" if deploying else None
+    if script and script.exists() and "CONCURRENTLY" in script.read_text(encoding="utf-8"):
+        return (
+            "; an index that is half built stays, unused, until the next run drops it and builds it again: "
+            "remove the cause, then run the job again"
+        )
     if timed_out:
         return (
             f"; another session held a lock for more than {LOCK_TIMEOUT_SECONDS} s, nothing was changed: "
@@ -286,12 +364,75 @@ class RolePassword:
         return {stage: version for version, stages in found.items() for stage in stages}
 
 
-def migrate(environment: str, *, rotate: bool = False) -> None:
-    """Define the roles, deploy the schema, say where it stands now.
+@dataclass(frozen=True)
+class Stage:
+    """A part of a migration: changes to deploy, then the backfills that belong to them or to earlier ones.
+
+    Attributes:
+        last: the change to stop after; None: the end of the plan. Empty: nothing is to be deployed.
+        backfills: in the order of their changes.
+    """
+
+    last: str | None
+    backfills: list[Backfill]
+
+
+def stages(changes: list[Change], deployed: int, waiting: Iterable[Backfill]) -> Iterator[Stage]:
+    """Part a migration so that whatever a change removes is removed after all backfills before it.
+
+    Args:
+        changes: all lines of the plan.
+        deployed: how many of them the database has.
+        waiting: backfills that are not finished.
+    """
+    left = list(waiting)
+    known = set[str]()
+    for place, change in enumerate(changes):
+        due = [one for one in left if one.name in known]
+        if place >= deployed and change.contracts and due:
+            yield Stage(changes[place - 1].name if place > deployed else "", due)
+            left = [one for one in left if one not in due]
+        known.add(change.name)
+    yield Stage(None, left)
+
+
+def deploy(migration: Migration, minutes: float = BACKFILL_MINUTES, most_active: int = MOST_ACTIVE) -> None:
+    """Deploy the schema and run its backfills.
+
+    Args:
+        migration: of the environment.
+        minutes: of work on backfills.
+        most_active: a backfill waits while more sessions of others run a statement.
+
+    Raises:
+        UserError: a change or a backfill failed, or a backfill needs more time: nothing that has to come after it was
+            deployed.
+    """
+    changes, _ = read_plan(_DATABASE / "sqitch.plan")
+    deployed, finished = migration.progress()
+    waiting = [
+        one
+        for one in backfills(_DATABASE, [change.name for change in changes])
+        if f"{one.name} {one.digest}" not in finished
+    ]
+    ends_at = time.monotonic() + minutes * 60
+    for stage in stages(changes, deployed, waiting):
+        if stage.last != "":
+            migration.deploy(stage.last)
+        for one in stage.backfills:
+            migration.backfill(one, ends_at - time.monotonic(), most_active)
+
+
+def migrate(
+    environment: str, *, rotate: bool = False, minutes: float = BACKFILL_MINUTES, most_active: int = MOST_ACTIVE
+) -> None:
+    """Define the roles, deploy the schema, run backfills, say where it stands now.
 
     Args:
         environment: name, such as ``dev``.
         rotate: give the roles that log in new passwords.
+        minutes: of work on backfills.
+        most_active: a backfill waits while more sessions of others run a statement.
 
     Raises:
         UserError: any part failed; the message is about the first one.
@@ -303,7 +444,7 @@ def migrate(environment: str, *, rotate: bool = False) -> None:
     migration.define_roles()
     migration.keep_passwords()
     migration.check()
-    migration.deploy()
+    deploy(migration, minutes, most_active)
     migration.make_erasure_key()
     token_keys.make_first(environment)
     tag, change = migration.version()
@@ -322,6 +463,10 @@ def psql_literal(text: str) -> str:
     if "\n" in text or "\r" in text:
         raise ValueError("a value for psql has a line's end in it")
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _sql_literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _authorities() -> Path:

@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from ops import released
+from ops import large_tables, released
 from ops.errors import UserError
 from ops.output import say
 from ops.settings import ROOT
@@ -89,6 +89,8 @@ def problems(directory: Path) -> list[str]:
     changes, tags = read_plan(directory / "sqitch.plan")
     found = []
     names = set[str]()
+    deploys = {change.name: directory / "deploy" / f"{change.name}.sql" for change in changes}
+    large = large_tables.tables(script.read_text() for script in deploys.values() if script.exists())
     for change in changes:
         scripts = [directory / kind / f"{change.name}.sql" for kind in ("deploy", "revert", "verify")]
         missing = [script for script in scripts if not script.exists()]
@@ -98,6 +100,9 @@ def problems(directory: Path) -> list[str]:
         names.add(change.name)
         if scripts[0] not in missing:
             found += _rule_of_two_releases(change, removals(scripts[0].read_text()), tags)
+        if not missing:
+            deploy, revert, verify = (script.read_text() for script in scripts)
+            found += [f"{change.name}: {one}" for one in large_tables.problems(deploy, revert, verify, large)]
         if scripts[2] not in missing and not _can_fail(scripts[2].read_text()):
             found.append(f"{change.name}: its verify script cannot fail: execute the object, divide by zero when wrong")
     known = {f"{name}.sql" for name in names} | {
@@ -108,6 +113,10 @@ def problems(directory: Path) -> list[str]:
     for kind in ("deploy", "revert", "verify"):
         strangers = sorted(path.name for path in (directory / kind).glob("*.sql") if path.name not in known)
         found += [f"{kind}/{name}: no line of sqitch.plan deploys it" for name in strangers]
+    try:
+        large_tables.backfills(directory, names)
+    except UserError as error:
+        found.append(str(error))
     return found
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from ops.git import git
 
 _RELEASE = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
-_FOLDERS = ("deploy", "revert", "verify")
+_FOLDERS = ("deploy", "revert", "verify", "backfills")
 
 
 def newest_release(repository: Path) -> str | None:

@@ -17,7 +17,8 @@ FROM (VALUES
   ('trial_event', '{SELECT,DELETE}'), ('trial_choice', '{SELECT,DELETE}'), ('import_preview', '{SELECT,INSERT,DELETE}'),
   ('suppression', '{}'), ('confirmation', '{SELECT}'),
   ('subscription', '{SELECT,INSERT,UPDATE}'), ('delivery_lane', '{SELECT,INSERT,UPDATE}'),
-  ('delivery', '{SELECT,INSERT}'), ('notice', '{SELECT}'), ('delivery_chain', '{SELECT,UPDATE}')
+  ('delivery', '{SELECT,INSERT}'), ('notice', '{SELECT}'), ('delivery_chain', '{SELECT,UPDATE}'),
+  ('backfill', '{}')
 ) AS expected (relation, privileges);
 
 -- pmp_readonly reads everything except addresses and contexts.
@@ -30,7 +31,8 @@ FROM (VALUES
   ('export_job', '{SELECT}'), ('import_mapping', '{SELECT}'), ('trial_event', '{}'), ('trial_choice', '{}'),
   ('import_preview', '{}'), ('suppression', '{}'), ('confirmation', '{}'),
   ('subscription', '{SELECT}'), ('delivery_lane', '{SELECT}'),
-  ('delivery', '{SELECT}'), ('notice', '{SELECT}'), ('delivery_chain', '{SELECT}')
+  ('delivery', '{SELECT}'), ('notice', '{SELECT}'), ('delivery_chain', '{SELECT}'),
+  ('backfill', '{SELECT}')
 ) AS expected (relation, privileges);
 SELECT ok(has_column_privilege('pmp_readonly', 'pmp.subject', 'id', 'SELECT'));
 SELECT ok(NOT has_column_privilege('pmp_readonly', 'pmp.subject', name, 'SELECT'), 'pmp_readonly sees no ' || name)
@@ -44,7 +46,8 @@ SELECT set_eq(
     'idempotency_key',
     'upstream_cache', 'vendor', 'import_job', 'import_reject', 'export_job', 'import_mapping',
     'trial_event', 'trial_choice', 'import_preview', 'suppression', 'confirmation',
-    'subscription', 'delivery_lane', 'delivery', 'notice', 'delivery_chain']
+    'subscription', 'delivery_lane', 'delivery', 'notice', 'delivery_chain',
+    'backfill']
 );
 
 SELECT schema_privs_are('pmp', role, '{USAGE}') FROM unnest(ARRAY['pmp_app', 'pmp_readonly']) AS role;
@@ -66,7 +69,7 @@ SELECT set_eq(
   ARRAY['refuse_change', 'source_key', 'is_same_event', 'fits', 'transaction_number', 'overridden', 'erasure_lock', 'erased_lines', 'add_reasons',
     'merge_lines', 'try_lines', 'conflicting_lines', 'changes_answer', 'address_digest', 'apply_suppressions',
     'suppression_lock', 'suppress_lines', 'set_identifiers', 'lock_subject', 'replay_erasure', 'context_digest', 'find_signalled',
-    'highest_number', 'notice_erasure', 'notice_end'],
+    'highest_number', 'notice_erasure', 'notice_end', 'database_is_busy', 'run_backfill'],
   'pmp_app may not call what works inside'
 );
 SELECT set_eq(

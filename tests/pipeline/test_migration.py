@@ -1,170 +1,19 @@
 """The migration job against a real PostgreSQL, while the API works through a pooler."""
 
-import json
 import os
 import re
-import shutil
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from checks.stack import Stack, missing
-from checks.stack import stack as started
 from ops import migrate, processes
 from ops.errors import UserError
-from ops.settings import ROOT
+from tests.support.migration import PASSWORDS, Job
 
 pytestmark = pytest.mark.slow
-
-STAMP = "2030-01-01T00:00:00Z PMP <pmp@example.com>"
-PASSWORDS = {"master": "the master's", "migrator": "the \\ migrator's", "app": "abcdefghijklmnopqrstuvwxyz012345"}
-
-
-@pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    if lacking := missing():
-        pytest.skip(lacking)
-    with started() as running:
-        yield running
-
-
-class Secrets:
-    """Secrets Manager as far as the job uses it: versions and their stages, by secret."""
-
-    def __init__(self) -> None:
-        self.texts: dict[str, dict[str, str]] = {}
-        self.stages: dict[str, dict[str, str]] = {}
-
-    def put_secret_value(self, **request: Any) -> None:
-        secret = request["SecretId"]
-        version = f"v{len(self.texts.setdefault(secret, {}))}"
-        self.texts[secret][version] = request["SecretString"]
-        self.stages.setdefault(secret, {}).update(dict.fromkeys(request["VersionStages"], version))
-
-    def get_secret_value(self, **request: Any) -> dict[str, str]:
-        secret = request["SecretId"]
-        version = self.stages[secret][request.get("VersionStage", "AWSCURRENT")]
-        return {"SecretString": self.texts[secret][version]}
-
-    def describe_secret(self, **request: Any) -> dict[str, Any]:
-        found: dict[str, list[str]] = {}
-        for stage, version in self.stages.get(request["SecretId"], {}).items():
-            found.setdefault(version, []).append(stage)
-        # AWS leaves the member out where there is no version.
-        return {"VersionIdsToStages": found} if found else {}
-
-    def update_secret_version_stage(self, **request: Any) -> None:
-        stages, stage = self.stages[request["SecretId"]], request["VersionStage"]
-        assert stages.get(stage) == request.get("RemoveFromVersionId"), "AWS wants to know where the stage is now"
-        if "MoveToVersionId" in request:
-            stages[stage] = request["MoveToVersionId"]
-        else:
-            del stages[stage]
-
-    def password(self, name: str) -> str:
-        return str(json.loads(self.get_secret_value(SecretId=name)["SecretString"])["password"])
-
-
-@dataclass
-class Job:
-    """The migration job on a deployed database, with a copy of the schema's folder."""
-
-    stack: Stack
-    directory: Path
-    secrets: Secrets
-
-    def run(self, *, rotate: bool = False) -> None:
-        migration = migrate.Migration("dev", rotate=rotate)
-        migration.define_roles()
-        migration.keep_passwords()
-        migration.check()
-        migration.deploy()
-
-    def add(self, name: str, deploy: str, verify: str = "SELECT 1 / (true)::int;", revert: str = "") -> None:
-        with (self.directory / "sqitch.plan").open("a") as plan:
-            plan.write(f"{name} {STAMP} # Test\n")
-        for kind, script in {"deploy": deploy, "verify": verify, "revert": revert or "SELECT 1;"}.items():
-            (self.directory / kind / f"{name}.sql").write_text(f"BEGIN;\n{script}\nCOMMIT;\n")
-
-    def schema(self) -> str:
-        """Return pg_dump's output for the schema, and Sqitch's records."""
-        home = self.stack.cluster.home
-        socket = ["--host", str(home.directory), "--port", str(self.stack.cluster.port), "--username", "postgres"]
-        dump = home.run(["pg_dump", "--schema-only", "--schema", "pmp", *socket, "--dbname", "pmp"])
-        # Newer minor releases of pg_dump write random keys in these lines, against injection.
-        lines = [line for line in dump.splitlines() if not line.startswith(("\\restrict", "\\unrestrict"))]
-        return "\n".join(lines) + self.stack.cluster.psql("SELECT change_id, change FROM sqitch.changes ORDER BY 1")
-
-
-@pytest.fixture
-def job(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Job]:
-    """The job, with fake answers from AWS; the fixture reverts what the job deploys."""
-    values = {"database_host": "localhost", "database_port": str(stack.cluster.port), "database_name": "pmp"}
-    users = {"master": "pmp_admin", "migrator": "pmp_migrator", "app": "pmp_app"}
-
-    def parameter(name: str) -> str:
-        last = name.rsplit("/", 1)[1]
-        return values.get(last) or last.removeprefix("database_").removesuffix("_secret_arn")
-
-    directory = tmp_path / "db"
-    shutil.copytree(ROOT / "db", directory)
-    monkeypatch.setattr(migrate, "_DATABASE", directory)
-    monkeypatch.setattr("ops.aws.parameter", parameter)
-    secrets = Secrets()
-    for name, user in users.items():
-        login = json.dumps({"username": user, "password": PASSWORDS[name]})
-        secrets.put_secret_value(SecretId=name, SecretString=login, VersionStages=["AWSCURRENT"])
-    monkeypatch.setattr("ops.aws.client", lambda service: {"secretsmanager": secrets}[service])
-    monkeypatch.setattr(
-        "ops.aws.secret", lambda name: json.loads(secrets.get_secret_value(SecretId=name)["SecretString"])
-    )
-    monkeypatch.setenv("PMP_DATABASE_CA_FILE", str(stack.authority.bundle_path))
-    stack.cluster.set_password("pmp_admin", PASSWORDS["master"])
-    stack.bouncer.set_password(PASSWORDS["app"])
-    found = Job(stack, directory, secrets)
-    found.run()
-    yield found
-    stack.cluster.psql(
-        "DELETE FROM sqitch.changes WHERE planned_at > '2029-1-1';"
-        "ALTER TABLE pmp.subject DROP COLUMN IF EXISTS added; DROP TABLE IF EXISTS pmp.added"
-    )
-
-
-@pytest.fixture
-def clients(stack: Stack) -> Iterator[Callable[[], Callable[[], list[dict[str, object]]]]]:
-    """A function that starts two clients; it returns a function that ends them and returns their reports."""
-    running = list[subprocess.Popen[str]]()
-
-    def start() -> Callable[[], list[dict[str, object]]]:
-        environment = os.environ | stack.environment | {"PYTHONPATH": f"{ROOT / 'lambda'}{os.pathsep}{ROOT}"}
-        command = [sys.executable, "-m", "tests.pipeline.load"]
-        for _ in range(2):
-            running.append(
-                subprocess.Popen(
-                    command,
-                    cwd=ROOT,
-                    env=environment,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.PIPE,
-                    text=True,
-                )
-            )
-        for process in running:
-            assert process.stderr
-            assert process.stderr.readline() == "ready\n"
-        return lambda: [json.loads(process.communicate(timeout=60)[1]) for process in running]
-
-    yield start
-    for process in running:
-        process.kill()
-        process.wait()
 
 
 def test_blocked_migration_times_out_while_the_api_keeps_serving(

@@ -231,3 +231,43 @@ def test_the_check_says_that_nothing_is_released(
     monkeypatch.setattr(migrations, "DATABASE", repository / "db")
     migrations.check()
     assert "no release is tagged in git, nothing to compare" in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("BEGIN; UPDATE pmp.a SET b = 1; COMMIT;", "fill_a: UPDATE of a changes a large table in one transaction"),
+        ("CREATE INDEX CONCURRENTLY c ON pmp.a (b);", "fill_a: an index on a table with rows is a change of its own"),
+    ],
+)
+def test_what_is_unfit_for_large_tables_is_refused(script: str, told: str, tmp_path: Path) -> None:
+    changes = {"create_a": "CREATE TABLE pmp.a (b int);", "fill_a": script}
+    directory = database(tmp_path, f"create_a {STAMP} # A\nfill_a {STAMP} # Fill\n", **changes)
+    problem = migrations.problems(directory)[-1]
+    assert problem.startswith(told)
+
+
+def test_an_index_that_blocks_writes_is_refused(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = repository / "db" / "sqitch.plan"
+    plan.write_text(HEAD + f"create_a {STAMP} # A\nindex_a {STAMP} # Index\n")
+    scripts = {"deploy": "BEGIN; CREATE INDEX c ON pmp.a (b); COMMIT;", "revert": "", "verify": "SELECT 1 / 1;"}
+    for kind, script in scripts.items():
+        (repository / "db" / kind / "index_a.sql").write_text(script)
+    (repository / "db" / "deploy" / "create_a.sql").write_text("SELECT 1;")
+    monkeypatch.setattr(migrations, "ROOT", repository)
+    monkeypatch.setattr(migrations, "DATABASE", repository / "db")
+    with pytest.raises(UserError, match="0 broken rules and squawk's exit status 1"):
+        migrations.check()
+    assert "require-concurrent-index-creation" in "".join(capsys.readouterr())
+
+
+def test_a_backfill_without_its_change_is_refused(tmp_path: Path) -> None:
+    directory = database(tmp_path, f"create_a {STAMP} # A\n", create_a="CREATE TABLE pmp.a (b int);")
+    (directory / "backfills").mkdir()
+    (directory / "backfills" / "fill_a.sql").write_text(
+        "-- Backfill pmp:fill_a\n-- Portions of pmp.a by b\nDELETE FROM pmp.a WHERE b IN (SELECT b FROM portion)\n"
+    )
+    [problem] = migrations.problems(directory)
+    assert problem.startswith("backfills/fill_a.sql: no line of sqitch.plan has this name")
