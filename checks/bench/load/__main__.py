@@ -35,8 +35,8 @@ from checks.stack import Stack, end_in_order, stack
 from ops.output import say, step
 
 SECONDS, ROUNDS = 10, 3
-SHARES = (0.5, 0.7, 0.9, 1.2)
-"""Of saturation, at which requests arrive."""
+SHARES = (0.5, 0.9, 1.2)
+"""Of saturation, at which requests arrive besides."""
 
 ORDINARY_SHARE = 0.25
 """Of saturation, beside neighbours."""
@@ -124,23 +124,29 @@ def measure(running: Stack, record: Record, options: argparse.Namespace, folder:
                 rounds = sides.in_turns(everyone, saturate, options.rounds)
             saturated = {name: sides.merged(results) for name, results in rounds.items()}
             limit = saturated["PMP"].throughput
-            others = {}
-            with step("requests arrive at the others"):
-                for side in everyone[1:]:
-                    most = min(limit, saturated[side.name].throughput)
-                    others[side.name] = side.offered(report.CALM_SHARE * most, options.seconds)
-                    say(f"  {side.name}: {others[side.name].summary()}")
-        offered = {}
-        with step("requests arrive at PMP"):
+
+            def calm(side: Side) -> Result:
+                rate = report.CALM_SHARE * min(limit, saturated[side.name].throughput)
+                result = side.offered(rate, options.seconds)
+                say(f"  {side.name}: {result.summary()}")
+                return result
+
+            with step(f"requests arrive at {report.CALM_SHARE:.0%} of saturation, in turns"):
+                rounds = sides.in_turns(everyone, calm, options.rounds)
+            others = {name: sides.merged(results) for name, results in rounds.items()}
+        offered = {report.CALM_SHARE: others.pop(ours.name)}
+        with step("requests arrive at PMP at other rates"):
             for share in SHARES:
-                offered[share] = ours.offered(share * limit, 2 * options.seconds)
+                offered[share] = ours.offered(share * limit, options.seconds)
                 say(f"  {share:.0%} of saturation: {offered[share].summary()}")
         with step(f"neighbours of {ORDINARY_SHARE * limit:,.0f} requests a second"):
             alone, found = beside(ours, running, ORDINARY_SHARE * limit, options, folder)
         with step("every acknowledged event, and the projection"):
             checked = audit(running.cluster, ours.mix.client, ours.recorded)
             say(f"  {checked}")
-    return Findings(record.events, options.environments, saturated, offered, others, alone, found, checked)
+    return Findings(
+        record.events, options.environments, saturated, dict(sorted(offered.items())), others, alone, found, checked
+    )
 
 
 def main() -> int:

@@ -22,12 +22,12 @@ PMP, PGBENCH = "PMP", "pgbench, same SQL"
 
 def missed(found: Findings) -> list[str]:
     """Return the goals that were missed, a sentence each."""
-    calm, ours = found.offered[CALM_SHARE], found.saturated[PMP]
+    calm = found.offered[CALM_SHARE]
     failures = found.audit.failures()
     if calm.errors:
         failures.append(f"{calm.errors.total()} errors at {CALM_SHARE:.0%} of saturation: {dict(calm.errors)}")
-    if _of(ours.function_ms) > MOST_FUNCTION_MS:
-        failures.append(f"a request takes {ours.function_ms:.2f} ms of the function's CPU, at most {MOST_FUNCTION_MS}")
+    if _of(calm.function_ms) > MOST_FUNCTION_MS:
+        failures.append(f"a request takes {calm.function_ms:.2f} ms of the function's CPU, at most {MOST_FUNCTION_MS}")
     if (times := server_times(found)) > MOST_SERVER_TIMES:
         failures.append(f"a request takes {times:.2f} times pgbench's CPU of PostgreSQL, at most {MOST_SERVER_TIMES}")
     for one in found.neighbours:
@@ -46,8 +46,8 @@ def ratio(one: Beside) -> float:
 
 
 def server_times(found: Findings) -> float:
-    """PostgreSQL's CPU of a request, as a multiple of pgbench's."""
-    return _of(found.saturated[PMP].server_ms) / _of(found.saturated[PGBENCH].server_ms)
+    """PostgreSQL's CPU of a request, as a multiple of pgbench's at the same rate."""
+    return _of(found.offered[CALM_SHARE].server_ms) / _of(found.others[PGBENCH].server_ms)
 
 
 def _of(value: float | None) -> float:
@@ -95,16 +95,17 @@ def tables(found: Findings) -> str:
 |---|--:|--:|--:|--:|--:|--:|--:|
 {table["saturated"]}
 
-PostgreSQL's CPU of a request of PMP is {server_times(found):.2f} times that of pgbench's (goal ≤ {MOST_SERVER_TIMES}),
-the function's {_of(found.saturated[PMP].function_ms):.2f} ms (goal ≤ {MOST_FUNCTION_MS}).
-
 ## Requests arrive at a given rate
 
 | | {_HEAD} |
 |---|--:|--:|--:|--:|--:|--:|
 {table["offered"]}
 
-The goal is zero errors at {CALM_SHARE:.0%}. There, by kind:
+At {CALM_SHARE:.0%} there may be no errors; a request takes {_of(found.offered[CALM_SHARE].function_ms):.2f} ms of the
+function's CPU (goal ≤ {MOST_FUNCTION_MS}), and {server_times(found):.2f} times the CPU of PostgreSQL that it takes from
+pgbench at the same rate (goal ≤ {MOST_SERVER_TIMES}). At saturation pgbench has PostgreSQL's code always in the
+processors' caches, while the function takes turns with it, so the figures there do not compare the statements alone.
+By kind, at {CALM_SHARE:.0%}:
 
 | | share | p50 ms | p99 ms |
 |---|--:|--:|--:|

@@ -314,7 +314,7 @@ def in_turns(sides: list[Side], measure: Callable[[Side], Result], rounds: int) 
 
 
 def merged(results: list[Result]) -> Result:
-    """Return the whole of some results of the same length of time; the percentiles are the medians of theirs."""
+    """Return the whole of some results of the same length of time, with the latencies of the one that is the median."""
     count = sum(one.answered for one in results)
 
     def mean(values: list[float | None]) -> float | None:
@@ -333,6 +333,7 @@ def merged(results: list[Result]) -> Result:
         max(one.longest for one in results),
         mean([one.function_ms for one in results]),
         mean([one.server_ms for one in results]),
+        middle.outcome,
     )
 
 
