@@ -19,6 +19,7 @@ from pathlib import Path
 from ops import aws, scram, token_keys
 from ops.errors import UserError
 from ops.large_tables import Backfill, backfills
+from ops.lock_waits import lock_waits
 from ops.migrations import Change, read_plan
 from ops.output import say, step
 from ops.processes import run
@@ -31,8 +32,7 @@ _CURRENT, _PENDING = "AWSCURRENT", "AWSPENDING"
 # RDS signs its servers' certificates with authorities of its own: the runner carries their bundle.
 _RDS_AUTHORITIES = Path("/etc/pmp/rds-ca.pem")
 
-# A migration that waits for a lock queues everybody else behind it: give up before anybody's request does.
-# The limit holds for every session, so also for Sqitch's own wait for another deployment.
+# Of sessions that define roles and ask questions. Changes wait as ops/lock_waits.py says.
 LOCK_TIMEOUT_SECONDS = 5
 STATEMENT_TIMEOUT = "15min"
 
@@ -139,15 +139,27 @@ class Migration:
         Raises:
             UserError: a change failed, and the schema is as it was before.
         """
+        command = [
+            *("sqitch", "deploy", "--verify", "--mode", "all", "--target", "db:pg:"),
+            *("--lock-timeout", str(LOCK_TIMEOUT_SECONDS)),
+            *(("--to-change", last) if last else ()),
+        ]
+
+        def pause(seconds: float) -> None:
+            say(f"  another session holds a lock: asking again in {seconds:g} s")
+            time.sleep(seconds)
+
+        held: _LockError | None = None
         with step(f"sqitch deploy {self.environment}"):
-            self._run(
-                [
-                    *("sqitch", "deploy", "--verify", "--mode", "all", "--target", "db:pg:"),
-                    *("--lock-timeout", str(LOCK_TIMEOUT_SECONDS)),
-                    *(("--to-change", last) if last else ()),
-                ],
-                _MIGRATOR,
-            )
+            for seconds in lock_waits(pause):
+                try:
+                    # Also for Sqitch's own lock, which another deployment holds.
+                    self._run(command, _MIGRATOR, lock_timeout=f"{seconds * 1000:.0f}ms")
+                except _LockError as error:
+                    held = error
+                else:
+                    return
+        raise UserError(str(held))
 
     def progress(self) -> tuple[int, frozenset[str]]:
         """The number of deployed changes, and the names of the backfills that are finished."""
@@ -234,13 +246,23 @@ class Migration:
     def _ask(self, question: str) -> str:
         return self.run_script(f"{question};\n")[-1]
 
-    def _run(self, command: list[str], who: str, *, stdin: str = "", show: Callable[[str], None] = say) -> list[str]:
+    def _run(
+        self,
+        command: list[str],
+        who: str,
+        *,
+        stdin: str = "",
+        show: Callable[[str], None] = say,
+        lock_timeout: str = _SESSION["lock_timeout"],
+    ) -> list[str]:
         user = self._secrets[who]
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "SQITCH_"))}
         # In the child's environment alone: an argument would show in every process list.
         environment |= self._connection | {"PGUSER": user["username"], "PGPASSWORD": user["password"]}
         environment |= {
-            "PGOPTIONS": " ".join(f"-c {name}={value}" for name, value in _SESSION.items()),
+            "PGOPTIONS": " ".join(
+                f"-c {name}={value}" for name, value in (_SESSION | {"lock_timeout": lock_timeout}).items()
+            ),
             "SQITCH_FULLNAME": "PMP pipeline",
             "SQITCH_EMAIL": "pipeline@pmp.invalid",
         }
@@ -252,7 +274,8 @@ class Migration:
         if status:
             telling = ("ERROR:", "FATAL:", "diverge", "Cannot find change", "Timed out", "not present", "out of order")
             problem = next((line for line in lines if any(word in line for word in telling)), (lines or [""])[-1])
-            raise UserError(
+            kind = _LockError if is_locked_out(lines) else UserError
+            raise kind(
                 f"{command[0]} failed on {self.environment}'s database: {self._masked(problem).strip()}{advice(lines)}"
             )
         return lines
@@ -263,27 +286,53 @@ class Migration:
         return text
 
 
+class _LockError(UserError):
+    """Another session holds a lock that a change, or Sqitch itself, needs."""
+
+
+def is_locked_out(lines: list[str]) -> bool:
+    """Whether a deployment failed by a lock, so that the same deployment may succeed later.
+
+    An index that is built beside writes waits for itself (ops/large_tables.py), and leaves a half built one.
+
+    Args:
+        lines: the output of Sqitch or psql.
+    """
+    return _is_timed_out(lines) and not _builds_index(lines)
+
+
+def _is_timed_out(lines: list[str]) -> bool:
+    return any("lock timeout" in line or "Timed out waiting" in line for line in lines)
+
+
+def _deploying(lines: list[str]) -> list[str]:
+    return [match["change"] for line in lines if (match := _DEPLOYING.match(line))]
+
+
+def _builds_index(lines: list[str]) -> bool:
+    deploying = _deploying(lines)
+    script = _DATABASE / "deploy" / f"{deploying[-1]}.sql" if deploying else None
+    return script is not None and script.exists() and "CONCURRENTLY" in script.read_text(encoding="utf-8")
+
+
 def advice(lines: list[str]) -> str:
     """What to do about a failed deployment: the end of its error message, empty where nothing is known.
 
     Args:
         lines: the output of Sqitch or psql.
     """
-    text = "\n".join(lines)
-    deploying = [match["change"] for line in lines if (match := _DEPLOYING.match(line))]
-    timed_out = "lock timeout" in text or "Timed out waiting" in text
-    if timed_out and "Blocked by another instance of Sqitch" in text and not deploying:
+    text, deploying = "\n".join(lines), _deploying(lines)
+    if _is_timed_out(lines) and "Blocked by another instance of Sqitch" in text and not deploying:
         return "; another deployment is running, nothing was changed: run the job again when it has ended"
-    script = _DATABASE / "deploy" / f"{deploying[-1]}.sql" if deploying else None
-    if script and script.exists() and "CONCURRENTLY" in script.read_text(encoding="utf-8"):
+    if _builds_index(lines):
         return (
             "; an index that is half built stays, unused, until the next run drops it and builds it again: "
             "remove the cause, then run the job again"
         )
-    if timed_out:
+    if _is_timed_out(lines):
         return (
-            f"; another session held a lock for more than {LOCK_TIMEOUT_SECONDS} s, nothing was changed: "
-            "run the job again"
+            "; another session holds a lock, nothing was changed: find it "
+            "(docs/runbook.md#a-migration-that-does-not-get-its-lock), then run the job again"
         )
     for pattern in _UNKNOWN:
         if match := pattern.search(text):
