@@ -7,6 +7,7 @@
 --   pmp_migrator  owns the schema, runs Sqitch
 --   pmp_app       the Lambda, through the proxy
 --   pmp_readonly  operators and reports; can log in only after it was given a password
+--   pmp_retention owns the functions by which expired events leave the record; nobody can log in as it
 \set ON_ERROR_STOP on
 \if :{?app_password}
 \else
@@ -26,12 +27,16 @@ SELECT format('CREATE ROLE %I LOGIN', name)
 FROM unnest(ARRAY['pmp_migrator', 'pmp_app', 'pmp_readonly']) AS name
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name)
 \gexec
+SELECT 'CREATE ROLE pmp_retention NOLOGIN' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'pmp_retention')
+\gexec
 
 ALTER ROLE pmp_migrator PASSWORD :'migrator_password';
 ALTER ROLE pmp_app PASSWORD :'app_password';
 
 -- PostgreSQL 16 gives the creator of a role ADMIN OPTION, but not the right to act as it.
 GRANT pmp_migrator TO CURRENT_USER;
+-- The migrator gives it its functions.
+GRANT pmp_retention TO pmp_migrator;
 
 -- End a statement before the client's socket times out after 14 s (lambda/pmp/database.py), even if it has waited 5 s for
 -- a connection, so that nothing is started again while its first run goes on: RDS Proxy passes no CancelRequest on. A

@@ -135,16 +135,20 @@ BEGIN
   INSERT INTO event (
     id, subject_key, occurred_at, received_at, source_key, has_instant, has_fraction, has_context, versions, enabled,
     chosen
-  ) VALUES (
+  )
+  SELECT
     event_id, person.subject_key, coalesce(happened_at, received), received, source_key(client),
     happened_at IS NOT NULL, happened_at IS NULL OR has_fraction, context IS NOT NULL, keys, answers,
     chosen
-  )
+  WHERE NOT EXISTS (SELECT FROM removed_event AS r WHERE r.id = event_id)
   ON CONFLICT (id) DO NOTHING
   RETURNING * INTO known;
 
   IF known.id IS NULL THEN
-    SELECT * INTO STRICT known FROM event AS e WHERE e.id = event_id;
+    SELECT * INTO known FROM event AS e WHERE e.id = event_id;
+    IF known.id IS NULL THEN
+      RETURN '{"outcome": "removed"}';
+    END IF;
     RETURN CASE
       WHEN known.subject_key = ANY (subject_keys(person.subject_key))
         AND is_same_event(known, known.subject_key, happened_at, keys, answers, chosen, named)
@@ -183,7 +187,7 @@ COMMENT ON FUNCTION pmp.create_event IS
   'Record an event; choices: [{"id", "enabled", "version"?, "value"?}], each consent once; happened_at NULL: now; has_fraction: '
   'whether happened_at was told with a fraction of a second; context: see event_context. '
   '{"outcome": "created", "event"}; {"outcome": "repeated", "event"}: same id and content, returns the stored event; '
-  '{"outcome": "conflict"}: same id, other content; unknown_user; erased; in_future (more than five minutes ahead); '
+  '{"outcome": "conflict"}: same id, other content; removed: the event with this id has left (see removed_event); unknown_user; erased; in_future (more than five minutes ahead); '
   '{"outcome": "unknown_consent" | "unknown_version", "index"}: zero-based position in choices; {"outcome": '
   '"version_too_new", "index", "created_at"}: the named version was created later than happened_at; {"outcome": '
   '"unknown_value", "index", "allowed", "multiple"}: the version does not take the value; {"outcome": "retired", "index", "retired_at"}: a grant of a '

@@ -280,6 +280,20 @@ COMMENT ON FUNCTION pmp.erased_lines IS
   'The lines that would bring an erased person back: their address was erased after the choice was made. address_hashes: '
   'the 32 bytes of each line''s address one after another (erasure.address_hash); any bytes for a line without address.';
 
+CREATE FUNCTION pmp.removed_lines(line_numbers bigint[], event_ids uuid[]) RETURNS bigint[]
+LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
+BEGIN
+  IF NOT EXISTS (SELECT FROM removed_event) THEN
+    RETURN '{}';
+  END IF;
+  RETURN ARRAY(
+    SELECT l.line FROM unnest(line_numbers, event_ids) AS l (line, event_id)
+    CROSS JOIN LATERAL (SELECT FROM removed_event AS r WHERE r.id = l.event_id OFFSET 0) AS found
+  );
+END
+$$;
+COMMENT ON FUNCTION pmp.removed_lines IS 'The lines whose event was recorded before, and has left: see removed_event.';
+
 CREATE FUNCTION pmp.add_reasons(known jsonb, codes text[], refused jsonb) RETURNS jsonb
 LANGUAGE sql STABLE AS $$
   SELECT jsonb_object_agg(r.code, r.lines) FROM (
@@ -295,7 +309,7 @@ COMMENT ON FUNCTION pmp.add_reasons IS
 
 CREATE FUNCTION pmp.suppress_lines(
   job pmp.import_job, line_numbers bigint[], event_ids uuid[], user_ids uuid[], digests bytea, instants timestamptz[],
-  fractions boolean[], versions text[], choices text[]
+  fractions boolean[], versions text[], choices text[], removed bigint[]
 ) RETURNS jsonb
 LANGUAGE plpgsql SET search_path = pmp, pg_temp AS $$
 DECLARE
@@ -304,7 +318,8 @@ BEGIN
   EXECUTE $suppress$
     WITH resolved AS MATERIALIZED (
       SELECT
-        l.*, l.nth > 1 OR known.id IS NOT NULL OR tried.id IS NOT NULL OR recorded.id IS NOT NULL AS is_known,
+        l.*,
+        l.nth > 1 OR known.id IS NOT NULL OR tried.id IS NOT NULL OR recorded.id IS NOT NULL OR l.line = ANY ($13) AS is_known,
         recorded.is_open OR known.is_other OR tried.is_other AS is_conflict
       FROM (
         SELECT
@@ -352,14 +367,14 @@ BEGIN
     FROM resolved AS r
   $suppress$ INTO answer
   USING line_numbers, event_ids, user_ids, digests, instants, fractions, versions, choices, job.occurred_at::timestamptz,
-    job.id, CASE WHEN NOT job.dry_run THEN source_key(NULL, job.id) END, job.dry_run;
+    job.id, CASE WHEN NOT job.dry_run THEN source_key(NULL, job.id) END, job.dry_run, removed;
   RETURN answer;
 END
 $$;
 COMMENT ON FUNCTION pmp.suppress_lines IS
   'Keep the denials of hashes that no user has (user_ids NULL) until there is one: {"accepted", "lines": all of them, '
   '"existing": [line]: their id is known with other content}. A dry run keeps them in trial_event. digests: 32 bytes '
-  'for each line.';
+  'for each line; removed: lines to pass over, see removed_lines.';
 
 CREATE FUNCTION pmp.import_batch(
   job_id uuid, owner uuid, seconds integer, from_line bigint, up_to_line bigint, up_to_position bigint,
@@ -379,6 +394,9 @@ DECLARE
   found integer := cardinality(bad_codes);
   total integer := cardinality(line_numbers) + cardinality(bad_codes);
   erased bigint[];
+  -- Before the first look at what has left: whoever finds the same number later has missed nothing.
+  removals bigint := (SELECT r.removed FROM retention AS r);
+  removed bigint[] := removed_lines(line_numbers, event_ids);
   passed bigint[];
   suppressed jsonb := '{"accepted": 0, "lines": [], "existing": []}';
 BEGIN
@@ -399,7 +417,8 @@ BEGIN
   -- The events of this batch are there for the erasures that come later, and the hashes of the earlier ones for it.
   PERFORM pg_advisory_xact_lock_shared(erasure_lock());
   erased := erased_lines(job.occurred_at::timestamptz, line_numbers, emails, address_hashes, instants);
-  passed := erased;
+  removed := ARRAY(SELECT unnest(removed) EXCEPT SELECT unnest(erased));
+  passed := erased || removed;
   IF job.mapping -> 'user' ? 'email_sha256' AND line_numbers <> '{}' THEN
     PERFORM pg_advisory_xact_lock(suppression_lock());
     SELECT array_agg(s.id ORDER BY l.place) INTO user_ids
@@ -410,55 +429,60 @@ BEGIN
       OFFSET 0
     ) AS s ON true;
     suppressed := suppress_lines(
-      job, line_numbers, event_ids, user_ids, address_hashes, instants, fractions, versions, choices
+      job, line_numbers, event_ids, user_ids, address_hashes, instants, fractions, versions, choices, removed
     );
-    passed := ARRAY(SELECT jsonb_array_elements_text(suppressed -> 'lines')::bigint);
+    passed := removed || ARRAY(SELECT jsonb_array_elements_text(suppressed -> 'lines')::bigint);
   END IF;
-  IF passed <> '{}' AND NOT job.dry_run THEN
-    SELECT
-      coalesce(array_agg(l.line ORDER BY l.place), '{}'), array_agg(l.event_id ORDER BY l.place),
-      coalesce(array_agg(l.user_id ORDER BY l.place), '{}'), coalesce(array_agg(l.email ORDER BY l.place), '{}'),
-      array_agg(l.told ORDER BY l.place), array_agg(l.fraction ORDER BY l.place), array_agg(l.version ORDER BY l.place),
-      array_agg(l.choice ORDER BY l.place), array_agg(l.name ORDER BY l.place),
-      CASE WHEN contexts = '{}' THEN contexts ELSE array_agg(l.context ORDER BY l.place) END,
-      CASE WHEN chosen = '{}' THEN chosen ELSE array_agg(l.value ORDER BY l.place) END
-    INTO line_numbers, event_ids, user_ids, emails, instants, fractions, versions, choices, named, contexts, chosen
-    FROM unnest(
-      line_numbers, event_ids, user_ids, emails, instants, fractions, versions, choices, named, contexts, chosen
-    ) WITH ORDINALITY
-      AS l (line, event_id, user_id, email, told, fraction, version, choice, name, context, value, place)
-    WHERE l.line <> ALL (passed);
-  END IF;
-
   -- The events of a file are usually new. Until one is not, the unique index detects duplicates on insertion, which
   -- saves a lookup for each event.
   looks_first := has_repeats OR job.skipped > 0;
-  IF cardinality(line_numbers) > 0 THEN
-    LOOP
-      BEGIN
-        IF job.dry_run THEN
-          merged := try_lines(
-            job_id, job.occurred_at::timestamptz, line_numbers, event_ids, user_ids, emails, address_hashes, instants,
-            fractions, versions, choices, chosen, named, contexts, passed
-          );
-          EXIT;
-        END IF;
-        merged := merge_lines(
-          source_key(NULL, job_id), job.occurred_at::timestamptz, line_numbers, event_ids, user_ids, emails, instants,
-          fractions, versions, choices, chosen, named, contexts, looks_first
+  LOOP
+    IF passed <> '{}' AND NOT job.dry_run THEN
+      SELECT
+        coalesce(array_agg(l.line ORDER BY l.place), '{}'), array_agg(l.event_id ORDER BY l.place),
+        coalesce(array_agg(l.user_id ORDER BY l.place), '{}'), coalesce(array_agg(l.email ORDER BY l.place), '{}'),
+        array_agg(l.told ORDER BY l.place), array_agg(l.fraction ORDER BY l.place), array_agg(l.version ORDER BY l.place),
+        array_agg(l.choice ORDER BY l.place), array_agg(l.name ORDER BY l.place),
+        CASE WHEN contexts = '{}' THEN contexts ELSE array_agg(l.context ORDER BY l.place) END,
+        CASE WHEN chosen = '{}' THEN chosen ELSE array_agg(l.value ORDER BY l.place) END
+      INTO line_numbers, event_ids, user_ids, emails, instants, fractions, versions, choices, named, contexts, chosen
+      FROM unnest(
+        line_numbers, event_ids, user_ids, emails, instants, fractions, versions, choices, named, contexts, chosen
+      ) WITH ORDINALITY
+        AS l (line, event_id, user_id, email, told, fraction, version, choice, name, context, value, place)
+      WHERE l.line <> ALL (passed);
+    END IF;
+    EXIT WHEN line_numbers = '{}';
+    BEGIN
+      IF job.dry_run THEN
+        merged := try_lines(
+          job_id, job.occurred_at::timestamptz, line_numbers, event_ids, user_ids, emails, address_hashes, instants,
+          fractions, versions, choices, chosen, named, contexts, passed
         );
         EXIT;
-      EXCEPTION
-        WHEN unique_violation THEN
-          -- One of these events already exists, or another import added it after the lookup. The retry handles both.
-          collisions := collisions + 1;
-          IF collisions > 5 THEN
-            RAISE;
-          END IF;
-          looks_first := true;
-      END;
-    END LOOP;
-  END IF;
+      END IF;
+      merged := merge_lines(
+        source_key(NULL, job_id), job.occurred_at::timestamptz, line_numbers, event_ids, user_ids, emails, instants,
+        fractions, versions, choices, chosen, named, contexts, looks_first
+      );
+      IF removals <> (SELECT r.removed FROM retention AS r) AND removed_lines(line_numbers, event_ids) <> '{}' THEN
+        RAISE unique_violation USING MESSAGE = 'an event of this batch has left meanwhile';
+      END IF;
+      EXIT;
+    EXCEPTION
+      WHEN unique_violation THEN
+        -- One of these events already exists, or another import added it after the lookup, or it has left since. The
+        -- retry handles all.
+        collisions := collisions + 1;
+        IF collisions > 5 THEN
+          RAISE;
+        END IF;
+        looks_first := true;
+        SELECT r.removed INTO removals FROM retention AS r;
+        passed := removed_lines(line_numbers, event_ids);
+        removed := removed || passed;
+    END;
+  END LOOP;
 
   merged := merged || jsonb_build_object(
     'accepted', (merged ->> 'accepted')::bigint + (suppressed ->> 'accepted')::bigint,
@@ -475,6 +499,9 @@ BEGIN
     UNION ALL
     SELECT line, 'erased_user', '/user/email', 'the user with this address was erased after this choice'
     FROM unnest(erased) AS line
+    UNION ALL
+    SELECT line, 'event_removed', '/id', 'an event with this id was recorded, and has left after its retention; use a new id for a new event'
+    FROM unnest(removed) AS line
     UNION ALL
     SELECT line::bigint, 'event_conflict', '/id', 'another event has this id; use a new id for a new event'
     FROM jsonb_array_elements(merged -> 'existing') AS line

@@ -145,6 +145,11 @@ BEGIN
   ELSIF person.erased_at IS NOT NULL THEN
     RETURN '{"erased": true}';
   END IF;
+  IF as_of IS NOT NULL OR known_at IS NOT NULL THEN
+    IF as_of IS NOT NULL OR known_at IS NOT NULL THEN
+    PERFORM refuse_before_edge(as_of, known_at);
+  END IF;
+  END IF;
   RETURN describe_user(person, as_of, known_at);
 END
 $$;
@@ -157,6 +162,9 @@ CREATE FUNCTION pmp.find_user(
 ) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
 BEGIN
+  IF as_of IS NOT NULL OR known_at IS NOT NULL THEN
+    PERFORM refuse_before_edge(as_of, known_at);
+  END IF;
   RETURN (
     SELECT coalesce(jsonb_agg(u.document), '[]')
     FROM (
@@ -182,6 +190,9 @@ DECLARE
   last_key bigint := coalesce(after_key, 0);
   person subject;
 BEGIN
+  IF as_of IS NOT NULL OR known_at IS NOT NULL THEN
+    PERFORM refuse_before_edge(as_of, known_at);
+  END IF;
   -- No page reads more than 1,000 users, however many were erased or merged.
   FOR person IN
     SELECT * FROM subject AS s
@@ -226,6 +237,9 @@ DECLARE
   document jsonb;
   candidate record;
 BEGIN
+  IF as_of IS NOT NULL OR known_at IS NOT NULL THEN
+    PERFORM refuse_before_edge(as_of, known_at);
+  END IF;
   -- Whoever ever made the choice has a current choice for that consent. No page reads more than 1,000 of them, however
   -- few match.
   FOR candidate IN
@@ -380,6 +394,9 @@ BEGIN
   ELSIF person.erased_at IS NOT NULL THEN
     RETURN '{"erased": true}';
   END IF;
+  IF as_of IS NOT NULL OR known_at IS NOT NULL THEN
+    PERFORM refuse_before_edge(as_of, known_at);
+  END IF;
   RETURN (
     SELECT coalesce(jsonb_agg(
       describe_event(e) || jsonb_build_object('sequence', e.sequence)
@@ -448,6 +465,9 @@ BEGIN
   ELSIF person.erased_at IS NOT NULL THEN
     RETURN '{"erased": true}';
   END IF;
+  IF as_of IS NOT NULL OR known_at IS NOT NULL THEN
+    PERFORM refuse_before_edge(as_of, known_at);
+  END IF;
   RETURN (
     SELECT coalesce(jsonb_agg(
       describe_choice(
@@ -487,6 +507,11 @@ LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp SET plan_cache_mode = for
 DECLARE
   at timestamptz := coalesce(as_of, known_at);
 BEGIN
+  IF at IS NOT NULL THEN
+    PERFORM refuse_before_edge(as_of, known_at, ARRAY(
+      SELECT DISTINCT asked.item ->> 'consent' FROM jsonb_array_elements(checks) AS asked (item)
+    ));
+  END IF;
   RETURN (
     WITH asked AS MATERIALIZED (
       SELECT asked.place, asked.item ->> 'country' AS country, s.subject_key, s.id, s.erased_at, k.consent_key, k.retired_at

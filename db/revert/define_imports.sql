@@ -12,8 +12,9 @@ DROP FUNCTION pmp.merge_lines(
   boolean
 );
 DROP FUNCTION pmp.suppress_lines(
-  pmp.import_job, bigint[], uuid[], uuid[], bytea, timestamptz[], boolean[], text[], text[]
+  pmp.import_job, bigint[], uuid[], uuid[], bytea, timestamptz[], boolean[], text[], text[], bigint[]
 );
+DROP FUNCTION pmp.removed_lines(bigint[], uuid[]);
 DROP FUNCTION pmp.conflicting_lines(
   bigint[], uuid[], uuid[], text[], timestamptz[], text[], text[], text[], text[], jsonb[], bigint[]
 );

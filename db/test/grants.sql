@@ -18,7 +18,9 @@ FROM (VALUES
   ('suppression', '{}'), ('confirmation', '{SELECT}'),
   ('subscription', '{SELECT,INSERT,UPDATE}'), ('delivery_lane', '{SELECT,INSERT,UPDATE}'),
   ('delivery', '{SELECT,INSERT}'), ('notice', '{SELECT}'), ('delivery_chain', '{SELECT,UPDATE}'),
-  ('backfill', '{}')
+  ('backfill', '{}'),
+  ('removed_event', '{SELECT}'), ('retention_edge', '{SELECT}'), ('retention', '{SELECT}'), ('retention_walk', '{}'),
+  ('retention_run', '{}'), ('legal_hold', '{}')
 ) AS expected (relation, privileges);
 
 -- pmp_readonly reads everything except addresses and contexts.
@@ -32,7 +34,9 @@ FROM (VALUES
   ('import_preview', '{}'), ('suppression', '{}'), ('confirmation', '{}'),
   ('subscription', '{SELECT}'), ('delivery_lane', '{SELECT}'),
   ('delivery', '{SELECT}'), ('notice', '{SELECT}'), ('delivery_chain', '{SELECT}'),
-  ('backfill', '{SELECT}')
+  ('backfill', '{SELECT}'),
+  ('removed_event', '{SELECT}'), ('retention_edge', '{SELECT}'), ('retention', '{SELECT}'), ('retention_walk', '{SELECT}'),
+  ('retention_run', '{SELECT}'), ('legal_hold', '{SELECT}')
 ) AS expected (relation, privileges);
 SELECT ok(has_column_privilege('pmp_readonly', 'pmp.subject', 'id', 'SELECT'));
 SELECT ok(NOT has_column_privilege('pmp_readonly', 'pmp.subject', name, 'SELECT'), 'pmp_readonly sees no ' || name)
@@ -47,16 +51,35 @@ SELECT set_eq(
     'upstream_cache', 'vendor', 'import_job', 'import_reject', 'export_job', 'import_mapping',
     'trial_event', 'trial_choice', 'import_preview', 'suppression', 'confirmation',
     'subscription', 'delivery_lane', 'delivery', 'notice', 'delivery_chain',
-    'backfill']
+    'backfill',
+    'removed_event', 'retention_edge', 'retention', 'retention_walk', 'retention_run', 'legal_hold']
 );
 
-SELECT schema_privs_are('pmp', role, '{USAGE}') FROM unnest(ARRAY['pmp_app', 'pmp_readonly']) AS role;
+SELECT schema_privs_are('pmp', role, '{USAGE}') FROM unnest(ARRAY['pmp_app', 'pmp_readonly', 'pmp_retention']) AS role;
 SELECT schema_owner_is('pmp', 'pmp_migrator');
 SELECT database_privs_are('pmp', role, '{CONNECT}') FROM unnest(ARRAY['pmp_app', 'pmp_readonly']) AS role;
 SELECT is_empty(
   $$SELECT rolname FROM pg_roles WHERE rolname LIKE 'pmp\_%' AND (rolsuper OR rolbypassrls OR rolreplication)$$
 );
 SELECT isnt_member_of('pmp_migrator', 'pmp_app');
+-- Whoever is pmp_retention may remove events: nobody logs in as it, and it runs its functions only.
+SELECT ok(NOT rolcanlogin, 'nobody logs in as pmp_retention') FROM pg_roles WHERE rolname = 'pmp_retention';
+SELECT is_empty(
+  $$SELECT m.member::regrole FROM pg_auth_members AS m JOIN pg_roles AS r ON r.oid = m.member
+    WHERE m.roleid = 'pmp_retention'::regrole AND r.rolname NOT IN ('pmp_migrator', 'pmp_admin')$$,
+  'of pmp_retention only the migrator is a member, and who made it'
+);
+SELECT set_eq(
+  $$SELECT proname::text FROM pg_proc WHERE proowner = 'pmp_retention'::regrole$$,
+  ARRAY['remove_expired_events', 'remove_expired_events_at', 'remove_expired_records', 'remove_expired_records_at']
+);
+SELECT set_eq(
+  $$SELECT relname::text FROM pg_class WHERE relnamespace = 'pmp'::regnamespace AND relkind = 'r'
+      AND has_table_privilege('pmp_retention', oid, 'DELETE')$$,
+  ARRAY['event', 'event_context', 'notice', 'delivery', 'import_job', 'import_reject', 'import_preview', 'export_job',
+    'retention_walk'],
+  'from these and no others pmp_retention removes rows'
+);
 
 -- Only the roles named here can execute a function.
 SELECT is_empty(
@@ -69,14 +92,18 @@ SELECT set_eq(
   ARRAY['refuse_change', 'source_key', 'is_same_event', 'fits', 'transaction_number', 'overridden', 'erasure_lock', 'erased_lines', 'add_reasons',
     'merge_lines', 'try_lines', 'conflicting_lines', 'changes_answer', 'address_digest', 'apply_suppressions',
     'suppression_lock', 'suppress_lines', 'set_identifiers', 'lock_subject', 'replay_erasure', 'context_digest', 'find_signalled',
-    'highest_number', 'notice_erasure', 'notice_end', 'database_is_busy', 'run_backfill'],
+    'highest_number', 'notice_erasure', 'notice_end', 'database_is_busy', 'run_backfill',
+    'highest_number', 'notice_erasure', 'notice_end', 'removed_lines', 'retention_lock', 'lock_owners', 'retention_terms',
+    'record_removal', 'remove_events', 'superseded_events', 'forgotten_events', 'remove_expired_events_at',
+    'remove_expired_records_at', 'set_legal_hold', 'lift_legal_hold', 'keep_for_export'],
   'pmp_app may not call what works inside'
 );
 SELECT set_eq(
   $$SELECT proname::text FROM pg_proc WHERE pronamespace = 'pmp'::regnamespace AND prosecdef$$,
   ARRAY['put_consent', 'retire_consent', 'create_user', 'lock_user', 'change_user', 'merge_users', 'create_event', 'create_event_by_address', 'create_event_by_identifier', 'create_events', 'record_signal', 'prepare_erasure', 'erase_user', 'merge_lines', 'import_batch', 'analyze_grown',
     'delete_expired_confirmations', 'ask_confirmation', 'confirm', 'unsubscribe',
-    'current_place', 'notice_erasure', 'notice_end'],
+    'current_place', 'notice_erasure', 'notice_end', 'lock_owners', 'remove_expired_events', 'remove_expired_events_at',
+    'remove_expired_records', 'remove_expired_records_at', 'set_legal_hold', 'lift_legal_hold', 'keep_for_export'],
   'these and no others run as their owner'
 );
 SELECT is_empty(
@@ -90,7 +117,8 @@ SELECT throws_ok('SET LOCAL ROLE pmp_app; ' || statement, '42501', NULL, 'pmp_ap
   'UPDATE pmp.event SET enabled = enabled', 'DELETE FROM pmp.event', 'TRUNCATE pmp.event',
   'INSERT INTO pmp.current_choice VALUES (1, 1, 1, now(), 1, true)', 'UPDATE pmp.subject SET email = NULL',
   'DELETE FROM pmp.import_job', 'CREATE TABLE pmp.mine ()', 'DROP TABLE pmp.vendor', 'CREATE TEMPORARY TABLE mine ()',
-  'ALTER TABLE pmp.event DISABLE TRIGGER ALL'
+  'ALTER TABLE pmp.event DISABLE TRIGGER ALL', 'SELECT pmp.set_legal_hold(NULL, NULL, ''mine'', ''me'')',
+  'SELECT pmp.remove_expired_events_at(''{}'', gen_random_uuid(), 1, now())', 'INSERT INTO pmp.removed_event VALUES (gen_random_uuid())'
 ]) AS statement;
 SELECT throws_ok('SET LOCAL ROLE pmp_readonly; ' || statement, '42501', NULL, 'pmp_readonly: ' || statement)
 FROM unnest(ARRAY['SELECT email FROM pmp.subject', 'SELECT pmp.get_user(gen_random_uuid())']) AS statement;

@@ -28,6 +28,8 @@ class Configuration:
     token_key_secret_arn: str
     backup_retention_days: int
     upload_retention_days: int
+    retention: str
+    """JSON, see ``pmp.retention``; empty: nothing leaves."""
 
 
 def _required(name: str) -> str:
@@ -66,4 +68,5 @@ def configuration() -> Configuration:
         # The longest that the Terraform modules take.
         backup_retention_days=int(os.environ.get("PMP_BACKUP_RETENTION_DAYS", "35")),
         upload_retention_days=int(os.environ.get("PMP_UPLOAD_RETENTION_DAYS", "365")),
+        retention=os.environ.get("PMP_RETENTION", ""),
     )

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from pmp import exports, imports, tasks
+from pmp import exports, identifiers, imports, retention, tasks
+from pmp.configuration import configuration
 from pmp.database import Connection
 from pmp.logging import log
 
@@ -14,7 +15,7 @@ Portion = Callable[[Any], Any]
 
 
 def run(connection: Connection, context: Any) -> None:
-    """Delete expired keys, uploads and exports, and look after jobs, until nothing is left or the time is short.
+    """Delete what has expired or is past its retention, and look after jobs, until nothing is left or time is short.
 
     The kinds take turns, so that one with much to do, or one that fails, does not keep the others waiting. What is left
     is done an hour later.
@@ -36,6 +37,7 @@ def run(connection: Connection, context: Any) -> None:
         "trials": lambda after: imports.remove_trials(connection, after),
         "previews": lambda _: imports.remove_previews(connection),
         "files": lambda after: exports.remove_files(connection, after),
+        **retention.portions(connection, retention.Policy.read(configuration().retention), identifiers.new()),
     }
     results: dict[str, Any] = dict.fromkeys(kinds)
     portions = dict.fromkeys(kinds, 0)

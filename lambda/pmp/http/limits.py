@@ -3,7 +3,8 @@
 from typing import Any
 
 from pmp import instants
-from pmp.http.problems import invalid
+from pmp.http.messages import Request
+from pmp.http.problems import Problem, invalid
 
 
 def limits(values: dict[str, Any], *, where: str = "parameter") -> dict[str, str | None]:
@@ -26,3 +27,22 @@ def limits(values: dict[str, Any], *, where: str = "parameter") -> dict[str, str
     if errors:
         raise invalid(errors)
     return found
+
+
+def before_edge(request: Request, name: str, edge: str) -> Problem:
+    """422 for a state from before the retention's edge.
+
+    Args:
+        request: with the limit in its query or body.
+        name: of the limit that is too early; the other one where the client sent only that.
+        edge: instant from which on states are complete.
+    """
+    sent, where, prefix = (
+        (request.query, "parameter", "") if request.method != "POST" else (request.body, "pointer", "/")
+    )
+    if name not in sent:
+        name = "known_at"
+    detail = (
+        f"is before {edge}: events from before this instant leave after their retention; ask for it, or for a later one"
+    )
+    return invalid([{where: prefix + name, "detail": detail}])

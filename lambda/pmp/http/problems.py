@@ -88,6 +88,12 @@ def unavailable(detail: str) -> Problem:
     return Problem(503, "unavailable", detail)
 
 
+def event_removed() -> Problem:
+    """409 for the id of an event that has left the record: whether it was the same event, nobody can tell any more."""
+    detail = "an event with this id was recorded, and has left after its retention; use a new id for a new event"
+    return Problem(409, "event-removed", detail)
+
+
 def gone() -> Problem:
     """410 for an erased user."""
     return Problem(410, "user-erased", "the user was erased; only a pseudonymous proof of past choices is kept")

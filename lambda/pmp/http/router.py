@@ -11,6 +11,7 @@ from pmp.http import disclosures
 from pmp.http.authorization import admit
 from pmp.http.conditions import conditional, require_no_condition
 from pmp.http.document import WORDS, match
+from pmp.http.limits import before_edge
 from pmp.http.messages import Request, Response, receive, send
 from pmp.http.problems import Problem, unavailable
 from pmp.http.validation import validate
@@ -87,6 +88,9 @@ OPERATIONS: dict[str, tuple[str, str, str]] = {
 _UNAVAILABLE = {"53300", "53400", "57014", "55P03", "40001", "40P01", "25P03", "53100", "53200"}
 """SQLSTATEs of a database that is too busy; a later attempt may succeed."""
 
+_BEFORE_EDGE = "PMP03"
+"""SQLSTATE of ``pmp.refuse_before_edge``."""
+
 Route = Callable[..., Response]
 
 
@@ -114,8 +118,10 @@ def _perform(request: Request) -> Response:
             return database.with_connection(lambda connection: route(request, connection))
         return database.with_connection(lambda connection: _write(route, request, connection))
     except Exception as error:
-        busy = isinstance(error, database.DatabaseError) and database.error_code(error) in _UNAVAILABLE
-        if not busy and not database.is_lost(error):
+        code = database.error_code(error) if isinstance(error, database.DatabaseError) else ""
+        if code == _BEFORE_EDGE:
+            raise before_edge(request, error.args[0]["M"], error.args[0]["H"]) from error
+        if code not in _UNAVAILABLE and not database.is_lost(error):
             raise
         logging.log("database unavailable", level="error", error=error)
         raise unavailable("the database is unavailable; try again") from error

@@ -8,7 +8,7 @@ from pmp.http.erasure_key import with_key
 from pmp.http.identifiers import new_identifiers
 from pmp.http.messages import Request, Response
 from pmp.http.pages import INTEGER, limit, part, position
-from pmp.http.problems import Problem, gone, invalid, not_found
+from pmp.http.problems import Problem, event_removed, gone, invalid, not_found
 from pmp.logging import log
 from pmp.specification import SCHEMAS
 
@@ -195,6 +195,8 @@ def _recorded(result: dict[str, Any], sent: dict[str, Any], at: str) -> tuple[in
         raise gone()
     if outcome == "conflict":
         raise Problem(409, "event-exists", "another event has this id; use a new id for a new event")
+    if outcome == "removed":
+        raise event_removed()
     if outcome == "taken":
         pointer = f"/user{people.member(result['kind'])}"
         raise invalid([{"pointer": at + pointer, "detail": "is taken by another user"}])

@@ -5,7 +5,7 @@ from typing import Any
 
 from pmp import contexts, identifiers, people
 from pmp.http.messages import Request, Response
-from pmp.http.problems import gone, invalid
+from pmp.http.problems import event_removed, gone, invalid
 from pmp.signals import gpp
 from pmp.signals.precedence import DENIED_STATES, GPC
 
@@ -32,6 +32,8 @@ def record_signal(request: Request, connection: Any) -> Response:
     )
     if result["outcome"] == "erased":
         raise gone()
+    if result["outcome"] == "removed":
+        raise event_removed()
     if result["outcome"] == "unknown_user":
         raise invalid([{"pointer": f"/user/{next(iter(user))}", "detail": "no user has this; create the user first"}])
     event = result.get("event")

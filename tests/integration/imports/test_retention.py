@@ -1,0 +1,374 @@
+"""What leaves by its age leaves no trace in any state that can be asked for."""
+
+import json
+import random
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pmp import housekeeping
+
+from checks.gateway import Gateway
+from checks.object_store import ObjectStore
+from checks.stack import Stack
+from tests.integration.imports.conftest import (
+    Context,
+    announced,
+    assert_projection_equals_replay,
+    event,
+    ndjson,
+)
+from tests.integration.imports.simulated_record import CONSENTS, Record
+from tests.integration.imports.test_feed import following
+
+EMAIL, SMS = "email_notifications", "sms_notifications"
+POLICIES = (
+    '{"days": 30, "consents": {}}',
+    '{"days": 40, "consents": {"sms_notifications": 70, "letters": null}}',
+    '{"days": null, "consents": {"email_notifications": 90}}',
+)
+
+people = st.integers(1, 4)
+operations = st.one_of(
+    st.tuples(
+        st.just("event"),
+        people,
+        st.dictionaries(st.sampled_from(CONSENTS), st.booleans(), min_size=1, max_size=2),
+        st.sampled_from((None, None, 0, 1, 20, 100)),
+    ),
+    st.tuples(st.just("wait"), st.sampled_from((1, 10, 40))),
+    st.tuples(st.just("leave"), st.sampled_from((1, 3, 1000)), st.sampled_from((1, 2, 1000))),
+    st.tuples(st.just("merge"), people, people),
+    st.tuples(st.just("erase"), people),
+    st.tuples(st.just("hold"), st.sampled_from((None, 1, 2)), st.sampled_from((None, *CONSENTS))),
+    st.tuples(st.just("lift")),
+    st.tuples(st.just("policy"), st.sampled_from(POLICIES)),
+    st.tuples(st.just("export"), st.sampled_from(("users", "choices", "events")), st.sampled_from((0, 20, 50))),
+    st.tuples(st.just("exported")),
+)
+
+
+@pytest.fixture(scope="module")
+def stack(own_stack: Stack) -> Stack:
+    return own_stack
+
+
+@pytest.fixture
+def api(store: ObjectStore, stack: Stack) -> Iterator[Gateway]:
+    yield Gateway()
+    # As if this test's events and jobs had never left anything behind.
+    stack.cluster.psql(
+        "UPDATE pmp.legal_hold SET lifted_at = now(), lifted_by = 'test' WHERE lifted_at IS NULL;"
+        "DELETE FROM pmp.retention_edge; DELETE FROM pmp.retention_walk"
+    )
+
+
+def simulated(steps: list[tuple[Any, ...]], policy: str) -> Record:
+    """A record to which these operations happened, up to the last event that is due."""
+    record = Record(4, policy)
+    for kind, *values in steps:
+        match kind, values:
+            case "event", [who, choices, told]:
+                record.add_event(who, choices, told)
+            case "wait", [days]:
+                record.day += days
+            case "leave", [most, portions]:
+                record.let_leave(most, portions)
+            case "merge", [who, other]:
+                record.merge(who, other)
+            case "erase", [who]:
+                record.erase(who)
+            case "hold", [who, consent]:
+                record.hold(who, consent, "hold")
+            case "lift", []:
+                record.lift("hold")
+            case "policy", [chosen]:
+                record.policy = chosen
+            case "export", [contents, days]:
+                record.begin_export(contents, days)
+            case "exported", []:
+                record.end_exports()
+    record.lift("hold")
+    record.end_exports()
+    record.let_leave()
+    record.day += 100
+    record.let_all_leave(3)
+    return record
+
+
+@pytest.mark.slow
+def test_no_state_from_the_edge_on_shows_what_has_left(stack: Stack) -> None:
+    left: list[int] = []
+
+    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.lists(operations, min_size=20, max_size=60), st.sampled_from(POLICIES))
+    def agrees(steps: list[tuple[Any, ...]], policy: str) -> None:
+        left.append(int(stack.cluster.psql(simulated(steps, policy).script("SELECT count(*) FROM pmp.removed_event;"))))
+
+    agrees()
+    assert max(left) > 5, "nothing left: the test is moot"
+
+
+def a_year(days: int, users: int, a_day: int, seed: int = 1) -> Record:
+    """Days in each of which some users choose, some old choices arrive, and the housekeeping runs."""
+    source = random.Random(seed)
+    record = Record(users, POLICIES[1])
+    for day in range(days):
+        record.day = max(record.day, float(day))
+        for _ in range(a_day):
+            chosen = {name: source.random() < 0.5 for name in source.sample(CONSENTS, source.randint(1, 2))}
+            record.add_event(source.randint(1, users), chosen, source.choice((None, None, None, 0, 3, 100)))
+        if source.random() < 0.05:
+            record.merge(source.randint(1, users), source.randint(1, users))
+        if source.random() < 0.03:
+            record.erase(source.randint(1, users))
+        record.let_leave(10, compares=day % 30 == 29)
+    record.let_all_leave()
+    return record
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("days", "users", "a_day"), [(120, 6, 1), pytest.param(365, 20, 6, marks=pytest.mark.nightly)])
+def test_year_of_choices_ends_as_if_nothing_had_left(stack: Stack, days: int, users: int, a_day: int) -> None:
+    answer = stack.cluster.psql(
+        a_year(days, users, a_day).script(
+            "SELECT (SELECT count(*) FROM shadow), (SELECT count(*) FROM pmp.removed_event),"
+            " (SELECT count(*) FROM pmp.event);"
+        )
+    )
+    events, removed, remaining = map(int, answer.split("|"))
+    assert events == removed + remaining
+    assert removed > 0.2 * events, answer
+
+
+LIVE = '{"days": 30, "consents": {}}'
+ONE = [{"id": EMAIL, "enabled": True}]
+
+
+def test_hold_keeps_what_it_names_until_it_is_lifted(stack: Stack) -> None:
+    for who, consent, left in (
+        (1, None, 1),
+        (None, EMAIL, 0),
+        (1, EMAIL, 1),
+        (None, None, 0),
+        (2, None, 1),
+        (None, SMS, 2),
+    ):
+        record = Record(2, LIVE)
+        for person in (1, 2):
+            record.add_event(person, {EMAIL: True}, None)
+            record.add_event(person, {EMAIL: False}, None)
+        record.hold(who, consent, "hold")
+        record.day += 31
+        record.let_leave()
+        held = "SELECT count(*) FROM pmp.removed_event;"
+        assert int(stack.cluster.psql(record.script(held))) == left, (who, consent)
+        record.lift("hold")
+        record.let_all_leave()
+        assert int(stack.cluster.psql(record.script(held))) == 2
+
+
+def test_another_policy_looks_at_all_events_again(stack: Stack) -> None:
+    record = Record(1, '{"days": 30, "consents": {"sms_notifications": null}}')
+    for _ in range(3):
+        record.add_event(1, {EMAIL: True}, None)
+        record.add_event(1, {EMAIL: True, SMS: True}, None)
+    record.day += 31
+    record.let_all_leave()
+    record.policy = LIVE
+    record.let_all_leave()
+    assert int(stack.cluster.psql(record.script("SELECT count(*) FROM pmp.removed_event;"))) == 5
+
+
+def let_leave(stack: Stack, policy: str = LIVE, after: str = "") -> int:
+    """As the housekeeping in 30 days and a second would; returns how many events left."""
+    removed = 0
+    while True:
+        answer = json.loads(
+            stack.cluster.psql(
+                f"BEGIN; SELECT pmp.remove_expired_events_at('{policy}', gen_random_uuid(), 100,"
+                f" clock_timestamp() + interval '30 days 1 second'); {after} COMMIT;"
+            ).splitlines()[0]
+        )
+        removed += answer["removed"]
+        if not answer["more"]:
+            return removed
+
+
+def chosen(api: Gateway, user: str, *, enabled: bool = True, consent: str = EMAIL, **more: Any) -> dict[str, Any]:
+    """Record a choice; returns the event as it was sent, and when it was received."""
+    body = {"id": str(uuid.uuid4()), "user": {"id": user}, "consents": [{"id": consent, "enabled": enabled}], **more}
+    answer = api.post("/v1/events", body)
+    assert answer.status == 201, answer.content
+    return body | {"received_at": answer.json["received_at"]}
+
+
+def registered(api: Gateway) -> str:
+    identifier: str = api.post("/v1/users", {"email": f"{uuid.uuid4().hex}@example.com"}).json["id"]
+    return identifier
+
+
+def test_state_from_before_the_edge_is_refused_and_names_it(api: Gateway, stack: Stack) -> None:
+    user = registered(api)
+    before, edge = chosen(api, user)["received_at"], chosen(api, user, enabled=False)["received_at"]
+    chosen(api, user, consent=SMS)
+    assert let_leave(stack, '{"days": null, "consents": {"email_notifications": 30}}') == 1
+    edge = stack.cluster.psql("SELECT pmp.instant(max(edge)) FROM pmp.retention_edge")
+    reads = [
+        f"/v1/users/{user}?",
+        f"/v1/users/{user}/consents?",
+        f"/v1/users/{user}/events?",
+        "/v1/users?",
+        "/v1/users?email=nobody@example.com&",
+        f"/v1/users?consent={EMAIL}&enabled=true&",
+    ]
+    for path in reads:
+        for name in ("as_of", "known_at"):
+            answer = api.get(f"{path}{name}={before}")
+            assert (answer.status, answer.json["errors"][0]["parameter"]) == (422, name), (path, answer.content)
+            assert edge in answer.json["detail"]
+            assert api.get(f"{path}{name}={edge}").status == 200, path
+    asked = {"checks": [{"user": {"id": user}, "consent": EMAIL}], "known_at": before}
+    answer = api.post("/v1/check", asked)
+    assert (answer.status, answer.json["errors"][0]["pointer"]) == (422, "/known_at"), answer.content
+    assert api.post("/v1/check", asked | {"known_at": edge}).json["results"][0]["reason"] == "denied"
+    # Nothing of this consent has left.
+    assert api.post("/v1/check", {"checks": [{"user": {"id": user}, "consent": SMS}], "as_of": before}).status == 200
+    for name in ("as_of", "known_at"):
+        answer = api.post("/v1/exports", {name: before})
+        assert (answer.status, answer.json["errors"][0]["pointer"]) == (422, f"/{name}"), answer.content
+        assert edge in answer.json["detail"]
+    assert api.get(f"/v1/users/{user}").status == 200
+
+
+def test_id_of_an_event_that_has_left_is_never_given_again(api: Gateway, stack: Stack, store: ObjectStore) -> None:
+    address = f"{uuid.uuid4().hex}@example.com"
+    user = api.post("/v1/users", {"email": address}).json["id"]
+    old = chosen(api, user)
+    kept = chosen(api, user, enabled=False)
+    assert let_leave(stack) >= 1
+    assert api.get(f"/v1/events/{old['id']}").status == 404
+    again = {"id": old["id"], "user": old["user"], "consents": old["consents"]}
+    answer = api.post("/v1/events", again)
+    assert (answer.status, answer.json["type"]) == (409, "urn:pmp:problem:event-removed"), answer.content
+    results = api.post(
+        "/v1/events:batch", {"events": [again, again | {"id": kept["id"], "consents": kept["consents"]}]}
+    )
+    assert [one["status"] for one in results.json["results"]] == [409, 200], results.content
+    fresh = f"{uuid.uuid4().hex}@example.com"
+    answer = api.post("/v1/events", again | {"user": {"email": fresh}, "upsert": True})
+    assert answer.json["type"] == "urn:pmp:problem:event-removed", answer.content
+    assert api.get(f"/v1/users?email={fresh}").json["items"] == []
+
+    lines = [event(address, id=old["id"]), event(address), event(fresh, id=old["id"])]
+    for dry_run in (True, False):
+        job = announced(stack, store, ndjson(lines), dry_run=dry_run)
+        assert (job["lines"], job["accepted"], job["rejected"]) == (3, 1, 2), job
+        assert job["reasons"] == {"event_removed": 2}
+    assert api.get(f"/v1/users?email={fresh}").json["items"] == []
+    assert_projection_equals_replay(stack)
+
+
+@pytest.mark.parametrize("by_import", [True, False])
+def test_event_that_comes_again_while_it_leaves_is_refused(
+    api: Gateway, stack: Stack, store: ObjectStore, by_import: bool
+) -> None:
+    address = f"{uuid.uuid4().hex}@example.com"
+    user = api.post("/v1/users", {"email": address}).json["id"]
+    old = chosen(api, user)
+    chosen(api, user, enabled=False)
+    leaving = threading.Thread(target=let_leave, args=(stack, LIVE, "SELECT pg_sleep(1);"))
+    leaving.start()
+    time.sleep(0.5)
+    if by_import:
+        job = announced(stack, store, ndjson([event(address, id=old["id"]), event(address)]))
+        assert (job["accepted"], job["reasons"]) == (1, {"event_removed": 1}), job
+    else:
+        answer = api.post("/v1/events", {"id": old["id"], "user": old["user"], "consents": old["consents"]})
+        assert answer.json["type"] == "urn:pmp:problem:event-removed", answer.content
+    leaving.join()
+    assert stack.cluster.psql(f"SELECT count(*) FROM pmp.event WHERE id = '{old['id']}'") == "0"
+
+
+def test_feed_goes_on_where_events_have_left_and_receivers_are_told_first(api: Gateway, stack: Stack) -> None:
+    user = registered(api)
+    _, start = following(api, "/v1/events", None, 500)
+    old, kept = chosen(api, user), chosen(api, user, enabled=False)
+    page = api.get(f"/v1/events?limit=1&cursor={start}").json
+    assert [one["id"] for one in page["items"]] == [old["id"]]
+    made = api.post("/v1/subscriptions", {"url": "https://receiver.example.com/"})
+    assert made.status == 201, made.content
+    stack.cluster.psql("UPDATE pmp.delivery_lane SET number = 0, sequence = 0")
+    assert let_leave(stack) == 0
+    stack.cluster.psql("UPDATE pmp.delivery_lane SET number = pmp.feed_horizon()")
+    assert let_leave(stack) >= 1
+    for cursor in (start, page["resume"]):
+        assert following(api, "/v1/events", cursor)[0] == [kept["id"]]
+    stack.cluster.psql("UPDATE pmp.subscription SET is_enabled = false, deleted_at = now()")
+
+
+def test_event_of_a_confirmation_stays_until_it_has_expired(api: Gateway, stack: Stack) -> None:
+    user = registered(api)
+    old = chosen(api, user)
+    chosen(api, user, enabled=False)
+    stack.cluster.psql(
+        "INSERT INTO pmp.confirmation (id, subject_key, versions, source_key, asked_at, expires_at, confirmed_at)"
+        " SELECT e.id, e.subject_key, e.versions, e.source_key, now(), now() + interval '1 day', now()"
+        f" FROM pmp.event AS e WHERE e.id = '{old['id']}'"
+    )
+    let_leave(stack)
+    assert api.get(f"/v1/events/{old['id']}").status == 200
+    stack.cluster.psql(f"DELETE FROM pmp.confirmation WHERE id = '{old['id']}'")
+
+
+RECORDS = """
+INSERT INTO pmp.import_job (
+  id, state, format, compression, client, bucket, object_key, object_version, created_at, finished_at, removed_at
+)
+SELECT gen_random_uuid(), 'succeeded', 'csv', 'none', 'old', 'b', 'old', n::text, at, at, CASE WHEN n > 1 THEN at END
+FROM generate_series(1, 3) AS n CROSS JOIN (SELECT now() - interval '100 days' AS at) AS old;
+INSERT INTO pmp.export_job (
+  id, state, client, as_of, known_at, bucket, object_key, created_at, finished_at, removed_at, schedule, due_at
+)
+SELECT gen_random_uuid(), 'succeeded', 'old', at, at, 'b', 'old', at, at, at, CASE WHEN n > 1 THEN 'daily' END,
+  CASE WHEN n > 1 THEN at + n * interval '1 hour' END
+FROM generate_series(1, 3) AS n CROSS JOIN (SELECT now() - interval '100 days' AS at) AS old;
+INSERT INTO pmp.notice (transaction_number, type, subject_id, document, created_at)
+SELECT n, 'user.erased', gen_random_uuid(), '{}', now() - interval '100 days' FROM generate_series(1, 3) AS n;
+"""
+
+
+def test_housekeeping_brings_the_policy_and_records_what_left(
+    api: Gateway, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pmp import configuration, database
+
+    stack.cluster.psql(RECORDS)
+    user = registered(api)
+    chosen(api, user)
+    chosen(api, user, enabled=False)
+    stack.cluster.psql(
+        "SET session_replication_role = replica; UPDATE pmp.event SET received_at = received_at - interval '50 days',"
+        " occurred_at = occurred_at - interval '50 days';"
+        " UPDATE pmp.current_choice SET counts_at = counts_at - interval '50 days'"
+    )
+    monkeypatch.setenv("PMP_RETENTION", '{"event_days": 40, "consents": {}, "record_days": 90}')
+    configuration.configuration.cache_clear()
+    housekeeping.run(database.connect(), Context())
+    runs = stack.cluster.psql(
+        "SELECT kind, days, removed, called_by, portions FROM pmp.retention_run WHERE days IN (40, 90) ORDER BY kind"
+    )
+    found = {line.split("|")[0]: line.split("|")[1:] for line in runs.splitlines()}
+    assert found.keys() == {"events", "imports", "exports", "notices"}, runs
+    # The upload of one went first, in the same run; the schedule goes on after its last export.
+    assert (found["imports"][:3], found["exports"][:3]) == (["90", "3", "pmp_app"], ["90", "2", "pmp_app"])
+    assert found["notices"][1] == "3"
+    assert (found["events"][0], int(found["events"][1]) >= 1) == ("40", True)
+    assert_projection_equals_replay(stack)
+    monkeypatch.delenv("PMP_RETENTION")
+    configuration.configuration.cache_clear()
