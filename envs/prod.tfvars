@@ -36,6 +36,9 @@ service = {
     reserved_concurrency = 200
     memory_mb            = 1769
     imports              = { retention_days = 30 }
+    # Nothing leaves the record until data protection has said after how many days: docs/retention.md.
+    # retention = { event_days = 1095, record_days = 400 }
+    retention = {}
   }
 
   api = {

@@ -16,6 +16,7 @@ from ops import (
     costs,
     dashboard,
     doctor,
+    holds,
     images,
     import_file,
     keys,
@@ -343,6 +344,32 @@ def rotate_token_key(
 ) -> None:
     """Sign users' own tokens with a new key; tokens of the old one stay valid."""
     say(token_keys.rotate(require_environment(environment), is_leaked=leaked))
+
+
+@application.command("hold", rich_help_panel=_ACCESS)
+def hold_command(
+    reason: Annotated[str, typer.Option(help="for whoever lifts it one day; no personal data")],
+    environment: Environment = None,
+    user: Annotated[str | None, typer.Option(help="id of the user whose events stay")] = None,
+    consent: Annotated[str | None, typer.Option(help="id of the consent whose events stay")] = None,
+    everything: Annotated[bool, typer.Option("--everything", help="all events of the environment")] = False,
+) -> None:
+    """Set a legal hold: the events that it names stay, whatever the retention says (from inside the VPC)."""
+    holds.place(require_environment(environment), reason, user, consent, everything=everything)
+
+
+@application.command("lift-hold", rich_help_panel=_ACCESS)
+def lift_hold(
+    hold: Annotated[str, typer.Argument(help="id, as `holds` lists it")], environment: Environment = None
+) -> None:
+    """Lift a legal hold; what is due then leaves by the next runs of the housekeeping (from inside the VPC)."""
+    holds.lift(require_environment(environment), hold)
+
+
+@application.command("holds", rich_help_panel=_ACCESS)
+def holds_command(environment: Environment = None) -> None:
+    """List all legal holds, also the lifted ones (from inside the VPC)."""
+    holds.show(require_environment(environment))
 
 
 @application.command("policies", rich_help_panel=_ACCESS)

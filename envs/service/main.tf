@@ -67,6 +67,7 @@ module "function" {
   imports   = var.service.function.imports
   schedules = var.service.function.schedules
   exports   = var.service.function.exports
+  retention = var.service.function.retention
 
   log_retention_days       = var.foundation.log_retention_days
   kms_key_arn              = local.foundation["kms_key_arn"]

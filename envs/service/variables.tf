@@ -78,6 +78,11 @@ variable "service" {
         at       = optional(string, "02:00")
         folder   = optional(string)
       })), {})
+      retention = optional(object({
+        event_days  = optional(number)
+        consents    = optional(map(number), {})
+        record_days = optional(number)
+      }), {})
     })
     api = object({
       subdomain                   = string

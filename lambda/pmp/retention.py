@@ -6,6 +6,7 @@ PostgreSQL decides what may leave, and removes it by a role of its own; this mod
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pmp.database import Connection
@@ -56,7 +57,7 @@ def portions(connection: Connection, policy: Policy, run: str) -> dict[str, Call
         kinds["events"] = lambda _: _remove_events(connection, policy, run)
     if policy.record_days is not None:
         for kind in _KINDS:
-            kinds[f"old {kind}"] = lambda _, kind=kind: _remove_records(connection, kind, policy.record_days, run)
+            kinds[f"old {kind}"] = partial(_remove_records, connection, kind, policy.record_days, run)
     return kinds
 
 
@@ -70,7 +71,7 @@ def _remove_events(connection: Connection, policy: Policy, run: str) -> bool | N
     return True if done["more"] else None
 
 
-def _remove_records(connection: Connection, kind: str, days: int | None, run: str) -> int | None:
+def _remove_records(connection: Connection, kind: str, days: int, run: str, _: Any) -> int | None:
     ((removed,),) = connection.run(
         "SELECT pmp.remove_expired_records(:kind, :days, :run, :most)",
         kind=kind,

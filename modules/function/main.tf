@@ -10,6 +10,12 @@ locals {
   sources        = [for file in fileset("${path.module}/../../lambda", "**") : file if !strcontains(file, "__pycache__")]
   source_hash    = sha256(jsonencode({ for file in local.sources : file => filesha256("${path.module}/../../lambda/${file}") }))
   imports_bucket = "${var.name}-imports-${data.aws_caller_identity.this.account_id}-${data.aws_region.this.name}"
+
+  # Only what was given, so that without a retention the function has no variable more.
+  retention = merge(
+    { for name in ["event_days", "record_days"] : name => var.retention[name] if var.retention[name] != null },
+    length(var.retention.consents) == 0 ? {} : { consents = var.retention.consents },
+  )
 }
 
 module "function" {
@@ -81,6 +87,8 @@ module "function" {
     PMP_TOKEN_KEY_SECRET_ARN   = var.token_key_secret_arn
     PMP_BACKUP_RETENTION_DAYS  = tostring(var.erasure.backup_retention_days)
     PMP_UPLOAD_RETENTION_DAYS  = tostring(var.imports.retention_days)
+    }, length(local.retention) == 0 ? {} : {
+    PMP_RETENTION = jsonencode(local.retention)
   })
 
   # Failed schedules are tried again, and end in a queue that an alarm watches.

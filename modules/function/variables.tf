@@ -224,6 +224,30 @@ variable "exports" {
   }
 }
 
+variable "retention" {
+  description = "Days after which events leave the record once no later state needs them, of all consents (`event_days`) or of one (`consents`, by id; null: never), and days after their end that imports, exports, notices and the ledger of deliveries are kept (`record_days`). Null: forever, which is the default."
+  type = object({
+    event_days  = optional(number)
+    consents    = optional(map(number), {})
+    record_days = optional(number)
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition = alltrue([
+      for days in concat([var.retention.event_days, var.retention.record_days], values(var.retention.consents)) :
+      days == null ? true : days >= 30 && days <= 36500 && floor(days) == days
+    ])
+    error_message = "retention: days must be whole numbers from 30 (retried requests, jobs and receivers may still need younger events) to 36500, or null: forever."
+  }
+
+  validation {
+    condition     = alltrue([for id in keys(var.retention.consents) : can(regex("^[a-z][a-z0-9_]{0,62}$", id))])
+    error_message = "retention.consents: a key must be the id of a consent: 1 to 63 lowercase letters, digits and underscores, beginning with a letter."
+  }
+}
+
 variable "log_retention_days" {
   description = "Days that logs are kept."
   type        = number

@@ -469,3 +469,55 @@ run "log_retention_unknown_to_cloudwatch_is_refused" {
 
   expect_failures = [var.log_retention_days]
 }
+
+run "nothing_leaves_by_default" {
+  command = plan
+
+  assert {
+    condition     = length(local.retention) == 0
+    error_message = "without a retention the function must get none"
+  }
+}
+
+run "retention_reaches_the_function" {
+  command = plan
+
+  variables {
+    retention = { event_days = 1095, consents = { sms_notifications = 400, email_notifications = null } }
+  }
+
+  assert {
+    condition     = jsonencode(local.retention) == jsonencode({ event_days = 1095, consents = { sms_notifications = 400, email_notifications = null } })
+    error_message = "the function must get the days that were given, and no others"
+  }
+}
+
+run "retention_of_a_few_days_is_refused" {
+  command = plan
+
+  variables {
+    retention = { consents = { sms_notifications = 29 } }
+  }
+
+  expect_failures = [var.retention]
+}
+
+run "retention_of_a_part_of_a_day_is_refused" {
+  command = plan
+
+  variables {
+    retention = { record_days = 30.5 }
+  }
+
+  expect_failures = [var.retention]
+}
+
+run "retention_of_what_no_consent_can_be_called_is_refused" {
+  command = plan
+
+  variables {
+    retention = { consents = { "Email" = 400 } }
+  }
+
+  expect_failures = [var.retention]
+}

@@ -16,6 +16,8 @@ from pmp import housekeeping
 from checks.gateway import Gateway
 from checks.object_store import ObjectStore
 from checks.stack import Stack
+from ops import holds
+from ops.errors import UserError
 from tests.integration.imports.conftest import (
     Context,
     announced,
@@ -187,15 +189,15 @@ def test_another_policy_looks_at_all_events_again(stack: Stack) -> None:
 
 def let_leave(stack: Stack, policy: str = LIVE, after: str = "") -> int:
     """As the housekeeping in 30 days and a second would; returns how many events left."""
-    removed = 0
+    removed: int = 0
     while True:
-        answer = json.loads(
+        answer: dict[str, Any] = json.loads(
             stack.cluster.psql(
                 f"BEGIN; SELECT pmp.remove_expired_events_at('{policy}', gen_random_uuid(), 100,"
                 f" clock_timestamp() + interval '30 days 1 second'); {after} COMMIT;"
             ).splitlines()[0]
         )
-        removed += answer["removed"]
+        removed += int(answer["removed"])
         if not answer["more"]:
             return removed
 
@@ -372,3 +374,48 @@ def test_housekeeping_brings_the_policy_and_records_what_left(
     assert_projection_equals_replay(stack)
     monkeypatch.delenv("PMP_RETENTION")
     configuration.configuration.cache_clear()
+
+
+def test_operator_sets_lists_and_lifts_holds(
+    api: Gateway, stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Database:
+        """The migration job's connection."""
+
+        def __init__(self, environment: str) -> None:
+            assert environment == "dev"
+
+        def run_script(self, script: str) -> list[str]:
+            return stack.cluster.psql(script, role="pmp_migrator").splitlines()
+
+    monkeypatch.setattr(holds, "Migration", Database)
+    monkeypatch.setattr(holds, "_operator", lambda: "arn:aws:iam::1:user/o'hara")
+    user = registered(api)
+    old = chosen(api, user)
+    chosen(api, user, enabled=False)
+    capsys.readouterr()
+    holds.place("dev", "case 7: it's open", user, EMAIL, everything=False)
+    hold = capsys.readouterr().out.split()[1]
+    let_leave(stack)
+    assert api.get(f"/v1/events/{old['id']}").status == 200
+    capsys.readouterr()
+    holds.show("dev")
+    shown = capsys.readouterr().out.splitlines()[0]
+    for text in (hold, user, EMAIL, "case 7: it's open", "user/o'hara"):
+        assert text in shown
+    assert "lifted" not in shown
+    holds.lift("dev", hold)
+    let_leave(stack)
+    assert api.get(f"/v1/events/{old['id']}").status == 404
+    for refused, arguments in {
+        "was lifted before": lambda: holds.lift("dev", hold),
+        "does not exist": lambda: holds.lift("dev", str(uuid.uuid4())),
+        "is not the id of a hold": lambda: holds.lift("dev", "x"),
+        "no user of dev": lambda: holds.place("dev", "r", str(uuid.uuid4()), None, everything=False),
+        "is not the id of a user": lambda: holds.place("dev", "r", "x", None, everything=False),
+        "has no consent nothing": lambda: holds.place("dev", "r", None, "nothing", everything=False),
+        "--everything alone": lambda: holds.place("dev", "r", None, None, everything=False),
+        "1 to 500": lambda: holds.place("dev", "", None, None, everything=True),
+    }.items():
+        with pytest.raises(UserError, match=refused):
+            arguments()
