@@ -31,7 +31,8 @@ _REMOVALS = {
     "RENAME": r"\brename\s+(?:to|column|constraint)\b",
     "ALTER COLUMN … TYPE": r"\balter\s+(?:column\s+)?\S+\s+(?:set\s+data\s+)?type\b",
     "SET NOT NULL": r"\bset\s+not\s+null\b",
-    "REVOKE": r"\brevoke\b(?!.*\bfrom\s+public\b)",
+    # No code logs in as pmp_retention: a function of it gets CREATE for as long as its owner changes.
+    "REVOKE": r"\brevoke\b(?!.*\bfrom\s+(?:public|pmp_retention)\b)",
     "TRUNCATE": r"^truncate\b",
 }
 

@@ -15,6 +15,8 @@ COMMENT ON COLUMN pmp.erasure.address_hash IS
   'alone cannot test an address.';
 COMMENT ON COLUMN pmp.erasure.erased_at IS 'Choices of this address that were made until then are not imported again.';
 CREATE INDEX erasure_address ON pmp.erasure (address_hash, erased_at);
+-- The events of an erased user leave once the erasure is old enough (docs/adr/0229).
+CREATE INDEX erasure_time ON pmp.erasure (erased_at, user_id);
 
 CREATE TABLE pmp.former_identifier (
   subject_key  bigint NOT NULL,

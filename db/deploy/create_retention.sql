@@ -74,9 +74,6 @@ COMMENT ON TABLE pmp.legal_hold IS
 COMMENT ON COLUMN pmp.legal_hold.set_by IS 'Identity of the operator, as the command knew it.';
 CREATE INDEX legal_hold_active ON pmp.legal_hold (subject_key) WHERE lifted_at IS NULL;
 
--- An erased user's events are looked at once the erasure is old enough.
-CREATE INDEX erasure_time ON pmp.erasure (erased_at, user_id);
-
 CREATE FUNCTION pmp.retention_lock() RETURNS bigint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT hashtextextended('retention', 0)

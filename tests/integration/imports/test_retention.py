@@ -5,7 +5,7 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -407,7 +407,7 @@ def test_operator_sets_lists_and_lifts_holds(
     holds.lift("dev", hold)
     let_leave(stack)
     assert api.get(f"/v1/events/{old['id']}").status == 404
-    for refused, arguments in {
+    refusals: dict[str, Callable[[], None]] = {
         "was lifted before": lambda: holds.lift("dev", hold),
         "does not exist": lambda: holds.lift("dev", str(uuid.uuid4())),
         "is not the id of a hold": lambda: holds.lift("dev", "x"),
@@ -416,6 +416,7 @@ def test_operator_sets_lists_and_lifts_holds(
         "has no consent nothing": lambda: holds.place("dev", "r", None, "nothing", everything=False),
         "--everything alone": lambda: holds.place("dev", "r", None, None, everything=False),
         "1 to 500": lambda: holds.place("dev", "", None, None, everything=True),
-    }.items():
+    }
+    for refused, act in refusals.items():
         with pytest.raises(UserError, match=refused):
-            arguments()
+            act()
