@@ -21,7 +21,7 @@ from ops.errors import UserError
 from ops.lock_waits import lock_waits
 
 HOT_USER = 7
-WRITERS = 20
+WRITERS = 60
 OBJECTS, LINES, JOBS = 40, 5_000, 2
 """Uploads, lines of each, and jobs that run at once, as in envs/local.tfvars."""
 
@@ -47,7 +47,7 @@ class Neighbour:
 
     Attributes:
         name: in the report.
-        processes: that it keeps at work, the function's and PostgreSQL's.
+        processes: that want a processor at the same time, the function's and PostgreSQL's.
         streams: requests of its own.
         work: its work outside of requests, between the beginning and the end of the context.
     """
@@ -78,7 +78,7 @@ def all_of(running: Stack, environments: Sequence[Environment], mix: Mix, lines:
         return [Stream(environments[:1], _lists(mix), at_once=1)]
 
     return [
-        Neighbour(f"one hot row: {writers} writers of one user without a pause", 2 * writers, streams=hot),
+        Neighbour(f"one hot row: {writers} writers of one user without a pause", 4, streams=hot),
         Neighbour("one reader of the slowest lists without a pause", 2, streams=lists),
         Neighbour(f"{OBJECTS} imports, {JOBS} at once", 2 * JOBS, work=lambda: _imports(running, lines, folder)),
         Neighbour("a migration that waits for a lock", 1, work=lambda: _migration(running)),

@@ -8,6 +8,7 @@ from checks.bench.load.findings import Beside, Findings
 from checks.bench.load.neighbours import OBJECTS
 from checks.bench.load.sides import CONNECTIONS, Result
 from checks.load.mix import WEIGHTS
+from checks.load.traffic import percentile
 from ops.settings import ROOT
 
 REPORT = ROOT / "docs" / "bench"
@@ -105,7 +106,8 @@ At {CALM_SHARE:.0%} there may be no errors; a request takes {_of(found.offered[C
 function's CPU (goal ≤ {MOST_FUNCTION_MS}), and {server_times(found):.2f} times the CPU of PostgreSQL that it takes from
 pgbench at the same rate (goal ≤ {MOST_SERVER_TIMES}). At saturation pgbench has PostgreSQL's code always in the
 processors' caches, while the function takes turns with it, so the figures there do not compare the statements alone.
-By kind, at {CALM_SHARE:.0%}:
+The generator sent a request {_late(found):.1f} ms after it was due, or less, in 99% of the cases, which counts as
+latency. By kind, at {CALM_SHARE:.0%}:
 
 | | share | p50 ms | p99 ms |
 |---|--:|--:|--:|
@@ -133,6 +135,13 @@ def _title(name: str) -> str:
 
 def _times(result: Result) -> str:
     return f"{result.p50:,.1f} | {result.p99:,.1f} | {result.longest:,.0f} | {result.errors.total()}"
+
+
+def _late(found: Findings) -> float:
+    """The 99th percentile of the generator's own lateness in ms."""
+    outcome = found.offered[CALM_SHARE].outcome
+    assert outcome is not None
+    return 1000 * percentile(outcome.lateness, 0.99)
 
 
 def _kind(found: Findings, kind: str) -> str:
