@@ -105,7 +105,7 @@ def measure(running: Stack, record: Record, options: argparse.Namespace, folder:
         with step(f"{options.environments} environments connect"):
             fleet.warm(ours_mix.read("", f"/v1/users/{user_id(2)}").event)
         ours = Function("PMP", running, fleet, ours_mix)
-        pgbench = Pgbench(running, pgbench_mix, folder)
+        pgbench = Pgbench(running, pgbench_mix, min(CONNECTIONS, options.environments), folder)
         with ExitStack() as running_peer:
             everyone: list[Side] = [ours, pgbench]
             if not options.without_peer:

@@ -41,6 +41,9 @@ SETTINGS = {
 }
 
 _PEERS = ROOT / "checks" / "bench" / "api" / "peers"
+_LEAST_SECONDS = 2
+"""Of pgbench, which counts its log-ins as its time."""
+
 _VARIANTS = 25
 """Scripts of pgbench for a kind of request; it takes 128 in all."""
 
@@ -150,13 +153,14 @@ class Pgbench:
     Args:
         running: the servers.
         mix: makes the requests; its events have its client as their source.
+        clients: that it keeps at work, at most.
         folder: for scripts and logs.
     """
 
     name = "pgbench, same SQL"
 
-    def __init__(self, running: Stack, mix: Mix, folder: Path) -> None:
-        self._running, self._folder = running, folder
+    def __init__(self, running: Stack, mix: Mix, clients: int, folder: Path) -> None:
+        self._running, self._folder, self._clients = running, folder, clients
         self._files = [part for path, weight in _scripts(mix, folder) for part in ("-f", f"{path}@{weight}")]
 
     def saturated(self, seconds: float) -> Result:
@@ -172,8 +176,8 @@ class Pgbench:
             old.unlink()
         server = server_seconds(self._running)
         command = [
-            *("pgbench", "--no-vacuum", "--protocol", "extended", "--client", str(CONNECTIONS), "--jobs", "2"),
-            *("--time", str(max(1, round(seconds))), "--log", "--log-prefix", str(self._folder / "log")),
+            *("pgbench", "--no-vacuum", "--protocol", "extended", "--client", str(self._clients), "--jobs", "2"),
+            *("--time", str(max(_LEAST_SECONDS, round(seconds))), "--log", "--log-prefix", str(self._folder / "log")),
             *options,
             *self._files,
         ]
@@ -181,7 +185,7 @@ class Pgbench:
         used = server_seconds(self._running) - server
         rate = re.search(r"^tps = ([\d.]+)", done.stdout, re.MULTILINE)
         if done.returncode or rate is None:
-            raise UserError(f"pgbench failed: {done.stderr[-1000:]}")
+            raise UserError(f"pgbench failed ({done.returncode}): {done.stderr[-1000:] or done.stdout[-500:]}")
         # client, transaction, latency in us, script, second, us, lag (https://www.postgresql.org/docs/15/pgbench.html)
         rows = [line.split() for path in self._folder.glob("log.*") for line in path.read_text().splitlines()]
         latencies = [int(row[2]) / 1000 for row in rows if row[2].isdigit()]
