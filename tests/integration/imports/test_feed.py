@@ -222,7 +222,9 @@ def test_feed_goes_on_after_the_database_was_restored_from_a_dump(stack: Stack, 
 
     try:
         restored.start()
-        restored.psql("CREATE ROLE pmp_migrator; CREATE ROLE pmp_app; CREATE ROLE pmp_readonly; CREATE ROLE pmp_retention;")
+        restored.psql(
+            "CREATE ROLE pmp_migrator; CREATE ROLE pmp_app; CREATE ROLE pmp_readonly; CREATE ROLE pmp_retention;"
+        )
         restored.psql(dump)
         stored = int(restored.psql("SELECT max(transaction_number) FROM pmp.event"))
         assert int(restored.psql("SELECT pg_current_xact_id()")) < stored
