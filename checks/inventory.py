@@ -23,6 +23,7 @@ KEY_ARGUMENTS: dict[str, tuple[str, ...]] = {
     "aws_apigatewayv2_domain_name": ("domain_name", "domain_name_configuration"),
     "aws_apigatewayv2_stage": ("default_route_settings",),
     "aws_autoscaling_group": ("min_size", "max_size"),
+    "aws_cloudwatch_composite_alarm": ("alarm_rule",),
     "aws_cloudwatch_log_group": ("name", "retention_in_days"),
     "aws_cloudwatch_metric_alarm": ("metric_name", "comparison_operator", "threshold", "treat_missing_data"),
     "aws_cognito_user_pool": ("deletion_protection",),

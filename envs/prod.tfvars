@@ -25,7 +25,10 @@ foundation = {
   runner = { enable = true }
 
   # Who is woken has to be named before the first deployment; until then a plan is refused.
-  # alarms = { email_addresses_by_severity = { critical = ["on-call@…"], warning = ["team@…"] } }
+  # alarms = {
+  #   email_addresses_by_severity = { critical = ["on-call@…"], warning = ["team@…"] }
+  #   runbook_url                 = "https://gitlab.com/<group>/<project>/-/blob/main/docs/runbook.md"
+  # }
   alarms = {}
 
   log_retention_days = 365

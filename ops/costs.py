@@ -37,7 +37,9 @@ NAT_GATEWAY_HOUR, NAT_GIB, ADDRESS_HOUR = 0.045, 0.045, 0.005
 ENDPOINT_HOUR = 0.01
 RUNNER_HOUR = {"t4g.small": 0.0168}
 RUNNER_DISK_GIB, DISK_GIB_MONTH = 16, 0.08
-KEY_MONTH, SECRET_MONTH, ALARM_MONTH, DASHBOARD_MONTH, METRIC_MONTH = 1.0, 0.40, 0.10, 3.0, 0.30
+KEY_MONTH, SECRET_MONTH, DASHBOARD_MONTH, METRIC_MONTH = 1.0, 0.40, 3.0, 0.30
+# https://aws.amazon.com/cloudwatch/pricing/: an alarm costs for each metric that it reads.
+ALARM_MONTH, COMPOSITE_ALARM_MONTH = 0.10, 0.50
 LOG_GIB = 0.50
 # https://aws.amazon.com/route53/pricing/: a health check of an endpoint in AWS, and what HTTPS adds.
 HEALTH_CHECK_MONTH, HEALTH_CHECK_HTTPS_MONTH = 0.50, 1.00
@@ -50,6 +52,8 @@ REQUEST_SECONDS, REQUEST_LOG_KIB, NAT_GIB_MONTH = 0.05, 1.5, 5
 # Secrets: the master's, pmp_app's, pmp_migrator's, two API clients', and the keys of erasures and of tokens. Metrics:
 # only those derived from log lines.
 SECRETS, LOG_METRICS, ALARMS, CREDIT_ALARMS = 7, 9, 27, 3
+# Of the objectives: composite alarms, each over two alarms of two metrics.
+OBJECTIVES, OBJECTIVE_METRICS = 4, 16
 
 
 _BEGINNING = """\
@@ -158,6 +162,8 @@ def lines(environment: str, settings: dict[str, Any], size: dict[str, Any]) -> I
     alarms = ALARMS + (CREDIT_ALARMS if size["is_burstable"] else 0)
     watching = alarms * ALARM_MONTH + DASHBOARD_MONTH + LOG_METRICS * METRIC_MONTH
     yield "Alarms, dashboard, metrics", f"{alarms} + 1 + {LOG_METRICS}", watching
+    burning = OBJECTIVES * COMPOSITE_ALARM_MONTH + OBJECTIVE_METRICS * ALARM_MONTH
+    yield "Alarms of the objectives", f"{OBJECTIVES} over {2 * OBJECTIVES} windows", burning
     if settings["service"].get("heartbeat", {}).get("enable", True):
         asking = HEALTH_CHECK_MONTH + HEALTH_CHECK_HTTPS_MONTH + ALARM_MONTH
         yield "Heartbeat from outside", "1 HTTPS check, 1 alarm", asking

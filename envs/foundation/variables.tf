@@ -98,6 +98,13 @@ variable "foundation" {
     )) > 0
     error_message = "foundation.alarms must name who is woken in prod: set email_addresses_by_severity.critical or https_endpoints_by_severity.critical in envs/prod.tfvars."
   }
+
+  validation {
+    condition = var.foundation.alarms.runbook_url != null || var.platform != null || length(flatten([
+      for names in concat(values(var.foundation.alarms.email_addresses_by_severity), values(var.foundation.alarms.https_endpoints_by_severity)) : tolist(names)
+    ])) == 0
+    error_message = "foundation.alarms.runbook_url must be where the people whom foundation.alarms names read docs/runbook.md, such as https://gitlab.com/<group>/<project>/-/blob/main/docs/runbook.md: each alarm ends with that link and its section."
+  }
 }
 
 variable "service" {

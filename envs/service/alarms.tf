@@ -25,7 +25,8 @@ module "alarms" {
     jobs_queue_name          = module.function.jobs_queue_name
     failed_jobs_queue_name   = module.function.failed_jobs_queue_name
   }
-  api = { id = module.api.api_id }
+  api        = { id = module.api.api_id }
+  objectives = var.service.objectives
 }
 
 # Asks from outside whether the API answers.

@@ -99,6 +99,14 @@ variable "service" {
         version = optional(string)
       }))
     })
+    objectives = optional(object({
+      availability_percent = optional(number, 99.9)
+      latency = optional(object({
+        percent      = optional(number, 99)
+        milliseconds = optional(number, 1000)
+      }), {})
+      least_bad_requests = optional(number, 10)
+    }), {})
     heartbeat = optional(object({
       enable          = optional(bool, true)
       checker_regions = optional(set(string), ["eu-west-1", "us-east-1", "us-west-2"])

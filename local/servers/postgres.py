@@ -247,6 +247,8 @@ class Cluster:
         )
         if roles == "0":
             self.psql(f"CREATE ROLE {MASTER} LOGIN CREATEROLE CREATEDB", database="postgres")
+        # As on RDS, where the master's role rds_superuser may: the runbook ends sessions, and reads their statements.
+        self.psql(f"GRANT pg_signal_backend, pg_read_all_stats TO {MASTER}", database="postgres")
         if databases == "0":
             self.psql(f"CREATE DATABASE {DATABASE} OWNER {MASTER}", database="postgres")
 

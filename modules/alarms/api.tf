@@ -1,5 +1,6 @@
 locals {
-  api = coalesce(var.api, { id = "", stage_name = "" })
+  api        = coalesce(var.api, { id = "", stage_name = "" })
+  api_common = { namespace = "AWS/ApiGateway", dimensions = { ApiId = local.api.id, Stage = local.api.stage_name } }
 
   # https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-metrics.html
   api_alarms = { for key, alarm in {
@@ -27,5 +28,5 @@ locals {
       meaning = "One request in a hundred took more than two seconds for a quarter of an hour."
       first   = "compare with function-request-duration: if that is fine, it is cold starts or throttling."
     }
-  } : key => merge({ namespace = "AWS/ApiGateway", dimensions = { ApiId = local.api.id, Stage = local.api.stage_name } }, alarm) if var.api != null }
+  } : key => merge(local.api_common, alarm) if var.api != null }
 }

@@ -13,7 +13,8 @@
 #   meaning      what is wrong, for the person on call
 #   first        what to do first
 #
-# docs/runbook.md has a section for each, named as the alarm is: tests/infra/operations compares both.
+# docs/runbook.md has a section for each, named as the alarm is: tests/infra/operations compares both. The alarms of the
+# service level objectives are in objectives.tf.
 locals {
   alarms = { for key, alarm in merge(
     local.database_alarms,

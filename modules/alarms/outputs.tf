@@ -1,6 +1,9 @@
 output "alarm_arn_by_name" {
   description = "ARNs of the alarms by their name without the prefix, which is also their section in docs/runbook.md."
-  value       = { for key, alarm in aws_cloudwatch_metric_alarm.this : key => alarm.arn }
+  value = merge(
+    { for key, alarm in aws_cloudwatch_metric_alarm.this : key => alarm.arn },
+    { for key, alarm in aws_cloudwatch_composite_alarm.this : key => alarm.arn },
+  )
 }
 
 output "threshold_by_name" {

@@ -97,3 +97,33 @@ variable "api" {
   })
   default = null
 }
+
+variable "objectives" {
+  description = "Service level objectives of the API over a month: percentage of requests that must not get a 5xx answer, percentage that must be answered within so many milliseconds, and how many bad requests within a window are the least that alarm."
+  type = object({
+    availability_percent = optional(number, 99.9)
+    latency = optional(object({
+      percent      = optional(number, 99)
+      milliseconds = optional(number, 1000)
+    }), {})
+    least_bad_requests = optional(number, 10)
+  })
+  default  = {}
+  nullable = false
+
+  # Below 93.06 %, 14.4 times the allowed share is more than all requests.
+  validation {
+    condition     = alltrue([for percent in [var.objectives.availability_percent, var.objectives.latency.percent] : percent >= 94 && percent <= 99.999])
+    error_message = "objectives: availability_percent and latency.percent must be from 94 to 99.999; below, no burn rate could alarm."
+  }
+
+  validation {
+    condition     = var.objectives.latency.milliseconds >= 1 && var.objectives.latency.milliseconds <= 29000
+    error_message = "objectives.latency.milliseconds must be from 1 to 29000, when the gateway gives up."
+  }
+
+  validation {
+    condition     = var.objectives.least_bad_requests >= 1 && floor(var.objectives.least_bad_requests) == var.objectives.least_bad_requests
+    error_message = "objectives.least_bad_requests must be a whole number of at least 1."
+  }
+}

@@ -571,7 +571,8 @@ locals {
         Effect = "Allow"
         Action = [
           "cloudwatch:DeleteAlarms", "cloudwatch:DescribeAlarms", "cloudwatch:ListTagsForResource",
-          "cloudwatch:PutMetricAlarm", "cloudwatch:TagResource", "cloudwatch:UntagResource",
+          "cloudwatch:PutCompositeAlarm", "cloudwatch:PutMetricAlarm", "cloudwatch:TagResource",
+          "cloudwatch:UntagResource",
         ]
         Resource = [for region in local.alarm_regions : "arn:aws:cloudwatch:${region}:${var.account_id}:alarm:${local.prefix}*"]
       },

@@ -35,7 +35,7 @@ variables {
 
 run "every_alarm_says_what_to_do_and_notifies_one_topic" {
   assert {
-    condition     = length(aws_cloudwatch_metric_alarm.this) == 30 && length(output.alarm_arn_by_name) == 30
+    condition     = length(aws_cloudwatch_metric_alarm.this) == 30 && length(output.alarm_arn_by_name) == 34
     error_message = "alarms: ${join(", ", keys(aws_cloudwatch_metric_alarm.this))}"
   }
 
@@ -224,6 +224,107 @@ run "server_errors_are_measured_as_a_share_of_requests" {
   }
 }
 
+# https://sre.google/workbook/alerting-on-slos/, table 5-8.
+run "error_budgets_are_watched_over_two_windows_each" {
+  assert {
+    condition = { for key, alarm in aws_cloudwatch_metric_alarm.window : key => "${join(" ", distinct(flatten([for query in alarm.metric_query : query.metric[*].period])))} s, ${format("%.2f", alarm.threshold)} %" } == {
+      availability-fast-burn-long  = "3600 s, 1.44 %"
+      availability-fast-burn-short = "300 s, 1.44 %"
+      availability-slow-burn-long  = "21600 s, 0.60 %"
+      availability-slow-burn-short = "1800 s, 0.60 %"
+      latency-fast-burn-long       = "3600 s, 14.40 %"
+      latency-fast-burn-short      = "300 s, 14.40 %"
+      latency-slow-burn-long       = "21600 s, 6.00 %"
+      latency-slow-burn-short      = "1800 s, 6.00 %"
+    }
+    error_message = "windows: ${join(", ", keys(aws_cloudwatch_metric_alarm.window))}"
+  }
+
+  assert {
+    condition = { for key in ["availability-fast-burn-long", "latency-slow-burn-short"] : key => {
+      for query in aws_cloudwatch_metric_alarm.window[key].metric_query : query.id => coalesce(query.expression, try("${one(query.metric).metric_name} ${one(query.metric).stat}", ""))
+      } } == {
+      availability-fast-burn-long = { part = "5xx Sum", whole = "Count Sum", share = "IF(FILL(part, 0) >= 10, 100 * part / whole, 0)" }
+      latency-slow-burn-short     = { part = "Latency PR(:1000)", whole = "Count Sum", share = "IF(whole * (100 - part) / 100 >= 10, 100 - part, 0)" }
+    }
+    error_message = "a window must look at the share of bad requests, and ignore a few of them"
+  }
+
+  assert {
+    condition = alltrue([for alarm in aws_cloudwatch_metric_alarm.window :
+      length(coalesce(alarm.alarm_actions, [])) == 0 && length(coalesce(alarm.ok_actions, [])) == 0 && alarm.treat_missing_data == "notBreaching"
+    ])
+    error_message = "a window alone tells nobody"
+  }
+}
+
+run "objective_alarms_tell_when_both_windows_are_bad" {
+  assert {
+    condition     = aws_cloudwatch_composite_alarm.this["availability-fast-burn"].alarm_rule == "ALARM(\"pmp-dev-availability-fast-burn-long\") AND ALARM(\"pmp-dev-availability-fast-burn-short\")"
+    error_message = aws_cloudwatch_composite_alarm.this["availability-fast-burn"].alarm_rule
+  }
+
+  assert {
+    condition = alltrue([for key, alarm in aws_cloudwatch_composite_alarm.this :
+      can(regex("^[A-Z].*[.] First: .*[.] Runbook: https://git.example.com/pmp/docs/runbook.md#${key}$", alarm.alarm_description)) && length(alarm.alarm_description) <= 1024
+    ])
+    error_message = "a description must say what the alarm means, what to do first and where to read more"
+  }
+
+  assert {
+    condition = { for key, alarm in aws_cloudwatch_composite_alarm.this : key => one(alarm.alarm_actions) == var.topic_arn_by_severity.critical && alarm.alarm_actions == alarm.ok_actions } == {
+      availability-fast-burn = true, availability-slow-burn = true, latency-fast-burn = true, latency-slow-burn = false
+    }
+    error_message = "only a slow loss of latency can wait for the morning"
+  }
+}
+
+run "objectives_change_the_thresholds" {
+  variables {
+    objectives = { availability_percent = 99.5, latency = { percent = 95, milliseconds = 300 }, least_bad_requests = 3 }
+  }
+
+  assert {
+    condition     = join(", ", [for key in ["availability-fast-burn-long", "latency-fast-burn-long"] : format("%.2f", aws_cloudwatch_metric_alarm.window[key].threshold)]) == "7.20, 72.00"
+    error_message = "14.4 times 0.5 % and 5 %"
+  }
+
+  assert {
+    condition     = toset([for query in aws_cloudwatch_metric_alarm.window["latency-fast-burn-long"].metric_query : coalesce(query.expression, try(one(query.metric).stat, ""))]) == toset(["PR(:300)", "Sum", "IF(whole * (100 - part) / 100 >= 3, 100 - part, 0)"])
+    error_message = "the windows must follow latency.milliseconds and least_bad_requests"
+  }
+}
+
+run "objective_that_no_burn_rate_could_miss_is_refused" {
+  command = plan
+
+  variables {
+    objectives = { availability_percent = 90 }
+  }
+
+  expect_failures = [var.objectives]
+}
+
+run "latency_beyond_the_gateways_patience_is_refused" {
+  command = plan
+
+  variables {
+    objectives = { latency = { milliseconds = 30000 } }
+  }
+
+  expect_failures = [var.objectives]
+}
+
+run "half_a_request_is_refused" {
+  command = plan
+
+  variables {
+    objectives = { least_bad_requests = 0.5 }
+  }
+
+  expect_failures = [var.objectives]
+}
+
 # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-proxy.monitoring.html: "The most useful statistic for this metric is Sum"
 run "pinned_sessions_of_the_proxy_are_summed" {
   assert {
@@ -241,7 +342,7 @@ run "omitted_parts_have_no_alarms" {
   }
 
   assert {
-    condition     = length(aws_cloudwatch_metric_alarm.this) == 0 && length(aws_cloudwatch_log_metric_filter.this) == 0
+    condition     = length(aws_cloudwatch_metric_alarm.this) + length(aws_cloudwatch_metric_alarm.window) + length(aws_cloudwatch_composite_alarm.this) + length(aws_cloudwatch_log_metric_filter.this) == 0
     error_message = "an alarm or a filter watches a part that does not exist"
   }
 }

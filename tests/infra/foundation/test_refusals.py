@@ -113,6 +113,9 @@ def test_prod_without_a_critical_alarm_receiver_is_refused(plans: Planner, alarm
     assert "foundation.alarms must name who is woken in prod" in refusal
 
 
+RUNBOOK = {"runbook_url": "https://git.example.com/pmp/docs/runbook.md"}
+
+
 @pytest.mark.parametrize(
     "alarms",
     [
@@ -122,4 +125,10 @@ def test_prod_without_a_critical_alarm_receiver_is_refused(plans: Planner, alarm
 )
 def test_prod_with_a_critical_alarm_receiver_is_planned(plans: Planner, alarms: dict[str, object]) -> None:
     with pytest.raises(AssertionError, match="was planned"):
-        plans.refusal("foundation", "prod", {"foundation.alarms": alarms}, platform="null")
+        plans.refusal("foundation", "prod", {"foundation.alarms": RUNBOOK | alarms}, platform="null")
+
+
+def test_alarms_that_somebody_gets_without_a_link_are_refused(plans: Planner) -> None:
+    alarms = {"email_addresses_by_severity": {"warning": ["team@example.com"]}}
+    refusal = plans.refusal("foundation", "dev", {"foundation.alarms": alarms}, platform="null")
+    assert "foundation.alarms.runbook_url must be where the people" in refusal

@@ -98,6 +98,9 @@ def test_cost_table_counts_the_existing_alarms() -> None:
     assert costs.ALARMS + costs.CREDIT_ALARMS == 30
     filters = (ROOT / "modules/alarms/logs.tf").read_text().count('pattern = "')
     assert filters == costs.LOG_METRICS
+    objectives = (ROOT / "modules/alarms/objectives.tf").read_text()
+    assert objectives.count("  objective = ") == costs.OBJECTIVES
+    assert costs.OBJECTIVE_METRICS == 4 * costs.OBJECTIVES
 
 
 def test_provisioned_storage_costs_what_exceeds_the_baseline(dev: Dev) -> None:
