@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from checks.bench.load.sides import CONNECTIONS
 from checks.bench.soak.findings import Findings
 from checks.bench.soak.samples import TABLES, Sample
 from ops.settings import ROOT
@@ -23,11 +24,16 @@ indexes that fill at random places are not."""
 
 @dataclass(frozen=True)
 class Series:
-    """Something that must stay flat."""
+    """Something that must stay flat, or below ``most``."""
 
     name: str
     unit: str
     value: Callable[[Sample], float]
+    most: float | None = None
+
+    def limit(self, second: float) -> float:
+        """Return what the last quarter may be, by the second one."""
+        return FLAT * second if self.most is None else self.most
 
 
 SERIES = (
@@ -35,7 +41,8 @@ SERIES = (
     Series("memory of the largest environment", "MiB", lambda one: one.environments[1]),
     Series("memory of a backend, mean", "MiB", lambda one: one.backends),
     Series("memory of the pooler", "MiB", lambda one: one.pooler),
-    Series("connections to PostgreSQL", "", lambda one: one.connections),
+    # The pooler opens one more whenever all are at work, and closes none that is used within ten minutes.
+    Series("connections to PostgreSQL", "", lambda one: one.connections, CONNECTIONS),
 )
 
 
@@ -85,7 +92,7 @@ def missed(found: Findings) -> list[str]:
         failures.append(f"{found.errors.total()} errors: {dict(found.errors)}")
     for series in SERIES:
         second, last = growth(found.samples, series)
-        if last > FLAT * second:
+        if last > series.limit(second):
             failures.append(f"{series.name} grew from {second:.2f} to {last:.2f} {series.unit}")
     failures += [
         f"{one.name}: {one.after:.0f} bytes a row, {one.before:.0f} before"
@@ -100,7 +107,8 @@ def tables(found: Findings) -> str:
     flat, sized = [], []
     for series in SERIES:
         second, last = growth(found.samples, series)
-        flat.append(f"| {series.name} | {second:.2f} {series.unit} | {last:.2f} {series.unit} | {last / second:.3f} |")
+        shown = (f"{number:.2f} {series.unit}".strip() for number in (second, last, series.limit(second)))
+        flat.append(f"| {series.name} | {' | '.join(shown)} |")
     for one in sizes(found):
         shown = (f"{number / MIB:,.1f}" for number in one.bytes)
         rows = f"{one.rows[0]:,} | {one.rows[1] - one.rows[0]:,}"
@@ -109,7 +117,7 @@ def tables(found: Findings) -> str:
     dead = [one.dead for one in found.samples]
     nothing = "\n"
     return f"""\
-| | second quarter | last quarter | ratio, goal ≤ {FLAT} |
+| | second quarter of the time | last quarter | at most |
 |---|--:|--:|--:|
 {nothing.join(flat)}
 
@@ -155,7 +163,7 @@ def plot(found: Findings) -> str:
             ("mean", minutes, [one.environments[0] for one in samples]),
             ("largest", minutes, [one.environments[1] for one in samples]),
         ]),
-        ("Memory of PostgreSQL's backends and of the pooler, MiB", [
+        ("Memory of backends and of the pooler, MiB", [
             ("backend, mean", minutes, [one.backends for one in samples]),
             ("pooler", minutes, [one.pooler for one in samples]),
         ]),
@@ -183,7 +191,7 @@ def plot(found: Findings) -> str:
             )
             parts.append(f'<polyline points="{points}" fill="none" stroke="{_COLORS[place]}" stroke-width="1.6"/>')
             if name:
-                x = 440 + 105 * place
+                x = 390 + 125 * place
                 parts.append(f'<rect x="{x}" y="{y - 10}" width="12" height="12" fill="{_COLORS[place]}"/>')
                 parts.append(f'<text x="{x + 17}" y="{y}">{name}</text>')
         y = bottom + 38

@@ -257,7 +257,7 @@ def test_soak_measures_everything_in_small(loaded: Stack, record: Record, tmp_pa
     grown = replace(
         first,
         environments=(2 * first.environments[0], first.environments[1]),
-        connections=2 * first.connections,
+        connections=41,
         heap={**first.heap, "subject": 2 * first.heap["subject"]},
     )
     found.samples = [first, first, first, grown]
