@@ -22,6 +22,11 @@ CREATE TABLE pmp.event (
   -- The order of the feed (see create_feed). Nothing looks for a sequence alone.
   PRIMARY KEY (transaction_number, sequence),
   CONSTRAINT event_pairs_choices CHECK (cardinality(versions) = cardinality(enabled) AND cardinality(versions) > 0)
+)
+-- Autovacuum freezes each page once, soon after it is full, and never has to write the whole table (docs/adr/0232).
+WITH (
+  autovacuum_vacuum_insert_threshold = 10000, autovacuum_vacuum_insert_scale_factor = 0.01,
+  autovacuum_vacuum_scale_factor = 0.02, autovacuum_freeze_min_age = 0
 );
 COMMENT ON TABLE pmp.event IS 'Choices of users as they were received. Append-only.';
 COMMENT ON COLUMN pmp.event.id IS 'Chosen by the client, or generated. The same id is the same event.';
@@ -104,7 +109,7 @@ CREATE TABLE pmp.event_context (
   sequence    bigint NOT NULL,
   context     jsonb NOT NULL CHECK (jsonb_typeof(context) = 'object' AND octet_length(context::text) <= 16384),
   PRIMARY KEY (subject_key, sequence)
-);
+) WITH (autovacuum_vacuum_insert_threshold = 10000, autovacuum_vacuum_insert_scale_factor = 0.01, autovacuum_freeze_min_age = 0);
 COMMENT ON TABLE pmp.event_context IS
   'How and where a user made the choices of an event: proof of the consent, and personal data. In a table of its own, '
   'because an erasure deletes it and keeps the event.';
@@ -122,7 +127,10 @@ CREATE TABLE pmp.current_choice (
   -- Consent first: one index finds both a user's choices (one probe per consent in the catalogue) and the users of a
   -- consent. No other column is indexed, so a changed choice is a heap-only update.
   PRIMARY KEY (consent_key, subject_key)
-) WITH (fillfactor = 80);
+) WITH (
+  fillfactor = 90, autovacuum_vacuum_insert_threshold = 10000, autovacuum_vacuum_insert_scale_factor = 0.01,
+  autovacuum_vacuum_scale_factor = 0.02, autovacuum_freeze_min_age = 0
+);
 COMMENT ON TABLE pmp.current_choice IS
   'The fold of each user''s events, updated by every write. The later counts_at wins; at the same instant a denial '
   'wins, then the event that arrived last. This order is total, so the order of arrival does not matter, and the table '

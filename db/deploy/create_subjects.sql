@@ -35,7 +35,7 @@ CREATE TABLE pmp.subject (
   CONSTRAINT subject_is_merged_by_somebody CHECK (
     num_nonnulls(merged_into, merged_at, merged_by) IN (0, 3) AND merged_into <> subject_key
   )
-);
+) WITH (autovacuum_vacuum_insert_threshold = 10000, autovacuum_vacuum_insert_scale_factor = 0.01, autovacuum_freeze_min_age = 0);
 COMMENT ON TABLE pmp.subject IS
   'A user. Erasure removes the email address and keeps the row: a pseudonym that the events refer to.';
 COMMENT ON COLUMN pmp.subject.subject_key IS 'Internal key.';

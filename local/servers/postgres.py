@@ -33,6 +33,8 @@ _SETTINGS = {
     # As on RDS. With "minimal", a killed server forgets how far it counted a sequence that was made and used in one
     # transaction, as migrations do, and gives the same keys again.
     "wal_level": "'replica'",
+    # As modules/database has it: full pages in the WAL are most of what an event writes.
+    "wal_compression": "'zstd'",
     "timezone": "'UTC'",
     "log_timezone": "'UTC'",
     "log_line_prefix": "'%m [%p] %q%u@%d '",

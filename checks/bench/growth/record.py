@@ -101,8 +101,13 @@ class Record:
         if keys != _CONSENTS:
             raise RuntimeError(f"the catalogue is {keys}, not {_CONSENTS}: the fill names consents by their keys")
 
-    def fill(self, events: int) -> Iterator[int]:
-        """Add events and users until there are ``events``; yield the number of events after each portion."""
+    def fill(self, events: int, *, vacuum: bool = True) -> Iterator[int]:
+        """Add events and users until there are ``events``; yield the number of events after each portion.
+
+        Args:
+            events: number of events afterwards.
+            vacuum: whether to vacuum at the end; otherwise the tables are only analyzed.
+        """
         users, known = events // _EVENTS_PER_USER, self.events // _EVENTS_PER_USER
         self._run(_USERS, busy=BUSY, first=known + 1, last=users)
         self._run(_IDENTIFIERS, first=known + 1, last=users)
@@ -113,7 +118,7 @@ class Record:
             yield last
         self._run(_RARE_GRANTS, users=users)
         self._run(_FOLD)
-        self._cluster.psql("VACUUM (ANALYZE)")
+        self._cluster.psql("VACUUM (ANALYZE)" if vacuum else "ANALYZE")
 
     def parameters(self, count: int) -> list[dict[str, str]]:
         """Return ``count`` sets of parameters for an operation's statement, each of another user.

@@ -1,6 +1,7 @@
 """The emulator gives database servers the passwords in their secrets, as RDS and RDS Proxy do."""
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 
@@ -8,7 +9,8 @@ import pytest
 
 from local.account import Account
 from local.environments import Environment
-from local.servers.postgres import MASTER
+from local.servers.postgres import _SETTINGS, MASTER
+from ops.settings import ROOT
 
 
 @pytest.fixture
@@ -67,3 +69,8 @@ def test_secret_without_a_value_has_no_version(account: Account) -> None:
         secrets.get_secret_value(SecretId="empty")
     secrets.put_secret_value(SecretId="empty", SecretString="{}")
     assert secrets.get_secret_value(SecretId="empty")["SecretString"] == "{}"
+
+
+def test_a_laptop_compresses_the_wal_as_rds_does() -> None:
+    module = (ROOT / "modules" / "database" / "main.tf").read_text()
+    assert re.findall(r'"wal_compression" *= "(\w+)"', module) == [_SETTINGS["wal_compression"].strip("'")]
