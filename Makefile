@@ -150,7 +150,7 @@ test-integration: install $(AXE) ## the Lambda against PostgreSQL behind PgBounc
 	@$(STAGE) integration -- $(ARGS)
 
 .PHONY: test-pipeline test-image test-terratest test-e2e test-import-faults test-slow-reads parity nightly fuzz-api
-.PHONY: bench bench-api bench-imports bench-growth bench-load soak bench-queue bench-deliveries restore-drill
+.PHONY: bench bench-api bench-imports bench-growth bench-load bench-migrations soak bench-queue bench-deliveries restore-drill
 test-pipeline: install $(EXECUTOR) ## the pipeline's shape (ARGS="-m e2e": all of it, 20 min)
 	@$(STAGE) pipeline -- $(ARGS)
 
@@ -198,6 +198,9 @@ bench-imports: install ## imports beside psql's copy and what teams use
 
 bench-growth: install ## each operation at 1.5 and 15 million events (10 min)
 	@$(PYTHON) -m checks.bench.growth $(ARGS)
+
+bench-migrations: install ## an index and a backfill of 15 million events (1 h)
+	@$(PYTHON) -m checks.bench.migrations $(ARGS)
 
 bench-load: install ## requests at saturation and beside neighbours (10 min)
 	@$(PYTHON) -m checks.bench.load $(ARGS)

@@ -182,20 +182,13 @@ class Migration:
         Raises:
             UserError: its time was over, and the message says how far it is; or its statement failed.
         """
-        keys = "{" + ",".join(one.keys) + "}"
-        literals = ", ".join(map(_sql_literal, (one.name, one.digest, one.table, keys, one.statement)))
-        script = (
-            "SET statement_timeout = 0;\n"
-            f"CALL pmp.run_backfill({literals}, {max(round(seconds), 1)}, {most_active});\n"
-            f"SELECT seen, changed, finished_at IS NOT NULL FROM pmp.backfill WHERE name = '{one.name}';\n"
-        )
 
         def show(line: str) -> None:
             if "NOTICE:" in line:
                 say(f"  {line.partition('NOTICE:')[2].strip()}")
 
         with step(f"backfill {one.name} of {self.environment}"):
-            seen, changed, finished = self.run_script(script, show)[-1].split("|")
+            seen, changed, finished = self.run_script(backfill_script(one, seconds, most_active), show)[-1].split("|")
         told = f"{int(seen):,} rows of {one.table} seen, {int(changed):,} changed"
         if finished != "t":
             raise UserError(
@@ -411,6 +404,17 @@ class RolePassword:
         """Return version ids by their stage."""
         found = aws.client("secretsmanager").describe_secret(SecretId=self._arn).get("VersionIdsToStages") or {}
         return {stage: version for version, stages in found.items() for stage in stages}
+
+
+def backfill_script(one: Backfill, seconds: float, most_active: int = MOST_ACTIVE) -> str:
+    """SQL that runs a backfill for some seconds, and returns the rows seen and changed, and whether it is finished."""
+    keys = "{" + ",".join(one.keys) + "}"
+    literals = ", ".join(map(_sql_literal, (one.name, one.digest, one.table, keys, one.statement)))
+    return (
+        "SET statement_timeout = 0;\n"
+        f"CALL pmp.run_backfill({literals}, {max(round(seconds), 1)}, {most_active});\n"
+        f"SELECT seen, changed, finished_at IS NOT NULL FROM pmp.backfill WHERE name = '{one.name}';\n"
+    )
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,7 @@ def test_every_table_is_large_that_is_not_named_as_small() -> None:
     scripts = [path.read_text() for path in (migrations.DATABASE / "deploy").glob("*.sql")]
     large = large_tables.tables(scripts)
     assert {"event", "current_choice", "subject", "idempotency_key", "notice", "delivery"} <= large
+    assert not large & large_tables.SMALL_TABLES
     created = "".join(scripts)
     for name in large_tables.SMALL_TABLES:
         assert f"CREATE TABLE pmp.{name} (" in created, f"{name} was dropped or renamed"
