@@ -5,6 +5,7 @@ import os
 import re
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
@@ -177,7 +178,13 @@ def _answer(event: dict[str, Any], request: Request) -> Response:
 
 def _loggable(path: str) -> str:
     """The path with ``*`` for what is neither a word of the API nor a UUID: it may be a name, an address or a token."""
-    return "/".join(part if part in WORDS or is_uuid(part) else "*" for part in path.split("/"))
+    return "/".join([part if part in WORDS or is_uuid(part) else "*" for part in path.split("/")])
+
+
+@lru_cache(maxsize=1)
+def _release() -> str:
+    """The commit that runs. Not from the configuration, which raises where a variable is missing."""
+    return os.environ.get("PMP_RELEASE", "unknown")[:12]
 
 
 def _problem(problem: Problem, request_id: str) -> Response:
@@ -221,7 +228,7 @@ def answer(event: dict[str, Any], invocation_id: str) -> dict[str, Any]:
         path=_loggable(path),
         status=response.status,
         milliseconds=round((time.perf_counter() - started) * 1000, 2),
-        **(request.discloses if request else {}),
-        release=os.environ.get("PMP_RELEASE", "unknown")[:12],
+        **((request and request.discloses) or {}),
+        release=_release(),
     )
     return payload
