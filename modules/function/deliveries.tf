@@ -27,7 +27,7 @@ resource "aws_sqs_queue" "deliveries" {
 
 resource "aws_lambda_event_source_mapping" "deliveries" {
   event_source_arn = aws_sqs_queue.deliveries.arn
-  function_name    = module.function.lambda_function_arn
+  function_name    = aws_lambda_alias.live.arn
   batch_size       = 1
 
   # The least that AWS takes. There is one message at a time, so one execution.

@@ -64,7 +64,7 @@ resource "aws_sqs_queue" "failed_jobs" {
 
 resource "aws_lambda_event_source_mapping" "jobs" {
   event_source_arn = aws_sqs_queue.jobs.arn
-  function_name    = module.function.lambda_function_arn
+  function_name    = aws_lambda_alias.live.arn
   # A message is minutes of work of its own.
   batch_size = 1
 
