@@ -352,11 +352,12 @@ def tell_whole_alarms() -> None:
         answer = describe(parameters, body, is_cbor, is_json)
         if is_cbor or is_json or answer[0] != 200:
             return answer
-        text = re.sub(
-            r"<member><AlarmName>([^<]*)</AlarmName>.*?</member>",
-            lambda match: _alarm_xml(cloudwatch._alarms[match[1]]) if match[1] in cloudwatch._alarms else match[0],
-            answer[2].decode(),
-        )
+
+        def whole(match: re.Match[str]) -> str:
+            alarm = cloudwatch._alarms.get(match[1]) or cloudwatch._composite_alarms.get(match[1])
+            return _alarm_xml(alarm) if alarm else match[0]
+
+        text = re.sub(r"<member><AlarmName>([^<]*)</AlarmName>.*?</member>", whole, answer[2].decode())
         return (answer[0], answer[1], text.encode())
 
     cloudwatch._describe_alarms = describe_whole
@@ -366,7 +367,7 @@ _ALARM_LISTS = ("AlarmActions", "OKActions", "InsufficientDataActions")
 
 
 def _alarm_xml(alarm: dict[str, Any]) -> str:
-    """Return one alarm as a member of DescribeAlarms' response."""
+    """Return one alarm, or composite alarm, as a member of DescribeAlarms' response."""
     texts = {
         name: value for name, value in alarm.items() if name not in (*_ALARM_LISTS, "Dimensions") and value is not None
     }
@@ -377,8 +378,9 @@ def _alarm_xml(alarm: dict[str, Any]) -> str:
         # An alarm on a metric math expression has none of these itself; MiniStack gives it defaults.
         for name in ("MetricName", "Namespace", "Period", "Statistic"):
             texts.pop(name, None)
-    for name in ("StateUpdatedTimestamp", "AlarmConfigurationUpdatedTimestamp"):
-        texts[name] = cloudwatch._ts_iso(alarm[name])
+    for name in ("StateUpdatedTimestamp", "AlarmConfigurationUpdatedTimestamp", "StateTransitionedTimestamp"):
+        if name in alarm:
+            texts[name] = cloudwatch._ts_iso(alarm[name])
     texts["ActionsEnabled"] = str(alarm["ActionsEnabled"]).lower()
     lists = "".join(
         f"<{name}>{''.join(f'<member>{escape(arn)}</member>' for arn in alarm.get(name, []))}</{name}>"
@@ -386,7 +388,7 @@ def _alarm_xml(alarm: dict[str, Any]) -> str:
     )
     dimensions = "".join(
         f"<member><Name>{escape(one['Name'])}</Name><Value>{escape(one['Value'])}</Value></member>"
-        for one in alarm["Dimensions"]
+        for one in alarm.get("Dimensions", ())
     )
     return (
         "<member>"

@@ -193,6 +193,23 @@ def test_waiting_sessions_do_not_raise_the_cpu_alarm(deployed: Deployed) -> None
     assert found["database-load-cpu"] == "OK"
 
 
+def test_objective_tells_when_both_of_its_windows_are_bad(deployed: Deployed) -> None:
+    cloudwatch = deployed.session.client("cloudwatch")
+    name = "pmp-dev-availability-fast-burn"
+
+    def set_state(window: str, state: str) -> str:
+        cloudwatch.set_alarm_state(AlarmName=f"{name}-{window}", StateValue=state, StateReason="test")
+        (found,) = cloudwatch.describe_alarms(AlarmNames=[name], AlarmTypes=["CompositeAlarm"])["CompositeAlarms"]
+        return str(found["StateValue"])
+
+    messages(deployed)
+    assert [set_state("long", "ALARM"), set_state("short", "ALARM"), set_state("short", "OK")] == ["OK", "ALARM", "OK"]
+    told = messages(deployed)
+    assert [message["AlarmName"] for message in told["ALARM"]] == [name]
+    assert told["ALARM"][0]["AlarmDescription"].endswith("Runbook: docs/runbook.md#availability-fast-burn")
+    set_state("long", "OK")
+
+
 def test_second_plan_of_alarms_is_empty(deployed: Deployed) -> None:
     done = deployed.terraform("plan", "-detailed-exitcode")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-# The alarms of a db.t3.medium and its proxy.
+# The alarms of a db.t3.medium and its proxy, and of an HTTP API with its objectives.
 terraform {
   required_version = ">= 1.11.0, < 2.0.0"
 
@@ -41,4 +41,7 @@ module "alarms" {
     max_connections        = module.sizing.max_connections
     pool_size              = module.sizing.pool_size
   }
+
+  api        = { id = "abc123" }
+  objectives = { availability_percent = 99.5 }
 }
