@@ -21,7 +21,10 @@ from ops.errors import UserError
 from ops.lock_waits import lock_waits
 
 HOT_USER = 7
-WRITERS = 60
+FEW_WRITERS, MANY_WRITERS = 20, 60
+"""Fewer and more than the pooler's connections. Writers of one user wait for each other, each with a connection: when
+they hold all, everybody else waits for the row as well."""
+
 OBJECTS, LINES, JOBS = 40, 5_000, 2
 """Uploads, lines of each, and jobs that run at once, as in envs/local.tfvars."""
 
@@ -68,17 +71,21 @@ def all_of(running: Stack, environments: Sequence[Environment], mix: Mix, lines:
         lines: of each import.
         folder: for logs.
     """
-    writers = min(WRITERS, len(environments))
 
-    def hot() -> list[Stream]:
-        calls = (mix.event(HOT_USER, "hot") for _ in itertools.count())
-        return [Stream(environments[:writers], calls, at_once=writers)]
+    def hot(writers: int) -> Neighbour:
+        def streams() -> list[Stream]:
+            calls = (mix.event(HOT_USER, "hot") for _ in itertools.count())
+            at_once = min(writers, len(environments))
+            return [Stream(environments[:at_once], calls, at_once=at_once)]
+
+        return Neighbour(f"one hot row, {writers} writers without a pause", 4, streams=streams)
 
     def lists() -> list[Stream]:
         return [Stream(environments[:1], _lists(mix), at_once=1)]
 
     return [
-        Neighbour(f"one hot row: {writers} writers of one user without a pause", 4, streams=hot),
+        hot(FEW_WRITERS),
+        hot(MANY_WRITERS),
         Neighbour("one reader of the slowest lists without a pause", 2, streams=lists),
         Neighbour(f"{OBJECTS} imports, {JOBS} at once", 2 * JOBS, work=lambda: _imports(running, lines, folder)),
         Neighbour("a migration that waits for a lock", 1, work=lambda: _migration(running)),

@@ -87,7 +87,7 @@ def tables(found: Findings) -> str:
         ],
     }
     table = {name: "\n".join(f"| {row} |" for row in some) for name, some in rows.items()}
-    told = "\n".join(f"- {one.name.partition(':')[0]}: {one.told}." for one in found.neighbours if one.told)
+    told = "\n".join(f"- {one.name}: {one.told}." for one in found.neighbours if one.told)
     audit = found.audit
     return f"""\
 ## {CONNECTIONS} requests always open
@@ -225,7 +225,7 @@ def plot(found: Findings) -> str:
     slowest = max(max(each.with_it.p99, each.control.p99) for each in found.neighbours)
     bars("alone", [(_OURS, found.alone.p99)], slowest)
     for each in found.neighbours:
-        bars(each.name.partition(":")[0], [(_OURS, each.with_it.p99), (_THIRD, each.control.p99)], slowest)
+        bars(each.name, [(_OURS, each.with_it.p99), (_THIRD, each.control.p99)], slowest)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="760" height="{y + 4}" font-family="sans-serif" font-size="12">'
         f'<rect width="100%" height="100%" fill="white"/>{"".join(parts)}</svg>\n'
