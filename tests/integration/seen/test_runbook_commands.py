@@ -139,7 +139,10 @@ def test_master_can_log_in(stack: Stack, text: str) -> None:
 
 def logged() -> tuple[set[str], set[str]]:
     """Return the messages that the function logs, and the fields of its and of the gateway's lines."""
-    messages, fields = set[str](), {"time", "level", "message", "error", "traceback", "@timestamp", "@message"}
+    messages, fields = (
+        set[str](),
+        {"time", "level", "message", "error", "traceback", "@timestamp", "@message", "@logStream"},
+    )
     for file in (ROOT / "lambda/pmp").rglob("*.py"):
         text = file.read_text()
         for call in ast.walk(ast.parse(text)):
