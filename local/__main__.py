@@ -211,6 +211,7 @@ def trace(
 ) -> None:
     """Print what function and database wrote about one request; the emulated gateway writes no access log."""
     platform = _platform()
+    platform.account.require_running()
     postgres_log = platform.environment(environment).cluster.log_path
     _ops(platform, environment, "trace", request, "--postgres-log", str(postgres_log))
 

@@ -35,7 +35,7 @@ def real_account() -> Iterator[tuple[str, list[str]]]:
 
 STARTS = {"up", "pipeline", "accounts"}
 """Commands that create a platform; they give every program `clean_environment`."""
-ARGUMENTS = {"import": ["README.md"]}
+ARGUMENTS = {"import": ["README.md"], "trace": ["a-request-id"], "readers": ["019a8f3e-6c1f-7b3a-9d52-4f6f0e1c2a7b"]}
 SAYS = {"down": "nothing was running", "logs": "has no logs yet"}
 COMMANDS = sorted(typer.main.get_command(application).commands)  # type: ignore[attr-defined]
 
