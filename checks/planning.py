@@ -129,6 +129,19 @@ def _seed(address: str) -> None:
     )["HostedZone"]["Id"]
     per_environment = {f"/pmp/{name}/{key}": value for name in ENVIRONMENTS for key, value in _FOUNDATION.items()}
     per_environment |= {
+        f"/pmp/{name}/foundation/imports_bucket_name": f"pmp-{name}-imports-000000000000-eu-west-1"
+        for name in ENVIRONMENTS
+    }
+    per_environment |= {
+        f"/pmp/{name}/foundation/queue_url_by_name": json.dumps(
+            {
+                queue: f"https://sqs.eu-west-1.amazonaws.com/000000000000/pmp-{name}-{queue.replace('_', '-')}"
+                for queue in ("jobs", "failed_jobs", "deliveries", "failed_events")
+            }
+        )
+        for name in ENVIRONMENTS
+    }
+    per_environment |= {
         f"/pmp/account/{name}/permissions_boundary_arn": f"arn:aws:iam::000000000000:policy/pmp/pmp-{name}-boundary"
         for name in ENVIRONMENTS
     }

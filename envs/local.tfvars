@@ -22,7 +22,8 @@ foundation = {
     insights_mode         = "standard"
   }
 
-  runner = { enable = true }
+  imports = { enable_force_destroy = true }
+  runner  = { enable = true }
 
   alarms = {}
 
@@ -33,7 +34,6 @@ service = {
   function = {
     reserved_concurrency = 20
     memory_mb            = 1024
-    imports              = { enable_force_destroy = true }
   }
 
   api = {

@@ -22,7 +22,8 @@ foundation = {
     insights_mode         = "advanced"
   }
 
-  runner = { enable = true }
+  imports = { retention_days = 30 }
+  runner  = { enable = true }
 
   # Who is woken has to be named before the first deployment; until then a plan is refused.
   # alarms = {
@@ -38,7 +39,6 @@ service = {
   function = {
     reserved_concurrency = 200
     memory_mb            = 1769
-    imports              = { retention_days = 30 }
     # Nothing leaves the record until data protection has said after how many days: docs/retention.md.
     # retention = { event_days = 1095, record_days = 400 }
     retention = {}

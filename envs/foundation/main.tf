@@ -25,9 +25,8 @@ locals {
   region     = data.aws_region.this.name
 
   permissions_boundary_arn = nonsensitive(data.aws_ssm_parameter.permissions_boundary_arn.value)
-  # The service layer makes the imports bucket later, under this name.
   bucket_names = [
-    "${local.name}-imports-${local.account_id}-${local.region}",
+    module.jobs.bucket_name,
     local.erasures_bucket,
     nonsensitive(data.aws_ssm_parameter.deployment_bucket_name.value),
     nonsensitive(data.aws_ssm_parameter.state_bucket_name.value),
@@ -81,6 +80,16 @@ module "database" {
   security_group_id_by_role   = module.network.security_group_id_by_role
   kms_key_arn                 = aws_kms_key.this.arn
   permissions_boundary_arn    = local.permissions_boundary_arn
+}
+
+module "jobs" {
+  source = "../../modules/jobs"
+
+  name                 = local.name
+  retention_days       = var.foundation.imports.retention_days
+  enable_force_destroy = var.foundation.imports.enable_force_destroy
+  timeout_seconds      = var.service.function.timeout_seconds
+  kms_key_arn          = aws_kms_key.this.arn
 }
 
 module "identity" {

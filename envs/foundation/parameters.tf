@@ -20,6 +20,8 @@ locals {
     issuer                       = module.identity.issuer
     token_url                    = module.identity.token_url
     kms_key_arn                  = aws_kms_key.this.arn
+    imports_bucket_name          = module.jobs.bucket_name
+    queue_url_by_name            = jsonencode(module.jobs.queue_url_by_name)
     erasures_bucket_name         = aws_s3_bucket.erasures.id
     erasure_key_secret_arn       = aws_secretsmanager_secret.erasure_key.arn
     token_key_secret_arn         = aws_secretsmanager_secret.token_key.arn

@@ -15,7 +15,7 @@ variable "environment" {
 }
 
 variable "foundation" {
-  description = "Settings of this layer; modules/network and modules/database say what they mean and refuse what cannot be."
+  description = "Settings of this layer; modules/network, modules/database and modules/jobs say what they mean and refuse what cannot be."
   type = object({
     network = object({
       cidr                = string
@@ -47,6 +47,10 @@ variable "foundation" {
         copy_region    = optional(string)
       }))
     })
+    imports = optional(object({
+      retention_days       = optional(number, 30)
+      enable_force_destroy = optional(bool, false)
+    }), {})
     runner = object({
       enable        = bool
       instance_type = optional(string, "t4g.small")
@@ -81,6 +85,11 @@ variable "foundation" {
   }
 
   validation {
+    condition     = var.environment != "prod" || !var.foundation.imports.enable_force_destroy
+    error_message = "foundation.imports.enable_force_destroy must be false in prod: a destroy would take uploads with it."
+  }
+
+  validation {
     condition     = length(setsubtract(keys(merge(var.foundation.alarms.email_addresses_by_severity, var.foundation.alarms.https_endpoints_by_severity)), ["critical", "warning"])) == 0
     error_message = "foundation.alarms.email_addresses_by_severity knows the severities critical and warning, and so does https_endpoints_by_severity."
   }
@@ -108,10 +117,11 @@ variable "foundation" {
 }
 
 variable "service" {
-  description = "Of the service layer's settings, what the database has to carry."
+  description = "Of the service layer's settings, what the database and the queues follow."
   type = object({
     function = object({
       reserved_concurrency = number
+      timeout_seconds      = optional(number, 300)
     })
   })
 }

@@ -18,13 +18,12 @@ module "alarms" {
 
   function = {
     name                     = module.function.function_name
-    alias                    = { name = module.function.alias.name, newest_version = module.function.alias.newest_version }
     log_group_name           = module.function.log_group_name
     timeout_seconds          = var.service.function.timeout_seconds
     reserved_concurrency     = module.sizing.reserved_concurrency
-    failed_events_queue_name = module.function.failed_events_queue_name
-    jobs_queue_name          = module.function.jobs_queue_name
-    failed_jobs_queue_name   = module.function.failed_jobs_queue_name
+    failed_events_queue_name = basename(local.queue_url_by_name["failed_events"])
+    jobs_queue_name          = basename(local.queue_url_by_name["jobs"])
+    failed_jobs_queue_name   = basename(local.queue_url_by_name["failed_jobs"])
   }
   api        = { id = module.api.api_id }
   objectives = var.service.objectives
@@ -63,9 +62,9 @@ module "dashboard" {
   function = {
     name                     = module.function.function_name
     reserved_concurrency     = module.sizing.reserved_concurrency
-    failed_events_queue_name = module.function.failed_events_queue_name
-    jobs_queue_name          = module.function.jobs_queue_name
-    failed_jobs_queue_name   = module.function.failed_jobs_queue_name
+    failed_events_queue_name = basename(local.queue_url_by_name["failed_events"])
+    jobs_queue_name          = basename(local.queue_url_by_name["jobs"])
+    failed_jobs_queue_name   = basename(local.queue_url_by_name["failed_jobs"])
   }
   api       = { id = module.api.api_id }
   heartbeat = one([for heartbeat in module.heartbeat : { health_check_id = heartbeat.health_check_id }])

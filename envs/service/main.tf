@@ -64,7 +64,12 @@ module "function" {
 
   allow_loopback_receivers = try(var.platform.loopback_receivers, false)
 
-  imports   = var.service.function.imports
+  imports = {
+    bucket_name    = local.foundation["imports_bucket_name"]
+    retention_days = var.foundation.imports.retention_days
+  }
+  queue_url_by_name = local.queue_url_by_name
+
   schedules = var.service.function.schedules
   exports   = var.service.function.exports
   retention = var.service.function.retention
@@ -88,10 +93,11 @@ module "api" {
     name = local.account["hosted_zone_name"]
   }
 
-  openapi  = file("${path.root}/../../lambda/pmp/openapi.json")
-  function = { name = module.function.function_name, alias = module.function.alias.name, arn = module.function.alias.arn }
-  issuer   = local.foundation["issuer"]
-  audience = local.audience
+  openapi       = file("${path.root}/../../lambda/pmp/openapi.json")
+  function_arn  = module.function.function_arn
+  function_name = module.function.function_name
+  issuer        = local.foundation["issuer"]
+  audience      = local.audience
 
   throttling = {
     rate_per_second = module.sizing.throttling.rate_limit

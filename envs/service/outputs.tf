@@ -8,11 +8,6 @@ output "function_name" {
   value       = module.function.function_name
 }
 
-output "imports_bucket_name" {
-  description = "Bucket whose `imports/` starts an import."
-  value       = module.function.imports_bucket_name
-}
-
 output "throttling" {
   description = "Requests per second and burst that the API lets through."
   value       = module.sizing.throttling

@@ -13,8 +13,8 @@ data "aws_ssm_parameter" "account" {
 data "aws_ssm_parameter" "foundation" {
   for_each = toset([
     "database_name", "database_proxy_host", "database_proxy_port", "database_proxy_resource_id",
-    "erasure_key_secret_arn", "erasures_bucket_name", "function_security_group_id", "issuer", "kms_key_arn",
-    "private_subnet_ids", "token_key_secret_arn", "token_url",
+    "erasure_key_secret_arn", "erasures_bucket_name", "function_security_group_id", "imports_bucket_name", "issuer",
+    "kms_key_arn", "private_subnet_ids", "queue_url_by_name", "token_key_secret_arn", "token_url",
   ])
 
   name = "/pmp/${var.environment}/foundation/${each.key}"
@@ -29,17 +29,18 @@ locals {
   account    = { for name, parameter in data.aws_ssm_parameter.account : name => nonsensitive(parameter.value) }
   foundation = { for name, parameter in data.aws_ssm_parameter.foundation : name => nonsensitive(parameter.value) }
   audience   = sort(nonsensitive(data.aws_ssm_parameters_by_path.clients.values))
+
+  queue_url_by_name = jsondecode(local.foundation["queue_url_by_name"])
 }
 
 resource "aws_ssm_parameter" "this" {
   # checkov:skip=CKV2_AWS_34: names and addresses for the pipeline's jobs; none is a secret
   # checkov:skip=CKV_AWS_337: as above
   for_each = {
-    api_url             = local.api_url
-    function_name       = module.function.function_name
-    imports_bucket_name = module.function.imports_bucket_name
-    release             = var.release
-    code_sha256         = coalesce(var.code_sha256, "unknown")
+    api_url       = local.api_url
+    function_name = module.function.function_name
+    release       = var.release
+    code_sha256   = coalesce(var.code_sha256, "unknown")
   }
 
   name        = "/pmp/${var.environment}/service/${each.key}"

@@ -45,6 +45,7 @@ variable "foundation" {
       backup_retention_days = number
       backups               = optional(object({ retention_days = number }))
     })
+    imports = optional(object({ retention_days = optional(number, 30) }), {})
     alarms = object({
       email_addresses_by_severity = optional(map(set(string)), {})
       https_endpoints_by_severity = optional(map(set(string)), {})
@@ -63,10 +64,6 @@ variable "service" {
       memory_mb            = optional(number, 1024)
       timeout_seconds      = optional(number, 300)
       vendor_list_url      = optional(string)
-      imports = optional(object({
-        retention_days       = optional(number, 30)
-        enable_force_destroy = optional(bool, false)
-      }), {})
       schedules = optional(object({
         refresh_vendors = optional(string, "rate(15 minutes)")
         housekeeping    = optional(string, "rate(1 hour)")
@@ -126,11 +123,6 @@ variable "service" {
   validation {
     condition     = var.service.api.truststore == null || !var.service.heartbeat.enable
     error_message = "service.heartbeat cannot watch an API with mutual TLS (service.api.truststore): Route 53 has no client certificate and would always get a refusal. Set service.heartbeat.enable = false, and let a probe with a certificate ask /v1/ready; modules/heartbeat/README.md says how."
-  }
-
-  validation {
-    condition     = var.environment != "prod" || !var.service.function.imports.enable_force_destroy
-    error_message = "service.function.imports.enable_force_destroy must be false in prod: a destroy would take uploads with it."
   }
 }
 

@@ -5,11 +5,14 @@ data "aws_caller_identity" "this" {}
 data "aws_region" "this" {}
 
 locals {
-  arn_suffix     = "${data.aws_region.this.name}:${data.aws_caller_identity.this.account_id}"
-  packages       = var.code.sha256 == null
-  sources        = [for file in fileset("${path.module}/../../lambda", "**") : file if !strcontains(file, "__pycache__")]
-  source_hash    = sha256(jsonencode({ for file in local.sources : file => filesha256("${path.module}/../../lambda/${file}") }))
-  imports_bucket = "${var.name}-imports-${data.aws_caller_identity.this.account_id}-${data.aws_region.this.name}"
+  arn_suffix  = "${data.aws_region.this.name}:${data.aws_caller_identity.this.account_id}"
+  packages    = var.code.sha256 == null
+  sources     = [for file in fileset("${path.module}/../../lambda", "**") : file if !strcontains(file, "__pycache__")]
+  source_hash = sha256(jsonencode({ for file in local.sources : file => filesha256("${path.module}/../../lambda/${file}") }))
+
+  imports_bucket_arn = "arn:aws:s3:::${var.imports.bucket_name}"
+  # The last part of a queue's URL is its name.
+  queue_arn_by_name = { for name, url in var.queue_url_by_name : name => "arn:aws:sqs:${local.arn_suffix}:${basename(url)}" }
 
   # Only what was given, so that without a retention the function has no variable more.
   retention = merge(
@@ -28,7 +31,6 @@ module "function" {
   handler       = "pmp.handler.handler"
   runtime       = "python3.13"
   architectures = ["arm64"]
-  publish       = true
   memory_size   = var.memory_mb
   timeout       = var.timeout_seconds
   tracing_mode  = "Active"
@@ -75,13 +77,13 @@ module "function" {
     PMP_DATABASE_PORT   = tostring(var.database.port)
     PMP_DATABASE_NAME   = var.database.name
     PMP_DATABASE_USER   = var.database.user
-    PMP_IMPORTS_BUCKET  = local.imports_bucket
-    PMP_JOBS_QUEUE_URL  = aws_sqs_queue.jobs.url
+    PMP_IMPORTS_BUCKET  = var.imports.bucket_name
+    PMP_JOBS_QUEUE_URL  = var.queue_url_by_name["jobs"]
     PMP_VENDOR_LIST_URL = var.vendor_list_url
     PMP_API_URL         = var.api_url
     PMP_TOKEN_URL       = var.token_url
 
-    PMP_DELIVERIES_QUEUE_URL   = aws_sqs_queue.deliveries.url
+    PMP_DELIVERIES_QUEUE_URL   = var.queue_url_by_name["deliveries"]
     PMP_LOOPBACK_RECEIVERS     = tostring(var.allow_loopback_receivers)
     PMP_ERASURES_BUCKET        = var.erasure.bucket_name
     PMP_ERASURE_KEY_SECRET_ARN = var.erasure.key_secret_arn
@@ -92,6 +94,13 @@ module "function" {
     PMP_RETENTION = jsonencode(local.retention)
   })
 
+  # Failed schedules are tried again, and end in a queue that an alarm watches.
+  create_async_event_config                 = true
+  create_current_version_async_event_config = false
+  maximum_retry_attempts                    = 2
+  maximum_event_age_in_seconds              = 21600
+  destination_on_failure                    = local.queue_arn_by_name["failed_events"]
+
   # An import that needs longer than one invocation sends itself to the queue that invokes the function; Lambda would stop
   # the chain after about 16 rounds. The database ends it: a job that gets no further is given up.
   # https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html
@@ -100,40 +109,4 @@ module "function" {
   cloudwatch_logs_retention_in_days = var.log_retention_days
   cloudwatch_logs_kms_key_id        = var.kms_key_arn
   include_default_tag               = false
-}
-
-# What invokes the function, invokes this alias. Terraform makes it and publishes a version with each change; which versions
-# serve the alias is not configuration: `python -m ops canary` moves it (ADR 0610). Without ignore_changes, an apply would
-# give a version all requests at once, and end a canary.
-resource "aws_lambda_alias" "live" {
-  name             = "live"
-  description      = "The version that serves; python -m ops canary moves it"
-  function_name    = module.function.lambda_function_name
-  function_version = module.function.lambda_function_version
-
-  lifecycle {
-    ignore_changes = [function_version, routing_config]
-  }
-}
-
-# Failed schedules are tried again, and end in a queue that an alarm watches. These settings are the alias's own:
-# https://docs.aws.amazon.com/lambda/latest/api/API_PutFunctionEventInvokeConfig.html
-resource "aws_lambda_function_event_invoke_config" "live" {
-  function_name                = aws_lambda_alias.live.function_name
-  qualifier                    = aws_lambda_alias.live.name
-  maximum_retry_attempts       = 2
-  maximum_event_age_in_seconds = 21600
-
-  destination_config {
-    on_failure {
-      destination = aws_sqs_queue.failed_events.arn
-    }
-  }
-}
-
-resource "aws_sqs_queue" "failed_events" {
-  name                      = "${var.name}-failed-events"
-  message_retention_seconds = 1209600
-  # SQS's own key: an event holds the names of objects, no personal data.
-  sqs_managed_sse_enabled = true
 }

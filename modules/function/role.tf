@@ -53,27 +53,27 @@ resource "aws_iam_role_policy" "function" {
         Sid      = "FindImports"
         Effect   = "Allow"
         Action   = ["s3:ListBucket", "s3:ListBucketVersions"]
-        Resource = aws_s3_bucket.imports.arn
+        Resource = local.imports_bucket_arn
       },
       {
         Sid      = "ReadImportsAndResults"
         Effect   = "Allow"
         Action   = ["s3:GetObject", "s3:GetObjectVersion"]
-        Resource = [for prefix in ["imports", "rejects", "exports"] : "${aws_s3_bucket.imports.arn}/${prefix}/*"]
+        Resource = [for prefix in ["imports", "rejects", "exports"] : "${local.imports_bucket_arn}/${prefix}/*"]
       },
       {
         # `imports/` for the upload addresses that it presigns.
         Sid      = "WriteResultsAndUploads"
         Effect   = "Allow"
         Action   = ["s3:AbortMultipartUpload", "s3:PutObject"]
-        Resource = [for prefix in ["imports", "rejects", "exports"] : "${aws_s3_bucket.imports.arn}/${prefix}/*"]
+        Resource = [for prefix in ["imports", "rejects", "exports"] : "${local.imports_bucket_arn}/${prefix}/*"]
       },
       {
         # In all their versions: an upload after its import, rejected lines and an export after their retention.
         Sid      = "RemoveUploadsAndResults"
         Effect   = "Allow"
         Action   = ["s3:DeleteObjectVersion"]
-        Resource = [for prefix in ["imports", "rejects", "exports"] : "${aws_s3_bucket.imports.arn}/${prefix}/*"]
+        Resource = [for prefix in ["imports", "rejects", "exports"] : "${local.imports_bucket_arn}/${prefix}/*"]
       },
       {
         # It may add to the journal, and neither read nor delete there.
@@ -101,19 +101,19 @@ resource "aws_iam_role_policy" "function" {
         Sid      = "WorkOnJobs"
         Effect   = "Allow"
         Action   = ["sqs:SendMessage", "sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
-        Resource = aws_sqs_queue.jobs.arn
+        Resource = local.queue_arn_by_name["jobs"]
       },
       {
         Sid      = "TellSubscriptions"
         Effect   = "Allow"
         Action   = ["sqs:SendMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
-        Resource = aws_sqs_queue.deliveries.arn
+        Resource = local.queue_arn_by_name["deliveries"]
       },
       {
         Sid      = "SendFailedEvents"
         Effect   = "Allow"
         Action   = ["sqs:SendMessage"]
-        Resource = aws_sqs_queue.failed_events.arn
+        Resource = local.queue_arn_by_name["failed_events"]
       },
     ]
   })

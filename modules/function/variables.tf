@@ -133,16 +133,20 @@ variable "environment_variables" {
 }
 
 variable "imports" {
-  description = "Imports bucket: days that uploads, rejects and exports are kept (they hold personal data), and whether the bucket may be deleted with objects in it."
+  description = "Bucket of uploads, rejected lines and exports, and the days that it keeps them, which an erasure's answer names."
   type = object({
-    retention_days       = optional(number, 30)
-    enable_force_destroy = optional(bool, false)
+    bucket_name    = string
+    retention_days = number
   })
-  default = {}
+}
+
+variable "queue_url_by_name" {
+  description = "URLs of the queues in this account and region: `jobs` and `deliveries`, which invoke the function, and `failed_events`, which takes scheduled events that failed in all attempts."
+  type        = map(string)
 
   validation {
-    condition     = var.imports.retention_days >= 1 && var.imports.retention_days <= 365
-    error_message = "imports.retention_days must lie between 1 and 365: these objects hold personal data."
+    condition     = length(setsubtract(["jobs", "deliveries", "failed_events"], keys(var.queue_url_by_name))) == 0
+    error_message = "queue_url_by_name must name jobs, deliveries and failed_events."
   }
 }
 
@@ -260,7 +264,7 @@ variable "log_retention_days" {
 }
 
 variable "kms_key_arn" {
-  description = "Key of the logs, of the imports bucket and of failed events."
+  description = "Key of the logs and of the imports bucket."
   type        = string
 }
 

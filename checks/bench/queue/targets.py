@@ -133,7 +133,7 @@ class Platform:
 
     def __init__(self, environment: str, log: Path) -> None:
         self._api = smoke.connect(environment)
-        self._bucket = aws.parameter(f"/pmp/{environment}/service/imports_bucket_name")
+        self._bucket = aws.parameter(f"/pmp/{environment}/foundation/imports_bucket_name")
         self._store = aws.client("s3")
         address = f"bench-reader-{uuid.uuid4().hex[:12]}@example.com"
         self._path = f"/v1/users/{self._api.expect(201, 'POST', '/v1/users', {'email': address})['id']}"

@@ -21,7 +21,6 @@ variables {
   }
   function = {
     name                     = "pmp-dev"
-    alias                    = { name = "live", newest_version = "7" }
     log_group_name           = "/aws/lambda/pmp-dev"
     timeout_seconds          = 300
     reserved_concurrency     = 50
@@ -36,7 +35,7 @@ variables {
 
 run "every_alarm_says_what_to_do_and_notifies_one_topic" {
   assert {
-    condition     = length(aws_cloudwatch_metric_alarm.this) == 31 && length(output.alarm_arn_by_name) == 35
+    condition     = length(aws_cloudwatch_metric_alarm.this) == 30 && length(output.alarm_arn_by_name) == 34
     error_message = "alarms: ${join(", ", keys(aws_cloudwatch_metric_alarm.this))}"
   }
 
@@ -120,20 +119,6 @@ run "database_thresholds_follow_the_instance_class" {
       if alarm.namespace == "AWS/RDS"
     ])
     error_message = "an alarm watches a metric of another resource"
-  }
-}
-
-run "release_alarm_watches_the_newest_version_behind_the_alias" {
-  assert {
-    condition = toset([for query in aws_cloudwatch_metric_alarm.this["release-errors"].metric_query : query.metric[0].dimensions if length(query.metric) > 0]) == toset([
-      tomap({ FunctionName = "pmp-dev", Resource = "pmp-dev:live", ExecutedVersion = "7" })
-    ])
-    error_message = "Lambda publishes a version's share of an alias with these three dimensions only"
-  }
-
-  assert {
-    condition     = aws_cloudwatch_metric_alarm.this["release-errors"].evaluation_periods == 1 && aws_cloudwatch_metric_alarm.this["release-errors"].metric_query != null
-    error_message = "the alarm must ring after one minute"
   }
 }
 
@@ -447,7 +432,7 @@ run "timeout_above_the_limit_of_lambda_is_refused" {
 
   variables {
     function = {
-      name = "x", alias = { name = "live", newest_version = "7" }, log_group_name = "x", timeout_seconds = 901, reserved_concurrency = 50, failed_events_queue_name = "x", jobs_queue_name = "x", failed_jobs_queue_name = "x"
+      name = "x", log_group_name = "x", timeout_seconds = 901, reserved_concurrency = 50, failed_events_queue_name = "x", jobs_queue_name = "x", failed_jobs_queue_name = "x"
     }
   }
 
@@ -459,7 +444,7 @@ run "reserved_concurrency_of_zero_is_refused" {
 
   variables {
     function = {
-      name = "x", alias = { name = "live", newest_version = "7" }, log_group_name = "x", timeout_seconds = 300, reserved_concurrency = 0, failed_events_queue_name = "x", jobs_queue_name = "x", failed_jobs_queue_name = "x"
+      name = "x", log_group_name = "x", timeout_seconds = 300, reserved_concurrency = 0, failed_events_queue_name = "x", jobs_queue_name = "x", failed_jobs_queue_name = "x"
     }
   }
 

@@ -17,6 +17,11 @@ pytestmark = pytest.mark.slow
         ),
         (
             "prod",
+            {"foundation.imports": {"enable_force_destroy": True}},
+            "foundation.imports.enable_force_destroy must be false in prod",
+        ),
+        (
+            "prod",
             {"foundation.database.backup_retention_days": 3},
             "foundation.database.backup_retention_days must be at least 7 in prod",
         ),

@@ -16,11 +16,6 @@ pytestmark = pytest.mark.slow
             "would exhaust the database's connections",
         ),
         (
-            "prod",
-            {"service.function.imports": {"enable_force_destroy": True}},
-            "service.function.imports.enable_force_destroy must be false in prod",
-        ),
-        (
             "dev",
             {"environment": "prod"},
             "environment is prod, but the workspace is dev: select the workspace prod or take envs/dev.tfvars.",

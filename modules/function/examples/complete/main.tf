@@ -30,7 +30,8 @@ module "function" {
   token_key_secret_arn     = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:pmp/dev/token-key-AbCdEf"
   api_url                  = "https://api.dev.pmp.example.com"
   token_url                = "https://pmp-dev-123456789012.auth.eu-west-1.amazoncognito.com/oauth2/token"
-  imports                  = { retention_days = 7 }
+  imports                  = { bucket_name = "pmp-dev-imports-123456789012-eu-west-1", retention_days = 7 }
+  queue_url_by_name        = { for name in ["jobs", "deliveries", "failed_events"] : name => "https://sqs.eu-west-1.amazonaws.com/123456789012/pmp-dev-${replace(name, "_", "-")}" }
   schedules                = { refresh_vendors = "rate(1 hour)" }
   kms_key_arn              = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
   permissions_boundary_arn = "arn:aws:iam::123456789012:policy/pmp/pmp-dev-boundary"

@@ -1,22 +1,22 @@
 # imports/ is what clients upload; rejects/ and exports/ are what the function writes. All of it is personal data, so it
 # expires.
-resource "aws_s3_bucket" "imports" {
+resource "aws_s3_bucket" "this" {
   # checkov:skip=CKV_AWS_144: transit data that expires within weeks; the database is the record
   # checkov:skip=CKV_AWS_18: CloudTrail's data events log it where a company wants that
-  bucket        = local.imports_bucket
-  force_destroy = var.imports.enable_force_destroy
+  bucket        = local.bucket
+  force_destroy = var.enable_force_destroy
 }
 
-resource "aws_s3_bucket_versioning" "imports" {
-  bucket = aws_s3_bucket.imports.id
+resource "aws_s3_bucket_versioning" "this" {
+  bucket = aws_s3_bucket.this.id
 
   versioning_configuration {
     status = "Enabled"
   }
 }
 
-resource "aws_s3_bucket_server_side_encryption_configuration" "imports" {
-  bucket = aws_s3_bucket.imports.id
+resource "aws_s3_bucket_server_side_encryption_configuration" "this" {
+  bucket = aws_s3_bucket.this.id
 
   rule {
     bucket_key_enabled = true
@@ -28,24 +28,24 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "imports" {
   }
 }
 
-resource "aws_s3_bucket_public_access_block" "imports" {
-  bucket                  = aws_s3_bucket.imports.id
+resource "aws_s3_bucket_public_access_block" "this" {
+  bucket                  = aws_s3_bucket.this.id
   block_public_acls       = true
   block_public_policy     = true
   ignore_public_acls      = true
   restrict_public_buckets = true
 }
 
-resource "aws_s3_bucket_ownership_controls" "imports" {
-  bucket = aws_s3_bucket.imports.id
+resource "aws_s3_bucket_ownership_controls" "this" {
+  bucket = aws_s3_bucket.this.id
 
   rule {
     object_ownership = "BucketOwnerEnforced"
   }
 }
 
-resource "aws_s3_bucket_lifecycle_configuration" "imports" {
-  bucket = aws_s3_bucket.imports.id
+resource "aws_s3_bucket_lifecycle_configuration" "this" {
+  bucket = aws_s3_bucket.this.id
 
   rule {
     id     = "expire"
@@ -54,7 +54,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "imports" {
     filter {}
 
     expiration {
-      days = var.imports.retention_days
+      days = var.retention_days
     }
 
     noncurrent_version_expiration {
@@ -84,11 +84,11 @@ resource "aws_s3_bucket_lifecycle_configuration" "imports" {
     }
   }
 
-  depends_on = [aws_s3_bucket_versioning.imports]
+  depends_on = [aws_s3_bucket_versioning.this]
 }
 
-resource "aws_s3_bucket_policy" "imports" {
-  bucket = aws_s3_bucket.imports.id
+resource "aws_s3_bucket_policy" "this" {
+  bucket = aws_s3_bucket.this.id
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [
@@ -97,7 +97,7 @@ resource "aws_s3_bucket_policy" "imports" {
         Effect    = "Deny"
         Principal = "*"
         Action    = "s3:*"
-        Resource  = [aws_s3_bucket.imports.arn, "${aws_s3_bucket.imports.arn}/*"]
+        Resource  = [aws_s3_bucket.this.arn, "${aws_s3_bucket.this.arn}/*"]
         Condition = { Bool = { "aws:SecureTransport" = "false" } }
       },
       {
@@ -105,17 +105,17 @@ resource "aws_s3_bucket_policy" "imports" {
         Effect    = "Deny"
         Principal = "*"
         Action    = "s3:*"
-        Resource  = [aws_s3_bucket.imports.arn, "${aws_s3_bucket.imports.arn}/*"]
+        Resource  = [aws_s3_bucket.this.arn, "${aws_s3_bucket.this.arn}/*"]
         Condition = { NumericLessThan = { "s3:TlsVersion" = "1.2" } }
       },
     ]
   })
 
-  depends_on = [aws_s3_bucket_public_access_block.imports]
+  depends_on = [aws_s3_bucket_public_access_block.this]
 }
 
-resource "aws_s3_bucket_notification" "imports" {
-  bucket = aws_s3_bucket.imports.id
+resource "aws_s3_bucket_notification" "this" {
+  bucket = aws_s3_bucket.this.id
 
   queue {
     id        = "imports"
