@@ -41,12 +41,14 @@ _FOUNDATION = {
         {severity: f"arn:aws:sns:eu-west-1:000000000000:pmp-{severity}" for severity in ("critical", "warning")}
     ),
     "foundation/alarm_threshold_by_name": "{}",
+    "foundation/database_engine": "postgres",
     "foundation/database_identifier": "pmp",
     "foundation/database_name": "pmp",
     "foundation/database_proxy_host": "pmp.proxy-0.eu-west-1.rds.amazonaws.com",
     "foundation/database_proxy_name": "pmp",
     "foundation/database_proxy_port": "5432",
     "foundation/database_proxy_resource_id": "prx-00000000000000000",
+    "foundation/database_reader_host": "pmp.proxy-0.eu-west-1.rds.amazonaws.com",
     "foundation/erasure_key_secret_arn": "arn:aws:secretsmanager:eu-west-1:000000000000:secret:pmp/erasure-key-AbCdEf",
     "foundation/erasures_bucket_name": "pmp-erasures",
     "foundation/function_security_group_id": "sg-00000000000000000",
@@ -274,6 +276,19 @@ class Planner:
         Raises:
             AssertionError: Terraform planned it without an error.
         """
+        try:
+            self.changed(layer, environment, changes, platform)
+        except TerraformError as error:
+            # Without the frame that Terraform draws around an error, and the line breaks in it.
+            return " ".join(str(error).replace("│", " ").split())
+        raise AssertionError(f"envs/{layer} was planned with {changes}")
+
+    def changed(self, layer: str, environment: str, changes: Mapping[str, object], platform: str = _PLATFORM) -> Plan:
+        """Plan ``layer`` with changed settings of the environment. Arguments: as of ``refusal``.
+
+        Raises:
+            TerraformError: Terraform failed.
+        """
         settings = variables(environment)
         for path, value in changes.items():
             *above, name = path.split(".")
@@ -283,12 +298,7 @@ class Planner:
             place[name] = value
         changed = self._tree / "changed.tfvars.json"
         changed.write_text(json.dumps(settings))
-        try:
-            self._plan(layer, environment, (f"-var-file={changed}",), platform)
-        except TerraformError as error:
-            # Without the frame that Terraform draws around an error, and the line breaks in it.
-            return " ".join(str(error).replace("│", " ").split())
-        raise AssertionError(f"envs/{layer} was planned with {changes}")
+        return read(layer, environment, self._plan(layer, environment, (f"-var-file={changed}",), platform))
 
     def _select(self, layer: str, environment: str) -> None:
         self._initialize(layer)

@@ -406,7 +406,7 @@ def sizing_command(
     rate: Annotated[int | None, typer.Option(help="only classes that carry so many requests per second")] = None,
 ) -> None:
     """Print how much load a database instance class carries and what its bursts cost."""
-    sizing.show(instance_class, rate)
+    costs.compare(sizing.show(instance_class, rate))
 
 
 @application.command("costs", rich_help_panel=_REPORTS)

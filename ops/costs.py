@@ -1,7 +1,11 @@
 """``make costs``: write docs/costs.md from the environments' tfvars, ``modules/sizing`` and the list prices below."""
 
+import sys
 from collections.abc import Iterator
 from typing import Any
+
+from rich.console import Console
+from rich.table import Table
 
 from ops import files
 from ops.errors import UserError
@@ -29,6 +33,16 @@ STORAGE_GIB_MONTH = 0.115
 # What is provisioned above gp3's baseline, in one zone.
 IOPS_MONTH, THROUGHPUT_MIB_MONTH = 0.02, 0.08
 BASELINE_IOPS, BASELINE_THROUGHPUT_MIB = 12_000, 500
+# https://aws.amazon.com/rds/aurora/pricing/: Serverless, storage and requests to it; I/O-optimized has no requests.
+ACU_HOUR, AURORA_GIB_MONTH, AURORA_MILLION_IO = 0.12, 0.10, 0.20
+OPTIMIZED_ACU_HOUR, OPTIMIZED_GIB_MONTH = 0.156, 0.225
+# https://aws.amazon.com/rds/proxy/pricing/: for Serverless by capacity, of at least 8 units.
+PROXY_ACU_HOUR, PROXY_LEAST_ACU = 0.015, 8
+AURORA_GIB = 100
+"""Of a cluster, whose storage has no size to begin with."""
+LEAST_ACU = 2
+"""Of an idle instance in the comparison with RDS: less keeps too little of the data in memory."""
+ACU_PER_VCPU = 4
 # https://aws.amazon.com/backup/pricing/: a snapshot of RDS, and its copy in another region.
 VAULT_GIB_MONTH = 0.095
 PROXY_VCPU_HOUR = 0.015
@@ -122,6 +136,29 @@ def variables(environment: str) -> dict[str, Any]:
         return dict(plain(hcl2.load(file)))
 
 
+def _instance(database: dict[str, Any], copies: int, vcpu: int) -> Iterator[tuple[str, str, float]]:
+    name, twice = database["instance_class"], " x 2 zones" if copies == 2 else ""
+    yield "Database", f"{name}{twice}", INSTANCE_HOUR[name] * HOURS * copies
+    gib = database["storage_gib"]["initial"]
+    stored = gib * STORAGE_GIB_MONTH
+    if more := database.get("storage_performance"):
+        stored += (more["iops"] - BASELINE_IOPS) * IOPS_MONTH
+        stored += (more["throughput_mib"] - BASELINE_THROUGHPUT_MIB) * THROUGHPUT_MIB_MONTH
+    yield "Storage", f"{gib} GiB gp3{twice}", stored * copies
+    yield "RDS Proxy", f"{max(vcpu, 2)} vCPU", max(vcpu, 2) * PROXY_VCPU_HOUR * HOURS
+
+
+def _cluster(aurora: dict[str, Any], copies: int, millions: int) -> Iterator[tuple[str, str, float]]:
+    hour, month, asked = ACU_HOUR, AURORA_GIB_MONTH, millions
+    if aurora.get("enable_io_optimized", False):
+        hour, month, asked = OPTIMIZED_ACU_HOUR, OPTIMIZED_GIB_MONTH, 0
+    units = aurora["min_acu"]
+    yield "Database", f"Aurora, {copies} x {units} ACU at least", hour * units * HOURS * copies
+    charged = AURORA_GIB * month + asked * AURORA_MILLION_IO
+    yield "Storage", f"{AURORA_GIB} GiB, {asked} million requests", charged
+    yield "RDS Proxy", f"{PROXY_LEAST_ACU} ACU", PROXY_LEAST_ACU * PROXY_ACU_HOUR * HOURS
+
+
 def lines(environment: str, settings: dict[str, Any], size: dict[str, Any]) -> Iterator[tuple[str, str, float]]:
     """Yield the cost items: name, quantity in words, US dollars per month.
 
@@ -131,22 +168,19 @@ def lines(environment: str, settings: dict[str, Any], size: dict[str, Any]) -> I
     network, database = settings["foundation"]["network"], settings["foundation"]["database"]
     runner, function = settings["foundation"]["runner"], settings["service"]["function"]
     zones = len(network["subnet_cidrs"]["private"])
-    copies = 2 if database["enable_multi_az"] else 1
-    vcpu, name = size["vcpu"], database["instance_class"]
-    twice = " x 2 zones" if copies == 2 else ""
+    vcpu = size["vcpu"]
 
-    yield "Database", f"{name}{twice}", INSTANCE_HOUR[name] * HOURS * copies
-    gib = database["storage_gib"]["initial"]
-    stored = gib * STORAGE_GIB_MONTH
-    if more := database.get("storage_performance"):
-        stored += (more["iops"] - BASELINE_IOPS) * IOPS_MONTH
-        stored += (more["throughput_mib"] - BASELINE_THROUGHPUT_MIB) * THROUGHPUT_MIB_MONTH
-    yield "Storage", f"{gib} GiB gp3{twice}", stored * copies
+    millions = MILLION_REQUESTS.get(environment, MILLION_REQUESTS_ELSEWHERE)
+    gib, copies = AURORA_GIB, 1 + database.get("aurora", {}).get("readers", 0)
+    if "aurora" in database:
+        yield from _cluster(database["aurora"], copies, millions)
+    else:
+        gib, copies = database["storage_gib"]["initial"], 2 if database["enable_multi_az"] else 1
+        yield from _instance(database, copies, vcpu)
     if backups := database.get("backups"):
         vaults, keys = (2, 1) if "copy_region" in backups else (1, 0)
         kept = gib * VAULT_GIB_MONTH * vaults + keys * KEY_MONTH
         yield "Backups in vaults", f"{gib} GiB x {vaults}", kept
-    yield "RDS Proxy", f"{max(vcpu, 2)} vCPU", max(vcpu, 2) * PROXY_VCPU_HOUR * HOURS
     if database["insights_mode"] == "advanced":
         count = vcpu * copies
         yield "Database Insights", f"advanced, {count} vCPU", count * ADVANCED_INSIGHTS_VCPU_HOUR * HOURS
@@ -168,13 +202,85 @@ def lines(environment: str, settings: dict[str, Any], size: dict[str, Any]) -> I
         asking = HEALTH_CHECK_MONTH + HEALTH_CHECK_HTTPS_MONTH + ALARM_MONTH
         yield "Heartbeat from outside", "1 HTTPS check, 1 alarm", asking
     yield "Key and secrets", f"1 + {SECRETS}", KEY_MONTH + SECRETS * SECRET_MONTH
-    millions = MILLION_REQUESTS.get(environment, MILLION_REQUESTS_ELSEWHERE)
     seconds = millions * 1e6 * REQUEST_SECONDS * function["memory_mb"] / 1024
     invoked = seconds * LAMBDA_GIB_SECOND + millions * LAMBDA_MILLION
     yield "Lambda", f"{millions} million x 50 ms x {function['memory_mb']} MiB", invoked
     yield "API Gateway", f"{millions} million requests", millions * API_MILLION
     logged = millions * 1e6 * REQUEST_LOG_KIB / 1024**2
     yield "Logs", f"{logged:.0f} GiB", logged * LOG_GIB
+
+
+def aurora_month(rate: float) -> float:
+    """Return what a writer, a reader of its size, requests to storage and the proxy cost in a month, in US dollars.
+
+    Args:
+        rate: requests per second on average, each 1 ms of a vCPU and one request to the storage (modules/sizing).
+    """
+    units = max(LEAST_ACU, rate / 1000 * ACU_PER_VCPU)
+    requests = rate * HOURS * 3600 / 1e6 * AURORA_MILLION_IO
+    return 2 * units * ACU_HOUR * HOURS + requests + max(units, PROXY_LEAST_ACU) * PROXY_ACU_HOUR * HOURS
+
+
+def instance_month(name: str, vcpu: int) -> float:
+    """Return what an instance in two zones and its proxy cost in a month, in US dollars.
+
+    Raises:
+        KeyError: there is no price for the class.
+    """
+    return 2 * INSTANCE_HOUR[name] * HOURS + max(vcpu, 2) * PROXY_VCPU_HOUR * HOURS
+
+
+def break_even(name: str, vcpu: int) -> int | None:
+    """Return the mean load, in requests per second, below which Aurora costs less than a class; None if it never does.
+
+    Raises:
+        KeyError: there is no price for the class.
+    """
+    price, low, high = instance_month(name, vcpu), 0.0, 1e6
+    if aurora_month(0) >= price:
+        return None
+    while high - low > 0.5:
+        middle = (low + high) / 2
+        low, high = (middle, high) if aurora_month(middle) < price else (low, middle)
+    return int(low)
+
+
+def comparison(sizing_by_class: dict[str, dict[str, Any]]) -> Table:
+    """Return a table of the mean loads below which Aurora costs less than the classes that have a price."""
+    compared = Table(
+        title="RDS in two zones, or Aurora Serverless v2 with one reader",
+        caption=(
+            "aurora below: mean requests per second up to which Aurora costs less, with peaks as high as the class "
+            f"carries. An instance of Aurora starts at {LEAST_ACU} ACU and ends at 256, which carry 64,000 "
+            "requests a second: above the largest class, and above 64 TiB, Aurora is needed. List prices without "
+            "storage, from ops/costs.py."
+        ),
+        box=None,
+        padding=(0, 1, 0, 0),
+        caption_justify="left",
+        title_justify="left",
+    )
+    compared.add_column("class", no_wrap=True)
+    for heading in ("req/s", "$/month", "aurora below"):
+        compared.add_column(heading, justify="right", no_wrap=True)
+    for name, size in sizing_by_class.items():
+        if name not in INSTANCE_HOUR:
+            continue
+        rate = break_even(name, size["vcpu"])
+        compared.add_row(
+            name,
+            f"{size['throttling']['rate_limit']:,}",
+            f"{instance_month(name, size['vcpu']):,.0f}",
+            "never" if rate is None else f"{rate:,}",
+        )
+    return compared
+
+
+def compare(sizing_by_class: dict[str, dict[str, Any]]) -> None:
+    """Print from which load Aurora is cheaper than the classes, or needed."""
+    console = Console(width=None if sys.stdout.isatty() else 80)
+    console.print()
+    console.print(comparison(sizing_by_class))
 
 
 def _fast(prod: dict[str, Any], today: list[tuple[str, str, float]], size: dict[str, Any]) -> str:

@@ -121,8 +121,8 @@ def table(sizing_by_class: dict[str, dict[str, Any]]) -> Table:
     return shown
 
 
-def show(instance_class: str, rate: int | None = None) -> None:
-    """Print how much load a database instance class carries and what its bursts cost.
+def show(instance_class: str, rate: int | None = None) -> dict[str, dict[str, Any]]:
+    """Print how much load a database instance class carries and what its bursts cost; return the outputs by class.
 
     Args:
         instance_class: a class such as ``db.t3.medium``, or ``all``.
@@ -142,3 +142,4 @@ def show(instance_class: str, rate: int | None = None) -> None:
             )
     # A file or a pipe has no width, so the table must not be folded there.
     Console(width=None if sys.stdout.isatty() else 80).print(table(sizing))
+    return sizing

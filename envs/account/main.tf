@@ -76,6 +76,7 @@ module "delivery" {
     writer_arn = each.value.hosted_zone_role_arn
     reader_arn = each.value.hosted_zone_reader_role_arn
   }, null)
+  uses_aurora             = can(local.settings_by_environment[each.key].foundation.database.aurora.max_acu)
   truststore_uri          = try(each.value.truststore.uri, null)
   enable_group            = var.enable_group
   plan_policy_arn_by_name = local.is_shared ? {} : { account = aws_iam_policy.plan_account.arn }

@@ -13,7 +13,8 @@ module "alarms" {
     is_burstable           = module.sizing.is_burstable
     largest_credit_balance = module.sizing.cpu_credits.largest_balance
     memory_gib             = module.sizing.memory_gib
-    storage_gib            = var.foundation.database.storage_gib.initial
+    storage_gib            = local.is_aurora ? null : var.foundation.database.storage_gib.initial
+    cluster                = local.is_aurora ? { has_readers = var.foundation.database.aurora.readers > 0 } : null
     max_connections        = module.sizing.max_connections
     pool_size              = module.sizing.pool_size
   }

@@ -24,6 +24,8 @@ locals {
   account_id = data.aws_caller_identity.this.account_id
   region     = data.aws_region.this.name
 
+  is_aurora = module.database.engine == "aurora-postgresql"
+
   permissions_boundary_arn = nonsensitive(data.aws_ssm_parameter.permissions_boundary_arn.value)
   bucket_names = [
     module.jobs.bucket_name,
@@ -53,9 +55,10 @@ module "network" {
 module "sizing" {
   source = "../../modules/sizing"
 
-  instance_class       = var.foundation.database.instance_class
+  instance_class       = local.is_aurora ? "db.serverless" : var.foundation.database.instance_class
+  aurora               = var.foundation.database.aurora
   reserved_concurrency = var.service.function.reserved_concurrency
-  storage              = merge({ gib = var.foundation.database.storage_gib.initial }, var.foundation.database.storage_performance)
+  storage              = local.is_aurora ? null : merge({ gib = var.foundation.database.storage_gib.initial }, var.foundation.database.storage_performance)
 }
 
 module "database" {
@@ -63,7 +66,9 @@ module "database" {
 
   name                        = local.name
   environment                 = var.environment
+  engine                      = var.foundation.database.engine
   instance_class              = var.foundation.database.instance_class
+  aurora                      = var.foundation.database.aurora
   storage_gib                 = var.foundation.database.storage_gib
   storage_performance         = var.foundation.database.storage_performance
   enable_multi_az             = var.foundation.database.enable_multi_az

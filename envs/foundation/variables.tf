@@ -26,8 +26,15 @@ variable "foundation" {
       dns_allow_list      = optional(list(string), [])
     })
     database = object({
-      instance_class              = string
-      storage_gib                 = object({ initial = number, max = number })
+      engine         = optional(string, "postgres")
+      instance_class = optional(string, "db.serverless")
+      aurora = optional(object({
+        min_acu             = number
+        max_acu             = number
+        readers             = optional(number, 0)
+        enable_io_optimized = optional(bool, false)
+      }))
+      storage_gib                 = optional(object({ initial = number, max = number }))
       storage_performance         = optional(object({ iops = number, throughput_mib = number }))
       enable_multi_az             = bool
       enable_protection           = bool
@@ -38,6 +45,7 @@ variable "foundation" {
         snapshot      = optional(string)
         point_in_time = optional(string)
         source        = optional(string)
+        engine        = optional(string)
       })), [])
       retired_instances = optional(number, 0)
       # The account layer makes them (modules/backups).

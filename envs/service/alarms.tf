@@ -56,6 +56,7 @@ module "dashboard" {
     proxy_name      = local.monitoring["database_proxy_name"]
     vcpu            = module.sizing.vcpu
     is_burstable    = module.sizing.is_burstable
+    is_cluster      = local.is_aurora
     max_connections = module.sizing.max_connections
     pool_size       = module.sizing.pool_size
   }

@@ -10,6 +10,9 @@ locals {
   domain_name = "${var.service.api.subdomain}.${local.account["hosted_zone_name"]}"
   api_port    = try(var.platform.api_port, 443)
 
+  is_aurora   = local.foundation["database_engine"] == "aurora-postgresql"
+  reader_host = local.foundation["database_reader_host"]
+
   # An erased person is in RDS's backups and in those of AWS Backup until both are gone.
   backup_days = max(var.foundation.database.backup_retention_days, try(var.foundation.database.backups.retention_days, 0))
 }
@@ -18,9 +21,10 @@ locals {
 module "sizing" {
   source = "../../modules/sizing"
 
-  instance_class       = var.foundation.database.instance_class
+  instance_class       = local.is_aurora ? "db.serverless" : var.foundation.database.instance_class
+  aurora               = var.foundation.database.aurora
   reserved_concurrency = var.service.function.reserved_concurrency
-  storage              = merge({ gib = var.foundation.database.storage_gib.initial }, var.foundation.database.storage_performance)
+  storage              = local.is_aurora ? null : merge({ gib = var.foundation.database.storage_gib.initial }, var.foundation.database.storage_performance)
   rate_per_second      = try(var.service.api.throttling.rate_per_second, null)
 }
 
@@ -49,6 +53,7 @@ module "function" {
     port              = tonumber(local.foundation["database_proxy_port"])
     name              = local.foundation["database_name"]
     proxy_resource_id = local.foundation["database_proxy_resource_id"]
+    reader_host       = local.reader_host == local.foundation["database_proxy_host"] ? null : local.reader_host
   }
 
   api_url   = local.api_url

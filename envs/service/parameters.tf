@@ -12,9 +12,10 @@ data "aws_ssm_parameter" "account" {
 
 data "aws_ssm_parameter" "foundation" {
   for_each = toset([
-    "database_name", "database_proxy_host", "database_proxy_port", "database_proxy_resource_id",
-    "erasure_key_secret_arn", "erasures_bucket_name", "function_security_group_id", "imports_bucket_name", "issuer",
-    "kms_key_arn", "private_subnet_ids", "queue_url_by_name", "token_key_secret_arn", "token_url",
+    "database_engine", "database_name", "database_proxy_host", "database_proxy_port", "database_proxy_resource_id",
+    "database_reader_host", "erasure_key_secret_arn", "erasures_bucket_name", "function_security_group_id",
+    "imports_bucket_name", "issuer", "kms_key_arn", "private_subnet_ids", "queue_url_by_name", "token_key_secret_arn",
+    "token_url",
   ])
 
   name = "/pmp/${var.environment}/foundation/${each.key}"

@@ -39,8 +39,9 @@ variable "foundation" {
   description = "Of the foundation layer's settings, what this layer follows."
   type = object({
     database = object({
-      instance_class        = string
-      storage_gib           = object({ initial = number })
+      instance_class        = optional(string, "db.serverless")
+      aurora                = optional(object({ min_acu = number, max_acu = number }))
+      storage_gib           = optional(object({ initial = number }))
       storage_performance   = optional(object({ iops = number, throughput_mib = number }))
       backup_retention_days = number
       backups               = optional(object({ retention_days = number }))

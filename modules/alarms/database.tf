@@ -1,13 +1,18 @@
 locals {
   # With no database the expressions below still have to be written down; nothing is made of them.
   database = coalesce(var.database, {
-    identifier             = "", proxy_name = "", vcpu = 1, is_burstable = false, memory_gib = 1, storage_gib = 1,
+    identifier             = "", proxy_name = "", vcpu = 1, is_burstable = false, memory_gib = 1, storage_gib = 1, cluster = null,
     largest_credit_balance = 0, max_connections = 1, pool_size = 1, borrow_timeout_seconds = 1
   })
 
-  database_common = { namespace = "AWS/RDS", dimensions = { DBInstanceIdentifier = local.database.identifier } }
-  proxy_common    = { namespace = "AWS/RDS", dimensions = { ProxyName = local.database.proxy_name } }
-  bytes_per_gib   = 1024 * 1024 * 1024
+  is_cluster = local.database.cluster != null
+  # A cluster's instances change their roles at a failover: these dimensions follow the role.
+  # https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/Aurora.AuroraMonitoring.Metrics.html
+  role_dimensions     = { for role in ["READER", "WRITER"] : role => tomap({ DBClusterIdentifier = local.database.identifier, Role = role }) }
+  instance_dimensions = tomap({ DBInstanceIdentifier = local.database.identifier })
+  database_common     = { namespace = "AWS/RDS", dimensions = local.is_cluster ? local.role_dimensions["WRITER"] : local.instance_dimensions }
+  proxy_common        = { namespace = "AWS/RDS", dimensions = { ProxyName = local.database.proxy_name } }
+  bytes_per_gib       = 1024 * 1024 * 1024
 
   # DBLoad counts sessions that work or wait, on average: as many as there are vCPUs is full. It and its two parts come
   # from Database Insights. DBLoadRelativeToNumVCPUs is published under load only.
@@ -71,7 +76,7 @@ locals {
       period    = 300
       of        = 3
       # Storage grows by itself when less than 10 % is free, but not twice within six hours, nor beyond its maximum.
-      below   = max(floor(local.database.storage_gib * 0.1), 2) * local.bytes_per_gib
+      below   = max(floor(coalesce(local.database.storage_gib, 1) * 0.1), 2) * local.bytes_per_gib
       meaning = "Storage is nearly full and did not grow by itself: a full disk stops the database."
       first   = "raise foundation.database.storage_gib.max and apply, then find out what grew."
     }
@@ -97,7 +102,43 @@ locals {
       meaning = "Vacuum does not keep up with freezing old rows: at about 2,000 million transactions PostgreSQL refuses writes."
       first   = "look for a transaction, a replication slot or a prepared transaction that is days old."
     }
-  } : key => merge(local.database_common, alarm) if var.database != null }
+  } : key => merge(local.database_common, alarm) if var.database != null && !(local.is_cluster && key == "database-storage") }
+
+  # What an Aurora cluster has instead of storage that fills up.
+  cluster_alarms = { for key, alarm in {
+    database-capacity = {
+      severity  = "warning"
+      metric    = "ACUUtilization"
+      statistic = "Average"
+      period    = 60
+      of        = 15
+      above     = 95
+      meaning   = "The writer has run at its largest capacity for a quarter of an hour: it cannot grow any further."
+      first     = "compare DBLoadCPU with the vCPUs; if the load is to stay, raise foundation.database.aurora.max_acu and apply."
+    }
+    database-local-storage = {
+      severity  = "critical"
+      metric    = "FreeLocalStorage"
+      statistic = "Minimum"
+      period    = 300
+      of        = 3
+      # For temporary files and logs; it grows and shrinks with the capacity.
+      below   = 2 * local.bytes_per_gib
+      meaning = "The writer has less than 2 GiB for temporary files: statements that sort much and index builds fail."
+      first   = "look for the statement that writes temporary files (log_temp_files logs those above 10 MiB), and end it."
+    }
+    database-reader-lag = {
+      severity   = "warning"
+      metric     = "AuroraReplicaLag"
+      statistic  = "Maximum"
+      period     = 60
+      of         = 5
+      above      = 2000
+      dimensions = local.role_dimensions["READER"]
+      meaning    = "A reader has been more than two seconds behind the writer for five minutes: beyond five seconds nothing is read from it."
+      first      = "look for a reader at its largest capacity, and for a statement that has run there for minutes."
+    }
+  } : key => merge(local.database_common, alarm) if local.is_cluster && (key != "database-reader-lag" || try(local.database.cluster.has_readers, false)) }
 
   # One credit is one vCPU for a minute. RDS runs burstable classes in unlimited mode: beyond the balance surplus credits
   # are spent, which are free for as long as the next 24 hours can earn them back, then $0.075 per vCPU-hour.

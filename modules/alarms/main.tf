@@ -18,6 +18,7 @@
 locals {
   alarms = { for key, alarm in merge(
     local.database_alarms,
+    local.cluster_alarms,
     local.credit_alarms,
     local.proxy_alarms,
     local.function_alarms,

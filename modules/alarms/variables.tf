@@ -34,7 +34,7 @@ variable "runbook_url" {
 }
 
 variable "database" {
-  description = "Instance and proxy to watch, with what thresholds follow from (`modules/sizing`): vCPUs, whether the class is burstable and its largest credit balance, memory, initial storage, connections, pool, borrow timeout of the proxy. Null for none."
+  description = "Instance and proxy to watch, with what thresholds follow from (`modules/sizing`): vCPUs, whether the class is burstable and its largest credit balance, memory, initial storage (null for Aurora), connections, pool, borrow timeout of the proxy; `cluster` for an Aurora cluster, and whether it has readers. Null for none."
   type = object({
     identifier             = string
     proxy_name             = string
@@ -42,7 +42,8 @@ variable "database" {
     is_burstable           = bool
     largest_credit_balance = number
     memory_gib             = number
-    storage_gib            = number
+    storage_gib            = optional(number)
+    cluster                = optional(object({ has_readers = bool }))
     max_connections        = number
     pool_size              = number
     borrow_timeout_seconds = optional(number, 4)
@@ -50,8 +51,13 @@ variable "database" {
   default = null
 
   validation {
-    condition     = var.database == null ? true : min(var.database.vcpu, var.database.memory_gib, var.database.storage_gib, var.database.max_connections, var.database.pool_size, var.database.borrow_timeout_seconds) > 0
+    condition     = var.database == null ? true : min(var.database.vcpu, var.database.memory_gib, coalesce(var.database.storage_gib, 1), var.database.max_connections, var.database.pool_size, var.database.borrow_timeout_seconds) > 0
     error_message = "database: vcpu, memory_gib, storage_gib, max_connections, pool_size and borrow_timeout_seconds must be above 0."
+  }
+
+  validation {
+    condition     = var.database == null ? true : (var.database.storage_gib == null) == (var.database.cluster != null)
+    error_message = "database: an instance has storage_gib, a cluster has none."
   }
 
   validation {

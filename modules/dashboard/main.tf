@@ -8,9 +8,15 @@ locals {
   # Each metric: [namespace, name, dimension name, dimension value, …, { options }].
   lambda   = { namespace = "AWS/Lambda", dimensions = ["FunctionName", var.function.name] }
   gateway  = { namespace = "AWS/ApiGateway", dimensions = ["ApiId", var.api.id, "Stage", var.api.stage_name] }
-  instance = { namespace = "AWS/RDS", dimensions = ["DBInstanceIdentifier", var.database.identifier] }
-  proxy    = { namespace = "AWS/RDS", dimensions = ["ProxyName", var.database.proxy_name] }
-  log      = { namespace = "PMP/${var.name}", dimensions = [] }
+  instance = { namespace = "AWS/RDS", dimensions = var.database.is_cluster ? ["DBClusterIdentifier", var.database.identifier, "Role", "WRITER"] : ["DBInstanceIdentifier", var.database.identifier] }
+  readers  = { namespace = "AWS/RDS", dimensions = ["DBClusterIdentifier", var.database.identifier, "Role", "READER"] }
+  # Aurora's storage grows by itself; an instance of it has a disk for temporary files.
+  storage = [for storage in [
+    { is_cluster = false, name = "FreeStorageSpace", alarm = "database-storage" },
+    { is_cluster = true, name = "FreeLocalStorage", alarm = "database-local-storage" },
+  ] : storage if storage.is_cluster == var.database.is_cluster][0]
+  proxy = { namespace = "AWS/RDS", dimensions = ["ProxyName", var.database.proxy_name] }
+  log   = { namespace = "PMP/${var.name}", dimensions = [] }
   queue = { for name, queue in {
     events      = var.function.failed_events_queue_name
     jobs        = var.function.jobs_queue_name
@@ -91,6 +97,25 @@ locals {
         { of = local.instance, name = "CPUSurplusCreditsCharged", stat = "Sum", label = "charged" },
       ]
     }] : panel if var.database.is_burstable],
+    [for panel in [
+      {
+        title = "Capacity in use"
+        unit  = "percent"
+        alarm = "database-capacity"
+        metrics = [
+          { of = local.instance, name = "ACUUtilization", stat = "Maximum", label = "writer" },
+          { of = local.readers, name = "ACUUtilization", stat = "Maximum", label = "busiest reader" },
+        ]
+      },
+      {
+        title = "Lag of readers"
+        unit  = "ms"
+        alarm = "database-reader-lag"
+        metrics = [
+          { of = local.readers, name = "AuroraReplicaLag", stat = "Maximum", label = "slowest" },
+        ]
+      },
+    ] : panel if var.database.is_cluster],
     [
       {
         title = "Connections to the database"
@@ -104,9 +129,9 @@ locals {
       {
         title = "Free storage and memory"
         unit  = "bytes"
-        alarm = "database-storage"
+        alarm = local.storage.alarm
         metrics = [
-          { of = local.instance, name = "FreeStorageSpace", stat = "Minimum", label = "storage" },
+          { of = local.instance, name = local.storage.name, stat = "Minimum", label = "storage" },
           { of = local.instance, name = "FreeableMemory", stat = "Minimum", label = "memory" },
         ]
       },

@@ -9,12 +9,13 @@ variable "name" {
 }
 
 variable "database" {
-  description = "Instance and proxy, and their limits (`modules/sizing`), which are drawn as lines."
+  description = "Instance (or Aurora cluster, with `is_cluster`) and proxy, and their limits (`modules/sizing`), which are drawn as lines."
   type = object({
     identifier      = string
     proxy_name      = string
     vcpu            = number
     is_burstable    = bool
+    is_cluster      = optional(bool, false)
     max_connections = number
     pool_size       = number
   })

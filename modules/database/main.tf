@@ -13,15 +13,40 @@ locals {
   # (docs/adr/0314). Keyed as in the addresses of a plan: original, r1, r2, …
   generations = { for number, restore in concat([null], var.restores) : number == 0 ? "original" : "r${number}" => {
     identifier = number == 0 ? var.name : "${var.name}-r${number}"
+    engine     = local.engines[number]
     snapshot   = try(restore.snapshot, null)
     point_in_time = try(restore.point_in_time, null) == null ? null : merge(
       restore.point_in_time == "latest" ? { use_latest_restorable_time = "true" } : { restore_time = restore.point_in_time },
       startswith(restore.source, "arn:") ? { source_db_instance_automated_backups_arn = restore.source } :
-      startswith(restore.source, "db-") ? { source_dbi_resource_id = restore.source } :
+      can(regex("^(cluster|db)-", restore.source)) ? { source_dbi_resource_id = restore.source } :
       { source_db_instance_identifier = restore.source },
     )
   } if number >= var.retired_instances }
-  serving = module.instance[length(var.restores) == 0 ? "original" : "r${length(var.restores)}"]
+  # The engine of each generation. None leads back from Aurora.
+  engines = [
+    for number in range(length(var.restores) + 1) :
+    contains(concat([var.engine], slice(var.restores[*].engine, 0, number)), "aurora-postgresql") ? "aurora-postgresql" : "postgres"
+  ]
+
+  serving_name   = length(var.restores) == 0 ? "original" : "r${length(var.restores)}"
+  serving_engine = local.engines[length(var.restores)]
+  is_aurora      = local.serving_engine == "aurora-postgresql"
+  serving = local.is_aurora ? {
+    instance    = null
+    cluster     = aws_rds_cluster.this[local.serving_name].cluster_identifier
+    host        = aws_rds_cluster.this[local.serving_name].endpoint
+    resource_id = aws_rds_cluster.this[local.serving_name].cluster_resource_id
+    secret_arn  = one(aws_rds_cluster.this[local.serving_name].master_user_secret).secret_arn
+    } : {
+    instance    = module.instance[local.serving_name].db_instance_identifier
+    cluster     = null
+    host        = module.instance[local.serving_name].db_instance_address
+    resource_id = module.instance[local.serving_name].db_instance_resource_id
+    secret_arn  = module.instance[local.serving_name].db_instance_master_user_secret_arn
+  }
+
+  # Whether a generation's snapshot is that of an RDS instance: the one before it was one.
+  from_instance = { for number in range(1, length(local.engines)) : "r${number}" => local.engines[number - 1] == "postgres" }
 
   # Only what differs from the family postgres16: AWS reports a parameter at its default in another way than it was set, and
   # every plan would show a difference. By default the family requires TLS (rds.force_ssl), logs no statements
@@ -53,7 +78,7 @@ module "instance" {
   source  = "terraform-aws-modules/rds/aws"
   version = "6.13.1"
 
-  for_each = local.generations
+  for_each = { for key, generation in local.generations : key => generation if generation.engine == "postgres" }
 
   identifier     = each.value.identifier
   engine         = "postgres"
@@ -68,8 +93,8 @@ module "instance" {
   apply_immediately           = true
   maintenance_window          = "sun:03:00-sun:04:00"
 
-  allocated_storage     = var.storage_gib.initial
-  max_allocated_storage = var.storage_gib.max
+  allocated_storage     = try(var.storage_gib.initial, null)
+  max_allocated_storage = try(var.storage_gib.max, null)
   storage_type          = "gp3"
   iops                  = try(var.storage_performance.iops, null)
   storage_throughput    = try(var.storage_performance.throughput_mib, null)

@@ -1,11 +1,16 @@
 output "database_identifier" {
-  description = "Identifier of the instance that serves: the original's, or that of the last restore."
-  value       = local.serving.db_instance_identifier
+  description = "Identifier of the instance or cluster that serves: the original's, or that of the last restore."
+  value       = coalesce(local.serving.cluster, local.serving.instance)
 }
 
 output "database_host" {
-  description = "Host name of the instance: for migrations."
-  value       = local.serving.db_instance_address
+  description = "Host name of the instance, or of the cluster's writer: for migrations."
+  value       = local.serving.host
+}
+
+output "engine" {
+  description = "Engine that serves: `postgres` or `aurora-postgresql`."
+  value       = local.serving_engine
 }
 
 output "database_port" {
@@ -19,13 +24,13 @@ output "database_name" {
 }
 
 output "database_resource_id" {
-  description = "Immutable id of the instance, as IAM's `rds-db:connect` names it."
-  value       = local.serving.db_instance_resource_id
+  description = "Immutable id of the instance or cluster, as IAM's `rds-db:connect` names it."
+  value       = local.serving.resource_id
 }
 
 output "master_secret_arn" {
   description = "ARN of the secret of pmp_admin, which RDS made and rotates."
-  value       = local.serving.db_instance_master_user_secret_arn
+  value       = local.serving.secret_arn
 }
 
 output "secret_arn_by_role" {
@@ -43,6 +48,13 @@ output "proxy_host" {
   value       = aws_db_proxy.this.endpoint
 
   # The proxy answers only once it has its instance.
+  depends_on = [aws_db_proxy_target.this]
+}
+
+output "reader_host" {
+  description = "Host name of the proxy's read-only endpoint: for reads that may be some seconds old. The proxy's own where there is no reader."
+  value       = length(aws_db_proxy_endpoint.readers) == 0 ? aws_db_proxy.this.endpoint : aws_db_proxy_endpoint.readers[0].endpoint
+
   depends_on = [aws_db_proxy_target.this]
 }
 

@@ -35,7 +35,20 @@ resource "aws_db_proxy_default_target_group" "this" {
 resource "aws_db_proxy_target" "this" {
   db_proxy_name          = aws_db_proxy.this.name
   target_group_name      = aws_db_proxy_default_target_group.this.name
-  db_instance_identifier = local.serving.db_instance_identifier
+  db_instance_identifier = local.serving.instance
+  db_cluster_identifier  = local.serving.cluster
+}
+
+# A cluster alone has readers; the proxy leads each transaction on this endpoint to one of them.
+# https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/rds-proxy-endpoints.html
+resource "aws_db_proxy_endpoint" "readers" {
+  count = local.is_aurora && try(var.aurora.readers, 0) > 0 ? 1 : 0
+
+  db_proxy_name          = aws_db_proxy.this.name
+  db_proxy_endpoint_name = "${var.name}-readers"
+  vpc_subnet_ids         = var.proxy_subnet_ids
+  vpc_security_group_ids = [var.security_group_id_by_role.proxy]
+  target_role            = "READ_ONLY"
 }
 
 # A log group that the proxy makes by itself has neither key nor retention.

@@ -18,13 +18,60 @@ variable "environment" {
   }
 }
 
+variable "engine" {
+  description = "Engine of the original database: `postgres` (RDS) or `aurora-postgresql`. An existing database changes its engine by a restore (`restores`), never by this."
+  type        = string
+  default     = "postgres"
+
+  validation {
+    condition     = contains(["postgres", "aurora-postgresql"], var.engine)
+    error_message = "engine must be postgres or aurora-postgresql, not ${var.engine}."
+  }
+}
+
+variable "aurora" {
+  description = "Aurora's capacity: `min_acu` and `max_acu` of each instance (an Aurora capacity unit has about 2 GiB and a quarter of a vCPU), `readers` beside the writer (one stands by as enable_multi_az does for RDS, and serves reads), and `enable_io_optimized` for storage without a price per request."
+  type = object({
+    min_acu             = number
+    max_acu             = number
+    readers             = optional(number, 0)
+    enable_io_optimized = optional(bool, false)
+  })
+  default = null
+
+  validation {
+    condition     = (var.aurora != null) == contains(concat([var.engine], var.restores[*].engine), "aurora-postgresql")
+    error_message = "aurora must be given where engine, here or of one of restores, is aurora-postgresql, and only there."
+  }
+
+  # https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora-serverless-v2.requirements.html; at 0 a cluster
+  # pauses, which RDS Proxy's connections prevent.
+  validation {
+    condition = var.aurora == null ? true : alltrue([
+      var.aurora.min_acu >= 0.5, var.aurora.max_acu <= 256, var.aurora.max_acu >= 1, var.aurora.min_acu <= var.aurora.max_acu,
+      floor(var.aurora.min_acu * 2) == var.aurora.min_acu * 2, floor(var.aurora.max_acu * 2) == var.aurora.max_acu * 2,
+    ])
+    error_message = "aurora: min_acu must be from 0.5 and max_acu from 1 to 256, in halves, and min_acu at most max_acu."
+  }
+
+  validation {
+    condition     = var.aurora == null ? true : var.aurora.readers >= 0 && var.aurora.readers <= 15 && floor(var.aurora.readers) == var.aurora.readers
+    error_message = "aurora.readers must be a whole number from 0 to 15, the most that a cluster has."
+  }
+}
+
 variable "instance_class" {
-  description = "Class of the instance: db.t3, db.t4g, db.m6g or db.r6g; `modules/sizing` knows which."
+  description = "Class of the RDS instance: db.t3, db.t4g, db.m6g or db.r6g; `modules/sizing` knows which. `db.serverless` where all are Aurora."
   type        = string
 
   validation {
-    condition     = can(regex("^db[.](t3|t4g|m6g|r6g)[.](micro|small|medium|[0-9]*x?large)$", var.instance_class))
-    error_message = "instance_class must be of the families db.t3, db.t4g, db.m6g or db.r6g, such as db.t4g.medium."
+    condition     = can(regex("^db[.]((t3|t4g|m6g|r6g)[.](micro|small|medium|[0-9]*x?large)|serverless)$", var.instance_class))
+    error_message = "instance_class must be of the families db.t3, db.t4g, db.m6g or db.r6g, such as db.t4g.medium, or db.serverless for Aurora."
+  }
+
+  validation {
+    condition     = var.instance_class != "db.serverless" || !contains(slice(local.engines, var.retired_instances, length(local.engines)), "postgres")
+    error_message = "instance_class db.serverless is Aurora's: there is an RDS instance, which keeps its class until it is retired."
   }
 }
 
@@ -40,20 +87,26 @@ variable "engine_version" {
 }
 
 variable "storage_gib" {
-  description = "Storage in GiB: `initial`, and `max` up to which it grows by itself."
+  description = "Storage of the RDS instance in GiB: `initial`, and `max` up to which it grows by itself. Null where all is Aurora, whose storage grows by itself."
   type = object({
     initial = number
     max     = number
   })
+  default = null
 
   validation {
-    condition     = var.storage_gib.initial >= 20 && var.storage_gib.max <= 65536
+    condition     = var.storage_gib == null ? true : var.storage_gib.initial >= 20 && var.storage_gib.max <= 65536
     error_message = "storage_gib.initial must be at least 20 and storage_gib.max at most 65536: the bounds of gp3 in RDS."
   }
 
   validation {
-    condition     = var.storage_gib.max >= var.storage_gib.initial * 1.26
+    condition     = var.storage_gib == null ? true : var.storage_gib.max >= var.storage_gib.initial * 1.26
     error_message = "storage_gib.max must be at least 26 % above initial: RDS refuses less, as it would never grow."
+  }
+
+  validation {
+    condition     = var.storage_gib != null || !contains(slice(local.engines, var.retired_instances, length(local.engines)), "postgres")
+    error_message = "storage_gib must be given for an RDS instance."
   }
 }
 
@@ -67,8 +120,8 @@ variable "storage_performance" {
 
   # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/CHAP_Storage.html#gp3-storage
   validation {
-    condition     = var.storage_performance == null || var.storage_gib.initial >= 400
-    error_message = "storage_performance needs storage_gib.initial of at least 400, not ${var.storage_gib.initial}: RDS provisions nothing for smaller gp3 storage of PostgreSQL."
+    condition     = var.storage_performance == null || try(var.storage_gib.initial, 0) >= 400
+    error_message = "storage_performance needs storage_gib.initial of at least 400, not ${try(var.storage_gib.initial, "null")}: RDS provisions nothing for smaller gp3 storage of PostgreSQL."
   }
 
   validation {
@@ -98,11 +151,12 @@ variable "backup_retention_days" {
 }
 
 variable "restores" {
-  description = "Restores of this database, oldest first; the instance of the last one serves. Each is either a `snapshot` (`rds:<name>-…`, `final-<name>-…`, or a copy named `<name>-…`), or a `point_in_time` (RFC 3339 in UTC, or `latest`) of a `source`: an earlier instance's identifier, the resource id (`db-…`) of one that is gone, or the ARN of its automated backups. An entry stays in the list: without it, its instance would be destroyed."
+  description = "Restores of this database, oldest first; the instance of the last one serves. Each is either a `snapshot` (`rds:<name>-…`, `final-<name>-…`, or a copy named `<name>-…`), or a `point_in_time` (RFC 3339 in UTC, or `latest`) of a `source`: an earlier instance's identifier, the resource id (`db-…`, of Aurora `cluster-…`) of one that is gone, or the ARN of its automated backups. An entry stays in the list: without it, its instance would be destroyed. `engine` aurora-postgresql moves a snapshot of RDS to Aurora, and later entries stay there."
   type = list(object({
     snapshot      = optional(string)
     point_in_time = optional(string)
     source        = optional(string)
+    engine        = optional(string)
   }))
   default  = []
   nullable = false
@@ -110,6 +164,11 @@ variable "restores" {
   validation {
     condition     = alltrue([for restore in var.restores : (restore.snapshot == null) != (restore.point_in_time == null)])
     error_message = "restores: each entry must have either snapshot or point_in_time, not ${jsonencode([for restore in var.restores : { for name, value in restore : name => value if value != null } if(restore.snapshot == null) == (restore.point_in_time == null)])}."
+  }
+
+  validation {
+    condition     = alltrue([for restore in var.restores : restore.engine == null || (restore.engine == "aurora-postgresql" && restore.snapshot != null)])
+    error_message = "restores: engine is for a snapshot of RDS that moves to aurora-postgresql, the only move that AWS makes. Leave it out of other entries."
   }
 
   validation {
@@ -130,9 +189,9 @@ variable "restores" {
   validation {
     condition = alltrue([for number, restore in var.restores : restore.point_in_time == null ? true : restore.source == null ? false : (
       contains([for earlier in range(number + 1) : earlier == 0 ? var.name : "${var.name}-r${earlier}"], restore.source) ||
-      can(regex("^db-[A-Z0-9]+$|^arn:aws[a-z-]*:rds:[a-z0-9-]+:[0-9]{12}:auto-backup:ab-[a-z0-9]+$", restore.source))
+      can(regex("^(cluster|db)-[A-Z0-9]+$|^arn:aws[a-z-]*:rds:[a-z0-9-]+:[0-9]{12}:auto-backup:ab-[a-z0-9]+$", restore.source))
     )])
-    error_message = "restores: a point_in_time needs a source: an earlier instance of this database (${var.name}, ${var.name}-r1, …), the resource id (db-…) of one that is gone, or the ARN of its automated backups (arn:aws:rds:…:auto-backup:ab-…)."
+    error_message = "restores: a point_in_time needs a source: an earlier instance of this database (${var.name}, ${var.name}-r1, …), the resource id (db-… or cluster-…) of one that is gone, or the ARN of its automated backups (arn:aws:rds:…:auto-backup:ab-…)."
   }
 }
 

@@ -12,8 +12,9 @@ locals {
   ]
   parameters = "${local.arn.prefix.ssm}:parameter/pmp/${var.environment}/*"
   # RDS names the master's secret itself.
-  master_secrets = "${local.arn.prefix.secretsmanager}:secret:rds!db-*"
-  states         = [for layer in local.layers : "${local.arn.state}/${layer}/${var.environment}/${layer}.tfstate"]
+  master_secrets         = "${local.arn.prefix.secretsmanager}:secret:rds!db-*"
+  cluster_master_secrets = "${local.arn.prefix.secretsmanager}:secret:rds!cluster-*"
+  states                 = [for layer in local.layers : "${local.arn.state}/${layer}/${var.environment}/${layer}.tfstate"]
   # Before a workspace is chosen, Terraform looks for the default workspace's state. There is none.
   default_states = [for layer in local.layers : "${local.arn.state}/${layer}.tfstate"]
   layers         = ["foundation", "service"]
@@ -395,7 +396,8 @@ locals {
       },
     ]
 
-    dns = [
+    # What an environment needs with an option only.
+    options = concat([
       {
         # New ones have no tag yet; none of these takes anything away.
         Sid    = "MakeDnsFirewall"
@@ -445,7 +447,7 @@ locals {
         Action   = ["route53resolver:ListFirewallConfigs"]
         Resource = "*"
       },
-    ]
+    ], [for statement in local.cluster_statements : statement if var.uses_aurora])
 
     runner = [
       {
@@ -880,6 +882,77 @@ locals {
       Null            = { "aws:ResourceTag/Environment" = "false" }
     }
   }
+
+  cluster_statements = [
+    {
+      Sid    = "KeepClusters"
+      Effect = "Allow"
+      Action = [
+        "rds:AddTagsToResource", "rds:CreateDBCluster", "rds:CreateDBClusterParameterGroup", "rds:CreateDBClusterSnapshot",
+        "rds:CreateDBInstance", "rds:DeleteDBCluster", "rds:DeleteDBClusterParameterGroup",
+        "rds:DescribeDBClusterParameterGroups", "rds:DescribeDBClusterParameters", "rds:ListTagsForResource",
+        "rds:ModifyDBCluster", "rds:ModifyDBClusterParameterGroup", "rds:RemoveTagsFromResource",
+        "rds:ResetDBClusterParameterGroup", "rds:RestoreDBClusterFromSnapshot", "rds:RestoreDBClusterToPointInTime",
+      ]
+      Resource = concat(
+        [for kind in ["cluster", "cluster-pg", "cluster-snapshot", "cluster-snapshot:rds", "db", "snapshot", "snapshot:rds", "subgrp"] : "${local.arn.prefix.rds}:${kind}:${local.prefix}*"],
+        ["${local.arn.prefix.rds}:og:default*", "${local.arn.prefix.rds}:cluster-snapshot:final-${local.prefix}*"],
+      )
+    },
+    {
+      # Lists are checked against all clusters, and the provider looks whether one belongs to a global database.
+      Sid      = "ReadClusters"
+      Effect   = "Allow"
+      Action   = ["rds:DescribeDBClusters", "rds:DescribeDBProxyEndpoints", "rds:DescribeGlobalClusters"]
+      Resource = concat([for kind in ["cluster", "db-proxy", "db-proxy-endpoint"] : "${local.arn.prefix.rds}:${kind}:*"], ["arn:aws:rds::${var.account_id}:global-cluster:*"])
+    },
+    {
+      # A new endpoint has an id that AWS makes up, and no tag yet; it can only be made on a proxy that is its own.
+      Sid       = "MakeProxyEndpoints"
+      Effect    = "Allow"
+      Action    = ["rds:AddTagsToResource", "rds:CreateDBProxyEndpoint"]
+      Resource  = "${local.arn.prefix.rds}:db-proxy-endpoint:*"
+      Condition = local.own_request
+    },
+    {
+      Sid       = "MakeEndpointsOfOwnProxies"
+      Effect    = "Allow"
+      Action    = ["rds:CreateDBProxyEndpoint"]
+      Resource  = "${local.arn.prefix.rds}:db-proxy:*"
+      Condition = local.own
+    },
+    {
+      Sid       = "ChangeOwnProxyEndpoints"
+      Effect    = "Allow"
+      Action    = ["rds:DeleteDBProxyEndpoint", "rds:ListTagsForResource", "rds:ModifyDBProxyEndpoint", "rds:RemoveTagsFromResource"]
+      Resource  = "${local.arn.prefix.rds}:db-proxy-endpoint:*"
+      Condition = local.own
+    },
+    {
+      # As MakeMasterSecret and UseMasterSecret, for a cluster's master.
+      Sid       = "MakeMasterSecretOfCluster"
+      Effect    = "Allow"
+      Action    = ["secretsmanager:CreateSecret", "secretsmanager:TagResource"]
+      Resource  = local.cluster_master_secrets
+      Condition = { Null = { "aws:ResourceTag/aws:rds:primaryDBClusterArn" = "true" } }
+    },
+    {
+      Sid       = "UseMasterSecretOfCluster"
+      Effect    = "Allow"
+      Action    = ["secretsmanager:GetSecretValue"]
+      Resource  = local.cluster_master_secrets
+      Condition = { StringLike = { "aws:ResourceTag/aws:rds:primaryDBClusterArn" = "${local.arn.prefix.rds}:cluster:${local.prefix}*" } }
+    },
+    {
+      Sid    = "KeepLogGroupsOfClusters"
+      Effect = "Allow"
+      Action = [
+        "logs:AssociateKmsKey", "logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:ListTagsForResource", "logs:PutRetentionPolicy",
+        "logs:TagResource", "logs:UntagResource",
+      ]
+      Resource = "${local.arn.prefix.logs}:log-group:/aws/rds/cluster/${local.prefix}*"
+    },
+  ]
 
   attachable_policy_arns = [
     "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore",

@@ -33,7 +33,7 @@ locals {
       }],
     )
     # The same reads, on the same resources and conditions, as the delivery identity has.
-    read-foundation = flatten([for concern in ["network", "database", "dns", "runner"] : local.plan_reads[concern]])
+    read-foundation = flatten([for concern in ["network", "database", "options", "runner"] : local.plan_reads[concern]])
     read-service    = flatten([for concern in ["monitoring", "service", "iam"] : local.plan_reads[concern]])
   }
 
@@ -49,10 +49,10 @@ locals {
             for action in statement.Action : action
             if can(regex(":(Describe|Get|List|GET$)", action)) && !contains(local.not_for_plans, action)
           ]
-          }) if statement.Sid != "UseMasterSecret" && length([
+          }) if !startswith(statement.Sid, "UseMasterSecret") && length([
           for action in try(statement.Action, []) : action
           if statement.Effect == "Allow" && can(regex(":(Describe|Get|List|GET$)", action)) && !contains(local.not_for_plans, action)
       ]) > 0
-    ] if contains(["network", "database", "dns", "runner", "monitoring", "service", "iam"], concern)
+    ] if contains(["network", "database", "options", "runner", "monitoring", "service", "iam"], concern)
   }
 }

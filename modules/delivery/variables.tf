@@ -102,6 +102,12 @@ variable "hosted_zone_roles" {
   }
 }
 
+variable "uses_aurora" {
+  description = "Whether the environment's database is Aurora, or is to become it: lets the identity make clusters."
+  type        = bool
+  default     = false
+}
+
 variable "truststore_uri" {
   description = "S3 object that holds the authorities of mutual TLS (`service.api.truststore`), such as `s3://certificates/pmp/truststore.pem`; null without mutual TLS."
   type        = string

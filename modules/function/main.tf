@@ -92,7 +92,7 @@ module "function" {
     PMP_UPLOAD_RETENTION_DAYS  = tostring(var.imports.retention_days)
     }, length(local.retention) == 0 ? {} : {
     PMP_RETENTION = jsonencode(local.retention)
-  })
+  }, { for host in var.database.reader_host[*] : "PMP_DATABASE_READER_HOST" => host })
 
   # Failed schedules are tried again, and end in a queue that an alarm watches.
   create_async_event_config                 = true

@@ -89,13 +89,14 @@ variable "network" {
 }
 
 variable "database" {
-  description = "Proxy that the function connects to: its endpoint, resource id (for IAM authentication), database and user."
+  description = "Proxy that the function connects to: its endpoint, resource id (for IAM authentication), database and user; `reader_host` is its endpoint for reads that may be some seconds old, null for none."
   type = object({
     host              = string
     port              = number
     name              = string
     user              = optional(string, "pmp_app")
     proxy_resource_id = string
+    reader_host       = optional(string)
   })
 }
 

@@ -14,6 +14,11 @@
 # gp3 of PostgreSQL: 3,000 IOPS and 125 MiB/s below 400 GiB; from there 12,000 and 500, and more can be provisioned:
 # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/CHAP_Storage.html#gp3-storage
 #
+# Aurora Serverless v2 (`db.serverless`): a capacity unit has about 2 GiB and, as in the classes R, a vCPU for each 8 GiB;
+# max_connections follows the largest capacity, and is at most 2,000 where the smallest is 0.5:
+# https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora-serverless-v2.setting-capacity.html
+# It has as much storage performance as its capacity asks for, so storage does not count there.
+#
 # Memory, vCPU and baseline: https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Concepts.DBInstanceClass.Summary.html
 # and https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/burstable-credits-baseline-concepts.html
 locals {
@@ -34,12 +39,14 @@ locals {
     { for size, class in local.burstable_sizes : "db.t4g.${size}" => class },
     { for size, vcpu in local.fixed_vcpu : "db.m6g.${size}" => { memory_gib = vcpu * 4, vcpu = vcpu, baseline = 1 } },
     { for size, vcpu in local.fixed_vcpu : "db.r6g.${size}" => { memory_gib = vcpu * 8, vcpu = vcpu, baseline = 1 } },
+    { for class in ["db.serverless"] : class => { memory_gib = var.aurora.max_acu * 2, vcpu = var.aurora.max_acu / 4, baseline = 1 } if var.aurora != null },
   )
+  largest_max_connections = try(var.aurora.min_acu, 1) <= 0.5 ? 2000 : 5000
   # An unknown class is refused by its validation; the smallest one keeps the expressions below from failing first.
   class = lookup(local.class_by_name, var.instance_class, local.burstable_sizes.micro)
 
   usable_memory_share      = 0.83
-  max_connections          = min(floor(local.class.memory_gib * pow(1024, 3) * local.usable_memory_share / 9531392), 5000)
+  max_connections          = min(floor(local.class.memory_gib * pow(1024, 3) * local.usable_memory_share / 9531392), local.largest_max_connections)
   largest_percent          = min(90, floor(100 * (local.max_connections - var.admin_connections - var.reserved_connections) / local.max_connections))
   max_connections_percent  = coalesce(var.max_connections_percent, local.largest_percent)
   pool_size                = floor(local.max_connections * local.max_connections_percent / 100)

@@ -1,10 +1,24 @@
 variable "instance_class" {
-  description = "Class of the database instance: db.t3, db.t4g, db.m6g or db.r6g."
+  description = "Class of the database instance: db.t3, db.t4g, db.m6g or db.r6g, or `db.serverless` with `aurora`."
   type        = string
 
   validation {
     condition     = contains(keys(local.class_by_name), var.instance_class)
     error_message = "instance_class ${var.instance_class} is not in PMP's table. Take one of: ${join(", ", keys(local.class_by_name))}."
+  }
+}
+
+variable "aurora" {
+  description = "Capacity of an instance of Aurora Serverless v2, in Aurora capacity units; null for RDS."
+  type = object({
+    min_acu = number
+    max_acu = number
+  })
+  default = null
+
+  validation {
+    condition     = var.aurora == null ? true : var.aurora.min_acu >= 0.5 && var.aurora.min_acu <= var.aurora.max_acu && var.aurora.max_acu <= 256
+    error_message = "aurora: min_acu must be at least 0.5 and at most max_acu, and max_acu at most 256."
   }
 }
 

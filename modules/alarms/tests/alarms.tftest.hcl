@@ -33,6 +33,85 @@ variables {
   }
 }
 
+run "a_cluster_has_alarms_of_its_capacity_instead_of_its_storage" {
+  variables {
+    database = {
+      identifier             = "pmp-dev"
+      proxy_name             = "pmp-dev-proxy"
+      vcpu                   = 4
+      is_burstable           = false
+      largest_credit_balance = 0
+      memory_gib             = 32
+      cluster                = { has_readers = true }
+      max_connections        = 2992
+      pool_size              = 2692
+    }
+  }
+
+  assert {
+    condition = toset([for name in keys(aws_cloudwatch_metric_alarm.this) : name if startswith(name, "database-")]) == toset([
+      "database-capacity", "database-connections", "database-load", "database-load-cpu", "database-load-not-cpu",
+      "database-load-per-vcpu", "database-local-storage", "database-memory", "database-reader-lag", "database-transaction-ids",
+    ])
+    error_message = "alarms: ${join(", ", keys(aws_cloudwatch_metric_alarm.this))}"
+  }
+
+  assert {
+    condition = alltrue([
+      for name, alarm in aws_cloudwatch_metric_alarm.this : alarm.dimensions == tomap({
+        DBClusterIdentifier = "pmp-dev", Role = name == "database-reader-lag" ? "READER" : "WRITER"
+      }) if startswith(name, "database-")
+    ])
+    error_message = "alarms must follow the writer and the readers through a failover"
+  }
+
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.this["database-reader-lag"].threshold == 2000 && aws_cloudwatch_metric_alarm.this["database-load"].threshold == 6
+    error_message = "AuroraReplicaLag is in milliseconds; the load is full at as many sessions as there are vCPUs"
+  }
+}
+
+run "a_cluster_without_readers_has_no_alarm_of_their_lag" {
+  command = plan
+  variables {
+    database = {
+      identifier             = "pmp-dev"
+      proxy_name             = "pmp-dev-proxy"
+      vcpu                   = 4
+      is_burstable           = false
+      largest_credit_balance = 0
+      memory_gib             = 32
+      cluster                = { has_readers = false }
+      max_connections        = 2992
+      pool_size              = 2692
+    }
+  }
+
+  assert {
+    condition     = !contains(keys(aws_cloudwatch_metric_alarm.this), "database-reader-lag")
+    error_message = "nothing lags where there is no reader"
+  }
+}
+
+run "a_cluster_with_storage_of_its_own_is_refused" {
+  command = plan
+  variables {
+    database = {
+      identifier             = "pmp-dev"
+      proxy_name             = "pmp-dev-proxy"
+      vcpu                   = 4
+      is_burstable           = false
+      largest_credit_balance = 0
+      memory_gib             = 32
+      storage_gib            = 20
+      cluster                = { has_readers = true }
+      max_connections        = 2992
+      pool_size              = 2692
+    }
+  }
+  expect_failures = [var.database]
+}
+
 run "every_alarm_says_what_to_do_and_notifies_one_topic" {
   assert {
     condition     = length(aws_cloudwatch_metric_alarm.this) == 30 && length(output.alarm_arn_by_name) == 34

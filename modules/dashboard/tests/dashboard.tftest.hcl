@@ -26,6 +26,32 @@ variables {
   alarm_threshold_by_name = { database-load = 3, database-storage = 4294967296, function-errors = 0 }
 }
 
+run "a_cluster_shows_its_writer_and_its_readers" {
+  variables {
+    database = {
+      identifier      = "pmp-dev"
+      proxy_name      = "pmp-dev"
+      vcpu            = 4
+      is_burstable    = false
+      is_cluster      = true
+      max_connections = 2992
+      pool_size       = 2692
+    }
+  }
+
+  assert {
+    condition = [for widget in jsondecode(output.dashboard_body).widgets : slice(widget.properties.metrics[0], 0, 6) if widget.properties.title == "Lag of readers"] == [
+      ["AWS/RDS", "AuroraReplicaLag", "DBClusterIdentifier", "pmp-dev", "Role", "READER"]
+    ]
+    error_message = "the lag of readers must be shown"
+  }
+
+  assert {
+    condition     = !strcontains(output.dashboard_body, "FreeStorageSpace") && strcontains(output.dashboard_body, "FreeLocalStorage")
+    error_message = "a cluster has no storage that fills up"
+  }
+}
+
 run "widgets_fit_the_grid_and_show_their_metrics" {
   assert {
     condition     = length(jsondecode(output.dashboard_body).widgets) == 16

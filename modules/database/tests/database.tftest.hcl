@@ -365,22 +365,22 @@ run "each_kind_of_restore_makes_an_instance_beside_the_earlier_ones" {
 
   assert {
     condition = jsonencode(local.generations) == jsonencode({
-      original = { identifier = "pmp-dev", snapshot = null, point_in_time = null }
-      r1       = { identifier = "pmp-dev-r1", snapshot = "final-pmp-dev-a1b2c3d4", point_in_time = null }
+      original = { identifier = "pmp-dev", engine = "postgres", snapshot = null, point_in_time = null }
+      r1       = { identifier = "pmp-dev-r1", engine = "postgres", snapshot = "final-pmp-dev-a1b2c3d4", point_in_time = null }
       r2 = {
-        identifier = "pmp-dev-r2", point_in_time = null
+        identifier = "pmp-dev-r2", engine = "postgres", point_in_time = null
         snapshot   = "rds:pmp-dev-2026-11-26-01-05"
       }
       r3 = {
-        identifier    = "pmp-dev-r3", snapshot = null
+        identifier    = "pmp-dev-r3", engine = "postgres", snapshot = null
         point_in_time = { restore_time = "2026-11-26T12:00:00Z", source_db_instance_identifier = "pmp-dev-r2" }
       }
       r4 = {
-        identifier    = "pmp-dev-r4", snapshot = null
+        identifier    = "pmp-dev-r4", engine = "postgres", snapshot = null
         point_in_time = { use_latest_restorable_time = "true", source_dbi_resource_id = "db-ABCDEFGHIJKLMNOPQRSTUVWXYZ" }
       }
       r5 = {
-        identifier = "pmp-dev-r5", snapshot = null
+        identifier = "pmp-dev-r5", engine = "postgres", snapshot = null
         point_in_time = {
           use_latest_restorable_time               = "true"
           source_db_instance_automated_backups_arn = "arn:aws:rds:eu-west-1:123456789012:auto-backup:ab-abcdefghijklmnopqrstuvwxyz"

@@ -18,6 +18,29 @@ variables {
   }
 }
 
+run "only_an_environment_with_aurora_may_make_clusters" {
+  assert {
+    condition     = !strcontains(jsonencode([for policy in aws_iam_policy.delivery : policy.policy]), "DBCluster")
+    error_message = "without Aurora, the identity must not reach clusters"
+  }
+}
+
+run "an_environment_with_aurora_may_make_its_own_clusters" {
+  variables {
+    uses_aurora = true
+  }
+
+  assert {
+    condition     = strcontains(aws_iam_policy.delivery["options"].policy, "rds:CreateDBCluster") && strcontains(aws_iam_policy.plan["read-foundation"].policy, "rds:DescribeDBClusters")
+    error_message = "who deploys must be able to make a cluster, and who plans to see it"
+  }
+
+  assert {
+    condition     = !strcontains(aws_iam_policy.plan["read-foundation"].policy, "secretsmanager:GetSecretValue")
+    error_message = "who plans must not read the master's password"
+  }
+}
+
 run "policies_fit_the_limits_of_iam" {
   variables {
     # As long as it can be, with every option.

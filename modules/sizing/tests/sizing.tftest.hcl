@@ -304,3 +304,53 @@ run "transaction_without_storage_is_refused" {
 
   expect_failures = [var.transaction_storage]
 }
+
+# AWS's table: 8 ACU at most have 1,669 connections, 16 have 3,360, 32 and more 5,000; this estimates 17 % less.
+# https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora-serverless-v2.setting-capacity.html
+run "aurora_has_the_connections_and_vcpus_of_its_largest_capacity" {
+  command = plan
+  variables {
+    instance_class = "db.serverless"
+    aurora         = { min_acu = 2, max_acu = 16 }
+  }
+
+  assert {
+    condition     = output.vcpu == 4 && output.memory_gib == 32 && output.transactions_per_second.burst == 4000
+    error_message = "16 ACU are 32 GiB and 4 vCPU, not ${output.memory_gib} GiB and ${output.vcpu} vCPU"
+  }
+
+  assert {
+    condition     = output.max_connections == 2992 && output.max_connections <= 3360 && !output.is_burstable
+    error_message = "16 ACU have about 3,360 connections, not ${output.max_connections}"
+  }
+}
+
+run "aurora_that_shrinks_to_half_a_unit_has_at_most_2000_connections" {
+  command = plan
+  variables {
+    instance_class = "db.serverless"
+    aurora         = { min_acu = 0.5, max_acu = 64 }
+  }
+
+  assert {
+    condition     = output.max_connections == 2000
+    error_message = "max_connections is ${output.max_connections}"
+  }
+}
+
+run "aurora_without_capacity_is_refused" {
+  command = plan
+  variables {
+    instance_class = "db.serverless"
+  }
+  expect_failures = [var.instance_class]
+}
+
+run "capacity_above_what_aurora_has_is_refused" {
+  command = plan
+  variables {
+    instance_class = "db.serverless"
+    aurora         = { min_acu = 2, max_acu = 257 }
+  }
+  expect_failures = [var.aurora]
+}

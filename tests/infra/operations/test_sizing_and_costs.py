@@ -122,6 +122,30 @@ def test_backups_cost_each_vault_and_the_key_of_the_copies(dev: Dev) -> None:
     assert cost(settings, dev[1])["Backups in vaults"] == pytest.approx(20)
 
 
+def test_aurora_costs_its_least_capacity_and_what_it_reads(dev: Dev) -> None:
+    settings = json.loads(json.dumps(dev[0]))
+    settings["foundation"]["database"] |= {"aurora": {"min_acu": 2, "max_acu": 16, "readers": 1}}
+    standard = cost(settings, dev[1])
+    assert standard["Database"] == pytest.approx(2 * 2 * 0.12 * 730)
+    assert standard["Storage"] == pytest.approx(100 * 0.1 + 0.2)
+    settings["foundation"]["database"]["aurora"]["enable_io_optimized"] = True
+    optimized = cost(settings, dev[1])
+    assert optimized["Database"] == pytest.approx(2 * 2 * 0.156 * 730)
+    assert optimized["Storage"] == pytest.approx(100 * 0.225)
+
+
+def test_sizing_says_from_which_load_aurora_is_cheaper() -> None:
+    """Below the break-even Aurora costs less than the class, above it more; the cheapest classes it never beats."""
+    rate = costs.break_even("db.r6g.2xlarge", 8)
+    assert rate is not None
+    assert costs.aurora_month(rate - 1) < costs.instance_month("db.r6g.2xlarge", 8) < costs.aurora_month(rate + 2)
+    assert costs.break_even("db.t4g.small", 2) is None
+    done = run("db.r6g.2xlarge")
+    row = [line.split() for line in done.stdout.splitlines() if "db.r6g.2xlarge" in line][-1]
+    assert row == ["db.r6g.2xlarge", "8,000", f"{costs.instance_month('db.r6g.2xlarge', 8):,.0f}", f"{rate:,}"]
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
 def test_error_names_a_class_without_a_price(dev: Dev) -> None:
     settings = json.loads(json.dumps(dev[0]))
     settings["foundation"]["database"]["instance_class"] = "db.r6g.16xlarge"

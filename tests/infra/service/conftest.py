@@ -46,6 +46,7 @@ module "delivery" {{
   # Every option is set, so that the statements of each are tested too.
   hosted_zone_roles = {{ writer_arn = "{WRITER}", reader_arn = "{READER}" }}
   truststore_uri    = "s3://certificates/pmp/truststore.pem"
+  uses_aurora       = true
 }}
 
 module "artifacts" {{

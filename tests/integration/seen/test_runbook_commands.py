@@ -47,6 +47,8 @@ ELSEWHERE = {
     "aws rds wait": "a waiter of botocore: see test_waiters_exist",
     "restores = ": "settings; tests/infra/foundation plans each form of them",
     "{ ": "settings; tests/infra/foundation plans each form of them",
+    "aurora = ": "settings; tests/infra/foundation/test_aurora.py plans them",
+    "instance_class = ": "a setting; modules/database/tests plan it",
 }
 """Beginnings of commands that are run elsewhere, or cannot be run here: where, or why."""
 
