@@ -14,7 +14,7 @@ from ops.settings import PROMOTED_ENVIRONMENTS, ROOT
 FILE = ROOT / ".gitlab-ci.yml"
 KEYWORDS = {"workflow", "stages", "variables", "default"}
 ENVIRONMENTS = PROMOTED_ENVIRONMENTS
-CHAIN = ("preview", "apply:foundation", "migrate", "plan:service", "apply:service", "smoke", "unchanged")
+CHAIN = ("preview", "apply:foundation", "migrate", "plan:service", "apply:service", "canary", "smoke", "unchanged")
 
 
 @cache

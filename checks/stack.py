@@ -22,7 +22,7 @@ from pathlib import Path
 from checks.object_store import BUCKET, ERASURES, KEY_ARN, TOKEN_KEYS_ARN, ObjectStore
 from local.servers.certificates import Authority
 from local.servers.pgbouncer import Bouncer
-from local.servers.postgres import Cluster
+from local.servers.postgres import SUPERUSER, Cluster, binaries
 from ops import aws
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -162,16 +162,49 @@ def stack(pool_size: int = 10, settings: dict[str, str] | None = None, preload: 
         shutil.rmtree(directory, ignore_errors=True)
 
 
+@contextmanager
+def standby(primary: Stack) -> Iterator[tuple[Cluster, Bouncer]]:
+    """Start a streaming standby of a stack that has ``max_wal_senders``, with a pooler in front of it.
+
+    As a reader of Aurora behind the read-only endpoint of RDS Proxy, it repeats what the primary commits.
+    """
+    first, directory = primary.cluster, Path(tempfile.mkdtemp(prefix="pmp-standby-"))
+    source = f"host={first.home.directory} port={first.port} user={SUPERUSER}"
+    server = Cluster(
+        directory / "postgres",
+        free_port(),
+        first.certificate,
+        first.authority,
+        settings=dict(first.settings) | {"primary_conninfo": f"'{source}'", "hot_standby": "on"},
+    )
+    bouncer = Bouncer(directory / "pgbouncer", free_port(), server.port, first.certificate, first.authority)
+    try:
+        server.home.run([binaries() / "pg_basebackup", "-D", server.data, "-d", source, "-c", "fast", "-X", "stream"])
+        server.home.run(["touch", server.data / "standby.signal"])
+        server.start()
+        password = secrets.token_hex(16)
+        first.set_password("pmp_app", password)
+        for pooler in (primary.bouncer, bouncer):
+            pooler.set_password(password)
+        bouncer.start()
+        yield server, bouncer
+    finally:
+        bouncer.destroy()
+        server.destroy()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
 def forget() -> None:
     """Have the function and ``ops`` in this process read environment, secrets and addresses again, as new ones do."""
     # Here, because lambda/ is on the path only of those who run the function.
-    from pmp import configuration, database, erasures, objects, person_tokens, tasks, vault
+    from pmp import configuration, database, erasures, objects, person_tokens, readers, tasks, vault
     from pmp.deliveries import chain
 
     kept = (configuration.configuration, database.tls, objects.client, erasures._client, erasures.key, vault._client)
     for cached in (*kept, tasks._queue, chain._queue, aws.client):
         cached.cache_clear()
     person_tokens.forget_keys()
+    readers.forget()
     database.disconnect()
 
 

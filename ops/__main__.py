@@ -10,6 +10,7 @@ from ops import (
     artifacts,
     aws,
     bootstrap,
+    canary,
     client_libraries,
     clients,
     compatibility,
@@ -28,6 +29,7 @@ from ops import (
     policies,
     provider_locks,
     release,
+    releases,
     replay,
     site,
     sizing,
@@ -37,7 +39,7 @@ from ops import (
 from ops.api import Api
 from ops.errors import run_command
 from ops.output import say
-from ops.settings import ENVIRONMENTS, PROMOTED_LAYERS, ROOT, Target, require_digest, require_environment
+from ops.settings import ENVIRONMENTS, PROMOTED_LAYERS, ROOT, Target, require_environment
 
 application = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
@@ -218,12 +220,32 @@ def smoke_command(
     smoke.smoke(require_environment(environment), events, layers.Version.built() if built else None)
 
 
+@application.command("canary", rich_help_panel=_RELEASE)
+def canary_command(
+    environment: Environment = None,
+    minutes: Annotated[float, typer.Option(envvar="PMP_CANARY_MINUTES", help="how long to watch")] = 15,
+    at_once: Annotated[
+        bool, typer.Option("--at-once", envvar="PMP_AT_ONCE", help="give it all requests without watching")
+    ] = False,
+) -> None:
+    """Let the newest version serve a tenth of the requests, then all of them, or take it back if they fail."""
+    canary.release(require_environment(environment), minutes, at_once=at_once)
+
+
+@application.command("releases", rich_help_panel=_RELEASE)
+def releases_command(environment: Environment = None) -> None:
+    """List the versions that an environment can be rolled back to, with dates and commits."""
+    releases.show(require_environment(environment))
+
+
 @application.command(rich_help_panel=_RELEASE)
 def rollback(
-    digest: Annotated[str, typer.Argument(help="SHA-256 of an earlier zip")], environment: Environment = None
+    version: Annotated[str, typer.Argument(help="number as `releases` lists it, or SHA-256 of an earlier zip")],
+    environment: Environment = None,
 ) -> None:
-    """Deploy an earlier zip again."""
-    layers.rollback(require_environment(environment), require_digest(digest))
+    """Deploy an earlier zip again, which then serves all requests at once."""
+    name = require_environment(environment)
+    layers.rollback(name, releases.digest_of(name, version))
 
 
 Since = Annotated[str | None, typer.Option(help="such as 2026-11-26T12:00:00Z; default: a day before --until")]

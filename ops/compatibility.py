@@ -1,9 +1,9 @@
 """Run each release's code on the other's schema.
 
-During a deployment, the previous release's code runs on the new schema, and after a rollback it does so again; before
-its migration has run, the new code meets the old schema. Both must pass their own integration tests. The previous
-release is the newest git tag that is also a tag of the Sqitch plan and is not this commit; before the first release
-there is nothing to compare.
+During a deployment, the previous release's code runs on the new schema, for as long as the canary of the new code
+takes, and after a rollback it does so again; before its migration has run, the new code meets the old schema. Both must
+pass their own integration tests. The previous release is the newest git tag that is also a tag of the Sqitch plan and
+is not this commit; before the first release there is nothing to compare.
 """
 
 import subprocess

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ops import artifacts, aws, clients, plans, promotions, quotas
+from ops.alias import Alias
 from ops.errors import UserError
 from ops.output import say, step
 from ops.settings import Target, release
@@ -269,7 +270,7 @@ def destroy(target: Target) -> None:
 
 
 def rollback(environment: str, digest: str) -> None:
-    """Deploy an earlier zip again.
+    """Deploy an earlier zip again, and give it all requests at once: it has served before.
 
     Raises:
         UserError: the deployment bucket has no such zip, or Terraform failed.
@@ -280,6 +281,9 @@ def rollback(environment: str, digest: str) -> None:
     directory = target.plan_directory.with_name(f"{target.name}-rollback")
     if plan(target, directory, version=version):
         apply(target, directory, promotes=False)
+    alias = Alias.of(environment)
+    alias.give_all()
+    say(f"rollback of {environment}: version {alias.serving()} of the function serves all requests", "bold")
 
 
 def drift(targets: Sequence[Target]) -> None:

@@ -45,19 +45,45 @@ COMMENT ON FUNCTION pmp.transaction_number IS
   'Number of the current transaction: above the numbers of all transactions that ended before it began, also after '
   'the database was restored from a dump.';
 
+CREATE TABLE pmp.mark (
+  is_only boolean PRIMARY KEY DEFAULT true CHECK (is_only),
+  made_at timestamptz NOT NULL,
+  horizon bigint NOT NULL
+);
+COMMENT ON TABLE pmp.mark IS
+  'When the writer of the database last left a mark, and its feed_horizon() then, in one row. A reader that sees a mark '
+  'sees all that was committed before it: how old that is at most is known without asking the engine (docs/adr/0316).';
+
 CREATE FUNCTION pmp.feed_horizon() RETURNS bigint
 LANGUAGE sql STABLE SET search_path = pmp, pg_temp AS $$
-  SELECT coalesce((
-    SELECT e.base + pg_snapshot_xmin(pg_current_snapshot())::text::bigint FROM feed_epoch AS e
-    WHERE e.xmin = e.written_by
-  ), 9223372036854775807)
+  SELECT CASE
+    -- A reader shows commits in their order, but what its own snapshot calls in flight is the engine's affair.
+    WHEN pg_is_in_recovery() THEN coalesce((SELECT m.horizon FROM mark AS m), 0)
+    ELSE coalesce((
+      SELECT e.base + pg_snapshot_xmin(pg_current_snapshot())::text::bigint FROM feed_epoch AS e
+      WHERE e.xmin = e.written_by
+    ), 9223372036854775807)
+  END
 $$;
 COMMENT ON FUNCTION pmp.feed_horizon IS
-  'All transactions with a number below it have ended. Everything is below it if nothing was written since a restore.';
+  'All transactions with a number below it have ended. Everything is below it if nothing was written since a restore. On '
+  'a reader: as it was when the mark was left.';
+
+CREATE FUNCTION pmp.leave_mark() RETURNS void
+LANGUAGE sql SET search_path = pmp, pg_temp AS $$
+  INSERT INTO mark AS m (made_at, horizon) VALUES (clock_timestamp(), feed_horizon())
+  ON CONFLICT (is_only) DO UPDATE SET made_at = excluded.made_at, horizon = excluded.horizon
+  WHERE m.made_at < excluded.made_at - interval '500 ms'
+$$;
+COMMENT ON FUNCTION pmp.leave_mark IS
+  'Leave a mark for readers, unless there is one of the last half second.';
 
 ALTER TABLE pmp.subject ALTER transaction_number SET DEFAULT pmp.transaction_number();
 ALTER TABLE pmp.event ALTER transaction_number SET DEFAULT pmp.transaction_number();
 
 GRANT SELECT ON pmp.feed_epoch TO pmp_app, pmp_readonly;
 GRANT EXECUTE ON FUNCTION pmp.feed_horizon TO pmp_app, pmp_readonly;
+GRANT SELECT, INSERT, UPDATE ON pmp.mark TO pmp_app;
+GRANT SELECT ON pmp.mark TO pmp_readonly;
+GRANT EXECUTE ON FUNCTION pmp.leave_mark TO pmp_app;
 COMMIT;

@@ -457,7 +457,7 @@ GRANT SELECT, UPDATE ON pmp.retention TO pmp_retention;
 GRANT SELECT, INSERT, UPDATE, DELETE ON pmp.retention_walk TO pmp_retention;
 GRANT SELECT ON
   pmp.consent, pmp.consent_version, pmp.current_choice, pmp.confirmation, pmp.legal_hold, pmp.delivery_lane,
-  pmp.subscription, pmp.erasure, pmp.trial_event, pmp.trial_choice, pmp.feed_epoch
+  pmp.subscription, pmp.erasure, pmp.trial_event, pmp.trial_choice, pmp.feed_epoch, pmp.mark
 TO pmp_retention;
 GRANT SELECT (subject_key, id, merged_into, erased_at) ON pmp.subject TO pmp_retention;
 GRANT EXECUTE ON FUNCTION

@@ -9,7 +9,7 @@ SELECT ok('jit=off' = ANY (rolconfig), 'pmp_app compiles nothing') FROM pg_roles
 SELECT table_privs_are('pmp', relation, 'pmp_app', privileges, format('pmp_app on %s: exactly %s', relation, privileges))
 FROM (VALUES
   ('source', '{SELECT}'::text[]), ('consent', '{SELECT}'), ('consent_version', '{SELECT}'), ('subject', '{SELECT}'), ('identifier', '{SELECT}'),
-  ('event', '{SELECT}'), ('event_context', '{SELECT}'), ('feed_epoch', '{SELECT}'), ('current_choice', '{SELECT}'), ('event_record', '{SELECT}'),
+  ('event', '{SELECT}'), ('event_context', '{SELECT}'), ('feed_epoch', '{SELECT}'), ('mark', '{SELECT,INSERT,UPDATE}'), ('current_choice', '{SELECT}'), ('event_record', '{SELECT}'),
   ('erasure', '{SELECT}'), ('former_identifier', '{SELECT}'), ('idempotency_key', '{SELECT,INSERT,UPDATE,DELETE}'),
   ('upstream_cache', '{SELECT,INSERT,UPDATE}'), ('vendor', '{SELECT,INSERT,UPDATE,DELETE}'),
   ('import_job', '{SELECT,INSERT,UPDATE}'), ('import_reject', '{SELECT,INSERT,DELETE}'),
@@ -27,7 +27,7 @@ FROM (VALUES
 SELECT table_privs_are('pmp', relation, 'pmp_readonly', privileges, format('pmp_readonly on %s: %s', relation, privileges))
 FROM (VALUES
   ('source', '{SELECT}'::text[]), ('consent', '{SELECT}'), ('consent_version', '{SELECT}'), ('subject', '{}'), ('identifier', '{}'),
-  ('event', '{SELECT}'), ('event_context', '{}'), ('feed_epoch', '{SELECT}'), ('current_choice', '{SELECT}'), ('event_record', '{SELECT}'),
+  ('event', '{SELECT}'), ('event_context', '{}'), ('feed_epoch', '{SELECT}'), ('mark', '{SELECT}'), ('current_choice', '{SELECT}'), ('event_record', '{SELECT}'),
   ('erasure', '{}'), ('former_identifier', '{}'), ('idempotency_key', '{}'),
   ('upstream_cache', '{SELECT}'), ('vendor', '{SELECT}'), ('import_job', '{SELECT}'), ('import_reject', '{SELECT}'),
   ('export_job', '{SELECT}'), ('import_mapping', '{SELECT}'), ('trial_event', '{}'), ('trial_choice', '{}'),
@@ -45,7 +45,7 @@ FROM unnest(ARRAY['email', 'email_key']) AS name;
 -- The lists above name every table.
 SELECT set_eq(
   $$SELECT relname::text FROM pg_class WHERE relnamespace = 'pmp'::regnamespace AND relkind IN ('r', 'v', 'm', 'p', 'f')$$,
-  ARRAY['source', 'consent', 'consent_version', 'subject', 'event', 'event_context', 'feed_epoch', 'current_choice', 'event_record', 'erasure',
+  ARRAY['source', 'consent', 'consent_version', 'subject', 'event', 'event_context', 'feed_epoch', 'mark', 'current_choice', 'event_record', 'erasure',
     'former_identifier', 'identifier',
     'idempotency_key',
     'upstream_cache', 'vendor', 'import_job', 'import_reject', 'export_job', 'import_mapping',

@@ -18,6 +18,7 @@ module "alarms" {
 
   function = {
     name                     = module.function.function_name
+    alias                    = { name = module.function.alias.name, newest_version = module.function.alias.newest_version }
     log_group_name           = module.function.log_group_name
     timeout_seconds          = var.service.function.timeout_seconds
     reserved_concurrency     = module.sizing.reserved_concurrency

@@ -98,11 +98,10 @@ module "api" {
     name = local.account["hosted_zone_name"]
   }
 
-  openapi       = file("${path.root}/../../lambda/pmp/openapi.json")
-  function_arn  = module.function.function_arn
-  function_name = module.function.function_name
-  issuer        = local.foundation["issuer"]
-  audience      = local.audience
+  openapi  = file("${path.root}/../../lambda/pmp/openapi.json")
+  function = { name = module.function.function_name, alias = module.function.alias.name, arn = module.function.alias.arn }
+  issuer   = local.foundation["issuer"]
+  audience = local.audience
 
   throttling = {
     rate_per_second = module.sizing.throttling.rate_limit

@@ -16,6 +16,9 @@ class Configuration:
     database_port: int
     database_name: str
     database_user: str
+    database_reader_host: str
+    """Where reads that may be some seconds old go; empty where there is no reader."""
+    database_reader_port: int
     imports_bucket: str
     jobs_queue_url: str
     deliveries_queue_url: str
@@ -45,7 +48,7 @@ def configuration() -> Configuration:
 
     Raises:
         KeyError: a variable is missing; the text names it.
-        ValueError: ``PMP_DATABASE_PORT`` or a number of days is not a number.
+        ValueError: a port or a number of days is not a number.
     """
     return Configuration(
         environment=_required("PMP_ENVIRONMENT"),
@@ -55,6 +58,10 @@ def configuration() -> Configuration:
         database_port=int(os.environ.get("PMP_DATABASE_PORT", "5432")),
         database_name=_required("PMP_DATABASE_NAME"),
         database_user=_required("PMP_DATABASE_USER"),
+        database_reader_host=os.environ.get("PMP_DATABASE_READER_HOST", ""),
+        database_reader_port=int(
+            os.environ.get("PMP_DATABASE_READER_PORT") or os.environ.get("PMP_DATABASE_PORT", "5432")
+        ),
         imports_bucket=os.environ.get("PMP_IMPORTS_BUCKET", ""),
         jobs_queue_url=os.environ.get("PMP_JOBS_QUEUE_URL", ""),
         deliveries_queue_url=os.environ.get("PMP_DELIVERIES_QUEUE_URL", ""),

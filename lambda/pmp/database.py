@@ -93,8 +93,9 @@ with _deferred_imports():
     from pg8000.exceptions import DatabaseError, InterfaceError
 
 __all__ = [
-    "Connection", "DatabaseError", "InterfaceError", "LostCommitError", "authentication_token", "connect", "disconnect",
-    "error_code", "is_lost", "tls", "verified", "with_connection",
+    "Connection", "DatabaseError", "InterfaceError", "LostCommitError", "authentication_token", "connect",
+    "connect_reader", "disconnect", "disconnect_reader", "error_code", "has_no_reader_connection", "is_lost", "tls",
+    "verified", "with_connection",
 ]  # fmt: skip
 
 
@@ -291,6 +292,9 @@ def tls() -> ssl.SSLContext:
 _connection: Connection | None = None
 """Kept between invocations. Only ``connect`` and ``disconnect`` use it; other code is given the connection."""
 
+_reader: Connection | None = None
+"""As ``_connection``, to a reader."""
+
 
 def connect() -> Connection:
     """The function's connection: opened once, kept for later invocations, verified TLS, an IAM token as password.
@@ -301,32 +305,55 @@ def connect() -> Connection:
         DatabaseError: the log-in was refused.
     """
     global _connection  # noqa: PLW0603 - the one thing that outlives an invocation
-    if _connection is not None and time.time() - _connection.used_at > IDLE_SECONDS:
-        disconnect()
-    if _connection is None or _connection.is_abandoned:
-        settings = configuration()
-        _connection = Connection(
-            settings.database_user,
-            host=settings.database_host,
-            port=settings.database_port,
-            database=settings.database_name,
-            password=authentication_token(
-                settings.database_host,
-                settings.database_port,
-                settings.database_user,
-                os.environ.get("AWS_REGION", "eu-west-1"),
-            ),
-            ssl_context=tls(),
-            timeout=SOCKET_TIMEOUT_SECONDS,
-        )
-        _connection.used_at = time.time()
+    settings = configuration()
+    _connection = _usable(_connection, settings.database_host, settings.database_port)
     return _connection
+
+
+def connect_reader() -> Connection:
+    """As ``connect``, to the endpoint of the readers. ``pmp.readers`` alone uses it."""
+    global _reader  # noqa: PLW0603 - as above
+    settings = configuration()
+    _reader = _usable(_reader, settings.database_reader_host, settings.database_reader_port)
+    return _reader
+
+
+def _usable(kept: Connection | None, host: str, port: int) -> Connection:
+    if kept is not None and time.time() - kept.used_at > IDLE_SECONDS:
+        kept.abandon()
+    if kept is not None and not kept.is_abandoned:
+        return kept
+    settings = configuration()
+    connection = Connection(
+        settings.database_user,
+        host=host,
+        port=port,
+        database=settings.database_name,
+        password=authentication_token(host, port, settings.database_user, os.environ.get("AWS_REGION", "eu-west-1")),
+        ssl_context=tls(),
+        timeout=SOCKET_TIMEOUT_SECONDS,
+    )
+    connection.used_at = time.time()
+    return connection
 
 
 def disconnect() -> None:
     """Abandon the kept connection, if there is one."""
     global _connection
     connection, _connection = _connection, None
+    if connection is not None:
+        connection.abandon()
+
+
+def has_no_reader_connection() -> bool:
+    """Whether ``connect_reader`` would open a connection."""
+    return _reader is None or _reader.is_abandoned
+
+
+def disconnect_reader() -> None:
+    """Abandon the kept connection to a reader, if there is one."""
+    global _reader
+    connection, _reader = _reader, None
     if connection is not None:
         connection.abandon()
 

@@ -10,7 +10,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any, cast
 
-from pmp import export_files, identifiers, leases, objects, portions, tasks
+from pmp import export_files, identifiers, leases, objects, portions, readers, tasks
 from pmp.configuration import configuration
 from pmp.database import Connection
 from pmp.logging import log
@@ -351,10 +351,14 @@ class _Export:
                 return page
 
     def _read_page(self, size: int) -> tuple[Place | None, int, int, str]:
+        page = readers.following(lambda reader: self._read_from(reader, size), self._lease.job)
+        return self._read_from(self._connection, size) if page is None else page
+
+    def _read_from(self, connection: Connection, size: int) -> tuple[Place | None, int, int, str]:
         """A page: where it ends (None: there is none), its users (of events: 0), its lines, and their text."""
         limits = {name: self._row[name] for name in ("as_of", "known_at")}
         if self._row["contents"] == "events":
-            ((number, sequence, lines, content),) = self._connection.run(
+            ((number, sequence, lines, content),) = connection.run(
                 "SELECT last_number, last_sequence, lines, content FROM pmp.export_events_page("
                 " :number, :sequence, :horizon, :size, CAST(:as_of AS timestamptz), CAST(:known_at AS timestamptz))",
                 number=self._after[0],
@@ -365,7 +369,7 @@ class _Export:
             )
             return None if number is None else [number, sequence], 0, lines, content
         if self._row["contents"] == "choices":
-            ((last_key, users, lines, content),) = self._connection.run(
+            ((last_key, users, lines, content),) = connection.run(
                 "SELECT last_key, users, lines, content FROM pmp.export_choices_page("
                 " :after, :size, CAST(:as_of AS timestamptz), CAST(:known_at AS timestamptz))",
                 after=self._after[0],
@@ -373,7 +377,7 @@ class _Export:
                 **limits,
             )
         else:
-            ((last_key, users, content),) = self._connection.run(
+            ((last_key, users, content),) = connection.run(
                 "SELECT last_key, users, lines FROM pmp.export_page("
                 " :after, :size, CAST(:consent AS text), CAST(:enabled AS boolean),"
                 " CAST(:as_of AS timestamptz), CAST(:known_at AS timestamptz))",

@@ -24,8 +24,8 @@ def comment() -> str:
 
     Empty for an id that could end the comment: AWS makes the ids, but a test or an emulator may send any.
     """
-    identifier = _bound.get("request_id", "")
-    return f" /*{identifier}*/" if _is_plain(str(identifier)) else ""
+    identifier = str(_bound.get("request_id", ""))
+    return f" /*{identifier}*/" if _is_plain(identifier) else ""
 
 
 def log(message: str, *, level: str = "info", error: BaseException | None = None, **fields: object) -> None:

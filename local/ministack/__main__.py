@@ -169,6 +169,8 @@ async def run(port: int, certificate: str, key: str, instance: Instance, request
     application.save()
     await asyncio.wait({serving}, timeout=_GOODBYE_SECONDS)
     record.close()
+    # Everything is saved. A normal exit would wait for MiniStack's worker threads, and again for clients' connections.
+    os._exit(0)
 
 
 def main() -> None:
@@ -186,8 +188,6 @@ def main() -> None:
         sys.exit(f"error: {error.args[0]} is not set: start MiniStack with 'make up'")
     fetch_keys_over_tls()
     asyncio.run(run(port, certificate, key, instances.of_process(), requests))
-    # Everything is saved; a normal exit would wait for MiniStack's worker threads.
-    os._exit(0)
 
 
 if __name__ == "__main__":

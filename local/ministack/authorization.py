@@ -200,6 +200,20 @@ def kms_keys(body: Mapping[str, Any]) -> dict[str, list[str]]:
     return {"kms:ResourceAliases": [f"alias/{alias}" for alias in aliases]} if aliases else {}
 
 
+_ALIAS = re.compile(r"/[\d-]+/functions/[^/]+/aliases(?:/(?P<name>[^/]+))?/?$")
+_ALIAS_ACTIONS = {"DELETE": "Delete", "GET": "Get", "PUT": "Update"}
+
+
+def alias_action(method: str, path: str) -> str | None:
+    """Return the IAM action of a request on an alias of Lambda; None for other requests."""
+    match = _ALIAS.match(path)
+    if not match:
+        return None
+    if not match["name"]:
+        return "lambda:CreateAlias" if method == "POST" else "lambda:ListAliases"
+    return f"lambda:{_ALIAS_ACTIONS[method]}Alias"
+
+
 _EVENT_SOURCE = re.compile(r"/[\d-]+/event-source-mappings(?:/(?P<id>[^/]+))?/?$")
 _EVENT_SOURCE_ACTIONS = {"DELETE": "Delete", "GET": "Get", "PUT": "Update"}
 
@@ -316,7 +330,7 @@ def install() -> None:
     def complete_action(  # noqa: PLR0917 - MiniStack's own signature
         service: str, method: str, path: str, headers: Any, body: bytes, parameters: Any
     ) -> str | None:
-        answer = event_source_action(method, path) if service == "lambda" else None
+        answer = event_source_action(method, path) or alias_action(method, path) if service == "lambda" else None
         return answer or action_of(service, method, path, headers, body, parameters)
 
     def complete_resource(  # noqa: PLR0917 - MiniStack's own signature

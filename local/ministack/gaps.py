@@ -6,6 +6,7 @@ changed.
 """
 
 import json
+import random
 import re
 from collections.abc import Callable
 from typing import Any
@@ -31,6 +32,7 @@ def install() -> None:
     tell_address_limit()
     tell_concurrency_limit()
     keep_health_check_settings()
+    split_aliases_by_weight()
 
 
 def keep_master_secret() -> None:
@@ -422,3 +424,39 @@ def keep_stage_without_its_settings() -> None:
         return 204, {}, b""
 
     apigateway.handle_request = handle_settings
+
+
+def split_aliases_by_weight() -> None:
+    """Let an alias's weights decide which version serves, and the function's reserved concurrency limit its versions.
+
+    MiniStack keeps the weights and always runs the alias's first version, without any limit. A description of the alias
+    then is of the version that was drawn; on AWS it is of the first one.
+    https://docs.aws.amazon.com/lambda/latest/dg/configuring-alias-routing.html
+    """
+    find, invoke = lambda_svc._effective_func_record_for_qualifier, lambda_svc._invoke
+
+    def find_drawn(function: dict[str, Any] | None, qualifier: str | None) -> tuple[Any, Any]:
+        record, config = find(function, _drawn(function, qualifier))
+        if function is None or record is None or record is function:
+            return record, config
+        return {**record, "concurrency": function.get("concurrency")}, config
+
+    async def invoke_drawn(
+        name: str, event: Any, headers: Any, path_qualifier: str | None = None, query_parameters: Any = None
+    ) -> Any:
+        qualifier = lambda_svc._qualifier_from_path_or_query(path_qualifier, query_parameters)
+        drawn = _drawn(lambda_svc._functions.get(name), qualifier)
+        return await invoke(name, event, headers, drawn, query_parameters)
+
+    lambda_svc._effective_func_record_for_qualifier = find_drawn
+    lambda_svc._invoke = invoke_drawn
+
+
+def _drawn(function: dict[str, Any] | None, qualifier: str | None) -> str | None:
+    """Return the version that serves one invocation of an alias with a second version, else the qualifier itself."""
+    alias = (function or {}).get("aliases", {}).get(qualifier, {})
+    weights = alias.get("RoutingConfig", {}).get("AdditionalVersionWeights", {})
+    for version, weight in weights.items():
+        if random.random() < weight:  # noqa: S311 - no secret
+            return str(version)
+    return qualifier

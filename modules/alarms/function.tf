@@ -1,6 +1,6 @@
 locals {
   function = coalesce(var.function, {
-    name                   = "", log_group_name = "", timeout_seconds = 1, reserved_concurrency = 1, failed_events_queue_name = "", jobs_queue_name = "",
+    name                   = "", alias = { name = "", newest_version = "" }, log_group_name = "", timeout_seconds = 1, reserved_concurrency = 1, failed_events_queue_name = "", jobs_queue_name = "",
     failed_jobs_queue_name = ""
   })
 
@@ -16,6 +16,25 @@ locals {
       above     = 0
       meaning   = "Invocations of the function failed in two of three spans of five minutes."
       first     = "search its log for level error, or for a process that ended: out of memory, time out, a package that cannot be loaded."
+    }
+    # These dimensions tell apart the two versions that serve an alias. One minute is enough, because the pipeline takes a
+    # release back while this rings (ADR 0611).
+    # https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html#monitoring-metrics-dimensions
+    release-errors = {
+      severity = "warning"
+      dimensions = {
+        FunctionName    = local.function.name
+        Resource        = "${local.function.name}:${local.function.alias.name}"
+        ExecutedVersion = local.function.alias.newest_version
+      }
+      metric    = "Errors"
+      statistic = "Sum"
+      period    = 60
+      of        = 1
+      share_of  = { metric = "Invocations", least = 2 }
+      above     = 1
+      meaning   = "More than 1 %, and at least two, of the newest version's invocations failed within a minute: the process cannot start, ends, or runs out of time."
+      first     = "see whether the pipeline's job canary has taken the release back, then search the function's log for its version."
     }
     function-throttles = {
       severity  = "critical"

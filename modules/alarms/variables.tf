@@ -72,9 +72,10 @@ variable "database" {
 }
 
 variable "function" {
-  description = "Lambda function to watch: its log group, time limit, reserved concurrency, and its queues: of events that failed for good, of jobs, and of jobs that failed. Null for none."
+  description = "Lambda function to watch: the alias by which it is invoked and the newest version, its log group, time limit, reserved concurrency, and its queues: of events that failed for good, of jobs, and of jobs that failed. Null for none."
   type = object({
     name                     = string
+    alias                    = object({ name = string, newest_version = string })
     log_group_name           = string
     timeout_seconds          = number
     reserved_concurrency     = number

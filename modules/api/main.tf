@@ -58,7 +58,7 @@ locals {
   )
 
   integration = {
-    uri                    = var.function_arn
+    uri                    = var.function.arn
     payload_format_version = "2.0"
     # HTTP APIs wait 30 s at most; the function's own limits for a request are below this.
     timeout_milliseconds = 29000
@@ -157,7 +157,8 @@ locals {
 resource "aws_lambda_permission" "api" {
   statement_id  = "api"
   action        = "lambda:InvokeFunction"
-  function_name = var.function_name
+  function_name = var.function.name
+  qualifier     = var.function.alias
   principal     = "apigateway.amazonaws.com"
   source_arn    = "${module.api.api_execution_arn}/*"
 }

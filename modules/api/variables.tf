@@ -31,14 +31,18 @@ variable "openapi" {
   }
 }
 
-variable "function_arn" {
-  description = "Function that answers every route."
-  type        = string
-}
+variable "function" {
+  description = "Function that answers every route: its name, and the name and ARN of the alias by which the API invokes it. The API gets the permission to invoke the alias."
+  type = object({
+    name  = string
+    alias = string
+    arn   = string
+  })
 
-variable "function_name" {
-  description = "Name of that function: the API gets the permission to invoke it."
-  type        = string
+  validation {
+    condition     = endswith(var.function.arn, ":function:${var.function.name}:${var.function.alias}")
+    error_message = "function.arn must be the ARN of the alias, which ends with :function:${var.function.name}:${var.function.alias}; a release would otherwise get all requests at once."
+  }
 }
 
 variable "issuer" {

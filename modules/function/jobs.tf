@@ -2,7 +2,7 @@
 # deliveries apart from them, so that they never wait for an import (ADR 0313).
 resource "aws_lambda_event_source_mapping" "jobs" {
   event_source_arn = local.queue_arn_by_name["jobs"]
-  function_name    = module.function.lambda_function_arn
+  function_name    = aws_lambda_alias.live.arn
   # A message is minutes of work of its own.
   batch_size = 1
 
@@ -17,7 +17,7 @@ resource "aws_lambda_event_source_mapping" "jobs" {
 
 resource "aws_lambda_event_source_mapping" "deliveries" {
   event_source_arn = local.queue_arn_by_name["deliveries"]
-  function_name    = module.function.lambda_function_arn
+  function_name    = aws_lambda_alias.live.arn
   batch_size       = 1
 
   # The least that AWS takes. There is one message at a time, so one execution.

@@ -31,6 +31,7 @@ module "function" {
   handler       = "pmp.handler.handler"
   runtime       = "python3.13"
   architectures = ["arm64"]
+  publish       = true
   memory_size   = var.memory_mb
   timeout       = var.timeout_seconds
   tracing_mode  = "Active"
@@ -94,13 +95,6 @@ module "function" {
     PMP_RETENTION = jsonencode(local.retention)
   }, { for host in var.database.reader_host[*] : "PMP_DATABASE_READER_HOST" => host })
 
-  # Failed schedules are tried again, and end in a queue that an alarm watches.
-  create_async_event_config                 = true
-  create_current_version_async_event_config = false
-  maximum_retry_attempts                    = 2
-  maximum_event_age_in_seconds              = 21600
-  destination_on_failure                    = local.queue_arn_by_name["failed_events"]
-
   # An import that needs longer than one invocation sends itself to the queue that invokes the function; Lambda would stop
   # the chain after about 16 rounds. The database ends it: a job that gets no further is given up.
   # https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html
@@ -109,4 +103,33 @@ module "function" {
   cloudwatch_logs_retention_in_days = var.log_retention_days
   cloudwatch_logs_kms_key_id        = var.kms_key_arn
   include_default_tag               = false
+}
+
+# What invokes the function, invokes this alias. Terraform makes it and publishes a version with each change; which versions
+# serve the alias is not configuration: `python -m ops canary` moves it (ADR 0610). Without ignore_changes, an apply would
+# give a version all requests at once, and end a canary.
+resource "aws_lambda_alias" "live" {
+  name             = "live"
+  description      = "The version that serves; python -m ops canary moves it"
+  function_name    = module.function.lambda_function_name
+  function_version = module.function.lambda_function_version
+
+  lifecycle {
+    ignore_changes = [function_version, routing_config]
+  }
+}
+
+# Failed schedules are tried again, and end in a queue that an alarm watches. These settings are the alias's own:
+# https://docs.aws.amazon.com/lambda/latest/api/API_PutFunctionEventInvokeConfig.html
+resource "aws_lambda_function_event_invoke_config" "live" {
+  function_name                = aws_lambda_alias.live.function_name
+  qualifier                    = aws_lambda_alias.live.name
+  maximum_retry_attempts       = 2
+  maximum_event_age_in_seconds = 21600
+
+  destination_config {
+    on_failure {
+      destination = local.queue_arn_by_name["failed_events"]
+    }
+  }
 }

@@ -1,6 +1,10 @@
-output "function_arn" {
-  description = "ARN of the function."
-  value       = module.function.lambda_function_arn
+output "alias" {
+  description = "Alias by which everything invokes the function: its name, its ARN, and the newest version, which it serves once `python -m ops canary` has moved it."
+  value = {
+    name           = aws_lambda_alias.live.name
+    arn            = aws_lambda_alias.live.arn
+    newest_version = module.function.lambda_function_version
+  }
 }
 
 output "function_name" {

@@ -23,7 +23,7 @@ resource "aws_iam_role_policy" "scheduler" {
       Sid      = "InvokeTheFunction"
       Effect   = "Allow"
       Action   = ["lambda:InvokeFunction"]
-      Resource = module.function.lambda_function_arn
+      Resource = aws_lambda_alias.live.arn
     }]
   })
 }
@@ -56,7 +56,7 @@ resource "aws_scheduler_schedule" "this" {
   }
 
   target {
-    arn      = module.function.lambda_function_arn
+    arn      = aws_lambda_alias.live.arn
     role_arn = aws_iam_role.scheduler.arn
     input    = each.value.input
 

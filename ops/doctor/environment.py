@@ -8,6 +8,7 @@ from functools import partial
 from botocore.exceptions import ClientError
 
 from ops import aws, clients, http
+from ops.alias import Alias
 from ops.costs import variables
 from ops.doctor.account import wakes_somebody
 from ops.doctor.checks import Check, Finding, right, unknown, wrong
@@ -33,6 +34,7 @@ def checks(environment: str) -> Iterator[Check]:
         ("alarms", _alarms, "foundation"),
         ("API client", _client, "foundation"),
         ("service", _service, "API client"),
+        ("release", _release, "service"),
         ("API", _api, "service"),
     ):
         yield Check(name, partial(ask, environment), after)
@@ -202,6 +204,19 @@ def _service(environment: str) -> Finding:
     if release is None:
         return wrong(f"the service of {environment} does not exist", _run(environment, "apply:service"))
     return right(f"commit {release[:12]}, lambda {aws.parameter(f'/pmp/{environment}/service/code_sha256')[:12]}")
+
+
+def _release(environment: str) -> Finding:
+    alias = Alias.of(environment)
+    weights, newest = alias.weights(), alias.newest()
+    if weights == {newest.number: 1}:
+        return right(f"version {newest.number} of the function is the newest and serves all requests")
+    shares = ", ".join(f"version {number} {share:.0%}" for number, share in weights.items())
+    return wrong(
+        f"version {newest.number} of the function, commit {newest.release[:12]}, does not serve all requests "
+        f"({shares}): its canary runs, was killed, or went back",
+        f"if no pipeline's {environment}:canary runs: python -m ops canary --environment {environment}",
+    )
 
 
 def _api(environment: str) -> Finding:

@@ -249,6 +249,47 @@ def test_rollback_requires_a_published_zip(platform: Platform) -> None:
     assert health(platform, "dev")["code_sha256"] in last_line(refused)
 
 
+def test_a_release_that_fails_goes_back_by_itself(platform: Platform, tmp_path: Path) -> None:
+    good = health(platform, "dev")
+    broken = tmp_path / "broken"
+    git.checkout(commit(platform), broken, checkout(platform))
+    route = broken / "lambda" / "pmp" / "http" / "routes" / "service.py"
+    start = "def get_readiness(_request: Request) -> Response:\n"
+    assert start in route.read_text()
+    route.write_text(route.read_text().replace(start, f'{start}    raise RuntimeError("broken on purpose")\n'))
+    commit_all(broken, "Break readiness")
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return ci(platform, "dev", *arguments, directory=broken)
+
+    try:
+        for line in ("package", "publish", "plan service", "apply service"):
+            done = run(*line.split())
+            assert done.returncode == 0, f"{line}: {done.stdout}\n{done.stderr}"
+        assert health(platform, "dev") == good, "what is applied serves nobody yet"
+
+        back = run("canary", "--minutes", "0")
+        assert back.returncode == 1
+        assert f"(commit {head(broken)[:12]}) went back after" in last_line(back)
+        assert "GET /v1/ready answered 500" in last_line(back)
+        assert {json.dumps(health(platform, "dev")) for _ in range(50)} == {json.dumps(good)}
+        listed = run("releases").stdout.splitlines()
+        assert "serves" not in listed[0], "the newest version"
+        assert f"{good['release'][:12]}  {good['code_sha256'][:12]}  serves 100%" in listed[1]
+
+        # Terraform does not mind who serves.
+        unchanged = run("plan", "service", "--refuse-changes", "--out", str(tmp_path / "unchanged"))
+        assert unchanged.returncode == 0, unchanged.stderr
+        rolled_back = run("rollback", good["function_version"])
+        assert rolled_back.returncode == 0, rolled_back.stderr
+        assert health(platform, "dev")["code_sha256"] == good["code_sha256"]
+    finally:
+        # The next test promotes another commit, which does not descend from this one.
+        name = "/pmp/dev/promotion/service_commit"
+        ssm = platform.account.session("admin").client("ssm")
+        ssm.put_parameter(Name=name, Value=commit(platform), Type="String", Overwrite=True)
+
+
 def test_published_zip_is_never_overwritten(platform: Platform) -> None:
     build = checkout(platform) / ".gitlab-ci-local" / "artifacts" / "package" / "build"
     again = ci(platform, "dev", "publish", PMP_BUILD_DIRECTORY=str(build))
@@ -287,14 +328,14 @@ def test_policies_suffice_for_update_rollback_and_destroy(platform: Platform, tm
     for line in ("apply foundation", "migrate", "plan service"):
         run(*line.split())
     assert "does what was shown at the gate" in run("confirm", "service", "--preview", "build/preview")
-    for line in ("apply service", "smoke --built"):
+    for line in ("apply service", "canary --minutes 0", "smoke --built"):
         run(*line.split())
     assert health(platform, "dev")["release"] == head(changed)
     assert health(platform, "dev")["code_sha256"] != first["code_sha256"]
 
     run("rollback", first["code_sha256"])
     run("smoke", "--events", "8")
-    assert health(platform, "dev") == first
+    assert {**health(platform, "dev"), "function_version": ""} == {**first, "function_version": ""}
 
     run("destroy", "service")
     refused = ci(platform, "dev", "destroy", "foundation", directory=changed)

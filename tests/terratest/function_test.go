@@ -56,14 +56,14 @@ func TestFunction(t *testing.T) {
 
 	t.Run("failed events are retried and then kept in a queue", func(t *testing.T) {
 		answer := must[*lambda.GetFunctionEventInvokeConfigOutput](t, "asynchronous invocations")(client.GetFunctionEventInvokeConfig(ctx,
-			&lambda.GetFunctionEventInvokeConfigInput{FunctionName: aws.String(name)}))
+			&lambda.GetFunctionEventInvokeConfigInput{FunctionName: aws.String(name), Qualifier: aws.String("live")}))
 		assert.Equal(t, int32(2), aws.ToInt32(answer.MaximumRetryAttempts))
 		queue := aws.ToString(answer.DestinationConfig.OnFailure.Destination)
 		assert.True(t, strings.HasSuffix(queue, ":"+terraform.Output(t, options, "failed_events_queue_name")), "%s", queue)
 	})
 
 	t.Run("the health check needs no database and names the release", func(t *testing.T) {
-		answer := must[*lambda.InvokeOutput](t, "invocation")(client.Invoke(ctx, &lambda.InvokeInput{FunctionName: aws.String(name), Payload: []byte(healthRequest)}))
+		answer := must[*lambda.InvokeOutput](t, "invocation")(client.Invoke(ctx, &lambda.InvokeInput{FunctionName: aws.String(name), Qualifier: aws.String("live"), Payload: []byte(healthRequest)}))
 		require.Nil(t, answer.FunctionError, "%s", answer.Payload)
 		var response struct {
 			StatusCode int    `json:"statusCode"`

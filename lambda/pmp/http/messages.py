@@ -62,7 +62,7 @@ class Request:
     """The ``Idempotency-Key``, if the operation takes one."""
     attempts: int = 0
     """Attempts so far to run its transaction; above 1 after a lost connection."""
-    discloses: dict[str, Any] = field(default_factory=dict)
+    discloses: dict[str, Any] | None = None
     """Whose data its answer discloses, as fields of its line in the log (``pmp.http.disclosures``)."""
 
 

@@ -1,8 +1,11 @@
 """From an HTTP API payload to its response: match, admit, validate, perform. All by ``openapi.json``."""
 
+import math
 import os
+import re
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
@@ -17,12 +20,13 @@ from pmp.http.problems import Problem, unavailable
 from pmp.http.validation import validate
 from pmp.identifiers import is_uuid
 
-_NOTHING, _REPEATABLE, _WRITE = "nothing", "repeatable", "write"
-"""How an operation uses the database: not at all; by statements that may be repeated when their outcome is unknown
-(reads, and the insertion of events, which are recorded once under their ids); or by writes that need a transaction."""
+_NOTHING, _AGED, _REPEATABLE, _WRITE = "nothing", "aged", "repeatable", "write"
+"""How an operation uses the database: not at all; by reads that may be some seconds old, which a reader answers where
+there is one; by statements that may be repeated when their outcome is unknown (reads, and the insertion of events,
+which are recorded once under their ids); or by writes that need a transaction."""
 
 OPERATIONS: dict[str, tuple[str, str, str]] = {
-    "listUsers": ("users", "list_users", _REPEATABLE),
+    "listUsers": ("users", "list_users", _AGED),
     "createUser": ("users", "create_user", _WRITE),
     "getUser": ("users", "get_user", _REPEATABLE),
     "changeUser": ("users", "change_user", _WRITE),
@@ -32,7 +36,7 @@ OPERATIONS: dict[str, tuple[str, str, str]] = {
     "listUserEvents": ("users", "list_events", _REPEATABLE),
     "listUserConsents": ("users", "list_consents", _REPEATABLE),
     "exportUser": ("users", "export_user", _REPEATABLE),
-    "listEvents": ("events", "list_events", _REPEATABLE),
+    "listEvents": ("events", "list_events", _AGED),
     "createEvent": ("events", "create_event", _REPEATABLE),
     "createEvents": ("events", "create_events", _REPEATABLE),
     "getEvent": ("events", "get_event", _REPEATABLE),
@@ -91,6 +95,8 @@ _UNAVAILABLE = {"53300", "53400", "57014", "55P03", "40001", "40P01", "25P03", "
 _BEFORE_EDGE = "PMP03"
 """SQLSTATE of ``pmp.refuse_before_edge``."""
 
+_MAX_AGE = re.compile(r"\bmax-age=(\d{1,9})\b", re.ASCII).search
+
 Route = Callable[..., Response]
 
 
@@ -106,6 +112,32 @@ def _write(route: Route, request: Request, connection: Any) -> Response:
         return idempotency.once(route, request, connection, key)
 
 
+def _most_age(request: Request) -> float:
+    """How old the answer to a read may be, in seconds (RFC 9111, section 5.2.1).
+
+    A user who is looked for by address is a single read, and what was known at an instant has to be complete.
+    """
+    if not {"email", "known_at"}.isdisjoint(request.query):
+        return 0
+    control = request.headers.get("cache-control", "").lower()
+    if "no-cache" in control or "no-store" in control:
+        return 0
+    found = _MAX_AGE(control)
+    return float(found[1]) if found else math.inf
+
+
+def _aged(route: Route, request: Request) -> Response | None:
+    """The answer of a reader, which says how old it is (``Age``); None: ask the writer."""
+    from pmp import readers
+
+    found = readers.recent(lambda connection: route(request, connection), _most_age(request))
+    if found is None:
+        return None
+    response, age = found
+    response.headers["Age"] = str(math.ceil(age))
+    return response
+
+
 def _perform(request: Request) -> Response:
     module, function, use = OPERATIONS[request.operation]
     route: Route = getattr(import_module(f"pmp.http.routes.{module}"), function)
@@ -114,7 +146,9 @@ def _perform(request: Request) -> Response:
     from pmp import database
 
     try:
-        if use == _REPEATABLE and request.idempotency_key is None:
+        if use == _AGED and (response := _aged(route, request)) is not None:
+            return response
+        if use != _WRITE and request.idempotency_key is None:
             return database.with_connection(lambda connection: route(request, connection))
         return database.with_connection(lambda connection: _write(route, request, connection))
     except Exception as error:
@@ -144,7 +178,13 @@ def _answer(event: dict[str, Any], request: Request) -> Response:
 
 def _loggable(path: str) -> str:
     """The path with ``*`` for what is neither a word of the API nor a UUID: it may be a name, an address or a token."""
-    return "/".join(part if part in WORDS or is_uuid(part) else "*" for part in path.split("/"))
+    return "/".join([part if part in WORDS or is_uuid(part) else "*" for part in path.split("/")])
+
+
+@lru_cache(maxsize=1)
+def _release() -> str:
+    """The commit that runs. Not from the configuration, which raises where a variable is missing."""
+    return os.environ.get("PMP_RELEASE", "unknown")[:12]
 
 
 def _problem(problem: Problem, request_id: str) -> Response:
@@ -188,7 +228,7 @@ def answer(event: dict[str, Any], invocation_id: str) -> dict[str, Any]:
         path=_loggable(path),
         status=response.status,
         milliseconds=round((time.perf_counter() - started) * 1000, 2),
-        **(request.discloses if request else {}),
-        release=os.environ.get("PMP_RELEASE", "unknown")[:12],
+        **((request and request.discloses) or {}),
+        release=_release(),
     )
     return payload

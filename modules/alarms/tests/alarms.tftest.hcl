@@ -21,6 +21,7 @@ variables {
   }
   function = {
     name                     = "pmp-dev"
+    alias                    = { name = "live", newest_version = "7" }
     log_group_name           = "/aws/lambda/pmp-dev"
     timeout_seconds          = 300
     reserved_concurrency     = 50
@@ -114,7 +115,7 @@ run "a_cluster_with_storage_of_its_own_is_refused" {
 
 run "every_alarm_says_what_to_do_and_notifies_one_topic" {
   assert {
-    condition     = length(aws_cloudwatch_metric_alarm.this) == 30 && length(output.alarm_arn_by_name) == 34
+    condition     = length(aws_cloudwatch_metric_alarm.this) == 31 && length(output.alarm_arn_by_name) == 35
     error_message = "alarms: ${join(", ", keys(aws_cloudwatch_metric_alarm.this))}"
   }
 
@@ -198,6 +199,20 @@ run "database_thresholds_follow_the_instance_class" {
       if alarm.namespace == "AWS/RDS"
     ])
     error_message = "an alarm watches a metric of another resource"
+  }
+}
+
+run "release_alarm_watches_the_newest_version_behind_the_alias" {
+  assert {
+    condition = toset([for query in aws_cloudwatch_metric_alarm.this["release-errors"].metric_query : query.metric[0].dimensions if length(query.metric) > 0]) == toset([
+      tomap({ FunctionName = "pmp-dev", Resource = "pmp-dev:live", ExecutedVersion = "7" })
+    ])
+    error_message = "Lambda publishes a version's share of an alias with these three dimensions only"
+  }
+
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.this["release-errors"].evaluation_periods == 1 && aws_cloudwatch_metric_alarm.this["release-errors"].metric_query != null
+    error_message = "the alarm must ring after one minute"
   }
 }
 
@@ -511,7 +526,7 @@ run "timeout_above_the_limit_of_lambda_is_refused" {
 
   variables {
     function = {
-      name = "x", log_group_name = "x", timeout_seconds = 901, reserved_concurrency = 50, failed_events_queue_name = "x", jobs_queue_name = "x", failed_jobs_queue_name = "x"
+      name = "x", alias = { name = "live", newest_version = "7" }, log_group_name = "x", timeout_seconds = 901, reserved_concurrency = 50, failed_events_queue_name = "x", jobs_queue_name = "x", failed_jobs_queue_name = "x"
     }
   }
 
@@ -523,7 +538,7 @@ run "reserved_concurrency_of_zero_is_refused" {
 
   variables {
     function = {
-      name = "x", log_group_name = "x", timeout_seconds = 300, reserved_concurrency = 0, failed_events_queue_name = "x", jobs_queue_name = "x", failed_jobs_queue_name = "x"
+      name = "x", alias = { name = "live", newest_version = "7" }, log_group_name = "x", timeout_seconds = 300, reserved_concurrency = 0, failed_events_queue_name = "x", jobs_queue_name = "x", failed_jobs_queue_name = "x"
     }
   }
 

@@ -61,12 +61,11 @@ variables {
       parameters = { IfMatch = { name = "If-Match", in = "header" }, Id = { name = "id", in = "path" } }
     }
   })
-  function_arn  = "arn:aws:lambda:eu-west-1:123456789012:function:pmp-dev"
-  function_name = "pmp-dev"
-  issuer        = "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_AbCdEfGhI"
-  audience      = ["1h57kf5cpq17m0eml12EXAMPLE"]
-  throttling    = { rate_per_second = 400, burst = 20 }
-  kms_key_arn   = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+  function    = { name = "pmp-dev", alias = "live", arn = "arn:aws:lambda:eu-west-1:123456789012:function:pmp-dev:live" }
+  issuer      = "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_AbCdEfGhI"
+  audience    = ["1h57kf5cpq17m0eml12EXAMPLE"]
+  throttling  = { rate_per_second = 400, burst = 20 }
+  kms_key_arn = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
 }
 
 run "routes_and_scopes_equal_those_of_the_document" {
@@ -94,6 +93,25 @@ run "routes_and_scopes_equal_those_of_the_document" {
     condition     = toset(keys(aws_route53_record.api)) == toset(["A", "AAAA"])
     error_message = "the domain must have an A and an AAAA record"
   }
+}
+
+run "the_api_invokes_the_alias_and_may_invoke_nothing_else" {
+  command = plan
+
+  assert {
+    condition     = local.integration.uri == var.function.arn && aws_lambda_permission.api.qualifier == "live" && aws_lambda_permission.api.function_name == "pmp-dev"
+    error_message = "the integration and the permission must name the alias"
+  }
+}
+
+run "a_function_without_its_alias_is_refused" {
+  command = plan
+
+  variables {
+    function = { name = "pmp-dev", alias = "live", arn = "arn:aws:lambda:eu-west-1:123456789012:function:pmp-dev" }
+  }
+
+  expect_failures = [var.function]
 }
 
 run "cors_allows_and_exposes_what_the_document_has" {

@@ -9,7 +9,10 @@ mock_provider "aws" {
     defaults = { arn = "arn:aws:iam::123456789012:role/pmp/pmp-dev-function" }
   }
   mock_resource "aws_lambda_function" {
-    defaults = { arn = "arn:aws:lambda:eu-west-1:123456789012:function:pmp-dev" }
+    defaults = { arn = "arn:aws:lambda:eu-west-1:123456789012:function:pmp-dev", version = "7" }
+  }
+  mock_resource "aws_lambda_alias" {
+    defaults = { arn = "arn:aws:lambda:eu-west-1:123456789012:function:pmp-dev:live" }
   }
 }
 
@@ -158,6 +161,39 @@ run "function_works_on_its_own_queue" {
   assert {
     condition     = length([for statement in jsondecode(aws_iam_role_policy.function.policy).Statement : statement if contains(flatten([statement.Action]), "lambda:InvokeFunction")]) == 0
     error_message = "the function must not invoke itself past the queue"
+  }
+}
+
+# Whatever invoked the function itself would run a new version before the canary has judged it.
+run "everything_invokes_the_alias" {
+  assert {
+    condition = toset(concat(
+      [for mapping in [aws_lambda_event_source_mapping.jobs, aws_lambda_event_source_mapping.deliveries] : mapping.function_name],
+      [for schedule in aws_scheduler_schedule.this : schedule.target[0].arn],
+      [for statement in jsondecode(aws_iam_role_policy.scheduler.policy).Statement : statement.Resource],
+      [output.alias.arn],
+    )) == toset([aws_lambda_alias.live.arn])
+    error_message = "queues, schedules, their role and the API must have the alias, and nothing else"
+  }
+
+  assert {
+    condition = (
+      aws_lambda_function_event_invoke_config.live.qualifier == "live" &&
+      aws_lambda_function_event_invoke_config.live.destination_config[0].on_failure[0].destination == local.queue_arn_by_name["failed_events"]
+    )
+    error_message = "events that fail by way of the alias must end in the queue of failed events"
+  }
+}
+
+run "an_apply_publishes_a_version_and_leaves_the_alias_alone" {
+  assert {
+    condition     = aws_lambda_alias.live.function_version == "7" && output.alias.newest_version == "7"
+    error_message = "the first version must serve"
+  }
+
+  assert {
+    condition     = aws_lambda_alias.live.name == "live" && strcontains(file("main.tf"), "ignore_changes = [function_version, routing_config]") && strcontains(file("main.tf"), "publish       = true")
+    error_message = "an apply must publish a version, and neither give it requests nor end a canary"
   }
 }
 

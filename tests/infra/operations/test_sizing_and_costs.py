@@ -95,7 +95,7 @@ def test_second_zone_doubles_instance_and_storage_costs(dev: Dev) -> None:
 
 
 def test_cost_table_counts_the_existing_alarms() -> None:
-    assert costs.ALARMS + costs.CREDIT_ALARMS == 30
+    assert costs.ALARMS + costs.CREDIT_ALARMS == 31
     filters = (ROOT / "modules/alarms/logs.tf").read_text().count('pattern = "')
     assert filters == costs.LOG_METRICS
     objectives = (ROOT / "modules/alarms/objectives.tf").read_text()

@@ -101,6 +101,11 @@ REQUESTS: dict[str, tuple[str, str, Callable[[Values], Values]]] = {
         _members(PoolName="name", DeletionProtection="deletion_protection"),
     ),
     "aws_cognito_user_pool_domain": ("cognito-idp", "CreateUserPoolDomain", _members(Domain="domain")),
+    "aws_lambda_alias": (
+        "lambda",
+        "CreateAlias",
+        _members(FunctionName="function_name", Name="name", Description="description"),
+    ),
     "aws_lambda_function": (
         "lambda",
         "CreateFunction",

@@ -35,7 +35,7 @@ STORY = (
 """The operations in an order in which each finds what it needs."""
 END = ("createUser", "eraseMe")
 """A second story."""
-DIFFERENT = {"environment", "release", "code_sha256", "secret"}
+DIFFERENT = {"environment", "release", "code_sha256", "function_version", "secret"}
 """Members whose values are a deployment's own."""
 USER = DOCUMENT["components"]["parameters"]["UserId"]["example"]
 CONSENT = "sms_notifications"

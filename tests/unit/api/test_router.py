@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from pmp import database
 from pmp.configuration import configuration
 from pmp.handler import handler
 from pmp.http import router
+from pmp.http.messages import Request
 
 from checks.gateway import ALL_SCOPES, Context, Gateway, invoke, payload, token
 
@@ -46,6 +48,31 @@ def test_every_operation_of_the_document_has_a_function() -> None:
     assert {operation["operationId"] for operation in OPERATIONS.values()} == router.OPERATIONS.keys()
     for module, function, _ in router.OPERATIONS.values():
         assert callable(getattr(importlib.import_module(f"pmp.http.routes.{module}"), function))
+
+
+def test_only_lists_of_everything_may_be_some_seconds_old() -> None:
+    """What a client reads back after a write, and each single user, is the writer's."""
+    aged = {name for name, (_, _, use) in router.OPERATIONS.items() if use == router._AGED}
+    assert aged == {"listUsers", "listEvents"}
+    methods = {method for (method, _), operation in OPERATIONS.items() if operation["operationId"] in aged}
+    assert methods == {"GET"}
+
+
+@pytest.mark.parametrize(
+    ("query", "control", "most"),
+    [
+        ({}, "", math.inf),
+        ({"limit": 5}, "max-age=3, private", 3),
+        ({}, "no-cache", 0),
+        ({}, "No-Store", 0),
+        ({"email": "a@example.com"}, "", 0),
+        ({"known_at": "2026-11-26T12:00:00Z"}, "max-age=3", 0),
+        ({"as_of": "2026-11-26T12:00:00Z"}, "s-max-age=x", math.inf),
+    ],
+)
+def test_client_says_how_old_an_answer_may_be(query: dict[str, Any], control: str, most: float) -> None:
+    request = Request("GET", "/v1/users", {"cache-control": control}, "", b"", "id", query=query)
+    assert router._most_age(request) == most
 
 
 def test_every_operation_with_a_path_parameter_documents_404() -> None:

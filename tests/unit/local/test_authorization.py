@@ -1,4 +1,4 @@
-"""What the emulator is told about requests on event sources of Lambda, so that it authorizes them as AWS does."""
+"""What the emulator is told about event sources and aliases of Lambda, so that it authorizes requests as AWS does."""
 
 import pytest
 from ministack.services import lambda_svc
@@ -22,6 +22,21 @@ FUNCTION = "arn:aws:lambda:eu-west-1:000000000000:function:pmp-dev"
 )
 def test_request_on_an_event_source_has_its_own_action(method: str, path: str, action: str | None) -> None:
     assert authorization.event_source_action(method, path) == action
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "action"),
+    [
+        ("POST", "/2015-03-31/functions/pmp-dev/aliases", "lambda:CreateAlias"),
+        ("GET", "/2015-03-31/functions/pmp-dev/aliases", "lambda:ListAliases"),
+        ("GET", "/2015-03-31/functions/pmp-dev/aliases/live", "lambda:GetAlias"),
+        ("PUT", "/2015-03-31/functions/pmp-dev/aliases/live", "lambda:UpdateAlias"),
+        ("DELETE", "/2015-03-31/functions/pmp-dev/aliases/live", "lambda:DeleteAlias"),
+        ("GET", "/2015-03-31/functions/pmp-dev/versions", None),
+    ],
+)
+def test_request_on_an_alias_has_its_own_action(method: str, path: str, action: str | None) -> None:
+    assert authorization.alias_action(method, path) == action
 
 
 @pytest.mark.parametrize("name", ["pmp-dev", FUNCTION])

@@ -16,6 +16,7 @@ from local import deployment, function, processes
 from local.account import Account
 from local.deployment import Deployment
 from local.environments import Environment, write_account_variables, write_platform_variables
+from ops import alias
 from ops.errors import UserError
 from ops.settings import Target
 
@@ -139,6 +140,8 @@ def test_after_a_reload_the_function_first_gets_the_zip_that_terraform_knows(
         ssm.put_parameter(Name=name, Value=value, Type="String")
     given: list[Any] = []
     monkeypatch.setattr(function, "give_code", lambda _client, *arguments: given.append((arguments, _commands(root))))
+    served: list[str] = []
+    monkeypatch.setattr(alias.Alias, "give_all", lambda one: served.append(one._function))
     monkeypatch.setattr(deploy.account, "session", lambda *_: deploy.account._session(deploy.account.admin()))
     monkeypatch.setattr(deploy.account, "credentials", lambda *_: deploy.account.admin())
     monkeypatch.setattr(deploy, "code_digest", lambda: "2" * 64)
@@ -149,6 +152,7 @@ def test_after_a_reload_the_function_first_gets_the_zip_that_terraform_knows(
     deploy.forget("service")
     deploy.service(_silent)
     assert len(given) == 1, "only after a reload"
+    assert served == ["pmp-local"] * 2, "what is deployed serves"
 
 
 def test_plan_with_only_known_gaps_is_not_applied(

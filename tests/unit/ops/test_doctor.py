@@ -48,6 +48,7 @@ class World:
     proxy: dict[str, str] = field(default_factory=lambda: {"State": "AVAILABLE"})
     subscriptions: list[tuple[str, str]] = field(default_factory=lambda: [("on-call@example.com", "arn:aws:sns:…")])
     ready: int = 200
+    serving: str = "8"
     parameters: dict[str, str] = field(
         default_factory=lambda: {
             "/pmp/bootstrap/state_bucket_name": "pmp-terraform-state",
@@ -62,6 +63,7 @@ class World:
             "/pmp/prod/clients/smoke": "client",
             "/pmp/prod/service/release": "a" * 40,
             "/pmp/prod/service/code_sha256": "b" * 64,
+            "/pmp/prod/service/function_name": "pmp-prod",
             "/pmp/prod/service/api_url": "https://api.pmp.example.com",
         }
     )
@@ -123,7 +125,13 @@ class World:
 
     def _lambda(self) -> Any:
         limits = {"ConcurrentExecutions": self.concurrency, "UnreservedConcurrentExecutions": self.concurrency}
-        return SimpleNamespace(get_account_settings=lambda: {"AccountLimit": limits})
+        versions = [{"Version": number, "LastModified": "2026-11-26T10:00:00"} for number in ("$LATEST", "7", "8")]
+        return SimpleNamespace(
+            get_account_settings=lambda: {"AccountLimit": limits},
+            get_alias=lambda **_: {"FunctionVersion": self.serving},
+            get_paginator=lambda _: SimpleNamespace(paginate=lambda **_: [{"Versions": versions}]),
+            exceptions=SimpleNamespace(ResourceNotFoundException=NotFoundError),
+        )
 
     def _ec2(self) -> Any:
         limit = {"AttributeName": "vpc-max-elastic-ips", "AttributeValues": [{"AttributeValue": "5"}]}
@@ -268,6 +276,7 @@ BROKEN: list[tuple[str, Break, str]] = [
     ("API client", without("/pmp/prod/clients/smoke"), "its job prod:plan:service"),
     ("API client", lambda world, _: world.secrets.update(smoke=[]), "python -m ops client smoke --environment prod"),
     ("service", without("/pmp/prod/service/release"), "its job prod:apply:service"),
+    ("release", setting("serving", "7"), "python -m ops canary --environment prod"),
     ("API", setting("ready", 503), "docs/runbook.md#api-server-errors"),
     ("GitLab", project("", None), "GITLAB_PROJECT=group/project"),
     ("branch", project("/protected_branches/main", None), "protect main without force push"),

@@ -53,6 +53,8 @@ def get_health(_request: Request) -> Response:
         "environment": settings.environment,
         "release": settings.release,
         "code_sha256": settings.code_sha256,
+        # Lambda's own variable. Two versions serve while a release is watched (ops/canary.py).
+        "function_version": os.environ.get("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
     }
     return Response(200, state)
 

@@ -21,11 +21,10 @@ module "api" {
     name = "pmp.example.com"
   }
 
-  openapi       = file("${path.module}/../../../../lambda/pmp/openapi.json")
-  function_arn  = "arn:aws:lambda:eu-west-1:123456789012:function:pmp-dev"
-  function_name = "pmp-dev"
-  issuer        = "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_AbCdEfGhI"
-  audience      = ["1h57kf5cpq17m0eml12EXAMPLE"]
+  openapi  = file("${path.module}/../../../../lambda/pmp/openapi.json")
+  function = { name = "pmp-dev", alias = "live", arn = "arn:aws:lambda:eu-west-1:123456789012:function:pmp-dev:live" }
+  issuer   = "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_AbCdEfGhI"
+  audience = ["1h57kf5cpq17m0eml12EXAMPLE"]
 
   throttling = {
     rate_per_second = 400

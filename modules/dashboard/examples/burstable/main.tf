@@ -46,6 +46,7 @@ module "alarms" {
   }
   function = {
     name                     = "pmp-dev"
+    alias                    = { name = "live", newest_version = "7" }
     log_group_name           = "/aws/lambda/pmp-dev"
     timeout_seconds          = 300
     reserved_concurrency     = module.sizing.reserved_concurrency

@@ -50,6 +50,7 @@ resource "aws_lambda_function" "this" {
   timeout                        = var.timeout
   reserved_concurrent_executions = var.reserved_concurrent_executions
   package_type                   = "Zip"
+  publish                        = var.publish
   s3_bucket                      = try(var.s3_existing_package["bucket"], aws_s3_object.lambda_package[0].bucket, null)
   s3_key                         = try(var.s3_existing_package["key"], aws_s3_object.lambda_package[0].key, null)
   s3_object_version              = try(var.s3_existing_package["version_id"], aws_s3_object.lambda_package[0].version_id, null)
@@ -91,24 +92,6 @@ resource "aws_lambda_function" "this" {
 
   # If the function were invoked before the group exists, Lambda would create a group without retention or key.
   depends_on = [aws_cloudwatch_log_group.lambda]
-}
-
-resource "aws_lambda_function_event_invoke_config" "this" {
-  for_each = var.create_async_event_config ? toset(["unqualified_alias"]) : toset([])
-
-  function_name                = aws_lambda_function.this[0].function_name
-  maximum_event_age_in_seconds = var.maximum_event_age_in_seconds
-  maximum_retry_attempts       = var.maximum_retry_attempts
-
-  dynamic "destination_config" {
-    for_each = var.destination_on_failure[*]
-
-    content {
-      on_failure {
-        destination = destination_config.value
-      }
-    }
-  }
 }
 
 resource "aws_lambda_function_recursion_config" "this" {

@@ -8,6 +8,11 @@ output "lambda_function_name" {
   value       = one(aws_lambda_function.this[*].function_name)
 }
 
+output "lambda_function_version" {
+  description = "Number of the newest version."
+  value       = one(aws_lambda_function.this[*].version)
+}
+
 output "lambda_function_invoke_arn" {
   description = "ARN by which API Gateway invokes the function."
   value       = one(aws_lambda_function.this[*].invoke_arn)

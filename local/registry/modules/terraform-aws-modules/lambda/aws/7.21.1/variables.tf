@@ -24,24 +24,6 @@ variable "cloudwatch_logs_retention_in_days" {
   default     = null
 }
 
-variable "create_async_event_config" {
-  description = "Whether to configure asynchronous invocation."
-  type        = bool
-  default     = false
-}
-
-# tflint-ignore: terraform_unused_declarations # refused by its validation unless false
-variable "create_current_version_async_event_config" {
-  description = "Whether asynchronous invocation of the current version is configured; stand-in: only false."
-  type        = bool
-  default     = true
-
-  validation {
-    condition     = !var.create_current_version_async_event_config
-    error_message = "The stand-in configures the unqualified function only: set create_current_version_async_event_config = false."
-  }
-}
-
 variable "create_package" {
   description = "Whether to build the package, from `source_path`."
   type        = bool
@@ -69,12 +51,6 @@ variable "description" {
   description = "What the function does."
   type        = string
   default     = ""
-}
-
-variable "destination_on_failure" {
-  description = "ARN of the destination for events that failed permanently."
-  type        = string
-  default     = null
 }
 
 variable "environment_variables" {
@@ -110,22 +86,16 @@ variable "lambda_role" {
   type        = string
 }
 
-variable "maximum_event_age_in_seconds" {
-  description = "Maximum age of an asynchronous event, in seconds."
-  type        = number
-  default     = null
-}
-
-variable "maximum_retry_attempts" {
-  description = "Number of retries of a failed asynchronous event."
-  type        = number
-  default     = null
-}
-
 variable "memory_size" {
   description = "Memory in MiB."
   type        = number
   default     = 128
+}
+
+variable "publish" {
+  description = "Whether each change of the function becomes a version."
+  type        = bool
+  default     = false
 }
 
 # tflint-ignore: terraform_unused_declarations # refused by its validation unless false
