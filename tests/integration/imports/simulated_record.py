@@ -45,22 +45,23 @@ BEGIN
     transaction_number, sequence, id, subject_key, occurred_at, received_at, source_key, has_instant, has_fraction,
     has_context, versions, enabled
   ) OVERRIDING SYSTEM VALUE
-  SELECT number, number, ('00000000-0000-4000-9000-' || lpad(number::text, 12, '0'))::uuid, person.subject_key,
+  -- One transaction number, below the horizon: the feed is in the order of the sequence.
+  SELECT 1, number, ('00000000-0000-4000-9000-' || lpad(number::text, 12, '0'))::uuid, person.subject_key,
     coalesce(told, received), received, pmp.source_key('test'), told IS NOT NULL, told IS NULL OR number % 2 = 0,
     number % 3 = 0,
     array_agg(v.version_key), array_agg(c.value::boolean)
   FROM jsonb_each_text(choices) AS c
   JOIN pmp.consent AS k ON k.id = c.key JOIN pmp.consent_version AS v USING (consent_key);
   INSERT INTO pmp.event_context SELECT e.subject_key, e.sequence, '{}' FROM pmp.event AS e
-  WHERE e.transaction_number = number AND e.has_context;
-  INSERT INTO shadow SELECT * FROM pmp.event AS e WHERE e.transaction_number = number;
+  WHERE e.sequence = number AND e.has_context;
+  INSERT INTO shadow SELECT * FROM pmp.event AS e WHERE e.sequence = number;
   -- As create_event projects it.
   INSERT INTO pmp.current_choice AS c
   SELECT person.subject_key, v.consent_key, v.version_key,
     pmp.counts_at(e.occurred_at, e.received_at, e.has_fraction, a.enabled), e.sequence, a.enabled, NULL
   FROM pmp.event AS e CROSS JOIN unnest(e.versions, e.enabled) AS a (version_key, enabled)
   JOIN pmp.consent_version AS v USING (version_key)
-  WHERE e.transaction_number = number
+  WHERE e.sequence = number
   ON CONFLICT (consent_key, subject_key) DO UPDATE
   SET version_key = excluded.version_key, counts_at = excluded.counts_at, sequence = excluded.sequence,
     enabled = excluded.enabled
