@@ -149,7 +149,7 @@ test-infra: install ## templates, policies and the plans of every environment
 test-integration: install $(AXE) ## the Lambda against PostgreSQL behind PgBouncer
 	@$(STAGE) integration -- $(ARGS)
 
-.PHONY: test-pipeline test-image test-terratest test-e2e test-import-faults test-slow-reads parity nightly fuzz-api
+.PHONY: test-pipeline test-image test-terratest test-e2e test-import-faults test-slow-reads parity nightly fuzz-api faults
 .PHONY: bench bench-api bench-imports bench-growth bench-load bench-migrations soak bench-queue bench-deliveries restore-drill
 test-pipeline: install $(EXECUTOR) ## the pipeline's shape (ARGS="-m e2e": all of it, 20 min)
 	@$(STAGE) pipeline -- $(ARGS)
@@ -176,9 +176,10 @@ parity: install ## stand-ins beside the released modules (VERSIONS=file)
 test-image: install $(EXECUTOR) ## build the jobs' image, run a merge request's jobs in it
 	@$(PYTHON) -m checks.image $(ARGS)
 
-nightly: install $(EXECUTOR) ## sampled tests, fuzz-api, moto, growth, soak, parity …
+nightly: install $(EXECUTOR) ## sampled tests, fuzz-api, faults, moto, growth, soak …
 	@$(PYTHON) -m pytest tests -m nightly
 	@$(PYTHON) -m checks.fuzz
+	@$(PYTHON) -m checks.faults
 	@$(PYTHON) -m checks.judges.emulator
 	@$(PYTHON) -m checks.bench.growth --events 250000 1500000
 	@$(PYTHON) -m checks.bench.soak
@@ -187,6 +188,9 @@ nightly: install $(EXECUTOR) ## sampled tests, fuzz-api, moto, growth, soak, par
 
 fuzz-api: install ## 8,000 generated requests against a throwaway API
 	@$(PYTHON) -m checks.fuzz $(ARGS)
+
+faults: install ## each fault under requests: nothing is lost (2 min)
+	@$(PYTHON) -m checks.faults $(ARGS)
 
 bench: bench-api bench-imports bench-growth bench-load ## every benchmark; quiet machine
 

@@ -4,14 +4,12 @@ A volume of RDS (gp3) answers within single-digit milliseconds, see
 https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/CHAP_Storage.html; a laptop's page cache within microseconds.
 """
 
-import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-_SOURCE = Path(__file__).with_suffix(".c")
+from checks import preloads
 
 
 class SlowReads:
@@ -23,10 +21,7 @@ class SlowReads:
 
     def __init__(self, directory: Path) -> None:
         self._switch = directory / "on"
-        built = directory / "slow_reads.so"
-        flags = ("-O2", "-Wall", "-Werror", "-shared", "-fPIC", f'-DSWITCH="{self._switch}"')
-        subprocess.run(["cc", *flags, "-o", built, _SOURCE, "-ldl"], check=True)
-        self.library = built.read_bytes()
+        self.library = preloads.build(Path(__file__).with_suffix(".c"), self._switch)
         """The library's content."""
 
     @contextmanager
@@ -49,8 +44,3 @@ def slow_reads() -> Iterator[SlowReads]:
     with TemporaryDirectory(prefix="pmp-slow-reads-") as directory:
         Path(directory).chmod(0o755)
         yield SlowReads(Path(directory))
-
-
-def missing() -> str | None:
-    """Return why the library cannot be built here, or None."""
-    return None if shutil.which("cc") else "no C compiler: install the packages gcc and libc6-dev"

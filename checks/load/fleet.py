@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from checks.bench import cpu
 from ops.settings import ROOT
@@ -26,6 +27,20 @@ _ANSWER_SECONDS = 60
 _LARGEST_ANSWER = 1 << 20
 
 
+class Answer(NamedTuple):
+    """Of the function to an event.
+
+    Attributes:
+        status: of HTTP; 0 if the function raised an error.
+        retry_after: the header Retry-After; empty without one.
+        body: empty unless it was asked for; the error if the function raised one.
+    """
+
+    status: int
+    retry_after: bytes
+    body: bytes
+
+
 @dataclass(eq=False, frozen=True)
 class Environment:
     """A running execution environment."""
@@ -41,21 +56,23 @@ class Environment:
         """
         self.channel.send((b"?" if wants_body else b"!") + event)
 
-    def receive(self) -> tuple[int, bytes]:
-        """Return status and body (empty unless it was asked for) of the event that was begun.
+    def receive(self) -> Answer:
+        """Return the answer to the event that was begun.
 
         Raises:
             OSError: the process has ended, or does not answer.
         """
-        status, _, body = self.channel.recv(_LARGEST_ANSWER).partition(b" ")
-        if not status:
+        message = self.channel.recv(_LARGEST_ANSWER)
+        if not message:
             raise ConnectionResetError(f"environment {self.pid} ended")
-        return int(status), body
+        status, retry_after, body = message.split(b" ", 2)
+        return Answer(int(status), retry_after, body)
 
     def ask(self, event: bytes) -> tuple[int, bytes]:
         """Send an event and wait for the status and body of its answer."""
         self.send(event, wants_body=True)
-        return self.receive()
+        answer = self.receive()
+        return answer.status, answer.body
 
 
 class Fleet:

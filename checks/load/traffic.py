@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from checks.load.fleet import Environment
+from checks.load.fleet import Answer, Environment
 
 PATIENCE_SECONDS = 35
 """How long after the last arrival an answer is waited for: longer than the gateway's 29 s."""
@@ -84,6 +84,7 @@ class Stream:
         rate: arrivals per second, at random instants (a Poisson process); or
         at_once: requests that are always open: each answer brings the next request.
         replace: starts an environment in the place of one that has ended; None: the others go on without it.
+        watch: is told what became of each request, when it is known: the answer, or in words why there is none.
         seed: of the random instants.
     """
 
@@ -95,12 +96,14 @@ class Stream:
         rate: float | None = None,
         at_once: int = 0,
         replace: Callable[[], Environment] | None = None,
+        watch: Callable[[Call, Answer | str], None] | None = None,
         seed: int = 0,
     ) -> None:
         self.outcome = Outcome()
         self.stuck: list[Environment] = []
         """Environments that have not answered: they may still answer, so nobody must use them again."""
         self.calls, self.rate, self.at_once, self.replace = calls, rate, at_once, replace
+        self.watch = watch
         self._idle = deque(environments)
         self._random = random.Random(seed)
         self.due = 0.0
@@ -174,12 +177,12 @@ class Generator:
             stream, environment, call, due = self._open.pop(descriptor)
             self._epoll.unregister(descriptor)
             try:
-                status, _ = environment.receive()
+                answer = environment.receive()
             except OSError:
                 self._count(stream, call, "lost")
                 self._replace(stream)
             else:
-                self._count(stream, call, status, time.perf_counter() - due)
+                self._count(stream, call, answer, time.perf_counter() - due)
                 stream._idle.append(environment)
             if stream.at_once and goes_on:
                 self._send(stream, time.perf_counter())
@@ -188,8 +191,10 @@ class Generator:
         if stream.replace is not None:
             stream._idle.append(stream.replace())
 
-    def _count(self, stream: Stream, call: Call, result: int | str, seconds: float = 0) -> None:
-        outcome = stream.outcome
+    def _count(self, stream: Stream, call: Call, found: Answer | str, seconds: float = 0) -> None:
+        if stream.watch is not None:
+            stream.watch(call, found)
+        outcome, result = stream.outcome, found if isinstance(found, str) else found.status
         if call.event_id is not None:
             outcome.recorded[call.event_id] = result if isinstance(result, int) else 0
         if result == call.expected:

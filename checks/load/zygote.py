@@ -42,18 +42,20 @@ class Context:
 def serve(channel: socket.socket, handler: Callable[[dict[str, Any], Context], Any]) -> None:
     """Answer events until the socket is closed.
 
-    An event is ``?`` or ``!`` and JSON. Its answer is the status in digits, and after ``?`` a space and the body, which
-    must fit into the socket's buffer (200 kB). If the function raised an error, the status is 0 and the body the error.
+    An event is ``?`` or ``!`` and JSON. Its answer is the status in digits, the header Retry-After (empty without one)
+    and, after ``?``, the body, with a space between each. The body must fit into the socket's buffer (200 kB). If the
+    function raised an error, the status is 0 and the body the error.
     """
     while message := _next(channel):
         try:
             answer = handler(json.loads(message[1:]), Context()) or {"statusCode": 200}
             json.dumps(answer)  # Lambda's runtime sends it on.
             status, text = answer["statusCode"], answer.get("body") or ""
+            retry_after = answer.get("headers", {}).get("Retry-After", "")
         except Exception as error:  # noqa: BLE001 - Lambda reports it as well
-            status, text = 0, repr(error)
+            status, text, retry_after = 0, repr(error), ""
         try:
-            channel.send(f"{status} {text}".encode() if message[:1] == b"?" else b"%d" % status)
+            channel.send(f"{status} {retry_after} {text if message[:1] == b'?' else ''}".encode())
         except BrokenPipeError:  # Nobody waits any more.
             return
 

@@ -123,6 +123,7 @@ max_db_connections = {self.pool_size}
 max_client_conn = 500
 query_wait_timeout = {self.borrow_timeout_seconds}
 server_login_retry = 1
+server_connect_timeout = {self.borrow_timeout_seconds}
 auth_type = hba
 auth_hba_file = {home.directory}/hba.conf
 auth_file = {home.directory}/users.txt

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from pmp import database, exports
 
-from checks import slow_reads
+from checks import preloads, slow_reads
 from checks import stack as stacks
 from checks.object_store import ObjectStore
 from checks.stack import Stack
@@ -24,7 +24,7 @@ from tests.integration.imports.conftest import (
 
 @pytest.fixture(scope="module")
 def disk() -> Iterator[slow_reads.SlowReads]:
-    if lacking := stacks.missing() or slow_reads.missing():
+    if lacking := stacks.missing() or preloads.missing():
         pytest.skip(lacking)
     with slow_reads.slow_reads() as library:
         yield library

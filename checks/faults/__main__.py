@@ -1,0 +1,69 @@
+"""Each fault of the platform in turn under a stream of the usual requests: ``make faults``.
+
+    python -m checks.faults [--seconds 4] [--environments 60] [--only NAME …] [--write]
+
+One throwaway stack with the settings of a durable server. The program fails if an acknowledged event cannot be read,
+the projection differs from a replay, a request is not counted, an answer of 5xx lacks Retry-After, an event that is
+sent again is not recorded, or nothing recovers. ``--write`` writes docs/bench/faults.md.
+"""
+
+import argparse
+import sys
+
+from checks import preloads
+from checks.bench.growth.record import Record
+from checks.faults import report
+from checks.faults.kinds import FAULTS, Scene
+from checks.faults.measure import measure
+from checks.full_disk import full_disk
+from checks.load.fleet import Fleet
+from checks.load.mix import Mix, user_id
+from checks.stack import end_in_order, missing, stack
+from ops.errors import UserError
+from ops.output import say, step
+
+USERS, CONNECTIONS = 400, 10
+DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
+
+
+def main() -> int:
+    """Run the faults; the exit status is 1 if something was lost."""
+    names = [fault.name for fault in FAULTS]
+    parser = argparse.ArgumentParser(prog="python -m checks.faults", description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=4, help="how long each fault lasts (4)")
+    parser.add_argument("--environments", type=int, default=60, help="of the function (60)")
+    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"of: {', '.join(names)}")
+    parser.add_argument("--write", action="store_true", help="write docs/bench/faults.md")
+    options = parser.parse_args()
+    end_in_order()
+    if lacking := missing() or preloads.missing():
+        raise UserError(lacking)
+    rows = []
+    with full_disk() as disk, stack(pool_size=CONNECTIONS, settings=DURABLE, preload=disk.library) as running:
+        record = Record(running)
+        for _ in record.fill(5 * USERS):
+            pass
+        with Fleet(running.environment, options.environments) as fleet:
+            fleet.warm(Mix(USERS, 0).read("", f"/v1/users/{user_id(2)}").event)
+            scene = Scene(running, fleet, disk)
+            for seed, fault in enumerate(FAULTS, start=1):
+                if options.only is None or fault.name in options.only:
+                    with step(fault.name):
+                        rows.append(measure(scene, fault, users=USERS, seconds=options.seconds, seed=seed))
+        server = running.cluster.psql("SHOW server_version").split()[0]
+    print(report.table(rows))
+    if options.write:
+        report.write(rows, server, options.seconds)
+    failures = [one for row in rows for one in row.failures()]
+    for one in failures:
+        say(one, "red")
+    if not failures:
+        say("nothing that was acknowledged is lost, and each 5xx says when to try again")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except UserError as error:
+        sys.exit(f"error: {error}")
