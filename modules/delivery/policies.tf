@@ -550,9 +550,16 @@ locals {
         # AWS makes up a mapping's id. The key names its function.
         Sid       = "KeepEventSources"
         Effect    = "Allow"
-        Action    = ["lambda:DeleteEventSourceMapping", "lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping"]
+        Action    = ["lambda:DeleteEventSourceMapping", "lambda:UpdateEventSourceMapping"]
         Resource  = "${local.arn.prefix.lambda}:event-source-mapping:*"
         Condition = local.own_function
+      },
+      {
+        # Without the key: a mapping that is gone has no function, and a deletion is done when it is gone.
+        Sid      = "ReadEventSources"
+        Effect   = "Allow"
+        Action   = ["lambda:GetEventSourceMapping"]
+        Resource = "${local.arn.prefix.lambda}:event-source-mapping:*"
       },
       {
         Sid       = "TagEventSources"
