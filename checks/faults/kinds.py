@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -26,6 +26,10 @@ _READ_ONLY = "default_transaction_read_only"
 _BETWEEN_KILLS = 0.1
 """Seconds, at most."""
 
+_KEPT_SEGMENTS = 5
+"""More than PostgreSQL has in reserve, of its write-ahead log."""
+
+_START_SECONDS = 30
 _DAY = timedelta(days=1)
 
 
@@ -87,18 +91,10 @@ def _cut(scene: Scene) -> None:
 def server_killed(scene: Scene) -> Iterator[None]:
     """Kill PostgreSQL and its processes."""
     for pid in working_in(scene.stack.cluster.data):
-        with _gone():
+        with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     yield
     scene.stack.cluster.start()
-
-
-@contextmanager
-def _gone() -> Iterator[None]:
-    try:
-        yield
-    except ProcessLookupError:
-        return
 
 
 @contextmanager
@@ -129,6 +125,30 @@ def _kill_pooler(scene: Scene) -> None:
         process.kill()
         while scene.stack.bouncer.is_running:
             time.sleep(0.01)
+
+
+@contextmanager
+def log_full(scene: Scene) -> Iterator[None]:
+    """Let no file grow, and the write-ahead log need new ones: PostgreSQL panics, and cannot recover meanwhile."""
+    cluster = scene.stack.cluster
+    with scene.disk.on():
+        for _ in range(_KEPT_SEGMENTS):
+            with suppress(RuntimeError):
+                cluster.psql("SELECT pg_switch_wal()")
+            time.sleep(0.1)
+        yield
+    end = time.monotonic() + _START_SECONDS
+    while True:
+        # It may be about to end after a recovery that found no space.
+        try:
+            cluster.start()
+            cluster.psql("SELECT 1")
+        except RuntimeError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+        else:
+            return
 
 
 @contextmanager
@@ -177,7 +197,7 @@ def environments_killed(scene: Scene, seconds: float) -> None:
     while time.monotonic() < end:
         # The last ones are the writers', which are always at work, and those that began in the place of others.
         environment = chosen.choice(scene.fleet.environments[-4:])
-        with _gone():
+        with suppress(ProcessLookupError):
             scene.fleet.kill(environment)
         time.sleep(_BETWEEN_KILLS * chosen.random())
 
@@ -250,6 +270,12 @@ FAULTS = (
         "disk full",
         "no file of PostgreSQL can grow (ENOSPC, SQLSTATE 53100)",
         _lasting(lambda scene: scene.disk.on()),
+        writers=4,
+    ),
+    Fault(
+        "disk full, no room for the log",
+        "as before, and the write-ahead log needs a new file: PostgreSQL panics, and recovers once there is space",
+        _lasting(log_full),
         writers=4,
     ),
     Fault("function killed", "SIGKILL to environments at random instants", environments_killed, "lost", writers=4),

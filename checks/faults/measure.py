@@ -33,7 +33,7 @@ class Row:
         requests: all of them.
         answers: how many were answered, by the first digit of the status.
         unanswered: those whose environment ended.
-        refused: those that found no idle environment: Lambda throttles them, and API Gateway answers 503.
+        refused: those that found no idle environment: Lambda throttles them, and API Gateway answers for it.
         bare: by status, answers of 5xx without Retry-After; 0 for an error that the function raised.
         recovery: seconds from the repair to the first successful read and to the first recorded event; None for
             longer than was waited for.

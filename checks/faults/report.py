@@ -30,6 +30,13 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+_COLUMNS = """\
+*unanswered*: the environment ended. *no environment*: none was idle. *of the others, recorded*: events whose client got
+no success although they are recorded. *first read*, *first event*: seconds from the repair to the first success; after
+the rotation PgBouncer waits for a second between two log-ins (`server_login_retry`). Some faults have four writers
+besides the mix, which send the next event as soon as one is answered."""
+
+
 def write(rows: Sequence[Row], server: str, seconds: float) -> None:
     """Write docs/bench/faults.md. Arguments: the rows, PostgreSQL's version, how long each fault lasted."""
     made = "\n".join(f"- **{row.fault.name}**: {row.fault.how}." for row in rows)
@@ -43,7 +50,8 @@ def write(rows: Sequence[Row], server: str, seconds: float) -> None:
         "5xx of the function lacks Retry-After, or a request is not counted.",
         120,
     )
-    REPORT.write_text(f"# Faults\n\n{text}\n\n{table(rows)}\n\nHow each fault is made:\n\n{made}\n\n{_elsewhere()}")
+    parts = ("# Faults", text, table(rows), _COLUMNS, "How each fault is made:", made, _elsewhere())
+    REPORT.write_text("\n\n".join(parts))
 
 
 ELSEWHERE = (

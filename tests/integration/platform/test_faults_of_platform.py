@@ -8,6 +8,7 @@ import pytest
 
 from checks import preloads
 from checks.bench.growth.record import Record
+from checks.faults import report
 from checks.faults.kinds import FAULTS, Fault, Scene
 from checks.faults.measure import Row, measure
 from checks.full_disk import full_disk
@@ -72,6 +73,8 @@ def test_each_failure_is_told() -> None:
         after=replace(whole, acknowledged=3, readable=3, refused=0),
     )
     assert row.failures() == []
+    shown = "| any | 5 | 3 | 0 | 1 | 0 | 1 | 0 | 2 | 2 | 0 | 1 of 1 | 0 | 0.10 | 0.20 |"
+    assert report.table([row]).splitlines()[-1] == shown
     for damaged, told in (
         (replace(row, bare=Counter({500: 1})), "1 answers of 500 had no Retry-After"),
         (replace(row, requests=6), "1 requests were counted nowhere"),
