@@ -35,6 +35,7 @@ _TOKEN = re.compile(r"(?:arn:aws:[a-z0-9-]+:eu-west-1:000000000000:|lt-|https://
 _FORMS = {
     ("aws_launch_template", "id"): "lt-{}",
     ("aws_acm_certificate", "resource_record_type"): "CNAME",
+    ("aws_lambda_alias", "arn"): "arn:aws:lambda:eu-west-1:000000000000:function:{}:live",
 }
 
 # What an update changes: settings that a resource takes in place, and some that replace it.

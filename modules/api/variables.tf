@@ -40,8 +40,8 @@ variable "function" {
   })
 
   validation {
-    condition     = endswith(var.function.arn, ":function:${var.function.name}:${var.function.alias}")
-    error_message = "function.arn must be the ARN of the alias, which ends with :function:${var.function.name}:${var.function.alias}; a release would otherwise get all requests at once."
+    condition     = endswith(var.function.arn, ":${var.function.alias}")
+    error_message = "function.arn must be the ARN of the alias, which ends with :${var.function.alias}; a release would otherwise get all requests at once."
   }
 }
 

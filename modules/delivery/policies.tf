@@ -920,7 +920,7 @@ locals {
       Effect    = "Allow"
       Action    = ["rds:AddTagsToResource", "rds:CreateDBProxyEndpoint"]
       Resource  = "${local.arn.prefix.rds}:db-proxy-endpoint:*"
-      Condition = local.own_request
+      Condition = local.first_tags
     },
     {
       Sid       = "MakeEndpointsOfOwnProxies"

@@ -245,6 +245,7 @@ _OTHER_USES = {
     "rds:DeleteDBInstance": {"rds:DeleteTenantDatabase"},
     "rds:RestoreDBInstanceFromDBSnapshot": {"rds:CreateTenantDatabase"},
     "rds:RestoreDBInstanceToPointInTime": {"rds:CreateTenantDatabase"},
+    "rds:ModifyDBCluster": {"secretsmanager:RotateSecret"},
     "rds:ModifyDBInstance": {"rds:CreateTenantDatabase", "secretsmanager:RotateSecret"},
 }
 

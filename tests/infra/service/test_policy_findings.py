@@ -6,12 +6,20 @@ from typing import Any
 from checks.judges import policies
 from tests.infra.service.conftest import Delivery
 
+# Two statements allow the action together, each one resource under its own condition, as in the list's first group. Not
+# in the list itself, because a deployment without Aurora does not have them.
+_OF_AURORA = {
+    f"CreatePolicy pmp-<environment>-options: RESOURCE_MISMATCH: rds:CreateDBProxyEndpoint on arn:*:rds:*:*:{kind}:*"
+    for kind in ("db-proxy", "db-proxy-endpoint")
+}
+
 
 def test_every_finding_on_the_delivery_policies_is_explained(delivery: Delivery) -> None:
     everything = delivery.policies | delivery.plan_policies | {"pmp-dev-boundary": delivery.boundary}
     found = policies.findings({f"CreatePolicy {name}": document for name, document in everything.items()})
     assert found, "the judge found nothing, not even what is explained"
-    assert not found - set(policies.explained())
+    unexplained = sorted(found - set(policies.explained()) - _OF_AURORA)
+    assert not unexplained
 
 
 def _policy(**changes: Any) -> dict[str, Any]:
