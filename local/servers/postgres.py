@@ -243,6 +243,9 @@ class Cluster:
         return True
 
     def _ensure_master(self) -> None:
+        if self.psql("SELECT pg_is_in_recovery()", database="postgres") == "t":
+            # A standby has what its primary has.
+            return
         roles, databases = (
             self.psql(f"SELECT count(*) FROM {catalog} WHERE {column} = '{name}'", database="postgres")  # noqa: S608
             for catalog, column, name in (("pg_roles", "rolname", MASTER), ("pg_database", "datname", DATABASE))
