@@ -55,7 +55,7 @@ class Alias:
         """Return the share of the invocations, from 0 to 1, by version: of one version, or of two during a canary.
 
         Raises:
-            UserError: the function has no such alias.
+            UserError: the function does not have this alias.
         """
         try:
             found = self._client.get_alias(FunctionName=self._function, Name=NAME)
@@ -70,7 +70,7 @@ class Alias:
         """Return the version that serves, during a canary most of the invocations.
 
         Raises:
-            UserError: the function has no such alias.
+            UserError: the function does not have this alias.
         """
         return next(iter(self.weights()))
 

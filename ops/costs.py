@@ -163,7 +163,7 @@ def lines(environment: str, settings: dict[str, Any], size: dict[str, Any]) -> I
     """Yield the cost items: name, quantity in words, US dollars per month.
 
     Raises:
-        KeyError: there is no price for the environment's class or runner.
+        KeyError: the price of the environment's class or runner is unknown.
     """
     network, database = settings["foundation"]["network"], settings["foundation"]["database"]
     runner, function = settings["foundation"]["runner"], settings["service"]["function"]
@@ -225,7 +225,7 @@ def instance_month(name: str, vcpu: int) -> float:
     """Return what an instance in two zones and its proxy cost in a month, in US dollars.
 
     Raises:
-        KeyError: there is no price for the class.
+        KeyError: the price of the class is unknown.
     """
     return 2 * INSTANCE_HOUR[name] * HOURS + max(vcpu, 2) * PROXY_VCPU_HOUR * HOURS
 
@@ -234,7 +234,7 @@ def break_even(name: str, vcpu: int) -> int | None:
     """Return the mean load, in requests per second, below which Aurora costs less than a class; None if it never does.
 
     Raises:
-        KeyError: there is no price for the class.
+        KeyError: the price of the class is unknown.
     """
     price, low, high = instance_month(name, vcpu), 0.0, 1e6
     if aurora_month(0) >= price:
@@ -301,7 +301,7 @@ def document() -> str:
 
     Raises:
         UserError: Terraform failed, or an environment's class is unknown.
-        KeyError: there is no price for an environment's class or runner.
+        KeyError: the price of an environment's class or runner is unknown.
     """
     settings = {name: variables(name) for name in ENVIRONMENTS}
     classes = {name: one["foundation"]["database"]["instance_class"] for name, one in settings.items()}

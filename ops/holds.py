@@ -47,7 +47,7 @@ def lift(environment: str, hold: str) -> None:
     """Lift a hold; what is due then leaves by the next runs of the housekeeping.
 
     Raises:
-        UserError: there is no such hold, or it was lifted before.
+        UserError: the hold does not exist, or it was lifted before.
     """
     if not _UUID(hold):
         raise UserError(f"{hold} is not the id of a hold: python -m ops holds lists them")

@@ -126,7 +126,7 @@ def _search(group: str, source: str, term: str, span: Span) -> Iterator[Line]:
     Pattern: https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntax.html.
 
     Raises:
-        UserError: there is no such group.
+        UserError: the group does not exist.
     """
     logs = aws.client("logs")
     pages = logs.get_paginator("filter_log_events").paginate(

@@ -52,7 +52,7 @@ def digest_of(environment: str, wanted: str) -> str:
         wanted: the number of a version that was deployed there, or a zip's digest itself.
 
     Raises:
-        UserError: no such version was deployed there, its zip has no digest, or the text is neither.
+        UserError: the version was never deployed there, its zip has no digest, or the text is neither.
     """
     if not wanted.isdecimal() or len(wanted) == 64:
         return require_digest(wanted)

@@ -17,7 +17,7 @@ class Configuration:
     database_name: str
     database_user: str
     database_reader_host: str
-    """Where reads that may be some seconds old go; empty where there is no reader."""
+    """Where reads that may be some seconds old go; empty without a reader."""
     database_reader_port: int
     imports_bucket: str
     jobs_queue_url: str

@@ -21,7 +21,7 @@ _KINDS = ("imports", "exports", "notices", "deliveries")
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How many days what is kept; None: forever.
+    """How many days what is kept; None: without end.
 
     Attributes:
         event_days: events, after they were received.

@@ -10,7 +10,7 @@ locals {
 
   # Below version 17, Aurora accepts connections without TLS unless it is told.
   # https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/AuroraPostgreSQL.Security.html
-  # Its storage takes no full pages, so there is no wal_compression.
+  # Its storage takes no full pages, so wal_compression does not apply.
   cluster_parameters = merge({ for name, value in local.parameters : name => value if name != "wal_compression" }, { "rds.force_ssl" = "1" })
 }
 

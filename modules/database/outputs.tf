@@ -52,7 +52,7 @@ output "proxy_host" {
 }
 
 output "reader_host" {
-  description = "Host name of the proxy's read-only endpoint: for reads that may be some seconds old. The proxy's own where there is no reader."
+  description = "Host name of the proxy's read-only endpoint: for reads that may be some seconds old. Without a reader, the proxy's own."
   value       = length(aws_db_proxy_endpoint.readers) == 0 ? aws_db_proxy.this.endpoint : aws_db_proxy_endpoint.readers[0].endpoint
 
   depends_on = [aws_db_proxy_target.this]

@@ -230,7 +230,7 @@ variable "exports" {
 }
 
 variable "retention" {
-  description = "Days after which events leave the record once no later state needs them, of all consents (`event_days`) or of one (`consents`, by id; null: never), and days after their end that imports, exports, notices and the ledger of deliveries are kept (`record_days`). Null: forever, which is the default."
+  description = "Days after which events leave the record once no later state needs them, of all consents (`event_days`) or of one (`consents`, by id; null: never), and days after their end that imports, exports, notices and the ledger of deliveries are kept (`record_days`). Null: never, which is the default."
   type = object({
     event_days  = optional(number)
     consents    = optional(map(number), {})
@@ -244,7 +244,7 @@ variable "retention" {
       for days in concat([var.retention.event_days, var.retention.record_days], values(var.retention.consents)) :
       days == null ? true : days >= 30 && days <= 36500 && floor(days) == days
     ])
-    error_message = "retention: days must be whole numbers from 30 (retried requests, jobs and receivers may still need younger events) to 36500, or null: forever."
+    error_message = "retention: days must be whole numbers from 30 (retried requests, jobs and receivers may still need younger events) to 36500, or null, so that nothing leaves."
   }
 
   validation {

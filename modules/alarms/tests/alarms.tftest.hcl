@@ -90,7 +90,7 @@ run "a_cluster_without_readers_has_no_alarm_of_their_lag" {
 
   assert {
     condition     = !contains(keys(aws_cloudwatch_metric_alarm.this), "database-reader-lag")
-    error_message = "nothing lags where there is no reader"
+    error_message = "without a reader, nothing lags"
   }
 }
 

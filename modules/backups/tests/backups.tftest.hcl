@@ -162,7 +162,7 @@ run "another_lock_is_refused" {
   command = plan
 
   variables {
-    lock = "forever"
+    lock = "permanent"
   }
 
   expect_failures = [var.lock]
