@@ -27,6 +27,9 @@ from ops import aws
 
 ROOT = Path(__file__).resolve().parents[1]
 
+POOL_SIZE = 10
+"""Server connections of PgBouncer, unless a benchmark asks for others."""
+
 
 def free_port() -> int:
     """Return a loopback port that was free a moment ago.
@@ -125,7 +128,9 @@ def _run(command: list[str], environment: dict[str, str], directory: Path, text:
 
 
 @contextmanager
-def stack(pool_size: int = 10, settings: dict[str, str] | None = None, preload: bytes | None = None) -> Iterator[Stack]:
+def stack(
+    pool_size: int = POOL_SIZE, settings: dict[str, str] | None = None, preload: bytes | None = None
+) -> Iterator[Stack]:
     """Start all servers in a temporary folder; stop them and remove the folder at the end.
 
     Args:

@@ -68,10 +68,18 @@ END
 $$;
 COMMENT ON FUNCTION pmp.find_subject IS 'The user with an id, or into whom the user with this id was merged; NULL: nobody.';
 
-CREATE FUNCTION pmp.lock_subject(user_id uuid) RETURNS pmp.subject
+-- In SQL, so that a PL/pgSQL expression contains them inline: as quick as a built-in function.
+CREATE FUNCTION pmp.wait_briefly() RETURNS text LANGUAGE sql AS $$ SELECT set_config('lock_timeout', '50ms', true) $$;
+COMMENT ON FUNCTION pmp.wait_briefly IS
+  'From here on, give up (SQLSTATE 55P03) what waits for a lock for 50 ms, so that it leaves its connection to others.';
+CREATE FUNCTION pmp.wait_patiently() RETURNS text LANGUAGE sql AS $$ SELECT set_config('lock_timeout', '0', true) $$;
+COMMENT ON FUNCTION pmp.wait_patiently IS 'From here on, only statement_timeout ends a wait for a lock.';
+
+CREATE FUNCTION pmp.lock_subject(user_id uuid, is_patient boolean DEFAULT false) RETURNS pmp.subject
 LANGUAGE plpgsql SET search_path = pmp, pg_temp AS $$
 DECLARE
   person subject;
+  waits text := CASE WHEN is_patient THEN wait_patiently() ELSE wait_briefly() END;
 BEGIN
   LOOP
     person := find_subject(user_id);
@@ -83,12 +91,13 @@ BEGIN
     -- Otherwise the user was merged into another one meanwhile.
     EXIT WHEN FOUND;
   END LOOP;
+  waits := wait_patiently();
   RETURN person;
 END
 $$;
 COMMENT ON FUNCTION pmp.lock_subject IS
   'As find_subject. Until the end of the transaction, nobody else changes, erases or merges this user, or adds events to '
-  'it, except imports.';
+  'it, except imports. is_patient: see wait_patiently, otherwise wait_briefly.';
 
 CREATE FUNCTION pmp.subject_keys(subject_key bigint) RETURNS bigint[]
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$

@@ -5,8 +5,9 @@ BEGIN;
 CREATE FUNCTION pmp.prepare_erasure(user_id uuid) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp AS $$
 DECLARE
-  -- Until the end of the transaction nobody adds events to the user, and no other erasure of the user begins.
-  person subject := lock_subject(user_id);
+  -- Until the end of the transaction nobody adds events to the user, and no other erasure of the user begins. It comes
+  -- once, and must not lose its turn to clients that come again and again.
+  person subject := lock_subject(user_id, is_patient => true);
   keys bigint[] := subject_keys(person.subject_key);
 BEGIN
   RETURN CASE
@@ -40,7 +41,7 @@ COMMENT ON FUNCTION pmp.prepare_erasure IS
 CREATE FUNCTION pmp.erase_user(user_id uuid, client text, hashes bytea[], at timestamptz) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp AS $$
 DECLARE
-  person subject := lock_subject(user_id);
+  person subject := lock_subject(user_id, is_patient => true);
   keys bigint[] := subject_keys(person.subject_key);
 BEGIN
   IF person.subject_key IS NULL THEN

@@ -45,6 +45,7 @@ DECLARE
   received timestamptz;
   at timestamptz;
   written integer;
+  waits text := wait_briefly();
 BEGIN
   -- Writers of the same user take turns: what waits here is received later than what it waits for, and an erasure
   -- either sees this event or is seen by it.
@@ -62,6 +63,7 @@ BEGIN
     RETURN '{"outcome": "erased"}';
   END IF;
 
+  waits := wait_patiently();
   received := clock_timestamp();
   -- Without a fraction of a second, an instant covers its second: a wording that appeared in it may have been shown.
   at := counts_at(coalesce(happened_at, received), received, has_fraction, false);
@@ -203,11 +205,14 @@ DECLARE
   person subject;
   answer jsonb;
   taken text;
+  waits text;
 BEGIN
   LOOP
+    waits := wait_briefly();
     -- Locked, so that nobody else gets the address before the event is recorded.
     SELECT * INTO person FROM subject AS s
     WHERE s.email_key = fold_email(address) AND s.merged_into IS NULL FOR NO KEY UPDATE;
+    waits := wait_patiently();
     IF person.subject_key IS NULL THEN
       -- Not locked: see create_event.
       SELECT * INTO person FROM subject AS s
@@ -268,10 +273,12 @@ CREATE FUNCTION pmp.create_event_by_identifier(
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp AS $$
 DECLARE
   person subject;
+  waits text := wait_briefly();
 BEGIN
   -- Locked, so that nobody else gets the identifier before the event is recorded.
   SELECT s.* INTO person FROM identifier AS i JOIN subject AS s USING (subject_key)
   WHERE i.kind = $2 AND i.value = $3 AND s.merged_into IS NULL FOR NO KEY UPDATE;
+  waits := wait_patiently();
   IF person.subject_key IS NULL THEN
     SELECT s.* INTO person FROM identifier AS i JOIN subject AS s USING (subject_key)
     WHERE i.kind = $2 AND i.value = $3 AND s.merged_into IS NOT NULL;

@@ -44,6 +44,11 @@ _LOST_STATEMENT = {"26000", "42P05"}
 _SERVER_GONE = {"57P01", "57P02", "57P03"}
 _READ_ONLY = "25006"
 """After a failover a kept connection may lead to a server that is now a replica."""
+_LOCKED = "55P03"
+"""lock_not_available: https://www.postgresql.org/docs/16/errcodes-appendix.html."""
+_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 0.4
+_PATIENCE_SECONDS = 8.0
+"""As long as a statement may take (db/roles.sql)."""
 
 R = TypeVar("R")
 
@@ -94,8 +99,8 @@ with _deferred_imports():
 
 __all__ = [
     "Connection", "DatabaseError", "InterfaceError", "LostCommitError", "authentication_token", "connect",
-    "connect_reader", "disconnect", "disconnect_reader", "error_code", "has_no_reader_connection", "is_lost", "tls",
-    "verified", "with_connection",
+    "connect_reader", "disconnect", "disconnect_reader", "error_code", "has_no_reader_connection", "in_turn", "is_lost",
+    "tls", "verified", "with_connection",
 ]  # fmt: skip
 
 
@@ -391,6 +396,31 @@ def with_connection(work: Callable[[Connection], R]) -> R:
         if is_lost(error):
             disconnect()
         raise
+
+
+def in_turn(work: Callable[[Connection], R]) -> R:
+    """As ``with_connection``, but while another writer has the user's row, give the connection back and come again.
+
+    The functions that write what users say wait for a row for 50 ms (``lock_timeout``). Whoever waits there keeps a
+    connection of the pool, and sixty writers of one user would keep all of them from everybody else (docs/adr/0234).
+
+    Args:
+        work: one transaction.
+
+    Raises:
+        DatabaseError: 55P03: the row was not free for 8 s.
+    """
+    end = time.monotonic() + _PATIENCE_SECONDS
+    pause = _PAUSE_SECONDS
+    while True:
+        try:
+            return with_connection(work)
+        except DatabaseError as error:
+            if error_code(error) != _LOCKED or time.monotonic() + pause > end:
+                raise
+        # From the kernel: instances that are copies of one process must not pause in step.
+        time.sleep(pause * (0.5 + os.urandom(1)[0] / 510))
+        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
 def is_lost(error: BaseException) -> bool:

@@ -61,7 +61,7 @@ class Request:
     idempotency_key: str | None = None
     """The ``Idempotency-Key``, if the operation takes one."""
     attempts: int = 0
-    """Attempts so far to run its transaction; above 1 after a lost connection."""
+    """Attempts so far to run its transaction; above 1 after a lost connection, or while another writer had the user."""
     discloses: dict[str, Any] | None = None
     """Whose data its answer discloses, as fields of its line in the log (``pmp.http.disclosures``)."""
 

@@ -149,8 +149,8 @@ def _perform(request: Request) -> Response:
         if use == _AGED and (response := _aged(route, request)) is not None:
             return response
         if use != _WRITE and request.idempotency_key is None:
-            return database.with_connection(lambda connection: route(request, connection))
-        return database.with_connection(lambda connection: _write(route, request, connection))
+            return database.in_turn(lambda connection: route(request, connection))
+        return database.in_turn(lambda connection: _write(route, request, connection))
     except Exception as error:
         code = database.error_code(error) if isinstance(error, database.DatabaseError) else ""
         if code == _BEFORE_EDGE:

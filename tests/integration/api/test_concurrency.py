@@ -1,7 +1,10 @@
 """Concurrent requests: each worker is a process with its own connection, like an instance of the function."""
 
+import itertools
+import json
 import multiprocessing
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -16,8 +19,9 @@ import pytest
 from pmp import database
 from pmp.configuration import configuration
 
-from checks.gateway import Gateway
-from checks.stack import Stack
+from checks.gateway import Gateway, payload, token
+from checks.load.fleet import Fleet
+from checks.stack import POOL_SIZE, Stack
 from local.vendor_list.server import Server
 from tests.integration.api.test_contract import EMAIL, SMS, choose, consents
 
@@ -321,3 +325,39 @@ def test_request_that_fails_validation_sends_no_statement(api: Gateway, monkeypa
     assert asked == []
     monkeypatch.undo()
     assert api.get("/v1/users?limit=1").status == 200
+
+
+def as_event(method: str, path: str, document: Any = None) -> bytes:
+    """The event by which the gateway passes a request on."""
+    headers = {"Authorization": f"Bearer {token()}", "Content-Type": "application/json"}
+    body = None if document is None else json.dumps(document).encode()
+    return json.dumps(payload(method, path, headers, body)).encode()
+
+
+def test_writers_of_a_locked_user_leave_the_pool_to_others(
+    api: Gateway, new_user: Callable[[], str], stack: Stack
+) -> None:
+    user, other = new_user(), new_user()
+    choices = [{"id": EMAIL, "enabled": True}]
+    by_id, by_address = {"id": user}, {"email": api.get(f"/v1/users/{user}").json["email"]}
+    writes = [
+        as_event("POST", "/v1/events", {"user": by_id, "consents": choices}),
+        as_event("POST", "/v1/events", {"user": by_address, "consents": choices}),
+        as_event("POST", "/v1/events:batch", {"events": [{"user": by_id, "consents": choices}]}),
+        as_event("PATCH", f"/v1/users/{user}", {"email": by_address["email"]}),
+    ]
+    read = as_event("GET", f"/v1/users/{other}")
+    write = as_event("POST", "/v1/events", {"user": {"id": other}, "consents": choices})
+    with Fleet(stack.environment, POOL_SIZE + 3) as fleet:
+        neighbour, *writers = fleet.environments
+        fleet.warm(read)
+        with under_way("SELECT pmp.prepare_erasure(:user)", user=user) as first:
+            for writer, event in zip(writers, itertools.cycle(writes), strict=False):
+                writer.send(event, wants_body=True)
+            for _ in range(5):
+                assert [neighbour.ask(event)[0] for event in (read, write)] == [200, 201]
+            answered, _, _ = select.select([writer.channel for writer in writers], [], [], 0)
+            assert answered == []
+            first.run("COMMIT")
+        answers = [writer.receive() for writer in writers]
+    assert {answer.status for answer in answers} == {200, 201}, [answer.body for answer in answers]
