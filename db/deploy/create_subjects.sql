@@ -68,22 +68,32 @@ END
 $$;
 COMMENT ON FUNCTION pmp.find_subject IS 'The user with an id, or into whom the user with this id was merged; NULL: nobody.';
 
--- In SQL, so that a PL/pgSQL expression contains them inline: as quick as a built-in function.
-CREATE FUNCTION pmp.wait_briefly() RETURNS text LANGUAGE sql AS $$ SELECT set_config('lock_timeout', '50ms', true) $$;
-COMMENT ON FUNCTION pmp.wait_briefly IS
-  'From here on, give up (SQLSTATE 55P03) what waits for a lock for 50 ms, so that it leaves its connection to others.';
-CREATE FUNCTION pmp.wait_patiently() RETURNS text LANGUAGE sql AS $$ SELECT set_config('lock_timeout', '0', true) $$;
-COMMENT ON FUNCTION pmp.wait_patiently IS 'From here on, only statement_timeout ends a wait for a lock.';
+CREATE FUNCTION pmp.take_turn(subject_key bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = pmp, pg_temp AS $$
+BEGIN
+  FOR place IN 1..8 LOOP
+    IF pg_try_advisory_xact_lock(place, hashint8(subject_key)) THEN
+      RETURN;
+    END IF;
+  END LOOP;
+  RAISE EXCEPTION 'too many transactions wait for one user' USING ERRCODE = 'lock_not_available';
+END
+$$;
+COMMENT ON FUNCTION pmp.take_turn IS
+  'Called by what is about to wait for the row of a user: raises 55P03 if eight transactions hold or await it, so that the '
+  'writers of one user leave the pool to others. The client comes again.';
 
-CREATE FUNCTION pmp.lock_subject(user_id uuid, is_patient boolean DEFAULT false) RETURNS pmp.subject
+CREATE FUNCTION pmp.lock_subject(user_id uuid, is_limited boolean DEFAULT true) RETURNS pmp.subject
 LANGUAGE plpgsql SET search_path = pmp, pg_temp AS $$
 DECLARE
   person subject;
-  waits text := CASE WHEN is_patient THEN wait_patiently() ELSE wait_briefly() END;
 BEGIN
   LOOP
     person := find_subject(user_id);
     EXIT WHEN person.subject_key IS NULL;
+    IF is_limited THEN
+      PERFORM take_turn(person.subject_key);
+    END IF;
     -- Everybody locks merged users first, and in one order.
     PERFORM FROM subject AS s WHERE s.merged_into = person.subject_key ORDER BY s.subject_key FOR NO KEY UPDATE;
     SELECT * INTO person FROM subject AS s
@@ -91,13 +101,12 @@ BEGIN
     -- Otherwise the user was merged into another one meanwhile.
     EXIT WHEN FOUND;
   END LOOP;
-  waits := wait_patiently();
   RETURN person;
 END
 $$;
 COMMENT ON FUNCTION pmp.lock_subject IS
   'As find_subject. Until the end of the transaction, nobody else changes, erases or merges this user, or adds events to '
-  'it, except imports. is_patient: see wait_patiently, otherwise wait_briefly.';
+  'it, except imports. is_limited: see take_turn.';
 
 CREATE FUNCTION pmp.subject_keys(subject_key bigint) RETURNS bigint[]
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$

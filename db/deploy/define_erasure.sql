@@ -7,7 +7,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp AS $$
 DECLARE
   -- Until the end of the transaction nobody adds events to the user, and no other erasure of the user begins. It comes
   -- once, and must not lose its turn to clients that come again and again.
-  person subject := lock_subject(user_id, is_patient => true);
+  person subject := lock_subject(user_id, is_limited => false);
   keys bigint[] := subject_keys(person.subject_key);
 BEGIN
   RETURN CASE
@@ -41,7 +41,7 @@ COMMENT ON FUNCTION pmp.prepare_erasure IS
 CREATE FUNCTION pmp.erase_user(user_id uuid, client text, hashes bytea[], at timestamptz) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp AS $$
 DECLARE
-  person subject := lock_subject(user_id, is_patient => true);
+  person subject := lock_subject(user_id, is_limited => false);
   keys bigint[] := subject_keys(person.subject_key);
 BEGIN
   IF person.subject_key IS NULL THEN

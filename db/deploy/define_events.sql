@@ -45,16 +45,16 @@ DECLARE
   received timestamptz;
   at timestamptz;
   written integer;
-  waits text := wait_briefly();
 BEGIN
   -- Writers of the same user take turns: what waits here is received later than what it waits for, and an erasure
-  -- either sees this event or is seen by it.
-  SELECT * INTO person FROM subject AS s WHERE s.id = user_id AND s.merged_into IS NULL FOR NO KEY UPDATE;
+  -- either sees this event or is seen by it. Most find nobody before them.
+  SELECT * INTO person FROM subject AS s WHERE s.id = user_id AND s.merged_into IS NULL FOR NO KEY UPDATE SKIP LOCKED;
   WHILE person.subject_key IS NULL LOOP
     person := find_subject(user_id);
     IF person.subject_key IS NULL THEN
       RETURN '{"outcome": "unknown_user"}';
     END IF;
+    PERFORM take_turn(person.subject_key);
     -- A merged user's row is not locked: nobody would then wait for it with the other one's.
     SELECT * INTO person FROM subject AS s
     WHERE s.subject_key = person.subject_key AND s.merged_into IS NULL FOR NO KEY UPDATE;
@@ -63,7 +63,6 @@ BEGIN
     RETURN '{"outcome": "erased"}';
   END IF;
 
-  waits := wait_patiently();
   received := clock_timestamp();
   -- Without a fraction of a second, an instant covers its second: a wording that appeared in it may have been shown.
   at := counts_at(coalesce(happened_at, received), received, has_fraction, false);
@@ -205,14 +204,13 @@ DECLARE
   person subject;
   answer jsonb;
   taken text;
-  waits text;
 BEGIN
   LOOP
-    waits := wait_briefly();
     -- Locked, so that nobody else gets the address before the event is recorded.
+    PERFORM take_turn(s.subject_key) FROM subject AS s
+    WHERE s.email_key = fold_email(address) AND s.merged_into IS NULL;
     SELECT * INTO person FROM subject AS s
     WHERE s.email_key = fold_email(address) AND s.merged_into IS NULL FOR NO KEY UPDATE;
-    waits := wait_patiently();
     IF person.subject_key IS NULL THEN
       -- Not locked: see create_event.
       SELECT * INTO person FROM subject AS s
@@ -273,12 +271,11 @@ CREATE FUNCTION pmp.create_event_by_identifier(
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pmp, pg_temp AS $$
 DECLARE
   person subject;
-  waits text := wait_briefly();
 BEGIN
   -- Locked, so that nobody else gets the identifier before the event is recorded.
+  PERFORM take_turn(i.subject_key) FROM identifier AS i WHERE i.kind = $2 AND i.value = $3;
   SELECT s.* INTO person FROM identifier AS i JOIN subject AS s USING (subject_key)
   WHERE i.kind = $2 AND i.value = $3 AND s.merged_into IS NULL FOR NO KEY UPDATE;
-  waits := wait_patiently();
   IF person.subject_key IS NULL THEN
     SELECT s.* INTO person FROM identifier AS i JOIN subject AS s USING (subject_key)
     WHERE i.kind = $2 AND i.value = $3 AND s.merged_into IS NOT NULL;

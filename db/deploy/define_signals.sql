@@ -36,7 +36,6 @@ DECLARE
   found jsonb;
   denied jsonb;
   answer jsonb := '{"outcome": "unchanged"}';
-  waits text;
 BEGIN
   FOR attempt IN 1..2 LOOP
     IF user_id IS NULL THEN
@@ -57,9 +56,8 @@ BEGIN
     -- Most signals repeat what is known: they lock nothing.
     EXIT WHEN denied IS NULL OR attempt = 2;
     -- Of two signals at once, the second one finds the denial of the first.
-    waits := wait_briefly();
+    PERFORM take_turn(person.subject_key);
     PERFORM FROM subject AS s WHERE s.subject_key = person.subject_key FOR NO KEY UPDATE;
-    waits := wait_patiently();
   END LOOP;
   IF denied IS NOT NULL THEN
     answer := create_event(event_id, person.id, denied, NULL, client, true, context);

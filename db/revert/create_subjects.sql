@@ -1,6 +1,6 @@
 -- Revert pmp:create_subjects from pg
 BEGIN;
-DROP FUNCTION pmp.subject_keys, pmp.lock_subject, pmp.wait_briefly, pmp.wait_patiently, pmp.find_subject;
+DROP FUNCTION pmp.subject_keys, pmp.lock_subject, pmp.take_turn, pmp.find_subject;
 DROP TABLE pmp.subject;
 DROP FUNCTION pmp.address_digest(text);
 DROP FUNCTION pmp.fold_email(text);

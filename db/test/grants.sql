@@ -91,7 +91,7 @@ SELECT set_eq(
     WHERE pronamespace = 'pmp'::regnamespace AND NOT has_function_privilege('pmp_app', oid, 'EXECUTE')$$,
   ARRAY['refuse_change', 'source_key', 'is_same_event', 'fits', 'transaction_number', 'overridden', 'erasure_lock', 'erased_lines', 'add_reasons',
     'merge_lines', 'try_lines', 'conflicting_lines', 'changes_answer', 'address_digest', 'apply_suppressions',
-    'suppression_lock', 'suppress_lines', 'set_identifiers', 'wait_briefly', 'wait_patiently', 'lock_subject', 'replay_erasure', 'context_digest', 'find_signalled',
+    'suppression_lock', 'suppress_lines', 'set_identifiers', 'take_turn', 'lock_subject', 'replay_erasure', 'context_digest', 'find_signalled',
     'highest_number', 'notice_erasure', 'notice_end', 'database_is_busy', 'run_backfill',
     'highest_number', 'notice_erasure', 'notice_end', 'removed_lines', 'retention_lock', 'lock_owners', 'retention_terms',
     'record_removal', 'remove_events', 'superseded_events', 'forgotten_events', 'remove_expired_events_at',
@@ -130,21 +130,17 @@ SELECT throws_ok('SET LOCAL ROLE pmp_migrator; ' || statement, '23001', NULL, 'o
   'UPDATE pmp.event SET enabled = enabled', 'DELETE FROM pmp.event', 'TRUNCATE pmp.event', 'DELETE FROM pmp.subject',
   'UPDATE pmp.event_context SET context = context', 'TRUNCATE pmp.subject', 'UPDATE pmp.consent_version SET description = description'
 ]) AS statement;
--- Whoever waits for a user's row keeps a connection of the pool: not for long, except what must come in its turn, and jobs
+-- Whoever waits for a user's row keeps a connection of the pool: few do, apart from what comes once, and jobs
 -- (docs/adr/0234).
-SELECT is(
-  p.prosrc ~ '\mwait_briefly\(',
-  p.proname NOT IN ('merge_users', 'lock_owners'),
-  format('%s waits briefly for a user', p.proname)
-)
+SELECT is(p.prosrc ~ '\mtake_turn\(', p.proname NOT IN ('merge_users', 'lock_owners'), format('%s is limited', p.proname))
 FROM pg_proc AS p
 WHERE p.pronamespace = 'pmp'::regnamespace
   AND p.prosrc ~ 'FROM (subject AS s|identifier AS i JOIN subject AS s)[^;]* FOR NO KEY UPDATE'
 ORDER BY p.proname;
 SELECT is(
-  p.prosrc ~ 'lock_subject\(user_id, is_patient => true\)',
+  p.prosrc ~ 'lock_subject\(user_id, is_limited => false\)',
   p.proname IN ('prepare_erasure', 'erase_user'),
-  format('%s is patient only if it erases', p.proname)
+  format('%s is limited unless it erases', p.proname)
 )
 FROM pg_proc AS p
 WHERE p.pronamespace = 'pmp'::regnamespace AND p.prosrc ~ '\mlock_subject\(user_id'

@@ -46,7 +46,7 @@ _READ_ONLY = "25006"
 """After a failover a kept connection may lead to a server that is now a replica."""
 _LOCKED = "55P03"
 """lock_not_available: https://www.postgresql.org/docs/16/errcodes-appendix.html."""
-_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 0.4
+_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 0.8
 _PATIENCE_SECONDS = 8.0
 """As long as a statement may take (db/roles.sql)."""
 
@@ -401,26 +401,28 @@ def with_connection(work: Callable[[Connection], R]) -> R:
 def in_turn(work: Callable[[Connection], R]) -> R:
     """As ``with_connection``, but while another writer has the user's row, give the connection back and come again.
 
-    The functions that write what users say wait for a row for 50 ms (``lock_timeout``). Whoever waits there keeps a
-    connection of the pool, and sixty writers of one user would keep all of them from everybody else (docs/adr/0234).
+    Whoever waits in the database keeps a connection of the pool, and sixty writers of one user would keep all of them
+    from everybody else. So no more than eight wait (``pmp.take_turn``), and the others here.
 
     Args:
         work: one transaction.
 
     Raises:
-        DatabaseError: 55P03: the row was not free for 8 s.
+        DatabaseError: 55P03: too many others wanted the row for 8 s.
     """
-    end = time.monotonic() + _PATIENCE_SECONDS
+    begun = time.monotonic()
     pause = _PAUSE_SECONDS
     while True:
         try:
             return with_connection(work)
         except DatabaseError as error:
-            if error_code(error) != _LOCKED or time.monotonic() + pause > end:
+            waited = time.monotonic() - begun
+            if error_code(error) != _LOCKED or waited > _PATIENCE_SECONDS:
                 raise
         # From the kernel: instances that are copies of one process must not pause in step.
         time.sleep(pause * (0.5 + os.urandom(1)[0] / 510))
-        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        # Longer where many come, and shorter again for those who have waited long, so that newer ones do not pass them.
+        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS / (1 + waited))
 
 
 def is_lost(error: BaseException) -> bool:
