@@ -61,6 +61,7 @@ class Stack:
     bouncer: Bouncer
     authority: Authority
     store: ObjectStore
+    app_password: str
 
     @property
     def environment(self) -> dict[str, str]:
@@ -158,7 +159,7 @@ def stack(
         migrate(cluster, authority, app_password)
         bouncer.set_password(app_password)
         bouncer.start()
-        yield Stack(cluster, bouncer, authority, store)
+        yield Stack(cluster, bouncer, authority, store, app_password)
     finally:
         store.shutdown()
         store.server_close()
@@ -168,12 +169,17 @@ def stack(
 
 
 @contextmanager
-def standby(primary: Stack) -> Iterator[tuple[Cluster, Bouncer]]:
-    """Start a streaming standby of a stack that has ``max_wal_senders``, with a pooler in front of it.
+def standby(first: Cluster, app_password: str, preload: bytes | None = None) -> Iterator[tuple[Cluster, Bouncer]]:
+    """Start a streaming standby of a running server, with a pooler in front of it.
 
     As a reader of Aurora behind the read-only endpoint of RDS Proxy, it repeats what the primary commits.
+
+    Args:
+        first: the primary.
+        app_password: the password of ``pmp_app``, with which the pooler logs in.
+        preload: a shared library for the standby, see ``Cluster``.
     """
-    first, directory = primary.cluster, Path(tempfile.mkdtemp(prefix="pmp-standby-"))
+    directory = Path(tempfile.mkdtemp(prefix="pmp-standby-"))
     source = f"host={first.home.directory} port={first.port} user={SUPERUSER}"
     server = Cluster(
         directory / "postgres",
@@ -181,16 +187,14 @@ def standby(primary: Stack) -> Iterator[tuple[Cluster, Bouncer]]:
         first.certificate,
         first.authority,
         settings=dict(first.settings) | {"primary_conninfo": f"'{source}'", "hot_standby": "on"},
+        preload=preload,
     )
     bouncer = Bouncer(directory / "pgbouncer", free_port(), server.port, first.certificate, first.authority)
     try:
         server.home.run([binaries() / "pg_basebackup", "-D", server.data, "-d", source, "-c", "fast", "-X", "stream"])
         server.home.run(["touch", server.data / "standby.signal"])
         server.start()
-        password = secrets.token_hex(16)
-        first.set_password("pmp_app", password)
-        for pooler in (primary.bouncer, bouncer):
-            pooler.set_password(password)
+        bouncer.set_password(app_password)
         bouncer.start()
         yield server, bouncer
     finally:

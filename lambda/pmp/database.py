@@ -34,6 +34,9 @@ SOCKET_TIMEOUT_SECONDS = 14
 db/roles.sql) together: RDS Proxy passes no CancelRequest on, and a statement that is started again must not meet its
 first run. Two attempts end before the gateway gives up (29 s)."""
 
+READER_TIMEOUT_SECONDS = 2
+"""How long a reader may take to be connected to, and to say what it shows: the writer answers instead."""
+
 IDLE_SECONDS = 170
 """A connection that was not used for so long is replaced: the proxy closes it soon (``idle_client_timeout`` of
 modules/database), and a loss that nobody tells the client of would cost a socket timeout."""
@@ -100,7 +103,7 @@ with _deferred_imports():
 __all__ = [
     "Connection", "DatabaseError", "InterfaceError", "LostCommitError", "authentication_token", "connect",
     "connect_reader", "disconnect", "disconnect_reader", "error_code", "has_no_reader_connection", "in_turn", "is_lost",
-    "tls", "verified", "with_connection",
+    "is_timeout", "tls", "verified", "with_connection",
 ]  # fmt: skip
 
 
@@ -236,6 +239,11 @@ class Connection(pg8000.native.Connection):  # type: ignore[misc]
             except Exception:  # noqa: BLE001 - the first error is the one to report
                 self.abandon()
 
+    def set_timeout(self, seconds: float) -> None:
+        """Set how long the network may be silent while an answer is awaited."""
+        if self._usock is not None:
+            self._usock.settimeout(seconds)
+
     def abandon(self) -> None:
         """Close the connection, whatever state it is in; ``connect`` opens another one. A second call does nothing."""
         if self.is_abandoned:
@@ -316,14 +324,18 @@ def connect() -> Connection:
 
 
 def connect_reader() -> Connection:
-    """As ``connect``, to the endpoint of the readers. ``pmp.readers`` alone uses it."""
+    """As ``connect``, to the endpoint of the readers, with its short timeout. ``pmp.readers`` alone uses it."""
     global _reader  # noqa: PLW0603 - as above
     settings = configuration()
-    _reader = _usable(_reader, settings.database_reader_host, settings.database_reader_port)
+    host, port = settings.database_reader_host, settings.database_reader_port
+    _reader = _usable(_reader, host, port, READER_TIMEOUT_SECONDS)
+    _reader.set_timeout(READER_TIMEOUT_SECONDS)
     return _reader
 
 
-def _usable(kept: Connection | None, host: str, port: int) -> Connection:
+def _usable(
+    kept: Connection | None, host: str, port: int, timeout_seconds: float = SOCKET_TIMEOUT_SECONDS
+) -> Connection:
     if kept is not None and time.time() - kept.used_at > IDLE_SECONDS:
         kept.abandon()
     if kept is not None and not kept.is_abandoned:
@@ -336,7 +348,7 @@ def _usable(kept: Connection | None, host: str, port: int) -> Connection:
         database=settings.database_name,
         password=authentication_token(host, port, settings.database_user, os.environ.get("AWS_REGION", "eu-west-1")),
         ssl_context=tls(),
-        timeout=SOCKET_TIMEOUT_SECONDS,
+        timeout=timeout_seconds,
     )
     connection.used_at = time.time()
     return connection
@@ -433,6 +445,11 @@ def is_lost(error: BaseException) -> bool:
             return True
         return code.startswith(("08", "28"))  # connection exception; refused log-in, such as an expired token
     return isinstance(error, (InterfaceError, OSError, struct.error))
+
+
+def is_timeout(error: BaseException) -> bool:
+    """Whether the other side did not answer in time: pg8000 raises its own exception from the socket's."""
+    return isinstance(error, TimeoutError) or isinstance(error.__cause__, TimeoutError)
 
 
 def error_code(error: DatabaseError) -> str:

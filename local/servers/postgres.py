@@ -29,7 +29,8 @@ _SETTINGS = {
     "max_wal_size": "'512MB'",
     "max_worker_processes": "4",
     "max_parallel_workers": "2",
-    "max_wal_senders": "0",
+    # For a standby, or a base backup of a running platform.
+    "max_wal_senders": "4",
     # As on RDS. With "minimal", a killed server forgets how far it counted a sequence that was made and used in one
     # transaction, as migrations do, and gives the same keys again.
     "wal_level": "'replica'",

@@ -127,13 +127,22 @@ def _most_age(request: Request) -> float:
 
 
 def _aged(route: Route, request: Request) -> Response | None:
-    """The answer of a reader, which says how old it is (``Age``); None: ask the writer."""
+    """The answer of a reader, which says how old it is (``Age``); None: ask the writer.
+
+    The writer alone refuses: what a request names may have been made after what the reader shows.
+    """
     from pmp import readers
 
-    found = readers.recent(lambda connection: route(request, connection), _most_age(request))
-    if found is None:
+    def answer(connection: Any) -> Response | None:
+        try:
+            return route(request, connection)
+        except Problem:
+            return None
+
+    found = readers.recent(answer, _most_age(request))
+    if found is None or found[0] is None:
         return None
-    response, age = found
+    response, age = found[0], found[1]
     response.headers["Age"] = str(math.ceil(age))
     return response
 

@@ -1,14 +1,20 @@
 """Lists, the feed and exports come from a reader that keeps up, and from the writer otherwise: with a real standby."""
 
+import os
+import signal
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from pmp import database, exports, readers
 
+from checks import preloads
 from checks import stack as stacks
 from checks.gateway import Gateway
 from checks.object_store import ObjectStore
@@ -47,28 +53,33 @@ class Pair:
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[Pair]:
-    with stacks.stack(settings={"max_wal_senders": "4"}) as primary, stacks.standby(primary) as (reader, pooler):
+    with stacks.stack() as primary, stacks.standby(primary.cluster, primary.app_password) as (reader, pooler):
         yield Pair(primary, reader, pooler)
 
 
 @pytest.fixture
 def pair(servers: Pair, store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pair]:
-    environment = servers.primary.environment | {
-        "AWS_ENDPOINT_URL": store.url,
-        "PMP_DATABASE_READER_HOST": "127.0.0.1",
-        "PMP_DATABASE_READER_PORT": str(servers.pooler.port),
-    }
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    stacks.forget()
-    # So that a slow machine makes nothing too old by itself.
-    monkeypatch.setattr(readers, "MOST_SECONDS", 60.0)
+    use(servers, store, monkeypatch)
     servers.pooler.start()
     servers.resume()
     servers.catch_up()
     yield servers
     servers.resume()
     stacks.forget()
+
+
+def use(pair: Pair, store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the function use a pair of servers."""
+    environment = pair.primary.environment | {
+        "AWS_ENDPOINT_URL": store.url,
+        "PMP_DATABASE_READER_HOST": "127.0.0.1",
+        "PMP_DATABASE_READER_PORT": str(pair.pooler.port),
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    stacks.forget()
+    # So that a slow machine makes nothing too old by itself.
+    monkeypatch.setattr(readers, "MOST_SECONDS", 60.0)
 
 
 @pytest.fixture
@@ -259,3 +270,157 @@ def test_without_a_reader_nothing_is_marked(pair: Pair, api: Gateway, monkeypatc
     time.sleep(0.6)
     assert listed(api)[1] is None
     assert pair.primary.cluster.psql("SELECT made_at FROM pmp.mark") == before
+
+
+@pytest.mark.skipif(bool(preloads.missing()), reason=str(preloads.missing()))
+def test_a_reader_whose_clock_is_late_looks_no_younger(
+    pair: Pair, store: ObjectStore, api: Gateway, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    switch = tmp_path / "on"
+    switch.write_bytes(bytes(30))
+    # The server runs as another account.
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    library = preloads.build(Path(preloads.__file__).with_name("late_clock.c"), switch)
+    with another_reader(pair, library) as late:
+        use(late, store, monkeypatch)
+        late.catch_up()
+        real, shown = (
+            float(server.psql("SELECT extract(epoch FROM clock_timestamp())"))
+            for server in (pair.primary.cluster, late.reader)
+        )
+        assert 25 < real - shown < 35
+        assert listed(api)[1] is not None
+        late.pause()
+        monkeypatch.setattr(readers, "MOST_SECONDS", 0.5)
+        after = registered(api)
+        time.sleep(0.6)
+        ids, age = listed(api)
+        assert after in ids
+        assert age is None
+
+
+def test_a_reader_that_was_promoted_falls_behind_and_is_left(
+    pair: Pair, store: ObjectStore, api: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It accepts writes, and nothing of the writer's arrives any more: a mark that it got before is not enough."""
+    with another_reader(pair) as other:
+        use(other, store, monkeypatch)
+        other.catch_up()
+        assert listed(api)[1] is not None
+        assert other.reader.psql("SELECT pg_promote()") == "t"
+        monkeypatch.setattr(readers, "MOST_SECONDS", 0.5)
+        time.sleep(0.6)
+        after = registered(api)
+        ids, age = listed(api)
+        assert after in ids
+        assert age is None
+        assert other.reader.psql(f"SELECT count(*) FROM pmp.subject WHERE id = '{after}'") == "0"
+
+
+@contextmanager
+def another_reader(pair: Pair, preload: bytes | None = None) -> Iterator[Pair]:
+    """Start one more standby with a pooler, which a test may damage."""
+    with stacks.standby(pair.primary.cluster, pair.primary.app_password, preload) as (reader, pooler):
+        yield replace(pair, reader=reader, pooler=pooler)
+
+
+def test_only_the_writer_refuses(pair: Pair, api: Gateway) -> None:
+    """What a request names may have been made a moment ago."""
+    pair.pause()
+    consent = f"readers_{uuid.uuid4().hex[:8]}"
+    made = api.put(f"/v1/consents/{consent}", {"description": "News", "channel": "email"})
+    assert made.status == 201, made.content
+    ids, age = listed(api, f"/v1/users?consent={consent}&enabled=true")
+    assert (ids, age) == ([], None)
+    assert api.get("/v1/users?consent=never-made&enabled=true").status == 422
+
+
+def test_a_place_that_the_reader_has_not_reached_is_kept(pair: Pair, api: Gateway) -> None:
+    user = registered(api)
+    _, cursor = following(api, "/v1/events", None, 500)
+    pair.pause()
+    with connected() as writer:
+        event = new_event(writer, user)
+    ahead = api.get(f"/v1/events?limit=500&cursor={cursor}", Cache_Control="no-cache").json
+    assert event in [item["id"] for item in ahead["items"]]
+    behind = api.get(f"/v1/events?limit=500&cursor={ahead['resume']}")
+    assert "Age" in behind.headers
+    assert (behind.json["items"], behind.json["resume"]) == ([], ahead["resume"])
+
+
+@pytest.mark.parametrize("is_kept", [True, False], ids=["a kept connection", "a new connection"])
+def test_a_reader_that_does_not_answer_costs_two_seconds_once(pair: Pair, api: Gateway, *, is_kept: bool) -> None:
+    if is_kept:
+        assert listed(api)[1] is not None
+    pid = pair.pooler.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        started = time.monotonic()
+        assert listed(api)[1] is None
+        first = time.monotonic()
+        assert listed(api)[1] is None
+        assert database.READER_TIMEOUT_SECONDS <= first - started < database.SOCKET_TIMEOUT_SECONDS / 2
+        assert time.monotonic() - first < database.READER_TIMEOUT_SECONDS
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize(
+    ("statement", "is_left_alone"),
+    [
+        ("SELECT pmp.not_arrived_yet()", True),
+        ("SELECT not_arrived_yet FROM pmp.mark", True),
+        ("SELECT count(*) FROM pg_authid", True),
+        ("DO $$ BEGIN RAISE disk_full; END $$", True),
+        ("DO $$ BEGIN RAISE data_corrupted; END $$", True),
+        ("DO $$ BEGIN RAISE serialization_failure; END $$", False),
+        ("SELECT 1 / 0", False),
+    ],
+)
+def test_the_writer_answers_what_the_reader_cannot(pair: Pair, statement: str, *, is_left_alone: bool) -> None:
+    assert readers.recent(lambda connection: connection.run(statement), 60) is None
+    assert (readers.recent(lambda connection: connection.run("SELECT 1"), 60) is None) is is_left_alone
+
+
+def test_a_reader_is_tried_again_after_its_rest(pair: Pair, api: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair.pooler.stop()
+    assert listed(api)[1] is None
+    pair.pooler.start()
+    assert listed(api)[1] is None
+    monkeypatch.setattr(readers, "time", SimpleNamespace(time=lambda: time.time() + 31))
+    listed(api)  # leaves a mark
+    pair.catch_up()
+    assert listed(api)[1] is not None
+
+
+def test_a_writer_that_is_read_only_for_a_while_answers_lists(pair: Pair, api: Gateway) -> None:
+    """As after a failover, when it is a reader now: without a mark, no reader can be told to keep up."""
+    pair.primary.cluster.psql("ALTER ROLE pmp_app SET default_transaction_read_only = on")
+    try:
+        stacks.forget()
+        pair.primary.bouncer.stop()
+        pair.primary.bouncer.start()
+        assert listed(api)[1] is None
+    finally:
+        pair.primary.cluster.psql("ALTER ROLE pmp_app RESET default_transaction_read_only")
+        database.disconnect()
+        pair.primary.bouncer.stop()
+        pair.primary.bouncer.start()
+
+
+def test_the_erased_are_not_exported_by_a_reader_that_lags(
+    pair: Pair, store: ObjectStore, api: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    erased, left = registered(api), registered(api)
+    job, pages = requested(store, monkeypatch)
+    pair.catch_up()
+    pair.pause()
+    assert api.delete(f"/v1/users/{erased}").status == 200
+    monkeypatch.setattr(readers, "MOST_SECONDS", 0.5)
+    time.sleep(0.6)
+    exports.run(database.connect(), job, Context())
+    assert pages
+    found = {user["id"] for user in users_of(job).values()}
+    assert (erased in found, left in found) == (False, True)
