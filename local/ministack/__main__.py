@@ -3,7 +3,7 @@
 The installed package is not changed on disk. This process adds ten things:
 
 * requests are authorized with the resources and condition keys that AWS uses (``local.ministack.authorization``);
-* resources keep settings that MiniStack forgets (``local.ministack.gaps``);
+* resources keep settings that MiniStack forgets (``local.ministack.gaps``, ``local.ministack.clusters``);
 * what belongs to one of several accounts is reached from outside of it as on AWS (``local.ministack.accounts``);
 * creations that the provider would wait for are answered as done (``local.ministack.waits``);
 * database servers get the passwords in their secrets (``local.ministack.databases``);
@@ -42,7 +42,7 @@ from ministack.services import apigateway
 
 from local import instance as instances
 from local.instance import Instance
-from local.ministack import accounts, authorization, gaps, waits
+from local.ministack import accounts, authorization, clusters, gaps, waits
 from local.ministack.databases import Databases
 from local.ministack.doors import Doors
 from local.ministack.requests import Receive, Record, Scope, Send
@@ -177,6 +177,7 @@ def main() -> None:
     """Read the settings from the environment and run."""
     authorization.install()
     gaps.install()
+    clusters.install()
     accounts.install()
     waits.install()
     try:

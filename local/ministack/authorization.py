@@ -48,8 +48,11 @@ _NAMED: dict[str, tuple[tuple[str, str], ...]] = {
         # Its ARN holds an id that the request does not contain.
         ("TargetGroupName", "arn:aws:rds:${Region}:${Account}:target-group:*"),
         ("DBProxyName", "arn:aws:rds:${Region}:${Account}:db-proxy:*"),
+        ("DBProxyEndpointName", "arn:aws:rds:${Region}:${Account}:db-proxy-endpoint:*"),
         ("DBInstanceIdentifier", "arn:aws:rds:${Region}:${Account}:db:{}"),
+        ("DBClusterIdentifier", "arn:aws:rds:${Region}:${Account}:cluster:{}"),
         ("DBParameterGroupName", "arn:aws:rds:${Region}:${Account}:pg:{}"),
+        ("DBClusterParameterGroupName", "arn:aws:rds:${Region}:${Account}:cluster-pg:{}"),
         ("DBSubnetGroupName", "arn:aws:rds:${Region}:${Account}:subgrp:{}"),
     ),
     "sns": (("TopicArn", "{}"), ("ResourceArn", "{}")),
@@ -186,10 +189,11 @@ def ec2_keys(parameters: Parameters) -> dict[str, str]:
 
 
 def rds_keys(parameters: Parameters) -> dict[str, str]:
-    """``aws:ResourceTag/…`` of the proxy that an RDS request names, by its name or its ARN."""
-    named = rds._db_proxies.get(_value(parameters, "DBProxyName")) or {}
-    arn = named.get("DBProxyArn") or _value(parameters, "ResourceName")
-    tags = rds._tags.get(arn) if ":db-proxy:" in str(arn) else None
+    """``aws:ResourceTag/…`` of the proxy, or endpoint of one, that an RDS request names, by its name or its ARN."""
+    proxy = rds._db_proxies.get(_value(parameters, "DBProxyName")) or {}
+    endpoint = rds._db_proxy_endpoints.get(_value(parameters, "DBProxyEndpointName")) or {}
+    arn = proxy.get("DBProxyArn") or endpoint.get("DBProxyEndpointArn") or _value(parameters, "ResourceName")
+    tags = rds._tags.get(arn) if ":db-proxy" in str(arn) else None
     return {f"aws:ResourceTag/{tag['Key']}": tag["Value"] for tag in tags or []}
 
 

@@ -1,7 +1,7 @@
 """What the emulator is told about event sources and aliases of Lambda, so that it authorizes requests as AWS does."""
 
 import pytest
-from ministack.services import lambda_svc
+from ministack.services import lambda_svc, rds
 
 from local.ministack import authorization
 
@@ -50,3 +50,25 @@ def test_function_of_an_existing_event_source_is_a_condition_key(monkeypatch: py
     keys = authorization.event_source_keys(f"{MAPPINGS}/x", {}, "eu-west-1", "000000000000")
     assert keys == {"lambda:FunctionArn": FUNCTION}
     assert authorization.event_source_keys(f"{MAPPINGS}/unknown", {}, "eu-west-1", "000000000000") == {}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "resource"),
+    [
+        ({"DBClusterIdentifier": "pmp-dev"}, "cluster:pmp-dev"),
+        ({"DBInstanceIdentifier": "pmp-dev-1", "DBClusterIdentifier": "pmp-dev"}, "db:pmp-dev-1"),
+        ({"DBClusterParameterGroupName": "pmp-dev-1"}, "cluster-pg:pmp-dev-1"),
+        ({"DBProxyEndpointName": "pmp-dev-readers"}, "db-proxy-endpoint:*"),
+    ],
+)
+def test_requests_on_clusters_name_their_resource(parameters: dict[str, str], resource: str) -> None:
+    found = authorization.named_resource("rds", parameters, {})
+    assert found == f"arn:aws:rds:${{Region}}:${{Account}}:{resource}"
+
+
+def test_tags_of_a_proxy_endpoint_are_condition_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    arn = "arn:aws:rds:eu-west-1:000000000000:db-proxy-endpoint:prx-endpoint-1"
+    monkeypatch.setattr(rds, "_db_proxy_endpoints", {"pmp-dev-readers": {"DBProxyEndpointArn": arn}})
+    monkeypatch.setattr(rds, "_tags", {arn: [{"Key": "Environment", "Value": "dev"}]})
+    for parameters in ({"DBProxyEndpointName": "pmp-dev-readers"}, {"ResourceName": arn}):
+        assert authorization.rds_keys(parameters) == {"aws:ResourceTag/Environment": "dev"}

@@ -45,6 +45,48 @@ def test_a_new_database_gets_the_password_of_its_master_secret(account: Account,
     assert not _logs_in(environment, f"{password}x")
 
 
+def test_the_server_follows_the_proxy_from_rds_to_aurora_and_back(account: Account, environment: Environment) -> None:
+    session = account.session("admin")
+    rds, ec2 = session.client("rds"), session.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    subnets = [
+        ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{number}.0/24", AvailabilityZone=f"eu-west-1{zone}")["Subnet"]
+        for number, zone in enumerate("ab")
+    ]
+    rds.create_db_instance(
+        DBInstanceIdentifier="pmp-dev",
+        DBInstanceClass="db.t3.medium",
+        Engine="postgres",
+        AllocatedStorage=20,
+        MasterUsername=MASTER,
+        ManageMasterUserPassword=True,
+    )
+    rds.create_db_cluster(
+        DBClusterIdentifier="pmp-dev-r1",
+        Engine="aurora-postgresql",
+        MasterUsername=MASTER,
+        ManageMasterUserPassword=True,
+    )
+    rds.create_db_proxy(
+        DBProxyName="pmp-dev",
+        EngineFamily="POSTGRESQL",
+        Auth=[{"AuthScheme": "SECRETS", "SecretArn": "arn:aws:secretsmanager:eu-west-1:000000000000:secret:x"}],
+        RoleArn="arn:aws:iam::000000000000:role/x",
+        VpcSubnetIds=[subnet["SubnetId"] for subnet in subnets],
+    )
+    [instance], [cluster] = rds.describe_db_instances()["DBInstances"], rds.describe_db_clusters()["DBClusters"]
+    old, new = (
+        account.secret(database["MasterUserSecret"]["SecretArn"])["password"] for database in (instance, cluster)
+    )
+    assert _logs_in(environment, old)
+    rds.register_db_proxy_targets(DBProxyName="pmp-dev", DBClusterIdentifiers=["pmp-dev-r1"])
+    assert _logs_in(environment, new)
+    assert not _logs_in(environment, old)
+    rds.deregister_db_proxy_targets(DBProxyName="pmp-dev", DBClusterIdentifiers=["pmp-dev-r1"])
+    rds.register_db_proxy_targets(DBProxyName="pmp-dev", DBInstanceIdentifiers=["pmp-dev"])
+    assert _logs_in(environment, old)
+
+
 def test_the_pooler_follows_the_current_value_of_its_secret(account: Account, environment: Environment) -> None:
     secrets = account.session("admin").client("secretsmanager")
     users = environment.bouncer.home.directory / "users.txt"
