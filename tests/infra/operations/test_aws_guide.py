@@ -16,7 +16,13 @@ from ops.__main__ import application
 from ops.settings import ROOT
 
 GUIDE = ROOT / "docs/aws.md"
-DOCUMENTS = (GUIDE, ROOT / "docs/runbook.md", ROOT / "modules/runner/README.md", ROOT / "README.md")
+DOCUMENTS = (
+    GUIDE,
+    ROOT / "docs/operations.md",
+    ROOT / "docs/runbook.md",
+    ROOT / "modules/runner/README.md",
+    ROOT / "README.md",
+)
 OPS = re.compile(r"(?:\.venv/bin/)?python -m ops ([a-z][^`\n#|]*)")
 AWS = re.compile(r"(?<![\w/-])aws ((?:[a-z0-9-]+) (?:[a-z]+-[a-z-]+)[^`\n#|;']*)")
 MAKE = re.compile(r"(?:^\$ |`)make ((?:-s )?[a-z][^`\n#|&;)]*)", re.MULTILINE)
