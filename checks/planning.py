@@ -167,10 +167,10 @@ class Planner:
         """Change the copied tree before its first plan."""
         change(self._tree)
 
-    def _terraform(self, layer: str, *arguments: str) -> str:
+    def _terraform(self, layer: str, *arguments: str, workspace: str = "default") -> str:
         done = subprocess.run(
             ["terraform", f"-chdir={self._tree / 'envs' / layer}", *arguments],
-            env=self._environment,
+            env=self._environment | {"TF_WORKSPACE": workspace},
             capture_output=True,
             text=True,
             check=False,
@@ -235,11 +235,12 @@ class Planner:
         Raises:
             TerraformError: the test failed; the message is its first error.
         """
-        self._select(layer, environment)
+        self._initialize(layer)
         (self._tree / "envs" / layer / "planning.tftest.json").write_text(json.dumps(test))
         command = ["terraform", f"-chdir={self._tree / 'envs' / layer}", "test", "-filter=planning.tftest.json"]
         command += ["-json", "-verbose", *self._variables(layer, environment)]
-        done = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
+        in_workspace = self._environment | {"TF_WORKSPACE": environment}
+        done = subprocess.run(command, env=in_workspace, capture_output=True, text=True, check=False)
         events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         errors = [event["diagnostic"] for event in events if event.get("diagnostic", {}).get("severity") == "error"]
         if done.returncode:
@@ -300,10 +301,6 @@ class Planner:
         changed.write_text(json.dumps(settings))
         return read(layer, environment, self._plan(layer, environment, (f"-var-file={changed}",), platform))
 
-    def _select(self, layer: str, environment: str) -> None:
-        self._initialize(layer)
-        self._terraform(layer, "workspace", "select", "-or-create", environment)
-
     def _variables(
         self,
         layer: str,
@@ -325,9 +322,10 @@ class Planner:
         platform: str = _PLATFORM,
         release: str = "0" * 40,
     ) -> dict[str, Any]:
-        self._select(layer, environment)
+        self._initialize(layer)
         variables = self._variables(layer, environment, more, platform, release)
-        self._terraform(layer, "plan", "-input=false", "-no-color", "-lock=false", "-out=plan", *variables)
+        options = ("-input=false", "-no-color", "-lock=false", "-out=plan", *variables)
+        self._terraform(layer, "plan", *options, workspace=environment)
         document: dict[str, Any] = json.loads(self._terraform(layer, "show", "-json", "plan"))
         return document
 

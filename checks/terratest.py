@@ -16,6 +16,7 @@ from local.instance import Instance, clean_environment
 from local.services import start_registry, stop_all
 from ops.errors import UserError
 from ops.settings import ROOT
+from ops.terraform import GOGC
 
 # Clear of a running platform (24500) and of named instances (25000 and up).
 PORT_BASE = 24800
@@ -88,6 +89,7 @@ def main() -> None:
             **instance.tool_environment("dev"),
             **account.admin().environment(),
             "CHECKPOINT_DISABLE": "1",
+            "GOGC": GOGC,
             # Where Terraform packages the function, it needs uv.
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PMP_TERRATEST_CODE": str(build_code(instance.build)),

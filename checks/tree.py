@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ops.settings import ROOT
+from ops.terraform import GOGC
 
 
 def source_files() -> list[Path]:
@@ -80,6 +81,7 @@ def _terraform_environment(configuration: Path) -> dict[str, str]:
         "TF_CLI_CONFIG_FILE": str(configuration),
         "TF_IN_AUTOMATION": "1",
         "CHECKPOINT_DISABLE": "1",
+        "GOGC": GOGC,
         # A check must not reach an AWS account with the credentials of the person who runs it.
         "AWS_REGION": "eu-west-1",
         "AWS_ACCESS_KEY_ID": "none",

@@ -1,5 +1,6 @@
 """checkov over the planned resources, with those of registry modules: each finding needs a reason in findings.yaml."""
 
+import copy
 import json
 import subprocess
 from pathlib import Path
@@ -10,7 +11,7 @@ import yaml
 
 from checks.inventory import resource_type
 from checks.lint.tools import checkov
-from checks.planning import LAYERS, planner
+from checks.planning import LAYERS, Planner
 
 pytestmark = pytest.mark.slow
 
@@ -64,27 +65,19 @@ def fill(module: dict[str, Any], change_by_address: dict[str, dict[str, Any]]) -
         fill(child, change_by_address)
 
 
-@pytest.fixture(scope="module")
-def plans(account: str, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """A plan of each layer and environment, as JSON."""
-    directory = tmp_path_factory.mktemp("plans")
+def test_every_checkov_finding_has_a_reason(plans: Planner, tmp_path: Path) -> None:
     files = []
-    with planner(account) as planning:
-        for layer in LAYERS:
-            for environment in ENVIRONMENTS:
-                planning.plan(layer, environment)
-                document = json.loads(planning._terraform(layer, "show", "-json", "plan"))
-                changes = {change["address"]: change["change"] for change in document["resource_changes"]}
-                fill(document["planned_values"]["root_module"], changes)
-                files.append(directory / f"{layer}-{environment}.json")
-                files[-1].write_text(json.dumps(document))
-    return files
-
-
-def test_every_checkov_finding_has_a_reason(plans: list[Path], tmp_path: Path) -> None:
+    for layer in LAYERS:
+        for environment in ENVIRONMENTS:
+            # A copy: other tests read the same document.
+            document = copy.deepcopy(plans.document(layer, environment))
+            changes = {change["address"]: change["change"] for change in document["resource_changes"]}
+            fill(document["planned_values"]["root_module"], changes)
+            files.append(tmp_path / f"{layer}-{environment}.json")
+            files[-1].write_text(json.dumps(document))
     command = [str(checkov()), "--framework", "terraform_plan", "--compact", "--output", "json"]
     done = subprocess.run(
-        [*command, *(part for file in plans for part in ("--file", str(file)))],
+        [*command, *(part for file in files for part in ("--file", str(file)))],
         # checkov looks for its settings in the working directory.
         cwd=tmp_path,
         capture_output=True,
