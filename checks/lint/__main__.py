@@ -174,6 +174,7 @@ def own_rules(workspace: Workspace) -> str:
     root, files = ROOT, workspace.files
     findings = [
         *rules.machine_bound_text(root, files),
+        *rules.secrets(root, files),
         *rules.machine_bound_commits(root),
         *rules.undocumented_interfaces(root, files),
         *rules.untested_validations(root, files),

@@ -18,6 +18,17 @@ _FORBIDDEN = re.compile(
     )
 )
 
+# Credentials whose beginning tells what they are. AWS's own examples end with EXAMPLE. Where GitLab's are documented:
+# https://docs.gitlab.com/security/tokens/#token-prefixes, AWS's:
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-unique-ids
+_SECRET = re.compile(
+    r"\b(?:AKIA|ASIA)(?!\w*EXAMPLE\b)[A-Z0-9]{16}\b"
+    r"|-----BEGIN (?:[A-Z]+ )*PRIVATE KEY"
+    r"|\bgl(?:pat|rt|dt|ptt|cbt|soat)-[\w.-]{20}"
+    r"|\bgh[pousr]_[A-Za-z0-9]{36}|\bgithub_pat_\w{22}"
+    r"|\bxox[abeprs]-[\w-]{10}"
+)
+
 _MAKE_IN_TEXT = re.compile(r"(?:^|[`'\"$(;&|] ?)make(?: -s)? ([a-z][a-z0-9-]*)", re.MULTILINE)
 _MAKE_TARGET = re.compile(r"^([a-z][a-z0-9-]*):", re.MULTILINE)
 
@@ -56,6 +67,14 @@ def machine_bound_text(root: Path, files: Iterable[Path]) -> Iterator[str]:
         for number, line in enumerate(text_of(root / file).splitlines(), start=1):
             if match := _FORBIDDEN.search(line):
                 yield f"{file}:{number}: names '{match[0]}', which only one machine or network has"
+
+
+def secrets(root: Path, files: Iterable[Path]) -> Iterator[str]:
+    """Find private keys, access keys of AWS, and tokens of GitLab, GitHub and Slack; no finding repeats one."""
+    for file in files:
+        for number, line in enumerate(text_of(root / file).splitlines(), start=1):
+            if match := _SECRET.search(line):
+                yield f"{file}:{number}: a secret, {match[0][:4]}…: revoke it first, because others may have copies"
 
 
 def machine_bound_commits(root: Path) -> Iterator[str]:

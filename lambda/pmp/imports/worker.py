@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from urllib.parse import unquote_plus
 
 from pmp import database, erasures, instants, leases, objects, portions, tasks
+from pmp.configuration import configuration
 from pmp.database import Connection
 from pmp.imports import columns, folders, form, jobs, rejects, trials
 from pmp.imports.errors import FileError, LineError
@@ -72,7 +73,7 @@ class _TrialError(Exception):
 def handle_notification(event: dict[str, Any], context: Any) -> None:
     """Import each object that an S3 notification names, and complete the folders that a marker names.
 
-    Objects outside the uploads' folder, and those that are not data, are ignored.
+    Objects of another bucket, outside the uploads' folder, or that are not data are ignored.
 
     Raises:
         Exception: S3 or the database failed; the job keeps its position, and Lambda tries again.
@@ -80,6 +81,10 @@ def handle_notification(event: dict[str, Any], context: Any) -> None:
     for record in event.get("Records", []):
         bucket, item = record["s3"]["bucket"]["name"], record["s3"]["object"]
         key = unquote_plus(item["key"])
+        if bucket != configuration().imports_bucket:
+            # S3 never sends it; whoever may invoke the function could, and jobs would take their files from there.
+            log("notification of another bucket is ignored", level="warning", bucket=bucket)
+            continue
         if not key.startswith(jobs.UPLOAD_PREFIX) or key.endswith("/"):
             continue
         # The log names the version: people put names and addresses into the names of files.

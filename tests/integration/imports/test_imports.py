@@ -141,6 +141,20 @@ def test_object_key_is_decoded(stack: Stack, store: ObjectStore, key: str) -> No
     assert counts(imported(stack, store, key, ndjson([event(f"{uuid.uuid4()}@example.com")])))[1] == 1
 
 
+def test_notification_of_another_bucket_is_ignored(stack: Stack, store: ObjectStore) -> None:
+    from pmp import imports
+
+    key = f"imports/{uuid.uuid4()}.ndjson"
+    body = ndjson([event(f"{uuid.uuid4().hex}@example.com")])
+    notification = store.put(key, body)
+    foreign = json.loads(json.dumps(notification).replace(BUCKET, "somebody-elses-bucket"))
+    imports.handle_notification(foreign, Context())
+    jobs = f"SELECT count(*) FROM pmp.import_job WHERE object_key = '{key}'"
+    assert stack.cluster.psql(jobs) == "0"
+    imports.handle_notification(notification, Context())
+    assert stack.cluster.psql(jobs) == "1"
+
+
 def test_csv_is_accepted_in_wide_and_long_form(stack: Stack, store: ObjectStore) -> None:
     wide = (
         b"\xef\xbb\xbfemail,occurred_at,email_notifications,sms_notifications\r\n"

@@ -16,7 +16,7 @@ from typing import Any
 import jmespath  # type: ignore[import-untyped]
 import pytest
 from botocore import xform_name
-from botocore.model import Shape
+from botocore.model import ListShape, Shape, StructureShape
 from botocore.session import Session
 from botocore.validate import validate_parameters
 from pmp.http.document import match
@@ -220,10 +220,10 @@ def test_request_is_one_of_the_api(seen: Seen, text: str) -> None:
 
 
 def _value(shape: Shape, text: str) -> Any:
-    if shape.type_name == "list" and shape.member.type_name == "structure":
-        return [dict(pair.split("=") for pair in text.split(","))]
-    if shape.type_name == "list":
+    if isinstance(shape, ListShape):
         return [_value(shape.member, text)]
+    if isinstance(shape, StructureShape):  # in the CLI's shorthand
+        return dict(pair.split("=") for pair in text.split(","))
     convert: dict[str, Callable[[str], Any]] = {"integer": int, "long": int, "boolean": json.loads}
     return convert.get(shape.type_name, str)(text)
 

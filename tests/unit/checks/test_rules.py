@@ -39,6 +39,23 @@ def test_terraform_registry_may_be_named(tmp_path: Path) -> None:
     assert not findings(rules.machine_bound_text, tmp_path, a_md="registry.terraform.io\n")
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["AKIA Q3EGR7ZXAMPLE23B", "ASIA Q3EGR7ZXAMPLE23B", "-----BEGIN_RSA PRIVATE KEY-----", "-----BEGIN_PRIVATE KEY-----",
+     f"glpat -{20 * 'x'}", f"glrt -{20 * '7'}", f"ghp_ {36 * 'a'}", f"xoxb -{'1234567890'}"],
+)  # fmt: skip
+def test_secret_is_found_and_not_repeated(tmp_path: Path, words: str) -> None:
+    # In parts, so that this file passes the rule.
+    secret = words.replace(" ", "", 1) if not words.startswith("-") else words.replace("_", " ")
+    (found,) = findings(rules.secrets, tmp_path, a_py=f"first = 1\nkey = '{secret}'\n")
+    assert found.startswith("a.py:2: a secret, ")
+    assert secret not in found
+
+
+def test_example_of_aws_is_no_secret(tmp_path: Path) -> None:
+    assert not findings(rules.secrets, tmp_path, a_md=f"{'AKIA'}IOSFODNN7EXAMPLE, glpat-…, AKIA…\n")
+
+
 def test_binary_files_are_skipped(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"\x89PNG\xff\xfe")
     assert not list(rules.machine_bound_text(tmp_path, [Path("a.png")]))
