@@ -30,6 +30,7 @@ _LOG_EXPORTS = "EnabledCloudwatchLogsExports"
 def install() -> None:
     """Repair all gaps; call once per process."""
     keep_endpoints()
+    require_readers()
     leave_last_snapshots()
     keep_settings()
     keep_master_secrets()
@@ -43,6 +44,31 @@ def keep_endpoints() -> None:
     https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/Aurora.Overview.Endpoints.html
     """
     rds._sync_cluster_endpoints = lambda _cluster: None
+
+
+def require_readers() -> None:
+    """Refuse a read-only endpoint of a proxy whose target has no reader, which MiniStack makes.
+
+    https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/rds-proxy-endpoints.html
+    """
+    create = rds._ACTION_MAP["CreateDBProxyEndpoint"]
+
+    def create_with_reader(parameters: Parameters) -> Answer:
+        proxy = rds._db_proxies.get(rds._p(parameters, "DBProxyName"))
+        if proxy and rds._p(parameters, "TargetRole") == "READ_ONLY":
+            clusters = [rds._clusters.get(target["RdsResourceId"]) or {} for target in proxy["Targets"]]
+            members = [member for cluster in clusters for member in cluster.get("DBClusterMembers", [])]
+            if all(member["IsClusterWriter"] for member in members):
+                refusal: Answer = rds._error(
+                    "InvalidDBProxyStateFault",
+                    "A read-only endpoint requires a DB cluster with a reader instance.",
+                    400,
+                )
+                return refusal
+        answer: Answer = create(parameters)
+        return answer
+
+    rds._ACTION_MAP["CreateDBProxyEndpoint"] = create_with_reader
 
 
 def keep_settings() -> None:

@@ -37,6 +37,9 @@ resource "aws_db_proxy_target" "this" {
   target_group_name      = aws_db_proxy_default_target_group.this.name
   db_instance_identifier = local.serving.instance
   db_cluster_identifier  = local.serving.cluster
+
+  # A cluster is one to connect to with its first instance.
+  depends_on = [aws_rds_cluster_instance.this]
 }
 
 # A cluster alone has readers; the proxy leads each transaction on this endpoint to one of them.
@@ -49,6 +52,9 @@ resource "aws_db_proxy_endpoint" "readers" {
   vpc_subnet_ids         = var.proxy_subnet_ids
   vpc_security_group_ids = [var.security_group_id_by_role.proxy]
   target_role            = "READ_ONLY"
+
+  # It requires that the proxy's cluster has a reader already.
+  depends_on = [aws_db_proxy_target.this]
 }
 
 # A log group that the proxy makes by itself has neither key nor retention.

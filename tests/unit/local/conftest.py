@@ -2,6 +2,7 @@ import random
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -9,6 +10,9 @@ from local import processes, services
 from local.account import Account
 from local.instance import Instance
 from local.servers.certificates import Authority
+
+if TYPE_CHECKING:
+    import boto3
 
 
 def _all_free(base: int) -> bool:
@@ -38,3 +42,20 @@ def account(instance: Instance) -> Account:
     account = Account(instance)
     account.start()
     return account
+
+
+def make_proxy(session: "boto3.Session", name: str) -> None:
+    """Make an RDS Proxy without a target, with a network of its own."""
+    ec2 = session.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    subnets = [
+        ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{number}.0/24", AvailabilityZone=f"eu-west-1{zone}")["Subnet"]
+        for number, zone in enumerate("ab")
+    ]
+    session.client("rds").create_db_proxy(
+        DBProxyName=name,
+        EngineFamily="POSTGRESQL",
+        Auth=[{"AuthScheme": "SECRETS", "SecretArn": "arn:aws:secretsmanager:eu-west-1:000000000000:secret:x"}],
+        RoleArn="arn:aws:iam::000000000000:role/x",
+        VpcSubnetIds=[subnet["SubnetId"] for subnet in subnets],
+    )

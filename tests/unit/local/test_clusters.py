@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from local.account import Account
+from tests.unit.local.conftest import make_proxy
 
 _SETTINGS = {
     "Engine": "aurora-postgresql",
@@ -57,6 +58,32 @@ def test_endpoints_stay_when_instances_come(rds: Any) -> None:
     )
     after = described(rds, "pmp-dev")
     assert (after["Endpoint"], after["ReaderEndpoint"]) == (before["Endpoint"], before["ReaderEndpoint"])
+
+
+def test_a_read_only_endpoint_requires_a_reader(account: Account, rds: Any) -> None:
+    make_proxy(account.session("admin"), "pmp-dev")
+    rds.create_db_cluster(
+        DBClusterIdentifier="pmp-dev", Engine="aurora-postgresql", MasterUsername="m", ManageMasterUserPassword=True
+    )
+    rds.register_db_proxy_targets(DBProxyName="pmp-dev", DBClusterIdentifiers=["pmp-dev"])
+    [proxy] = rds.describe_db_proxies()["DBProxies"]
+    endpoint = {
+        "DBProxyName": "pmp-dev",
+        "DBProxyEndpointName": "pmp-dev-readers",
+        "VpcSubnetIds": proxy["VpcSubnetIds"],
+        "TargetRole": "READ_ONLY",
+    }
+    for number in (1, 2):
+        with pytest.raises(rds.exceptions.InvalidDBProxyStateFault):
+            rds.create_db_proxy_endpoint(**endpoint)
+        rds.create_db_instance(
+            DBInstanceIdentifier=f"pmp-dev-{number}",
+            DBClusterIdentifier="pmp-dev",
+            DBInstanceClass="db.serverless",
+            Engine="aurora-postgresql",
+        )
+    made = rds.create_db_proxy_endpoint(**endpoint)["DBProxyEndpoint"]
+    assert made["TargetRole"] == "READ_ONLY"
 
 
 def test_a_snapshot_of_an_instance_becomes_a_cluster_with_a_master_secret(account: Account, rds: Any) -> None:

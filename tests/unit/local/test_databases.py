@@ -11,6 +11,7 @@ from local.account import Account
 from local.environments import Environment
 from local.servers.postgres import _SETTINGS, MASTER
 from ops.settings import ROOT
+from tests.unit.local.conftest import make_proxy
 
 
 @pytest.fixture
@@ -47,12 +48,7 @@ def test_a_new_database_gets_the_password_of_its_master_secret(account: Account,
 
 def test_the_server_follows_the_proxy_from_rds_to_aurora_and_back(account: Account, environment: Environment) -> None:
     session = account.session("admin")
-    rds, ec2 = session.client("rds"), session.client("ec2")
-    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
-    subnets = [
-        ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{number}.0/24", AvailabilityZone=f"eu-west-1{zone}")["Subnet"]
-        for number, zone in enumerate("ab")
-    ]
+    rds = session.client("rds")
     rds.create_db_instance(
         DBInstanceIdentifier="pmp-dev",
         DBInstanceClass="db.t3.medium",
@@ -67,13 +63,7 @@ def test_the_server_follows_the_proxy_from_rds_to_aurora_and_back(account: Accou
         MasterUsername=MASTER,
         ManageMasterUserPassword=True,
     )
-    rds.create_db_proxy(
-        DBProxyName="pmp-dev",
-        EngineFamily="POSTGRESQL",
-        Auth=[{"AuthScheme": "SECRETS", "SecretArn": "arn:aws:secretsmanager:eu-west-1:000000000000:secret:x"}],
-        RoleArn="arn:aws:iam::000000000000:role/x",
-        VpcSubnetIds=[subnet["SubnetId"] for subnet in subnets],
-    )
+    make_proxy(session, "pmp-dev")
     [instance], [cluster] = rds.describe_db_instances()["DBInstances"], rds.describe_db_clusters()["DBClusters"]
     old, new = (
         account.secret(database["MasterUserSecret"]["SecretArn"])["password"] for database in (instance, cluster)
