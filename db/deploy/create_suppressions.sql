@@ -40,7 +40,11 @@ BEGIN
       )
       SELECT
         -- Whoever took this id meanwhile must not keep the user from being created.
-        CASE WHEN EXISTS (SELECT FROM event AS o WHERE o.id = d.id) THEN gen_random_uuid() ELSE d.id END,
+        CASE
+          WHEN EXISTS (SELECT FROM event AS o WHERE o.id = d.id)
+            OR EXISTS (SELECT FROM removed_event AS r WHERE r.id = d.id) THEN gen_random_uuid()
+          ELSE d.id
+        END,
         d.subject_key, d.occurred_at, d.received_at, d.source_key, d.has_instant, d.has_fraction, d.versions, d.enabled
       FROM due AS d
       ORDER BY d.subject_key, d.received_at, d.id

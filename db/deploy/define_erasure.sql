@@ -80,6 +80,8 @@ DECLARE
   is_erased boolean := false;
   added integer;
 BEGIN
+  -- The journal is not in the order of time: the retention looks at erasures from here on again. First, as a portion does.
+  UPDATE retention_walk AS w SET erased_at = at, user_id = '00000000-0000-0000-0000-000000000000' WHERE w.erased_at >= at;
   -- By the user's id, never by the address: who registered again is another user.
   FOREACH user_id IN ARRAY user_ids LOOP
     is_erased := erase_user(user_id, 'replay-erasures', hashes, at) IS TRUE OR is_erased;

@@ -160,6 +160,11 @@ BEGIN
     END;
   END IF;
 
+  -- The insertion may have waited for the end of an event with this id, of a user who is not locked here.
+  IF EXISTS (SELECT FROM removed_event AS r WHERE r.id = event_id) THEN
+    RAISE serialization_failure USING MESSAGE = 'an event with this id has left meanwhile';
+  END IF;
+
   IF context IS NOT NULL THEN
     INSERT INTO event_context VALUES (known.subject_key, known.sequence, context);
   END IF;

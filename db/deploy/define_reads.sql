@@ -146,9 +146,7 @@ BEGIN
     RETURN '{"erased": true}';
   END IF;
   IF as_of IS NOT NULL OR known_at IS NOT NULL THEN
-    IF as_of IS NOT NULL OR known_at IS NOT NULL THEN
     PERFORM refuse_before_edge(as_of, known_at);
-  END IF;
   END IF;
   RETURN describe_user(person, as_of, known_at);
 END
@@ -338,11 +336,15 @@ COMMENT ON FUNCTION pmp.describe_event IS 'An event as the API returns it; an in
 CREATE FUNCTION pmp.get_event(event_id uuid) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
 BEGIN
-  RETURN (SELECT describe_event(e) FROM event_record AS e WHERE e.id = event_id);
+  RETURN coalesce(
+    (SELECT describe_event(e) FROM event_record AS e WHERE e.id = event_id),
+    (SELECT '{"removed": true}'::jsonb FROM removed_event AS r WHERE r.id = event_id)
+  );
 END
 $$;
 COMMENT ON FUNCTION pmp.get_event IS
-  '{"id", "user": {"id"}, "consents": [{"id", "enabled", "version"}], "occurred_at", "received_at", "source", "context"?} or NULL.';
+  '{"id", "user": {"id"}, "consents": [{"id", "enabled", "version"}], "occurred_at", "received_at", "source", "context"?}; '
+  '{"removed": true}: it has left, see removed_event; NULL: unknown id.';
 
 CREATE FUNCTION pmp.list_events(after_number bigint, after_sequence bigint, row_limit integer) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$

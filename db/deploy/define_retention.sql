@@ -73,8 +73,9 @@ $$;
 COMMENT ON FUNCTION pmp.remove_events IS
   'Remove the events with these sequences and transaction numbers, with their contexts, and keep their ids; returns how many.';
 
-CREATE FUNCTION pmp.superseded_events(owners bigint[], edge timestamptz, terms jsonb, most integer)
-RETURNS TABLE (owner bigint, transaction_number bigint, sequence bigint)
+CREATE FUNCTION pmp.superseded_events(
+  owners bigint[], edge timestamptz, terms jsonb, stop_number bigint, stop_sequence bigint, most integer
+) RETURNS TABLE (owner bigint, transaction_number bigint, sequence bigint)
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
   RETURN QUERY
@@ -115,6 +116,8 @@ BEGIN
     FROM judged AS j
     GROUP BY j.owner, j.id, j.transaction_number, j.sequence
     HAVING bool_and(coalesce(j.is_superseded, false))
+      -- The feed is in another order than the receipts: what was received by the edge may be beyond the stop.
+      AND (j.transaction_number, j.sequence) <= (stop_number, stop_sequence)
       -- What follows holds by itself, and is asked because nothing brings an event back.
       AND NOT EXISTS (
         SELECT FROM current_choice AS c
@@ -132,9 +135,10 @@ $$;
 COMMENT ON FUNCTION pmp.superseded_events IS
   'Of these users (and of those merged into them) the events that no state from the edge on needs: for each of its choices, '
   'another one that was received by the edge of its consent counts instead. terms: {consent_key: instant up to which '
-  'its events may leave}. Not what is on hold, or can still be confirmed.';
+  'its events may leave}; stop_number, stop_sequence: the last place in the feed whose event may. Not what is on hold, or '
+  'can still be confirmed.';
 
-CREATE FUNCTION pmp.forgotten_events(users uuid[], terms jsonb, stop_number bigint, stop_sequence bigint, most integer)
+CREATE FUNCTION pmp.forgotten_events(users uuid[], terms jsonb, most integer)
 RETURNS TABLE (owner bigint, transaction_number bigint, sequence bigint)
 LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
@@ -145,7 +149,6 @@ BEGIN
       SELECT * FROM event AS e WHERE e.subject_key = s.subject_key OFFSET 0
     ) AS e
     WHERE s.id = ANY (users) AND s.erased_at IS NOT NULL
-      AND (e.transaction_number, e.sequence) <= (stop_number, stop_sequence)
       AND NOT EXISTS (
         SELECT FROM unnest(e.versions) AS key JOIN consent_version AS v ON v.version_key = key
         WHERE ((terms ->> v.consent_key::text)::timestamptz >= s.erased_at) IS NOT TRUE
@@ -217,7 +220,7 @@ BEGIN
     cutoff := least(at - walk.days * interval '24 hours', until.edge);
     -- In the order of the feed, up to the first event that is too young.
     SELECT
-      array_agg(DISTINCT seen.subject_key), max(seen.received_at) AS edge, count(*) AS number_of,
+      array_agg(DISTINCT seen.subject_key) AS keys, max(seen.received_at) AS edge,
       (array_agg(seen.transaction_number ORDER BY seen.transaction_number DESC, seen.sequence DESC))[1] AS number,
       (array_agg(seen.sequence ORDER BY seen.transaction_number DESC, seen.sequence DESC))[1] AS sequence
     INTO place
@@ -238,23 +241,31 @@ BEGIN
       SELECT t.consent_key, walk.edge FROM retention_terms($1, at) AS t WHERE t.days = walk.days
       ON CONFLICT (consent_key) DO UPDATE SET edge = excluded.edge WHERE r.edge < excluded.edge;
       SELECT array_agg(DISTINCT coalesce(s.merged_into, s.subject_key)) INTO owners
-      FROM subject AS s WHERE s.subject_key = ANY (place.array_agg);
+      FROM subject AS s WHERE s.subject_key = ANY (place.keys);
       SELECT array_agg(DISTINCT s.owner), array_agg(s.transaction_number), array_agg(s.sequence)
       INTO owners, numbers, doomed
-      FROM superseded_events(owners, walk.edge, terms, size) AS s;
+      FROM superseded_events(owners, walk.edge, terms, stop.number, stop.sequence, size) AS s;
     ELSE
-      SELECT array_agg(DISTINCT e.user_id) AS users, count(*) AS number_of, max(e.erased_at) AS erased_at,
-        (array_agg(e.user_id ORDER BY e.erased_at DESC, e.user_id DESC))[1] AS user_id
+      -- In the order of time, up to the first erasure of a user of whom receivers were not told everything yet.
+      SELECT array_agg(DISTINCT seen.user_id) AS users, max(seen.erased_at) AS erased_at,
+        (array_agg(seen.user_id ORDER BY seen.erased_at DESC, seen.user_id DESC))[1] AS user_id
       INTO erased
       FROM (
-        SELECT e.user_id, e.erased_at FROM erasure AS e
-        WHERE (e.erased_at, e.user_id) > (walk.erased_at, walk.user_id) AND e.erased_at <= cutoff
-        ORDER BY e.erased_at, e.user_id LIMIT size
-      ) AS e;
+        SELECT e.*, bool_and(NOT EXISTS (
+          SELECT FROM subject AS s JOIN event AS v USING (subject_key)
+          WHERE s.id = e.user_id AND (v.transaction_number, v.sequence) > (stop.number, stop.sequence)
+        )) OVER (ORDER BY e.erased_at, e.user_id) AS is_told
+        FROM (
+          SELECT e.user_id, e.erased_at FROM erasure AS e
+          WHERE (e.erased_at, e.user_id) > (walk.erased_at, walk.user_id) AND e.erased_at <= cutoff
+          ORDER BY e.erased_at, e.user_id LIMIT size
+        ) AS e
+      ) AS seen
+      WHERE seen.is_told;
       CONTINUE WHEN erased.user_id IS NULL;
       SELECT array_agg(DISTINCT f.owner), array_agg(f.transaction_number), array_agg(f.sequence)
       INTO owners, numbers, doomed
-      FROM forgotten_events(erased.users, terms, stop.number, stop.sequence, size) AS f;
+      FROM forgotten_events(erased.users, terms, size) AS f;
     END IF;
 
     removed := 0;
@@ -306,6 +317,8 @@ BEGIN
     RAISE EXCEPTION 'records of jobs are kept for 30 days at least' USING ERRCODE = 'invalid_parameter_value',
       HINT = 'Clients still ask for younger ones. Name more days, or null: never.';
   END IF;
+  -- Two runs at once would wait for each other's rows.
+  PERFORM pg_advisory_xact_lock(retention_lock());
   CASE kind
   WHEN 'imports' THEN
     -- Not a job whose file is still there: who drops it again would start it again. Parts go first.

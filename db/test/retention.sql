@@ -69,6 +69,9 @@ SELECT erase_user('00000000-0000-4000-8000-000000000001', 'tap', ARRAY[sha256('t
 SELECT is(pg_temp.leave(51) -> 'removed', '0', 'the erasure is younger');
 SELECT is((pg_temp.leave(49) -> 'removed')::int + (pg_temp.leave(49) -> 'removed')::int, 1, 'all of an erased user leaves');
 SELECT is_empty('SELECT FROM event');
+SELECT is(count(*) FILTER (WHERE w.erased_at > now() - interval '60 days') > 0, true, 'an erasure was passed') FROM retention_walk AS w;
+SELECT replay_erasure(ARRAY[gen_random_uuid()], ARRAY[sha256('tap')], now() - interval '70 days');
+SELECT is(max(w.erased_at), now() - interval '70 days', 'one that is replayed later is not') FROM retention_walk AS w;
 
 -- Notices that a receiver was not told yet, and jobs whose file is still there, stay.
 INSERT INTO notice (transaction_number, type, subject_id, document, created_at)

@@ -223,19 +223,26 @@ class Record:
     Attributes:
         users: how many there are at first.
         day: the clock, in days since the start of 2026.
+        latest: how far it has been.
         policy: as ``pmp.retention_terms`` takes it, in JSON.
     """
 
     users: int
     policy: str
     day: float = 0
+    latest: float = 0
     events: int = 0
     lines: list[str] = field(default_factory=list)
+
+    def wait(self, days: float) -> None:
+        """Move the clock, forward or back."""
+        self.day = max(0, self.day + days)
+        self.latest = max(self.latest, self.day)
 
     def add_event(self, who: int, choices: dict[str, bool], told_days_ago: int | None) -> None:
         """A choice that is received now; ``told_days_ago`` None: no instant was told."""
         self.events += 1
-        self.day += 0.001
+        self.wait(0.001)
         # At the start of a day, so that several choices happen at the same instant.
         told = (
             "NULL"

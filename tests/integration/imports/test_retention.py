@@ -2,10 +2,10 @@
 
 import json
 import random
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -43,7 +43,8 @@ operations = st.one_of(
         st.dictionaries(st.sampled_from(CONSENTS), st.booleans(), min_size=1, max_size=2),
         st.sampled_from((None, None, 0, 1, 20, 100)),
     ),
-    st.tuples(st.just("wait"), st.sampled_from((1, 10, 40))),
+    # A clock that is set back, too.
+    st.tuples(st.just("wait"), st.sampled_from((1, 10, 40, -0.002, -1, -35))),
     st.tuples(st.just("leave"), st.sampled_from((1, 3, 1000)), st.sampled_from((1, 2, 1000))),
     st.tuples(st.just("merge"), people, people),
     st.tuples(st.just("erase"), people),
@@ -66,6 +67,7 @@ def api(store: ObjectStore, stack: Stack) -> Iterator[Gateway]:
     # As if this test's events and jobs had never left anything behind.
     stack.cluster.psql(
         "UPDATE pmp.legal_hold SET lifted_at = now(), lifted_by = 'test' WHERE lifted_at IS NULL;"
+        "UPDATE pmp.subscription SET is_enabled = false, deleted_at = now() WHERE deleted_at IS NULL;"
         "DELETE FROM pmp.retention_edge; DELETE FROM pmp.retention_walk"
     )
 
@@ -78,7 +80,7 @@ def simulated(steps: list[tuple[Any, ...]], policy: str) -> Record:
             case "event", [who, choices, told]:
                 record.add_event(who, choices, told)
             case "wait", [days]:
-                record.day += days
+                record.wait(days)
             case "leave", [most, portions]:
                 record.let_leave(most, portions)
             case "merge", [who, other]:
@@ -98,7 +100,7 @@ def simulated(steps: list[tuple[Any, ...]], policy: str) -> Record:
     record.lift("hold")
     record.end_exports()
     record.let_leave()
-    record.day += 100
+    record.day = record.latest + 100
     record.let_all_leave(3)
     return record
 
@@ -200,24 +202,26 @@ def test_another_policy_looks_at_all_events_again(stack: Stack) -> None:
     assert int(stack.cluster.psql(record.script("SELECT count(*) FROM pmp.removed_event;"))) == 5
 
 
-def let_leave(stack: Stack, policy: str = LIVE, pause_seconds: float = 0) -> int:
-    """As the housekeeping in 30 days and a second would, the first portion with a pause before its COMMIT.
+def let_leave(
+    stack: Stack, policy: str = LIVE, most: int = 1000, portions: int = 1_000_000, before_commit: str = ""
+) -> int:
+    """As the housekeeping in 30 days and a second would.
 
     Returns:
         How many events left.
     """
     removed: int = 0
-    while True:
-        pause = f"SELECT pg_sleep({pause_seconds});" if pause_seconds and not removed else ""
+    for _ in range(portions):
         answer: dict[str, Any] = json.loads(
             stack.cluster.psql(
-                f"BEGIN; SELECT pmp.remove_expired_events_at('{policy}', gen_random_uuid(), 1000,"
-                f" clock_timestamp() + interval '30 days 1 second'); {pause} COMMIT;"
+                f"BEGIN; SELECT pmp.remove_expired_events_at('{policy}', gen_random_uuid(), {most},"
+                f" clock_timestamp() + interval '30 days 1 second'); {before_commit} COMMIT;"
             ).splitlines()[0]
         )
         removed += int(answer["removed"])
         if not answer["more"]:
-            return removed
+            break
+    return removed
 
 
 def chosen(api: Gateway, user: str, *, enabled: bool = True, consent: str = EMAIL, **more: Any) -> dict[str, Any]:
@@ -272,7 +276,11 @@ def test_id_of_an_event_that_has_left_is_never_given_again(api: Gateway, stack: 
     old = chosen(api, user)
     kept = chosen(api, user, enabled=False)
     assert let_leave(stack) >= 1
-    assert api.get(f"/v1/events/{old['id']}").status == 404
+    path = f"/v1/events/{old['id']}"
+    answer = api.get(path)
+    assert (answer.status, answer.json["type"]) == (410, "urn:pmp:problem:event-removed"), answer.content
+    assert [api.request("HEAD", path).status, api.get(f"{path}?decode=true").status] == [410, 410]
+    assert api.get(f"/v1/events/{uuid.uuid4()}").status == 404
     again = {"id": old["id"], "user": old["user"], "consents": old["consents"]}
     answer = api.post("/v1/events", again)
     assert (answer.status, answer.json["type"]) == (409, "urn:pmp:problem:event-removed"), answer.content
@@ -294,26 +302,157 @@ def test_id_of_an_event_that_has_left_is_never_given_again(api: Gateway, stack: 
     assert_projection_equals_replay(stack)
 
 
+def beside_a_portion(stack: Stack, act: Callable[[], None], most: int = 1000) -> None:
+    """Do something between a portion and its COMMIT, which has to wait for it."""
+    stack.cluster.psql("CREATE TABLE IF NOT EXISTS public.released (); TRUNCATE public.released")
+    until_released = (
+        "DO $$ BEGIN WHILE NOT EXISTS (SELECT FROM public.released) LOOP PERFORM pg_sleep(0.01); END LOOP; END $$;"
+    )
+    active = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND "
+    with ThreadPoolExecutor(2) as threads:
+        leaving = threads.submit(let_leave, stack, LIVE, most, 1, until_released)
+        while not leaving.done() and stack.cluster.psql(f"{active} wait_event = 'PgSleep'") == "0":
+            time.sleep(0.02)
+        acting = threads.submit(act)
+        while not acting.done() and stack.cluster.psql(f"{active} wait_event_type = 'Lock'") == "0":
+            time.sleep(0.02)
+        has_waited = not acting.done() and not leaving.done()
+        stack.cluster.psql("INSERT INTO public.released DEFAULT VALUES")
+        leaving.result()
+        acting.result()
+    assert has_waited
+
+
 @pytest.mark.parametrize("by_import", [True, False])
+@pytest.mark.parametrize("of_another", [True, False])
 def test_event_that_comes_again_while_it_leaves_is_refused(
-    api: Gateway, stack: Stack, store: ObjectStore, by_import: bool
+    api: Gateway, stack: Stack, store: ObjectStore, by_import: bool, of_another: bool
 ) -> None:
-    address = f"{uuid.uuid4().hex}@example.com"
-    user = api.post("/v1/users", {"email": address}).json["id"]
+    address, other = f"{uuid.uuid4().hex}@example.com", f"{uuid.uuid4().hex}@example.com"
+    user, another = (api.post("/v1/users", {"email": email}).json["id"] for email in (address, other))
     old = chosen(api, user)
     chosen(api, user, enabled=False)
-    leaving = threading.Thread(target=let_leave, args=(stack, LIVE, 3))
-    leaving.start()
-    while stack.cluster.psql("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == "0":
-        time.sleep(0.05)
-    if by_import:
-        job = announced(stack, store, ndjson([event(address, id=old["id"]), event(address)]))
-        assert (job["accepted"], job["reasons"]) == (1, {"event_removed": 1}), job
-    else:
-        answer = api.post("/v1/events", {"id": old["id"], "user": old["user"], "consents": old["consents"]})
+    sender = other if of_another else address
+
+    def come_again() -> None:
+        if by_import:
+            job = announced(stack, store, ndjson([event(sender, id=old["id"]), event(sender)]))
+            assert (job["accepted"], job["reasons"]) == (1, {"event_removed": 1}), job
+            return
+        body = {"id": old["id"], "user": {"id": another if of_another else user}, "consents": old["consents"]}
+        answer = api.post("/v1/events", body)
+        if of_another:
+            # The other user is not locked by the portion; what waited for it is undone.
+            assert (answer.status, answer.headers["Retry-After"]) == (503, "2"), answer.content
+            answer = api.post("/v1/events", body)
         assert answer.json["type"] == "urn:pmp:problem:event-removed", answer.content
-    leaving.join()
+
+    beside_a_portion(stack, come_again)
     assert stack.cluster.psql(f"SELECT count(*) FROM pmp.event WHERE id = '{old['id']}'") == "0"
+    assert_projection_equals_replay(stack)
+
+
+def test_two_runs_at_once_remove_everything_once(api: Gateway, stack: Stack) -> None:
+    user = registered(api)
+    for number in range(9):
+        chosen(api, user, enabled=number % 2 == 0)
+    stack.cluster.psql(RECORDS.partition(";")[0])
+    records = "SELECT pmp.remove_expired_records('imports', 90, gen_random_uuid(), 1000)"
+    before = int(stack.cluster.psql("SELECT r.removed FROM pmp.retention AS r"))
+    with ThreadPoolExecutor(2) as runs:
+        removed = sum(runs.map(lambda _: let_leave(stack, LIVE, 3), range(2)))
+        jobs = sum(int(count) for count in runs.map(lambda _: stack.cluster.psql(records), range(2)))
+    assert removed >= 8
+    ids = int(stack.cluster.psql("SELECT count(*) FROM pmp.removed_event"))
+    assert removed == int(stack.cluster.psql("SELECT r.removed FROM pmp.retention AS r")) - before
+    assert ids == removed + before
+    # The file of one is still there.
+    assert jobs == 2
+    stack.cluster.psql("DELETE FROM pmp.import_job WHERE client = 'old'")
+
+
+def test_hold_that_comes_in_the_middle_keeps_what_is_still_there(api: Gateway, stack: Stack) -> None:
+    let_leave(stack)
+    first, second = registered(api), registered(api)
+    events = [chosen(api, user, enabled=number == 0) for user in (first, second) for number in range(2)]
+    place = f"SELECT pmp.set_legal_hold('{second}', NULL, 'case', 'test')"
+    beside_a_portion(stack, lambda: print(stack.cluster.psql(place)), most=2)
+    assert let_leave(stack) == 0
+    assert [api.get(f"/v1/events/{one['id']}").status for one in events] == [410, 200, 200, 200]
+
+
+def test_what_receivers_were_not_told_stays_whenever_it_was_received(api: Gateway, stack: Stack) -> None:
+    first, second = registered(api), registered(api)
+    early, late = chosen(api, first), chosen(api, first, enabled=False)
+    erased = chosen(api, second)
+    assert api.delete(f"/v1/users/{second}").status == 200
+    # As if a clock had been set back between the two: the first one was received last, and counts.
+    stack.cluster.psql(
+        "SET session_replication_role = replica;"
+        "UPDATE pmp.event AS e SET received_at = f.at, occurred_at = f.at"
+        " FROM (SELECT received_at - interval '1 second' AS at"
+        f" FROM pmp.event WHERE id = '{early['id']}') AS f WHERE e.id = '{late['id']}';"
+        "UPDATE pmp.current_choice AS c SET sequence = e.sequence, counts_at = e.received_at, enabled = true"
+        f" FROM pmp.event AS e WHERE e.id = '{early['id']}' AND c.subject_key = e.subject_key"
+    )
+    assert api.post("/v1/subscriptions", {"url": "https://receiver.example.com/"}).status == 201
+    stack.cluster.psql(
+        "UPDATE pmp.delivery_lane AS l SET number = e.transaction_number, sequence = e.sequence"
+        f" FROM pmp.event AS e WHERE e.id = '{early['id']}'"
+    )
+    let_leave(stack)
+    statuses = [api.get(f"/v1/events/{one['id']}").status for one in (early, late, erased)]
+    assert statuses == [200, 200, 200]
+    stack.cluster.psql("UPDATE pmp.delivery_lane SET number = pmp.feed_horizon()")
+    let_leave(stack)
+    statuses = [api.get(f"/v1/events/{one['id']}").status for one in (early, late, erased)]
+    assert statuses == [200, 410, 410]
+    assert_projection_equals_replay(stack)
+
+
+def test_event_of_an_erased_user_that_has_left_answers_as_any_other(api: Gateway, stack: Stack) -> None:
+    user, other = registered(api), registered(api)
+    old, last = chosen(api, user), chosen(api, other)
+    chosen(api, user, enabled=False)
+    assert api.delete(f"/v1/users/{other}").status == 200
+    assert api.get(f"/v1/events/{last['id']}").status == 200
+    let_leave(stack)
+    answers = [api.get(f"/v1/events/{one['id']}").json for one in (old, last)]
+    for answer in answers:
+        del answer["request_id"]
+        answer.pop("instance", None)
+    assert answers[0] == answers[1]
+    assert answers[0]["status"] == 410
+    assert user not in str(answers)
+
+
+def test_denial_of_a_hash_takes_no_id_of_an_event_that_has_left(api: Gateway, stack: Stack) -> None:
+    old = chosen(api, registered(api))
+    chosen(api, old["user"]["id"], enabled=False)
+    assert let_leave(stack) >= 1
+    address = f"{uuid.uuid4().hex}@example.com"
+    # As an import of hashes kept it before somebody else used its id.
+    stack.cluster.psql(
+        f"INSERT INTO pmp.suppression VALUES ('{old['id']}', pmp.address_digest('{address}'), now(), now(),"
+        " pmp.source_key('test'), true, true, '{1}', '{f}')"
+    )
+    user = api.post("/v1/users", {"email": address}).json["id"]
+    (found,) = api.get(f"/v1/users/{user}/events").json["items"]
+    assert found["id"] != old["id"]
+    assert api.get(f"/v1/events/{old['id']}").status == 410
+
+
+def test_clock_that_is_set_back_removes_nothing_more(api: Gateway, stack: Stack) -> None:
+    user = registered(api)
+    old = chosen(api, user)
+    chosen(api, user, enabled=False)
+    assert let_leave(stack) >= 1
+    edges = stack.cluster.psql("SELECT * FROM pmp.retention_edge ORDER BY 1")
+    chosen(api, user)
+    back = f"SELECT pmp.remove_expired_events_at('{LIVE}', gen_random_uuid(), 10, now() - interval '9 years')"
+    assert json.loads(stack.cluster.psql(back)) == {"more": False, "removed": 0}
+    assert stack.cluster.psql("SELECT * FROM pmp.retention_edge ORDER BY 1") == edges
+    assert api.get(f"/v1/users/{user}?as_of={old['received_at']}").status == 422
 
 
 def test_feed_goes_on_where_events_have_left_and_receivers_are_told_first(api: Gateway, stack: Stack) -> None:
@@ -330,7 +469,6 @@ def test_feed_goes_on_where_events_have_left_and_receivers_are_told_first(api: G
     assert let_leave(stack) >= 1
     for cursor in (start, page["resume"]):
         assert following(api, "/v1/events", cursor)[0] == [kept["id"]]
-    stack.cluster.psql("UPDATE pmp.subscription SET is_enabled = false, deleted_at = now()")
 
 
 def test_event_of_a_confirmation_stays_until_it_has_expired(api: Gateway, stack: Stack) -> None:
@@ -425,7 +563,7 @@ def test_operator_sets_lists_and_lifts_holds(
     assert "lifted" not in shown
     holds.lift("dev", hold)
     let_leave(stack)
-    assert api.get(f"/v1/events/{old['id']}").status == 404
+    assert api.get(f"/v1/events/{old['id']}").status == 410
     refusals: dict[str, Callable[[], None]] = {
         "was lifted before": lambda: holds.lift("dev", hold),
         "does not exist": lambda: holds.lift("dev", str(uuid.uuid4())),

@@ -232,6 +232,8 @@ def get_event(request: Request, connection: Any) -> Response:
     ((event,),) = connection.run("SELECT pmp.get_event(:id)", id=request.parameters["id"])
     if event is None:
         raise not_found("event with this id")
+    if "removed" in event:
+        raise Problem(410, "event-removed", "the event has left after its retention; only its id is kept")
     if request.query.get("decode", False):
         from pmp import vendors
         from pmp.signals import answer
