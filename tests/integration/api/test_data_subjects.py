@@ -59,8 +59,10 @@ def register(send: Recorder, api: Gateway, **identifiers: Any) -> str:
     return str(send(api, "POST", "/v1/users", {"email": address, **identifiers}, 201)["id"])
 
 
-def choose(send: Recorder, api: Gateway, user: str, *, enabled: bool, consents: tuple[str, ...] = (EMAIL, SMS)) -> Any:
-    body = {"user": {"id": user}, "consents": [{"id": one, "enabled": enabled} for one in consents]}
+def choose(
+    send: Recorder, api: Gateway, user: str, *, enabled: bool, consents: tuple[str, ...] = (EMAIL, SMS), **more: Any
+) -> Any:
+    body = {"user": {"id": user}, "consents": [{"id": one, "enabled": enabled} for one in consents], **more}
     return send(api, "POST", "/v1/events", body, 201)
 
 
@@ -139,8 +141,11 @@ def test_restriction(api: Gateway, send: Recorder, stack: Stack) -> None:
     send(api, "PUT", f"/v1/consents/{silent}", terms, 201)
     choose(send, api, user, enabled=True)
     assert allowed(api, user, EMAIL, SMS, silent) == [True, True, True]
-    choose(send, api, user, enabled=False, consents=(EMAIL, SMS, silent))
+    reason = {"metadata": [{"name": "reason", "value": "restriction"}]}
+    choose(send, api, user, enabled=False, consents=(EMAIL, SMS, silent), context=reason)
     assert allowed(api, user, EMAIL, SMS, silent) == [False, False, False]
+    shown = api.get(f"/v1/users/{user}/events").json["items"]
+    assert shown[-1]["context"] == reason, "the history does not say that it was the person's choice"
     hold = json.loads(stack.cluster.psql(f"SELECT pmp.set_legal_hold('{user}', NULL, 'Article 18', 'test')"))
     assert hold["outcome"] == "set"
     stack.cluster.psql(f"SELECT pmp.lift_legal_hold('{hold['id']}', 'test')")
