@@ -42,6 +42,7 @@ ELSEWHERE = {
     "tests/integration/platform/test_restore_drill.py",
     "curl -i https://<domain>/v1/ready": "needs the domain; tests/infra and tests/e2e ask /v1/ready",
     "dig NS <zone>": "needs the zone; ops/dns.py asks the same, see tests/unit/ops/test_dns.py",
+    "\\password": "asks for the password; the role logs in with one in test_readonly_logs_in_and_reads",
     "aws ssm start-session": "needs the runner and AWS's session plugin",
     "aws lambda invoke": "is named without the event; tests/e2e invokes the function",
     "aws s3 sync": "is the CLI's own, made of many requests",
@@ -75,7 +76,7 @@ def of_kind(*beginnings: str) -> list[str]:
     return sorted({text for text in commands() if text.startswith(beginnings)})
 
 
-SQL = of_kind("SELECT ", "VACUUM", "EXPLAIN", "DROP ", "pg_", "age(")
+SQL = of_kind("SELECT ", "VACUUM", "EXPLAIN", "DROP ", "ALTER ", "pg_", "age(")
 QUERIES = of_kind("filter ")
 LOGINS = of_kind("psql ")
 REQUESTS = of_kind("GET ", "POST ", "PATCH ", "PUT ", "DELETE ")
@@ -139,6 +140,23 @@ def test_master_can_log_in(stack: Stack, text: str) -> None:
         command, env=os.environ | {"PGPASSWORD": "master"}, capture_output=True, text=True, check=False
     )
     assert done.stdout.strip() == "pmp_admin", done.stderr
+
+
+def test_readonly_logs_in_and_reads(stack: Stack) -> None:
+    stack.cluster.psql("ALTER ROLE pmp_readonly PASSWORD 'report'", role="pmp_admin")
+    login = f"host=127.0.0.1 port={stack.cluster.port} dbname=pmp user=pmp_readonly sslmode=require"
+    try:
+        for statement, succeeds in (("SELECT count(*) FROM pmp.subject", True), ("DELETE FROM pmp.subject", False)):
+            done = subprocess.run(
+                ["psql", login, "--no-psqlrc", "--command", statement],
+                env=os.environ | {"PGPASSWORD": "report"},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert (done.returncode == 0) is succeeds, done.stderr
+    finally:
+        stack.cluster.psql("ALTER ROLE pmp_readonly PASSWORD NULL", role="pmp_admin")
 
 
 def logged() -> tuple[set[str], set[str]]:
