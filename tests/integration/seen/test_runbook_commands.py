@@ -146,7 +146,13 @@ def test_readonly_logs_in_and_reads(stack: Stack) -> None:
     stack.cluster.psql("ALTER ROLE pmp_readonly PASSWORD 'report'", role="pmp_admin")
     login = f"host=127.0.0.1 port={stack.cluster.port} dbname=pmp user=pmp_readonly sslmode=require"
     try:
-        for statement, succeeds in (("SELECT count(*) FROM pmp.subject", True), ("DELETE FROM pmp.subject", False)):
+        for statement, succeeds in (
+            ("SELECT count(id) FROM subject, current_choice", True),
+            ("SELECT email FROM subject", False),
+            ("SELECT value FROM identifier", False),
+            ("SELECT * FROM event_context", False),
+            ("DELETE FROM subject", False),
+        ):
             done = subprocess.run(
                 ["psql", login, "--no-psqlrc", "--command", statement],
                 env=os.environ | {"PGPASSWORD": "report"},
