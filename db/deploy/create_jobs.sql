@@ -212,5 +212,13 @@ CREATE INDEX export_job_files ON pmp.export_job (finished_at, id) WHERE removed_
 
 GRANT SELECT, INSERT, UPDATE ON pmp.import_job, pmp.export_job, pmp.import_mapping TO pmp_app;
 GRANT SELECT, INSERT, DELETE ON pmp.import_reject TO pmp_app;
-GRANT SELECT ON pmp.import_job, pmp.import_reject, pmp.export_job, pmp.import_mapping TO pmp_readonly;
+GRANT SELECT ON pmp.export_job, pmp.import_mapping TO pmp_readonly;
+-- Without what may quote a line or name a person: the name and key of the file, errors, and the lines themselves.
+GRANT SELECT (
+  id, state, format, compression, dry_run, max_rejected, expects_upload, expected_bytes, client, cancelled_by,
+  object_version, sha256, occurred_at, created_at, started_at, finished_at, lease_until, attempts, stalled, position,
+  position_line, line, lines, accepted, skipped, rejected, reasons, opted_in, opted_out, unchanged, new_users, bytes_read,
+  bytes_total, rejects_kept, removed_at, rejects_removed_at, parent_id, parts
+) ON pmp.import_job TO pmp_readonly;
+GRANT SELECT (import_id, line, code) ON pmp.import_reject TO pmp_readonly;
 COMMIT;

@@ -23,13 +23,13 @@ FROM (VALUES
   ('retention_run', '{}'), ('legal_hold', '{}')
 ) AS expected (relation, privileges);
 
--- pmp_readonly reads everything except addresses and contexts.
+-- pmp_readonly reads everything except addresses and contexts, and files of imports, which have both.
 SELECT table_privs_are('pmp', relation, 'pmp_readonly', privileges, format('pmp_readonly on %s: %s', relation, privileges))
 FROM (VALUES
   ('source', '{SELECT}'::text[]), ('consent', '{SELECT}'), ('consent_version', '{SELECT}'), ('subject', '{}'), ('identifier', '{}'),
   ('event', '{SELECT}'), ('event_context', '{}'), ('feed_epoch', '{SELECT}'), ('mark', '{SELECT}'), ('current_choice', '{SELECT}'), ('event_record', '{SELECT}'),
   ('erasure', '{}'), ('former_identifier', '{}'), ('idempotency_key', '{}'),
-  ('upstream_cache', '{SELECT}'), ('vendor', '{SELECT}'), ('import_job', '{SELECT}'), ('import_reject', '{SELECT}'),
+  ('upstream_cache', '{SELECT}'), ('vendor', '{SELECT}'), ('import_job', '{}'), ('import_reject', '{}'),
   ('export_job', '{SELECT}'), ('import_mapping', '{SELECT}'), ('trial_event', '{}'), ('trial_choice', '{}'),
   ('import_preview', '{}'), ('suppression', '{}'), ('confirmation', '{}'),
   ('subscription', '{SELECT}'), ('delivery_lane', '{SELECT}'),
@@ -41,6 +41,10 @@ FROM (VALUES
 SELECT ok(has_column_privilege('pmp_readonly', 'pmp.subject', 'id', 'SELECT'));
 SELECT ok(NOT has_column_privilege('pmp_readonly', 'pmp.subject', name, 'SELECT'), 'pmp_readonly sees no ' || name)
 FROM unnest(ARRAY['email', 'email_key']) AS name;
+SELECT ok(NOT has_column_privilege('pmp_readonly', 'pmp.import_job', name, 'SELECT'), 'pmp_readonly sees no ' || name)
+FROM unnest(ARRAY['file_name', 'object_key', 'uploader', 'error', 'last_error', 'form', 'mapping']) AS name;
+SELECT ok(NOT has_column_privilege('pmp_readonly', 'pmp.import_reject', name, 'SELECT'), 'pmp_readonly sees no ' || name)
+FROM unnest(ARRAY['original', 'detail', 'pointer']) AS name;
 
 -- The lists above name every table.
 SELECT set_eq(
@@ -121,9 +125,14 @@ SELECT throws_ok('SET LOCAL ROLE pmp_app; ' || statement, '42501', NULL, 'pmp_ap
   'SELECT pmp.remove_expired_events_at(''{}'', gen_random_uuid(), 1, now())', 'INSERT INTO pmp.removed_event VALUES (gen_random_uuid())'
 ]) AS statement;
 SELECT throws_ok('SET LOCAL ROLE pmp_readonly; ' || statement, '42501', NULL, 'pmp_readonly: ' || statement)
-FROM unnest(ARRAY['SELECT email FROM pmp.subject', 'SELECT pmp.get_user(gen_random_uuid())']) AS statement;
+FROM unnest(ARRAY['SELECT email FROM pmp.subject', 'SELECT pmp.get_user(gen_random_uuid())',
+  'SELECT original FROM pmp.import_reject', 'SELECT file_name FROM pmp.import_job']) AS statement;
 SELECT lives_ok(
   'SET LOCAL ROLE pmp_readonly; SELECT * FROM pmp.replay(1), pmp.event_record; RESET ROLE', 'pmp_readonly can replay a history'
+);
+SELECT lives_ok(
+  'SET LOCAL ROLE pmp_readonly; SELECT j.id, state, accepted, code FROM pmp.import_job AS j JOIN pmp.import_reject ON import_id = j.id; '
+  'RESET ROLE', 'pmp_readonly can count what imports did'
 );
 -- Not even the owner can rewrite history.
 SELECT throws_ok('SET LOCAL ROLE pmp_migrator; ' || statement, '23001', NULL, 'owner: ' || statement) FROM unnest(ARRAY[

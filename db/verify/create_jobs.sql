@@ -26,6 +26,10 @@ EXCEPTION WHEN check_violation THEN NULL;
 END
 $$;
 SELECT 1 / (NOT has_table_privilege('pmp_app', 'pmp.import_job', 'DELETE'))::int;
+SELECT 1 / (NOT (
+  has_column_privilege('pmp_readonly', 'pmp.import_reject', 'original', 'SELECT')
+  OR has_column_privilege('pmp_readonly', 'pmp.import_job', 'file_name', 'SELECT')
+))::int;
 INSERT INTO pmp.export_job (id, client, bucket, object_key, as_of, known_at)
 VALUES ('00000000-0000-4000-8000-000000000003', 'verify', 'bucket', 'verify', now(), now());
 INSERT INTO pmp.export_job (id, client, bucket, object_key, as_of, known_at, schedule, due_at)

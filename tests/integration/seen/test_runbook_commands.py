@@ -151,6 +151,7 @@ def test_readonly_logs_in_and_reads(stack: Stack) -> None:
             ("SELECT email FROM subject", False),
             ("SELECT value FROM identifier", False),
             ("SELECT * FROM event_context", False),
+            ("SELECT original FROM import_reject", False),
             ("DELETE FROM subject", False),
         ):
             done = subprocess.run(
