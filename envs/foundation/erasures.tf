@@ -18,7 +18,7 @@ locals {
 }
 
 resource "aws_s3_bucket" "erasures" {
-  # checkov:skip=CKV_AWS_144: needed only together with this region's database
+  # checkov:skip=CKV_AWS_144: whoever copies backups to another region copies it too, docs/operations.md
   # checkov:skip=CKV_AWS_18: CloudTrail's data events log it where a company wants that; entries hold no address
   # checkov:skip=CKV2_AWS_61: nothing expires: a restored snapshot of any age has to learn of every erasure since
   # checkov:skip=CKV2_AWS_62: nothing reacts to an entry; python -m ops replay-erasures reads them
