@@ -36,8 +36,7 @@ _RDS_AUTHORITIES = Path("/etc/pmp/rds-ca.pem")
 LOCK_TIMEOUT_SECONDS = 5
 STATEMENT_TIMEOUT = "15min"
 
-# Of every session of a migration.
-_SESSION = {
+SESSION = {
     "lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s",
     "statement_timeout": STATEMENT_TIMEOUT,
     # Sqitch keeps a transaction open while psql runs a script. Where the server ends transactions that are idle for a
@@ -45,7 +44,10 @@ _SESSION = {
     "idle_in_transaction_session_timeout": "0",
     # The server ends what a killed job has begun, instead of finishing it for nobody.
     "client_connection_check_interval": "5s",
+    # An index is built by one process: helpers would take the processors from requests.
+    "max_parallel_maintenance_workers": "0",
 }
+"""Settings of every session of a migration."""
 
 BACKFILL_MINUTES = 20
 """How long one run works on backfills. The job's own time-out is 30 minutes."""
@@ -246,7 +248,7 @@ class Migration:
         *,
         stdin: str = "",
         show: Callable[[str], None] = say,
-        lock_timeout: str = _SESSION["lock_timeout"],
+        lock_timeout: str = SESSION["lock_timeout"],
     ) -> list[str]:
         user = self._secrets[who]
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "SQITCH_"))}
@@ -254,7 +256,7 @@ class Migration:
         environment |= self._connection | {"PGUSER": user["username"], "PGPASSWORD": user["password"]}
         environment |= {
             "PGOPTIONS": " ".join(
-                f"-c {name}={value}" for name, value in (_SESSION | {"lock_timeout": lock_timeout}).items()
+                f"-c {name}={value}" for name, value in (SESSION | {"lock_timeout": lock_timeout}).items()
             ),
             "SQITCH_FULLNAME": "PMP pipeline",
             "SQITCH_EMAIL": "pipeline@pmp.invalid",

@@ -26,7 +26,7 @@ from checks.load.mix import Mix, user_id
 from checks.load.traffic import Stream, run
 from checks.stack import Stack, end_in_order, stack
 from ops.large_tables import Backfill
-from ops.migrate import MOST_ACTIVE, backfill_script
+from ops.migrate import MOST_ACTIVE, SESSION, backfill_script
 from ops.output import say, step
 from ops.settings import ROOT
 
@@ -35,7 +35,7 @@ EVENTS, RATE, SECONDS, ENVIRONMENTS = 15_000_000, 40.0, 20.0, 40
 _LONGEST_SECONDS = 3 * 3600
 _MOST_P99_MS, _MOST_RATIO = 1000, 3
 
-_INDEX = """\
+_INDEX = "".join(f"SET {name} = '{value}';\n" for name, value in SESSION.items()) + """\
 SET statement_timeout = '6h';
 SET lock_timeout = '30min';
 DROP INDEX CONCURRENTLY IF EXISTS pmp.event_source;
