@@ -110,8 +110,8 @@ def _kill(_: Job) -> None:
 def test_a_backfill_that_is_killed_goes_on_where_it_was(
     table: Job, end: Callable[[Job], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert migrate._SESSION["client_connection_check_interval"] == "5s"
-    monkeypatch.setitem(migrate._SESSION, "client_connection_check_interval", "200ms")
+    assert migrate.SESSION["client_connection_check_interval"] == "5s"
+    monkeypatch.setitem(migrate.SESSION, "client_connection_check_interval", "200ms")
 
     def interfere() -> None:
         wait(table, "EXISTS (SELECT FROM pmp.backfill WHERE seen > 0)")
