@@ -182,6 +182,7 @@ nightly: install $(EXECUTOR) ## sampled tests, fuzz-api, faults, moto, growth, s
 	@$(PYTHON) -m checks.faults
 	@$(PYTHON) -m checks.judges.emulator
 	@$(PYTHON) -m checks.bench.growth --events 250000 1500000
+	@$(PYTHON) -m checks.bench.migrations
 	@$(PYTHON) -m checks.bench.soak
 	@$(PYTHON) -m checks.parity --required
 	@$(PYTHON) -m checks.image
@@ -192,7 +193,7 @@ fuzz-api: install ## 8,000 generated requests against a throwaway API
 faults: install ## each fault under requests: nothing is lost (2 min)
 	@$(PYTHON) -m checks.faults $(ARGS)
 
-bench: bench-api bench-imports bench-growth bench-load ## every benchmark; quiet machine
+bench: bench-api bench-imports bench-growth bench-load bench-migrations ## every benchmark; quiet machine
 
 bench-api: install ## cold start, latency, memory, zip beside FastAPI
 	@nice -n 5 $(PYTHON) -m checks.bench.api $(ARGS)
@@ -200,10 +201,10 @@ bench-api: install ## cold start, latency, memory, zip beside FastAPI
 bench-imports: install ## imports beside psql's copy and what teams use
 	@$(PYTHON) -m checks.bench.imports
 
-bench-growth: install ## each operation at 1.5 and 15 million events (10 min)
+bench-growth: install ## each operation at 1.5 and 15 million events (16 min)
 	@$(PYTHON) -m checks.bench.growth $(ARGS)
 
-bench-migrations: install ## an index and a backfill of 15 million events (1 h)
+bench-migrations: install ## an index and a backfill of 15 million events (12 min)
 	@$(PYTHON) -m checks.bench.migrations $(ARGS)
 
 bench-load: install ## requests at saturation and beside neighbours (10 min)
