@@ -35,12 +35,15 @@ EVENTS, RATE, SECONDS, ENVIRONMENTS = 15_000_000, 40.0, 20.0, 40
 _LONGEST_SECONDS = 3 * 3600
 _MOST_P99_MS, _MOST_RATIO = 1000, 3
 
-_INDEX = "".join(f"SET {name} = '{value}';\n" for name, value in SESSION.items()) + """\
+_INDEX = (
+    "".join(f"SET {name} = '{value}';\n" for name, value in SESSION.items())
+    + """\
 SET statement_timeout = '6h';
 SET lock_timeout = '30min';
 DROP INDEX CONCURRENTLY IF EXISTS pmp.event_source;
 CREATE INDEX CONCURRENTLY event_source ON pmp.event (source_key, received_at);
 """
+)
 _TABLE = "CREATE TABLE pmp.derived (sequence bigint PRIMARY KEY, day date NOT NULL)"
 _BACKFILL = Backfill(
     "create_derived",
