@@ -170,7 +170,7 @@ def test_merge_requests_plan_everything_and_keep_no_plan() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("terratest", "e2e"),
+        *("terratest", "e2e", "promotion"),
         *("lint", "unit", "database", "compatibility", "integration", "terraform", "infra", "pipeline"),
         *("nightly", "report", "site", "pages"),
         *(f"{environment}:preview" for environment in ENVIRONMENTS),
@@ -199,7 +199,7 @@ def test_merge_requests_run_only_their_own_jobs() -> None:
 
 def test_every_stage_of_the_tests_is_a_check() -> None:
     by_stage = {"db": "database"}
-    # terratest and e2e start an emulator and take minutes; the nightly and the promotion itself cover them.
+    # terratest and e2e start an emulator and take minutes; the nightly and a promotion cover them.
     stages = set(COMMAND_BY_STAGE) - {"terratest", "e2e"}
     assert {by_stage.get(stage, stage) for stage in stages} == CHECKS - {"compatibility"}
 
@@ -336,6 +336,19 @@ def test_the_nightly_job_does_not_accept_a_skipped_comparison() -> None:
     [commands] = re.findall(r"^nightly:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert "-m checks.parity --required" in commands
     assert "pytest tests -m nightly" in commands
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("terratest", "make test-terratest"),
+        ("e2e", "make test-e2e"),
+        ("promotion", 'make test-pipeline ARGS="-m e2e"'),
+    ],
+)
+def test_what_no_merge_request_waits_for_runs_at_night(name: str, command: str) -> None:
+    assert jobs()[name]["script"] == [command]
+    assert jobs()[name]["rules"] == [{"if": '$CI_PIPELINE_SOURCE == "schedule"'}]
 
 
 @pytest.mark.parametrize("name", ["unlock", "rollback"])
