@@ -4,17 +4,19 @@
 
 One throwaway stack with the settings of a durable server. The program fails if an acknowledged event cannot be read,
 the projection differs from a replay, a request is not counted, an answer of 5xx lacks Retry-After, an event that is
-sent again is not recorded, or nothing recovers. ``--write`` writes docs/bench/faults.md.
+sent again is not recorded, or nothing recovers. ``--write`` writes docs/bench/faults.md; faults that were not measured
+keep their rows.
 """
 
 import argparse
 import sys
+from collections.abc import Collection
 
 from checks import preloads
 from checks.bench.growth.record import Record
-from checks.faults import report
+from checks.faults import deployment, report
 from checks.faults.kinds import FAULTS, Scene
-from checks.faults.measure import measure
+from checks.faults.measure import Row, measure
 from checks.full_disk import full_disk
 from checks.load.fleet import Fleet
 from checks.load.mix import Mix, user_id
@@ -24,6 +26,18 @@ from ops.output import say, step
 
 USERS, CONNECTIONS = 400, 10
 DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
+PATH = f"/v1/users/{user_id(2)}"
+"""What warms environments."""
+
+
+def _measured(scene: Scene, wanted: Collection[str], seconds: float) -> list[Row]:
+    """Let the wanted faults of a scene happen in turn."""
+    rows = []
+    for seed, fault in enumerate(FAULTS, start=1):
+        if fault.name in wanted and fault.through_api is (scene.deployment is not None):
+            with step(fault.name):
+                rows.append(measure(scene, fault, users=USERS, seconds=seconds, seed=seed))
+    return rows
 
 
 def main() -> int:
@@ -38,18 +52,17 @@ def main() -> int:
     end_in_order()
     if lacking := missing() or preloads.missing():
         raise UserError(lacking)
-    rows = []
+    wanted = set(options.only or names)
     with full_disk() as disk, stack(pool_size=CONNECTIONS, settings=DURABLE, preload=disk.library) as running:
         record = Record(running)
         for _ in record.fill(5 * USERS):
             pass
         with Fleet(running.environment, options.environments) as fleet:
-            fleet.warm(Mix(USERS, 0).read("", f"/v1/users/{user_id(2)}").event)
-            scene = Scene(running, fleet, disk)
-            for seed, fault in enumerate(FAULTS, start=1):
-                if options.only is None or fault.name in options.only:
-                    with step(fault.name):
-                        rows.append(measure(scene, fault, users=USERS, seconds=options.seconds, seed=seed))
+            fleet.warm(Mix(USERS, 0).read("", PATH).event)
+            rows = _measured(Scene(running, fleet, disk), wanted, options.seconds)
+        if any(fault.through_api and fault.name in wanted for fault in FAULTS):
+            with deployment.running(running) as deployed, deployed.clients(PATH) as clients:
+                rows += _measured(Scene(running, clients, disk, deployment=deployed), wanted, options.seconds)
         server = running.cluster.psql("SHOW server_version").split()[0]
     print(report.table(rows))
     if options.write:

@@ -15,12 +15,17 @@ from typing import Any
 
 import psutil
 
+from checks.faults.deployment import Deployment
 from checks.full_disk import FullDisk
 from checks.load.fleet import Fleet
 from checks.load.traffic import Call
 from checks.stack import Stack
 from local.processes import working_in
 from local.servers.certificates import Authority
+from ops import canary
+
+RATE = 30
+"""Requests of the mix a second, unless a fault has another rate."""
 
 _READ_ONLY = "default_transaction_read_only"
 _BETWEEN_KILLS = 0.1
@@ -46,12 +51,14 @@ class Scene:
         fleet: the function's environments.
         disk: PostgreSQL's.
         change: what a client's fault makes of each request that it sends.
+        deployment: its API leads to the function, and the fleet is of clients; None for a fleet of environments.
     """
 
     stack: Stack
     fleet: Fleet
     disk: FullDisk
     change: Callable[[Call], Call] = _as_it_is
+    deployment: Deployment | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,8 @@ class Fault:
         feels: what requests must meet, lest the fault was none: a class of statuses (4 or 5), ``lost`` for no
             answer, or None if clients must not notice it.
         writers: requests that record events and are always open meanwhile, besides the mix.
+        rate: requests of the mix a second.
+        through_api: whether it needs the scene of a deployment.
     """
 
     name: str
@@ -72,6 +81,8 @@ class Fault:
     happen: Callable[[Scene, float], None]
     feels: int | str | None = 5
     writers: int = 0
+    rate: float = RATE
+    through_api: bool = False
 
 
 def _lasting(fault: Callable[[Scene], AbstractContextManager[None]]) -> Callable[[Scene, float], None]:
@@ -214,6 +225,19 @@ def deployed(scene: Scene, seconds: float) -> None:
     scene.stack.cluster.psql(f"SET lock_timeout = '2s'; {drop}", role="pmp_migrator")
 
 
+def alias_switched(scene: Scene, seconds: float) -> None:
+    """Publish a version, give it a share of the requests, a larger one and all of them, then take them back."""
+    assert scene.deployment is not None
+    alias, stage = scene.deployment.alias, seconds / 4
+    old, new = alias.serving(), scene.deployment.publish()
+    for share in (canary.SHARE, 0.5):
+        alias.split(new, share)
+        scene.deployment.require_served({old, new}, stage)
+    for version in (new, old):
+        alias.give_all(version)
+        scene.deployment.require_served({version}, stage)
+
+
 def _changed(call: Call, *, claims: dict[str, str] | None = None, body: dict[str, Any] | None = None) -> Call:
     event = json.loads(call.event)
     event["requestContext"]["authorizer"]["jwt"]["claims"].update(claims or {})
@@ -289,4 +313,14 @@ FAULTS = (
     Fault("client's clock a day ahead", "`occurred_at` tomorrow: refused", _lasting(_clock(_DAY)), feels=4),
     Fault("client's clock a day behind", "`occurred_at` yesterday: recorded", _lasting(_clock(-_DAY)), feels=None),
     Fault("token expired", "tokens whose `exp` has passed: 401", _lasting(token_expired), feels=4),
+    Fault(
+        "alias switched under load",
+        "8 requests a second through the emulated gateway, alias and function's zip: a new version serves nobody, then "
+        "a tenth of them, half, all, and none again",
+        alias_switched,
+        feels=None,
+        writers=2,
+        rate=8,
+        through_api=True,
+    ),
 )

@@ -13,9 +13,6 @@ from checks.load.ledger import Audit, audit
 from checks.load.mix import Mix
 from checks.load.traffic import Call, Stream, run
 
-RATE = 30
-"""Requests of the mix a second."""
-
 _BEFORE_SECONDS, _AFTER_SECONDS = 0.5, 0.5
 _RECOVERY_SECONDS = 30
 """Requests go on for so long at most after the fault, until both a read and an event succeed."""
@@ -67,7 +64,7 @@ class Row:
         if None in self.recovery:
             found.append(f"it did not recover within {_RECOVERY_SECONDS} seconds")
         feels = self.fault.feels
-        if feels is None and (self.answers.total() - self.answers[2] or self.unanswered):
+        if feels is None and self.answers[2] != self.requests:
             found.append("clients noticed it")
         if feels is not None and not (self.unanswered if feels == "lost" else self.answers[int(feels)]):
             found.append(f"no request met it ({feels}): it was not a fault")
@@ -123,14 +120,15 @@ def measure(scene: Scene, fault: Fault, *, users: int, seconds: float, seed: int
     """
     fleet = scene.fleet
     count, watch = len(fleet.environments), _Watch(scene)
-    mix = Mix(users, seed, client=f"faults-{seed}")
+    client, bearer = scene.deployment.client() if scene.deployment else (f"faults-{seed}", "")
+    mix = Mix(users, seed, client=client, bearer=bearer)
     writing = (mix.event(mix.user()) for _ in itertools.count())
     idle, busy = fleet.environments[: count - fault.writers], fleet.environments[count - fault.writers :]
 
     def another() -> Environment:
         return fleet.add()[0]
 
-    streams = [Stream(idle, watch.calls(iter(mix)), rate=RATE, replace=another, watch=watch, seed=seed)]
+    streams = [Stream(idle, watch.calls(iter(mix)), rate=fault.rate, replace=another, watch=watch, seed=seed)]
     if fault.writers:
         streams.append(Stream(busy, watch.calls(writing), at_once=fault.writers, replace=another, watch=watch))
 

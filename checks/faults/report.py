@@ -4,7 +4,9 @@ import platform
 import textwrap
 from collections.abc import Sequence
 
-from checks.faults.measure import RATE, SUCCESS, Row
+from checks.faults.kinds import FAULTS, RATE
+from checks.faults.measure import SUCCESS, Row
+from ops.errors import UserError
 from ops.settings import ROOT
 
 REPORT = ROOT / "docs" / "bench" / "faults.md"
@@ -33,13 +35,25 @@ def table(rows: Sequence[Row]) -> str:
 _COLUMNS = """\
 *unanswered*: the environment ended. *no environment*: none was idle. *of the others, recorded*: events whose client got
 no success although they are recorded. *first read*, *first event*: seconds from the repair to the first success; after
-the rotation PgBouncer waits for a second between two log-ins (`server_login_retry`). Some faults have four writers
-besides the mix, which send the next event as soon as one is answered."""
+the rotation PgBouncer waits for a second between two log-ins (`server_login_retry`). Some faults have two or
+four writers besides the mix, which send the next event as soon as one is answered."""
 
 
 def write(rows: Sequence[Row], server: str, seconds: float) -> None:
-    """Write docs/bench/faults.md. Arguments: the rows, PostgreSQL's version, how long each fault lasted."""
-    made = "\n".join(f"- **{row.fault.name}**: {row.fault.how}." for row in rows)
+    """Write docs/bench/faults.md. A fault that was not measured keeps the row that it has there.
+
+    Args:
+        rows: what was measured.
+        server: PostgreSQL's version.
+        seconds: how long each fault lasted.
+
+    Raises:
+        UserError: a fault was never measured.
+    """
+    head, made = table(rows).splitlines()[:2], "\n".join(f"- **{fault.name}**: {fault.how}." for fault in FAULTS)
+    lines = {**_by_name(REPORT.read_text()), **_by_name(table(rows))}
+    if lacking := [fault.name for fault in FAULTS if fault.name not in lines]:
+        raise UserError(f"{REPORT} has no row of {', '.join(lacking)} to keep: measure all faults, without --only")
     text = textwrap.fill(
         f"`make faults` with Python {platform.python_version()} and PostgreSQL {server}: {RATE} requests of "
         f"[the mix](load.md) a second, and each fault for {seconds:g} seconds. A request beside a fault is answered, "
@@ -47,11 +61,17 @@ def write(rows: Sequence[Row], server: str, seconds: float) -> None:
         "answers 5xx without Retry-After, as it does where no environment is idle. After the repair, each event that "
         "was not acknowledged is sent again under its id: it is recorded once, also where its first request had "
         "recorded it. The program fails if an acknowledged event is lost, the projection differs from a replay, a "
-        "5xx of the function lacks Retry-After, or a request is not counted.",
+        "5xx of the function lacks Retry-After, or a request is not counted. Rows may be of several runs.",
         120,
     )
-    parts = ("# Faults", text, table(rows), _COLUMNS, "How each fault is made:", made, _elsewhere())
+    whole = "\n".join([*head, *(lines[fault.name] for fault in FAULTS)])
+    parts = ("# Faults", text, whole, _COLUMNS, "How each fault is made:", made, _elsewhere())
     REPORT.write_text("\n\n".join(parts))
+
+
+def _by_name(text: str) -> dict[str, str]:
+    """Return the lines of tables in a document by what is in their first column."""
+    return {line.split(" | ")[0].removeprefix("| "): line for line in text.splitlines() if line.startswith("| ")}
 
 
 ELSEWHERE = (
@@ -97,7 +117,9 @@ ELSEWHERE = (
 )  # fmt: skip
 """Fault, tests as pytest names them, and what they show."""
 
-NOT_SHOWN = "Not shown: the switch of the function's alias to a new version under load, which is Lambda's own."
+NOT_SHOWN = (
+    "Not shown: AWS's own switch of an alias. The emulated Lambda draws a version for each request, as AWS documents."
+)
 
 
 def _elsewhere() -> str:

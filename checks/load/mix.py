@@ -15,9 +15,12 @@ WEIGHTS = {"get_user": 60, "check of 10": 15, "event": 17, "by email": 5, "page 
 """Percent of the requests."""
 
 CONSENTS = ("email_notifications", "sms_notifications", *(f"topic_{number}" for number in range(9)))
+HOST = "api.local.pmp.localhost"
+"""Name of the API."""
+
 _HEADERS = {
     "Content-Type": "application/json",
-    "Host": "api.local.pmp.localhost",
+    "Host": HOST,
     "User-Agent": "load/1",
 }
 
@@ -40,12 +43,16 @@ class Mix:
         seed: of everything random, the ids of new events included.
         client: the client's name; each recorded event has it as its source.
         places: cursors of pages of users.
+        bearer: the client's token; by default one that ``checks.gateway`` accepts.
     """
 
-    def __init__(self, users: int, seed: int, *, client: str = "load", places: list[str] | None = None) -> None:
+    def __init__(
+        self, users: int, seed: int, *, client: str = "load", places: list[str] | None = None, bearer: str = ""
+    ) -> None:
         self.users, self.client, self._places = users, client, places or []
         self._random = random.Random(seed)
-        self._headers = {**_HEADERS, "Authorization": f"Bearer {token('pmp/check pmp/read pmp/write', client)}"}
+        bearer = bearer or token("pmp/check pmp/read pmp/write", client)
+        self._headers = {**_HEADERS, "Authorization": f"Bearer {bearer}"}
         self._get, self._post = self._template("GET"), self._template("POST")
 
     def __iter__(self) -> Iterator[Call]:

@@ -1,5 +1,7 @@
 """Faults beside requests lose nothing that was acknowledged, and a loss is found. ``make faults`` has all faults."""
 
+import io
+import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,7 +10,7 @@ import pytest
 
 from checks import preloads
 from checks.bench.growth.record import Record
-from checks.faults import report
+from checks.faults import deployment, report
 from checks.faults.kinds import FAULTS, Fault, Scene
 from checks.faults.measure import Row, measure
 from checks.full_disk import full_disk
@@ -16,8 +18,10 @@ from checks.load.fleet import Fleet
 from checks.load.ledger import Audit
 from checks.load.mix import Mix, user_id
 from checks.stack import missing, stack
+from ops.errors import UserError
 
 USERS, SECONDS = 400, 1.0
+PATH = f"/v1/users/{user_id(2)}"
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +33,7 @@ def scene() -> Iterator[Scene]:
         for _ in Record(running).fill(5 * USERS):
             pass
         with Fleet(running.environment, 30) as fleet:
-            fleet.warm(Mix(USERS, 0).read("", f"/v1/users/{user_id(2)}").event)
+            fleet.warm(Mix(USERS, 0).read("", PATH).event)
             yield Scene(running, fleet, disk)
 
 
@@ -43,8 +47,44 @@ def test_nothing_acknowledged_is_lost(scene: Scene, name: str) -> None:
     assert row.after.acknowledged == row.audit.acknowledged + row.repeated
 
 
+@pytest.fixture(scope="module")
+def through_api(scene: Scene) -> Iterator[Scene]:
+    """The same servers; the function is behind an API and an alias."""
+    with deployment.running(scene.stack) as deployed, deployed.clients(PATH) as clients:
+        yield replace(scene, fleet=clients, deployment=deployed)
+
+
+def test_no_request_notices_that_the_alias_is_switched(through_api: Scene) -> None:
+    (fault,) = [fault for fault in FAULTS if fault.through_api]
+    row = measure(through_api, fault, users=USERS, seconds=SECONDS, seed=101)
+    assert row.failures() == []
+    assert row.audit.acknowledged > 0
+
+
+def test_a_version_that_fails_for_a_moment_is_found(through_api: Scene) -> None:
+    """One that raises an error, which API Gateway answers with 5xx without Retry-After."""
+    deployed = through_api.deployment
+    assert deployed is not None
+    broken = io.BytesIO()
+    with zipfile.ZipFile(broken, "w") as file:
+        file.writestr("pmp/handler.py", "def handler(event, context):\n    raise RuntimeError('broken on purpose')\n")
+
+    def fail(_scene: Scene, seconds: float) -> None:
+        old, new = deployed.alias.serving(), deployed.publish(broken.getvalue())
+        deployed.alias.give_all(new)
+        with pytest.raises(UserError, match=rf"versions \['status 5\d\d'\] answered .* instead of \['{new}'\]"):
+            deployed.require_served({new}, seconds)
+        deployed.alias.give_all(old)
+
+    row = measure(through_api, Fault("broken", "", fail, feels=None, rate=8), users=USERS, seconds=SECONDS, seed=102)
+    (status,) = row.bare
+    assert f"broken: {row.bare[status]} answers of {status} had no Retry-After" in row.failures()
+    assert "broken: clients noticed it" in row.failures()
+    assert row.after.acknowledged == row.audit.acknowledged + row.repeated
+
+
 def test_a_lost_event_is_found(scene: Scene) -> None:
-    """A fault that removes what was acknowledged, without an error to anybody."""
+    """A fault that removes what was acknowledged, without an error to anybody. The record is damaged from here on."""
 
     def lose(scene: Scene, seconds: float) -> None:
         scene.stack.cluster.psql(
