@@ -28,7 +28,7 @@ def rotate(user: str, iam: Any, sts_of: Callable[[AccessKey], Any], keep: Callab
 
     Raises:
         UserError: the user does not have exactly one key, so it is unclear which one to replace, or AWS does not accept
-            the new key; the old one still works.
+            the new key; the old one is as it was before.
     """
     old = iam.list_access_keys(UserName=user)["AccessKeyMetadata"]
     if len(old) != 1:
@@ -36,19 +36,20 @@ def rotate(user: str, iam: Any, sts_of: Callable[[AccessKey], Any], keep: Callab
         raise UserError(f"{user} has {len(old)} access keys, but rotation needs exactly one: {advice}")
     created = iam.create_access_key(UserName=user)["AccessKey"]
     new = AccessKey(created["AccessKeyId"], created["SecretAccessKey"])
-    say(f"{new.identifier} created; {old[0]['AccessKeyId']} still works")
+    say(f"{new.identifier} created; {old[0]['AccessKeyId']} is still {old[0]['Status'].lower()}")
     try:
         _verify(sts_of(new))
         keep(new)
     except BaseException:
         iam.delete_access_key(UserName=user, AccessKeyId=new.identifier)
-        say(f"{new.identifier} deleted; {old[0]['AccessKeyId']} still works")
+        say(f"{new.identifier} deleted; {old[0]['AccessKeyId']} is still {old[0]['Status'].lower()}")
         raise
     iam.update_access_key(UserName=user, AccessKeyId=old[0]["AccessKeyId"], Status="Inactive")
     try:
         _verify(sts_of(new))
     except UserError:
-        iam.update_access_key(UserName=user, AccessKeyId=old[0]["AccessKeyId"], Status="Active")
+        # One that leaked was made inactive before, and stays so.
+        iam.update_access_key(UserName=user, AccessKeyId=old[0]["AccessKeyId"], Status=old[0]["Status"])
         raise
     iam.delete_access_key(UserName=user, AccessKeyId=old[0]["AccessKeyId"])
     say(f"{old[0]['AccessKeyId']} made inactive, then deleted")
@@ -67,4 +68,4 @@ def _verify(sts: Any) -> None:
             time.sleep(min(attempt, 3))
         else:
             return
-    raise UserError("AWS does not accept the new key; the old one still works")
+    raise UserError("AWS does not accept the new key; the old one is as it was before")
