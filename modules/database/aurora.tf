@@ -8,9 +8,10 @@ locals {
     for number in range(1, 2 + try(var.aurora.readers, 0)) : "${key}/${number}" => { cluster = key, identifier = "${cluster.identifier}-${number}" }
   }]...)
 
-  # Below version 17, Aurora accepts connections without TLS unless it is told.
-  # https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/AuroraPostgreSQL.Security.html
-  # Its storage takes no full pages, so wal_compression does not apply.
+  # By default, Aurora accepts connections without TLS (rds.force_ssl = 0); RDS of version 15 and later does not.
+  # https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/ssl-certificate-rotation-aurora-postgresql.html
+  # Its storage takes no full pages, and its parameter groups have no wal_compression.
+  # https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/AuroraPostgreSQL.Reference.ParameterGroups.html
   cluster_parameters = merge({ for name, value in local.parameters : name => value if name != "wal_compression" }, { "rds.force_ssl" = "1" })
 }
 

@@ -42,7 +42,8 @@ resource "aws_db_proxy_target" "this" {
   depends_on = [aws_rds_cluster_instance.this]
 }
 
-# A cluster alone has readers; the proxy leads each transaction on this endpoint to one of them.
+# A cluster alone has readers; the proxy leads each transaction on this endpoint to one of them, mostly to the same for one
+# connection. Where all are unavailable, it waits for the borrow timeout and fails: the function then asks the writer.
 # https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/rds-proxy-endpoints.html
 resource "aws_db_proxy_endpoint" "readers" {
   count = local.is_aurora && try(var.aurora.readers, 0) > 0 ? 1 : 0

@@ -106,7 +106,7 @@ run "the_cluster_is_as_closed_as_an_instance" {
 
   assert {
     condition     = { for parameter in aws_rds_cluster_parameter_group.this["original"].parameter : parameter.name => parameter.value }["rds.force_ssl"] == "1"
-    error_message = "Aurora 16 takes connections without TLS unless rds.force_ssl is set"
+    error_message = "Aurora takes connections without TLS unless rds.force_ssl is set"
   }
 
   assert {
