@@ -59,7 +59,12 @@ BEGIN
   WITH gone AS (
     DELETE FROM event AS e USING unnest(numbers, doomed) AS d (number, sequence)
     WHERE e.transaction_number = d.number AND e.sequence = d.sequence
-    RETURNING e.id, e.subject_key, e.sequence, e.has_context
+    RETURNING e.id, e.subject_key, e.sequence, e.has_context, e.source_key
+  ), sources AS (
+    UPDATE source AS s SET
+      remaining = s.remaining - u.number_of, import_id = CASE WHEN s.remaining <> u.number_of THEN s.import_id END
+    FROM (SELECT g.source_key, count(*) AS number_of FROM gone AS g GROUP BY g.source_key) AS u
+    WHERE s.source_key = u.source_key AND s.import_id IS NOT NULL
   ), contexts AS (
     DELETE FROM event_context AS c USING gone AS g
     WHERE g.has_context AND c.subject_key = g.subject_key AND c.sequence = g.sequence
@@ -71,7 +76,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pmp.remove_events IS
-  'Remove the events with these sequences and transaction numbers, with their contexts, and keep their ids; returns how many.';
+  'Remove the events with these sequences and transaction numbers, with their contexts, and keep their ids; returns how many. '
+  'The row of source of an import is freed when nothing of it is left.';
 
 CREATE FUNCTION pmp.superseded_events(
   owners bigint[], edge timestamptz, terms jsonb, stop_number bigint, stop_sequence bigint, most integer
@@ -333,6 +339,10 @@ BEGIN
     );
     DELETE FROM import_reject AS r WHERE r.import_id = ANY (doomed);
     DELETE FROM import_preview AS p WHERE p.import_id = ANY (doomed);
+    UPDATE source AS s SET
+      remaining = s.remaining + j.accepted + j.new_users,
+      import_id = CASE WHEN s.remaining + j.accepted + j.new_users <> 0 THEN s.import_id END
+    FROM import_job AS j WHERE j.id = ANY (doomed) AND s.import_id = j.id;
     DELETE FROM import_job AS j WHERE j.id = ANY (doomed);
   WHEN 'exports' THEN
     -- A schedule goes on after its last export.
@@ -473,6 +483,7 @@ GRANT SELECT ON
   pmp.subscription, pmp.erasure, pmp.trial_event, pmp.trial_choice, pmp.feed_epoch, pmp.mark
 TO pmp_retention;
 GRANT SELECT (subject_key, id, merged_into, erased_at) ON pmp.subject TO pmp_retention;
+GRANT SELECT, UPDATE (import_id, remaining) ON pmp.source TO pmp_retention;
 GRANT EXECUTE ON FUNCTION
   pmp.lock_owners, pmp.retention_terms, pmp.record_removal, pmp.remove_events, pmp.superseded_events,
   pmp.forgotten_events, pmp.retention_lock, pmp.feed_horizon, pmp.counts_at, pmp.instant

@@ -15,5 +15,6 @@ $$;
 REVOKE EXECUTE ON FUNCTION pmp.retention_lock, pmp.feed_horizon, pmp.counts_at, pmp.instant FROM pmp_retention;
 REVOKE ALL ON ALL TABLES IN SCHEMA pmp FROM pmp_retention;
 REVOKE SELECT (subject_key, id, merged_into, erased_at) ON pmp.subject FROM pmp_retention;
+REVOKE UPDATE (import_id, remaining) ON pmp.source FROM pmp_retention;
 REVOKE USAGE ON SCHEMA pmp FROM pmp_retention;
 COMMIT;

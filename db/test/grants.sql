@@ -84,6 +84,11 @@ SELECT set_eq(
     'retention_walk'],
   'from these and no others pmp_retention removes rows'
 );
+SELECT set_eq(
+  $$SELECT attname::text FROM pg_attribute
+    WHERE attrelid = 'pmp.source'::regclass AND attnum > 0 AND has_column_privilege('pmp_retention', attrelid, attnum, 'UPDATE')$$,
+  ARRAY['import_id', 'remaining'], 'it never changes which client a source is'
+);
 
 -- Only the roles named here can execute a function.
 SELECT is_empty(

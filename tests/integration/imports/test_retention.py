@@ -533,6 +533,70 @@ def test_housekeeping_brings_the_policy_and_records_what_left(
     configuration.configuration.cache_clear()
 
 
+# What is kept of an import's counts, and what names it.
+SOURCES = """
+SELECT count(*) FROM pmp.source AS s LEFT JOIN pmp.import_job AS j ON j.id = s.import_id
+WHERE s.client IS NULL AND s.remaining + coalesce(j.accepted + j.new_users, 0) <>
+  (SELECT count(*) FROM pmp.event AS e WHERE e.source_key = s.source_key)
+  + (SELECT count(*) FROM pmp.suppression AS p WHERE p.source_key = s.source_key)
+  + (SELECT count(*) FROM pmp.subject AS u WHERE u.created_by = s.source_key)
+"""
+
+
+def test_source_of_an_import_is_free_when_nothing_of_it_is_left(api: Gateway, stack: Stack, store: ObjectStore) -> None:
+    addresses = [f"{uuid.uuid4().hex}@example.com" for _ in range(2)]
+    for address in addresses:
+        api.post("/v1/users", {"email": address})
+    lines = [event(address, enabled=False) for address in addresses]
+
+    def source(job: dict[str, Any]) -> str:
+        return stack.cluster.psql(f"SELECT source_key, remaining FROM pmp.source WHERE import_id = '{job['id']}'")
+
+    def replace_all() -> None:
+        """Of each user, a choice counts that the API received."""
+        for address in addresses:
+            choice = {"id": EMAIL, "enabled": False}
+            assert api.post("/v1/events", {"user": {"email": address}, "consents": [choice]}).status == 201
+
+    def remove_jobs() -> None:
+        stack.cluster.psql(
+            "UPDATE pmp.import_job SET created_at = old.at, finished_at = old.at, removed_at = now(),"
+            " rejects_removed_at = now() FROM (SELECT now() - interval '40 days' AS at) AS old;"
+            "SELECT pmp.remove_expired_records('imports', 30, gen_random_uuid(), 1000)"
+        )
+        assert stack.cluster.psql("SELECT count(*) FROM pmp.import_job") == "0"
+
+    let_leave(stack)
+    remove_jobs()
+    # Of the first, the job is removed before the events; of the second, after them; the third has a user; nothing of
+    # the fourth was accepted.
+    first = announced(stack, store, ndjson(lines))
+    remove_jobs()
+    key = source(first).partition("|")[0]
+    assert source(first) == f"{key}|2"
+    replace_all()
+    assert let_leave(stack) == 2
+    assert source(first) == ""
+    assert stack.cluster.psql("SELECT pmp.source_name(" + key + ")") == ""
+
+    second = announced(stack, store, ndjson([{**line, "occurred_at": "2026-02-02T00:00:00.5Z"} for line in lines]))
+    assert source(second) == f"{key}|0", "the free row is taken"
+    named = f"SELECT DISTINCT pmp.source_name(e.source_key) FROM pmp.event AS e WHERE e.source_key = {key}"
+    assert stack.cluster.psql(named) == f"import:{second['id']}"
+    replace_all()
+    let_leave(stack)
+    assert source(second) == f"{key}|-2"
+    third = announced(stack, store, ndjson([event(f"{uuid.uuid4().hex}@example.com")]))
+    assert source(third) != ""
+    fourth = announced(stack, store, ndjson([event("nobody")]))
+    assert stack.cluster.psql(SOURCES) == "0"
+    remove_jobs()
+    assert (source(second), source(fourth)) == ("", "")
+    assert source(third).endswith("|2"), "its event and the user that it made"
+    assert stack.cluster.psql(SOURCES) == "0"
+    assert_projection_equals_replay(stack)
+
+
 def test_operator_sets_lists_and_lifts_holds(
     api: Gateway, stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
