@@ -20,10 +20,12 @@ from dataclasses import dataclass, field
 from ops.settings import ROOT
 
 _PYTEST = (sys.executable, "-m", "pytest")
+# Two processes share the tests. ARGS="-n 0" runs them in this one, for example for a debugger.
+_IN_TWO = (*_PYTEST, "-n", "2", "--dist", "loadfile")
 
 COMMAND_BY_STAGE: dict[str, tuple[str, ...]] = {
     "lint": (sys.executable, "-m", "checks.lint"),
-    "unit": (*_PYTEST, "tests/unit"),
+    "unit": (*_IN_TWO, "tests/unit"),
     "db": (sys.executable, "-m", "checks.database"),
     "terraform": (sys.executable, "-m", "checks.terraform"),
     "infra": (*_PYTEST, "tests/infra", "-m", "not nightly"),
@@ -33,8 +35,8 @@ COMMAND_BY_STAGE: dict[str, tuple[str, ...]] = {
     "e2e": (*_PYTEST, "tests/e2e"),
 }
 _ALONE = ("lint", "unit", "db")
-_AT_ONCE = ("e2e", "infra", "integration", "terratest", "terraform", "pipeline")
-"""In the order of their start: the longest first, so that both end at about the same time."""
+_AT_ONCE = ("integration", "infra", "e2e", "terratest", "terraform", "pipeline")
+"""In the order of their start: the longest first, so that all end at about the same time."""
 
 # pytest's summary, with or without its ruler, or the plain line at the end of PMP's own runners.
 _PYTEST_SUMMARY = re.compile(r"^(?:=+ )?(?P<counts>\d+ (?:passed|failed|error|skipped|deselected).*) in [\d.]+s")

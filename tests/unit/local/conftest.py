@@ -1,3 +1,4 @@
+import os
 import random
 import socket
 from collections.abc import Iterator
@@ -27,7 +28,11 @@ def _all_free(base: int) -> bool:
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[Instance]:
-    base = next(base for base in iter(lambda: random.randrange(20000, 24000, 40), None) if _all_free(base))
+    # The processes of pytest-xdist take turns, because a base stays free until its instance starts something.
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    processes_in_all = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    bases = range(20000 + 40 * process, 24000, 40 * processes_in_all)
+    base = next(base for base in random.sample(bases, len(bases)) if _all_free(base))
     chosen = Instance("trial", base, tmp_path)
     chosen.directory.mkdir()
     yield chosen
