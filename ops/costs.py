@@ -33,7 +33,8 @@ STORAGE_GIB_MONTH = 0.115
 # What is provisioned above gp3's baseline, in one zone.
 IOPS_MONTH, THROUGHPUT_MIB_MONTH = 0.02, 0.08
 BASELINE_IOPS, BASELINE_THROUGHPUT_MIB = 12_000, 500
-# https://aws.amazon.com/rds/aurora/pricing/: Serverless, storage and requests to it; I/O-optimized has no requests.
+# https://aws.amazon.com/rds/aurora/pricing/: Serverless, storage and requests to it; I/O-optimized has no requests. The
+# page fills in its prices by region, so these are as others quote them; I/O-optimized is also quoted as 0.16.
 ACU_HOUR, AURORA_GIB_MONTH, AURORA_MILLION_IO = 0.12, 0.10, 0.20
 OPTIMIZED_ACU_HOUR, OPTIMIZED_GIB_MONTH = 0.156, 0.225
 # https://aws.amazon.com/rds/proxy/pricing/: for Serverless by capacity, of at least 8 units.
@@ -66,6 +67,8 @@ REQUEST_SECONDS, REQUEST_LOG_KIB, NAT_GIB_MONTH = 0.05, 1.5, 5
 # Secrets: the master's, pmp_app's, pmp_migrator's, two API clients', and the keys of erasures and of tokens. Metrics:
 # only those derived from log lines.
 SECRETS, LOG_METRICS, ALARMS, CREDIT_ALARMS = 7, 9, 28, 3
+# Of AWS Backup: metrics that the alarms of a vault read, and of its copies.
+BACKUP_METRICS, COPY_METRICS = 4, 2
 # Of the objectives: composite alarms, each over two alarms of two metrics.
 OBJECTIVES, OBJECTIVE_METRICS = 4, 16
 
@@ -178,8 +181,9 @@ def lines(environment: str, settings: dict[str, Any], size: dict[str, Any]) -> I
         gib, copies = database["storage_gib"]["initial"], 2 if database["enable_multi_az"] else 1
         yield from _instance(database, copies, vcpu)
     if backups := database.get("backups"):
-        vaults, keys = (2, 1) if "copy_region" in backups else (1, 0)
-        kept = gib * VAULT_GIB_MONTH * vaults + keys * KEY_MONTH
+        vaults, keys, metrics = (2, 1, COPY_METRICS) if "copy_region" in backups else (1, 0, 0)
+        watched = (BACKUP_METRICS + metrics) * ALARM_MONTH
+        kept = gib * VAULT_GIB_MONTH * vaults + keys * KEY_MONTH + watched
         yield "Backups in vaults", f"{gib} GiB x {vaults}", kept
     if database["insights_mode"] == "advanced":
         count = vcpu * copies

@@ -1,4 +1,4 @@
-# What watches the database. The service layer watches its own, and draws the dashboard of both.
+# What watches the database and its backups. The service layer watches its own, and draws the dashboard of both.
 module "alarms" {
   source = "../../modules/alarms"
 
@@ -17,6 +17,12 @@ module "alarms" {
     cluster                = local.is_aurora ? { has_readers = var.foundation.database.aurora.readers > 0 } : null
     max_connections        = module.sizing.max_connections
     pool_size              = module.sizing.pool_size
+  }
+
+  # The account layer makes these vaults (modules/backups) but has no topics: they belong to the environment.
+  backups = var.foundation.database.backups == null ? null : {
+    vault_name        = "${local.name}-backups"
+    copies_vault_name = var.foundation.database.backups.copy_region == null ? null : "${local.name}-backup-copies"
   }
 
   # An alarm that fires before its topic takes messages is lost.

@@ -105,6 +105,21 @@ variable "api" {
   default = null
 }
 
+variable "backups" {
+  description = "AWS Backup to watch: the vault of the backups, and that of their copies in another region, null where there are none. Null for no backups (`modules/backups`)."
+  type = object({
+    vault_name        = string
+    copies_vault_name = optional(string)
+  })
+  default = null
+
+  # https://docs.aws.amazon.com/aws-backup/latest/devguide/API_CreateBackupVault.html
+  validation {
+    condition     = alltrue([for name in compact(try([var.backups.vault_name, var.backups.copies_vault_name], [])) : can(regex("^[a-zA-Z0-9_-]{2,50}$", name))])
+    error_message = "backups: names of vaults have 2 to 50 letters, digits, hyphens and underscores."
+  }
+}
+
 variable "objectives" {
   description = "Service level objectives of the API over a month: percentage of requests that must not get a 5xx answer, percentage that must be answered within so many milliseconds, and how many bad requests within a window are the least that alarm."
   type = object({

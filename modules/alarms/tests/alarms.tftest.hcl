@@ -32,6 +32,10 @@ variables {
   api = {
     id = "abc123"
   }
+  backups = {
+    vault_name        = "pmp-dev-backups"
+    copies_vault_name = "pmp-dev-backup-copies"
+  }
 }
 
 run "a_cluster_has_alarms_of_its_capacity_instead_of_its_storage" {
@@ -115,7 +119,7 @@ run "a_cluster_with_storage_of_its_own_is_refused" {
 
 run "every_alarm_says_what_to_do_and_notifies_one_topic" {
   assert {
-    condition     = length(aws_cloudwatch_metric_alarm.this) == 31 && length(output.alarm_arn_by_name) == 35
+    condition     = length(aws_cloudwatch_metric_alarm.this) == 35 && length(output.alarm_arn_by_name) == 39
     error_message = "alarms: ${join(", ", keys(aws_cloudwatch_metric_alarm.this))}"
   }
 
@@ -138,9 +142,10 @@ run "every_alarm_says_what_to_do_and_notifies_one_topic" {
     error_message = "an alarm must send its end to the topic that it sends the alarm to"
   }
 
+  # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html: Period
   assert {
-    condition     = alltrue([for alarm in local.alarms : alarm.period * alarm.out_of <= 86400])
-    error_message = "CloudWatch evaluates one day at most"
+    condition     = alltrue([for alarm in local.alarms : alarm.period * alarm.out_of <= (alarm.period < 3600 ? 86400 : 604800)])
+    error_message = "CloudWatch evaluates seven days at most, and one day in periods below an hour"
   }
 
   assert {
@@ -180,9 +185,9 @@ run "database_thresholds_follow_the_instance_class" {
 
   assert {
     condition = toset([for key, alarm in aws_cloudwatch_metric_alarm.this : key if alarm.comparison_operator == "LessThanThreshold"]) == toset([
-      "database-credit-balance", "database-memory", "database-storage",
+      "backup-copies-missing", "backups-missing", "database-credit-balance", "database-memory", "database-storage",
     ])
-    error_message = "only credits, memory and storage alarm below their threshold"
+    error_message = "only backups, credits, memory and storage alarm below their threshold"
   }
 
   assert {
@@ -427,8 +432,66 @@ run "pinned_sessions_of_the_proxy_are_summed" {
   }
 }
 
+run "each_job_of_backups_that_does_not_complete_is_counted" {
+  assert {
+    condition = {
+      for query in aws_cloudwatch_metric_alarm.this["backup-jobs-failed"].metric_query :
+      query.id => coalesce(query.expression, try("${one(query.metric).metric_name} of ${one(query.metric).dimensions.BackupVaultName}", ""))
+      } == {
+      m0  = "NumberOfBackupJobsFailed of pmp-dev-backups"
+      m1  = "NumberOfBackupJobsAborted of pmp-dev-backups"
+      m2  = "NumberOfBackupJobsExpired of pmp-dev-backups"
+      sum = "FILL(m0, 0) + FILL(m1, 0) + FILL(m2, 0)"
+    }
+    error_message = "a backup that failed, was cancelled or did not begin must raise the alarm"
+  }
+
+  # https://docs.aws.amazon.com/aws-backup/latest/devguide/cloudwatch.html: "The vault name of copy jobs is that of their destination vault."
+  assert {
+    condition = alltrue([
+      for name in ["backup-copies-failed", "backup-copies-missing"] :
+      aws_cloudwatch_metric_alarm.this[name].dimensions == tomap({ BackupVaultName = "pmp-dev-backup-copies" })
+    ]) && aws_cloudwatch_metric_alarm.this["backup-copies-failed"].metric_name == "NumberOfCopyJobsFailed"
+    error_message = "copy jobs count in the vault that they copy to"
+  }
+}
+
+# AWS Backup publishes no zeros.
+run "two_days_without_a_backup_or_a_copy_alarm" {
+  assert {
+    condition = alltrue([
+      for name, metric in { backups-missing = "NumberOfBackupJobsCompleted", backup-copies-missing = "NumberOfCopyJobsCompleted" } :
+      [for key in ["metric_name", "comparison_operator", "threshold", "period", "evaluation_periods", "datapoints_to_alarm", "treat_missing_data"] : tostring(aws_cloudwatch_metric_alarm.this[name][key])] ==
+      [metric, "LessThanThreshold", "1", "86400", "2", "2", "breaching"]
+    ])
+    error_message = "a backup that nobody asked for any more must raise the alarm, and a late one must not"
+  }
+}
+
+run "backups_without_copies_have_alarms_of_their_own_vault_only" {
+  variables {
+    backups = { vault_name = "pmp-dev-backups" }
+  }
+
+  assert {
+    condition     = toset([for name in keys(aws_cloudwatch_metric_alarm.this) : name if startswith(name, "backup")]) == toset(["backup-jobs-failed", "backups-missing"])
+    error_message = "nothing is copied, so nothing can be missing"
+  }
+}
+
+run "a_vault_without_a_name_is_refused" {
+  command = plan
+
+  variables {
+    backups = { vault_name = "pmp dev" }
+  }
+
+  expect_failures = [var.backups]
+}
+
 run "omitted_parts_have_no_alarms" {
   variables {
+    backups     = null
     database    = null
     function    = null
     api         = null

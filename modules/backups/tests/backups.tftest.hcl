@@ -50,6 +50,14 @@ run "each_backup_is_copied_under_a_key_of_its_region" {
   }
 }
 
+# envs/foundation/alarms.tf watches them by these names.
+run "the_vaults_have_the_names_that_the_alarms_watch" {
+  assert {
+    condition     = aws_backup_vault.this.name == "pmp-prod-backups" && aws_backup_vault.copies["eu-central-1"].name == "pmp-prod-backup-copies"
+    error_message = "an alarm would watch a vault that does not exist"
+  }
+}
+
 run "nothing_leaves_early_or_stays_longer" {
   assert {
     condition = alltrue([

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from checks.planning import Planner
 from checks.tree import copied_tree, registry
 from ops.settings import ROOT
 
@@ -58,6 +59,23 @@ def test_a_variable_file_asks_for_backups_of_its_environment() -> None:
         done = _account_tests(tree, environment)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "1 passed" in done.stdout
+
+
+def test_its_alarms_watch_the_vaults_and_tell_the_environments_topic(plans: Planner) -> None:
+    backups = {"retention_days": 90, "copy_region": "eu-central-1"}
+    plan = plans.changed("foundation", "prod", {"foundation.database.backups": backups})
+    prefix = 'module.alarms.aws_cloudwatch_metric_alarm.this["backup'
+    alarms = {values["alarm_name"]: values for address, values in plan.resources.items() if address.startswith(prefix)}
+    assert sorted(alarms) == [
+        "pmp-prod-backup-copies-failed",
+        "pmp-prod-backup-copies-missing",
+        "pmp-prod-backup-jobs-failed",
+        "pmp-prod-backups-missing",
+    ]
+    # Of the vaults that modules/backups makes: its test compares the names.
+    assert alarms["pmp-prod-backups-missing"]["dimensions"] == {"BackupVaultName": "pmp-prod-backups"}
+    assert alarms["pmp-prod-backup-copies-missing"]["dimensions"] == {"BackupVaultName": "pmp-prod-backup-copies"}
+    assert not [address for address in plans.plan("foundation", "prod").resources if address.startswith(prefix)]
 
 
 def test_no_committed_variable_file_asks_for_them() -> None:

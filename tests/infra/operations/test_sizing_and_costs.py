@@ -112,14 +112,14 @@ def test_provisioned_storage_costs_what_exceeds_the_baseline(dev: Dev) -> None:
     assert two["Storage"] - one["Storage"] == pytest.approx(1000 * 0.02 + 100 * 0.08)
 
 
-def test_backups_cost_each_vault_and_the_key_of_the_copies(dev: Dev) -> None:
+def test_backups_cost_each_vault_its_alarms_and_the_key_of_the_copies(dev: Dev) -> None:
     settings = json.loads(json.dumps(dev[0]))
     settings["foundation"]["database"]["storage_gib"]["initial"] = 100
     assert "Backups in vaults" not in cost(settings, dev[1])
     settings["foundation"]["database"]["backups"] = {"retention_days": 90}
-    assert cost(settings, dev[1])["Backups in vaults"] == pytest.approx(9.5)
+    assert cost(settings, dev[1])["Backups in vaults"] == pytest.approx(9.5 + 0.4)
     settings["foundation"]["database"]["backups"]["copy_region"] = "eu-central-1"
-    assert cost(settings, dev[1])["Backups in vaults"] == pytest.approx(20)
+    assert cost(settings, dev[1])["Backups in vaults"] == pytest.approx(20 + 0.6)
 
 
 def test_aurora_costs_its_least_capacity_and_what_it_reads(dev: Dev) -> None:

@@ -248,7 +248,8 @@ def _value(shape: Shape, text: str) -> Any:
     if isinstance(shape, ListShape):
         return [_value(shape.member, text)]
     if isinstance(shape, StructureShape):  # in the CLI's shorthand
-        return dict(pair.split("=") for pair in text.split(","))
+        pairs = (pair.split("=") for pair in text.split(","))
+        return {name: _value(shape.members[name], value) for name, value in pairs}
     convert: dict[str, Callable[[str], Any]] = {"integer": int, "long": int, "boolean": json.loads}
     return convert.get(shape.type_name, str)(text)
 
