@@ -18,6 +18,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import boto3
 import psutil
@@ -29,7 +30,7 @@ from checks.judges import policies
 from checks.receiver import Receiver
 from ops.api import Api
 from ops.settings import release
-from tests.support import snippets
+from tests.support import marks, snippets
 from tests.support.libraries import exercise_libraries
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -321,6 +322,46 @@ def test_platform_listens_only_on_loopback_and_stays_under_2_gib(life: Life) -> 
     assert addresses <= {"127.0.0.1", "::1"}
 
 
+MARK = "zqplatform"
+UPLOADED = f"imports/Ada.{MARK}@{MARK}.example.ndjson"
+
+
+def test_marked_people_use_the_platform(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they leave is searched below, after new plans were made; the database logs every statement meanwhile."""
+    for name, value in life.variables("admin").items():
+        monkeypatch.setenv(name, value)
+    api = Api(life.make("url").strip(), life.make("token").strip(), life.directory / "ca/authority.pem")
+    ada, grace = f"Ada.{MARK}@{MARK}.example", f"grace.{MARK}@{MARK}.example"
+    choice = {"consents": [{"id": "email_notifications", "enabled": True}], "context": {"form": f"form of {MARK}"}}
+    _python(life, _LOG_STATEMENTS, "SET", "= 0")
+    try:
+        user = api.expect(201, "POST", "/v1/users", {"email": ada, "external_ids": {"crm": MARK}})
+        api.expect(201, "POST", "/v1/events", choice | {"user": {"email": ada}})
+        assert api.expect(200, "GET", f"/v1/users?email={quote(ada)}")["items"][0]["id"] == user["id"]
+        api.expect(422, "POST", "/v1/users", {"email": ada})
+        for path in (f"/v1/users/{MARK}", f"/v1/users?cursor={MARK}", f"/v1/{MARK}"):
+            assert 400 <= api.ask("GET", path).status < 500
+        api.expect(422, "POST", "/v1/events", {MARK: MARK})
+        token = api.expect(201, "POST", "/v1/tokens", {"user": {"id": user["id"]}, "purpose": "preferences"})["token"]
+        assert Api(api.url, token, api.authority).expect(200, "GET", "/v1/me")["id"] == user["id"]
+
+        parameter = boto3.client("ssm").get_parameter(Name="/pmp/local/foundation/imports_bucket_name")
+        lines = [choice | {"user": {"email": grace}, "occurred_at": "2026-01-01T00:00:00Z"}, {MARK: MARK}]
+        body = "".join(json.dumps(line) + "\n" for line in lines).encode()
+        boto3.client("s3").put_object(Bucket=parameter["Parameter"]["Value"], Key=UPLOADED, Body=body)
+        ended: list[dict[str, Any]] = []
+        deadline = time.monotonic() + 120
+        while not ended and time.monotonic() < deadline:
+            jobs = api.expect(200, "GET", "/v1/imports?limit=5")["items"]
+            ended = [job for job in jobs if MARK in json.dumps(job) and job["state"] in ("succeeded", "failed")]
+            time.sleep(0.5)
+        assert [(job["accepted"], job["rejected"]) for job in ended] == [(1, 1)]
+        (gone,) = api.expect(200, "GET", f"/v1/users?email={quote(grace)}")["items"]
+        api.expect(200, "DELETE", f"/v1/users/{gone['id']}")
+    finally:
+        _python(life, _LOG_STATEMENTS, "RESET", "")
+
+
 @pytest.mark.parametrize("layer", ["foundation", "service"])
 def test_second_plan_shows_only_known_gaps(life: Life, layer: str) -> None:
     done = subprocess.run(
@@ -332,6 +373,55 @@ def test_second_plan_shows_only_known_gaps(life: Life, layer: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_state_plan_log_or_metric_holds_what_marked_people_left(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in life.variables("admin").items():
+        monkeypatch.setenv(name, value)
+    s3, logs, cloudwatch = boto3.client("s3"), boto3.client("logs"), boto3.client("cloudwatch")
+    bucket = boto3.client("ssm").get_parameter(Name="/pmp/bootstrap/state_bucket_name")["Parameter"]["Value"]
+    states = [
+        (
+            version["Key"],
+            s3.get_object(Bucket=bucket, Key=version["Key"], VersionId=version["VersionId"])["Body"].read(),
+        )
+        for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket)
+        for version in page.get("Versions", [])
+    ]
+    groups = [
+        group["logGroupName"]
+        for page in logs.get_paginator("describe_log_groups").paginate()
+        for group in page["logGroups"]
+    ]
+    messages = [
+        event["message"]
+        for group in groups
+        for page in logs.get_paginator("filter_log_events").paginate(logGroupName=group)
+        for event in page["events"]
+    ]
+    metrics = [one for page in cloudwatch.get_paginator("list_metrics").paginate() for one in page["Metrics"]]
+    assert [key for key, content in states if marks.holds(content, MARK)] == []
+    assert [line for line in messages if marks.holds(line.encode(), MARK)] == []
+    assert [metric for metric in metrics if marks.holds(json.dumps(metric).encode(), MARK)] == []
+    # What the platform is for: uploaded files, and the queues that tell of them. The database is elsewhere.
+    services = life.directory / "aws/services"
+    kept = [life.directory / "aws/s3", services / "s3.json", services / "sqs.json"]
+    # The emulator's own records name objects of S3, as CloudTrail would with data events, which PMP does not switch on.
+    records = [life.directory / "requests.jsonl", life.directory / "iam.jsonl"]
+    assert marks.holders(life.directory, MARK, [*kept, *records]) == []
+    assert not any(marks.holds(path.read_bytes().replace(UPLOADED.encode(), b""), MARK) for path in records)
+
+    # All of it was there to be found.
+    layers = ("account", "foundation", "service")
+    assert {key.rpartition("/")[2] for key, _ in states} >= {f"{layer}.tfstate" for layer in layers}
+    plans = life.directory / "build/plans"
+    assert len(list(plans.glob("*/plan.json"))) >= len(layers)
+    assert (plans / "foundation-local/plan.tfplan").exists()
+    assert (plans / "service-local/plan.tfplan").exists()
+    assert any('"operation": "eraseUser"' in line for line in messages)
+    assert "SELECT pmp.erase_user(" in (life.directory / "logs/postgres-local.log").read_text(errors="replace")
+    assert MARK in _get(life, f"/v1/users?email={quote(f'ada.{MARK}@{MARK}.example')}")
+    assert marks.holders(life.directory / "aws/s3", MARK)
 
 
 def test_second_up_is_quick_and_changes_nothing(life: Life) -> None:

@@ -1,10 +1,17 @@
-"""A thousand requests, and jobs, with marked personal data in every place that a client can use: no log has a mark."""
+"""A thousand requests, and jobs, with marked personal data in every place that a client can use.
+
+No log has a mark, no metric but those of the log's filters is made, and nothing is added to Lambda's traces. What a
+running platform's states, plans and logs hold is searched in ``tests/e2e``, what the filters may read in
+``tests/infra``.
+"""
 
 import base64
 import itertools
 import json
+import os
 import random
 import re
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -385,6 +392,14 @@ def found(world: World) -> list[str]:
     ]
 
 
+def embedded_metrics(seen: Seen) -> list[dict[str, Any]]:
+    """Return the lines that CloudWatch would make metrics of, with dimensions of the line's own.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+    """
+    return [line for line in seen.lines() if "_aws" in line]
+
+
 @pytest.fixture
 def world(seen: Seen) -> World:
     world = World(seen, random.Random(16))
@@ -393,7 +408,7 @@ def world(seen: Seen) -> World:
     return world
 
 
-def test_no_log_has_personal_data(world: World) -> None:
+def test_no_log_metric_or_trace_has_personal_data(world: World) -> None:
     began = time.monotonic()
     _jobs(world)
     for kind in itertools.cycle(KINDS):
@@ -401,6 +416,8 @@ def test_no_log_has_personal_data(world: World) -> None:
             break
         kind(world)
     assert found(world) == []
+    assert world.seen.segments() == []
+    assert embedded_metrics(world.seen) == []
     # The requests did what they were meant to do, and the logs are those of all of them.
     assert {200, 201, 400, 401, 403, 404, 409, 410, 412, 413, 422} <= world.statuses.keys()
     assert world.statuses.keys().isdisjoint({500, 502, 503}), world.statuses
@@ -419,6 +436,16 @@ def test_canary_would_find_what_is_logged(seen: Seen) -> None:
         seen.output.truncate(0)
         seen.output.write(json.dumps({"message": text}) + "\n")
         assert len([line for line in found(world) if line.startswith("function: ")]) == 1, text
+
+
+def test_canary_would_find_a_segment_and_a_metric(seen: Seen) -> None:
+    host, _, port = os.environ["AWS_XRAY_DAEMON_ADDRESS"].partition(":")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.sendto(b'{"format": "json", "version": 1}\n{"annotations": {"user": "1"}}', (host, int(port)))
+    assert len(seen.segments()) == 1
+    assert seen.segments() == []
+    seen.output.write(json.dumps({"message": "request", "user": "1", "_aws": {"CloudWatchMetrics": []}}) + "\n")
+    assert len(embedded_metrics(seen)) == 1
 
 
 def test_access_log_has_no_field_that_a_client_fills_freely() -> None:
