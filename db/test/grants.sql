@@ -145,7 +145,7 @@ SELECT throws_ok('SET LOCAL ROLE pmp_migrator; ' || statement, '23001', NULL, 'o
   'UPDATE pmp.event_context SET context = context', 'TRUNCATE pmp.subject', 'UPDATE pmp.consent_version SET description = description'
 ]) AS statement;
 -- Whoever waits for a user's row keeps a connection of the pool: few do, apart from what comes once, and jobs
--- (docs/adr/0234).
+-- (docs/adr/0233).
 SELECT is(p.prosrc ~ '\mtake_turn\(', p.proname NOT IN ('merge_users', 'lock_owners'), format('%s is limited', p.proname))
 FROM pg_proc AS p
 WHERE p.pronamespace = 'pmp'::regnamespace
