@@ -5,10 +5,13 @@ taken back, with the policies enforced, and the platform records the requests li
 policies WRITE=1`` adds them to the committed record. The options are set in a copy of the tree, in
 ``envs/local.tfvars``, from which the account layer takes what the identity needs.
 
-The emulator has no Route 53 Resolver, so the DNS firewall (``foundation.network.dns_allow_list``) is not among them.
+The emulator has no Route 53 Resolver, so the DNS firewall (``foundation.network.dns_allow_list``) is not among them. Of
+Aurora it has the API alone: the laptop's PostgreSQL stays the writer and keeps its data, a streaming standby of it is
+the reader, and nothing fails over or scales.
 """
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -19,10 +22,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
+from checks import stack
 from checks.tree import copied_tree
+from local import function
 from local import instance as instances
 from local.account import Account
+from local.environments import Environment
 from local.instance import Instance
+from local.platform import Platform as Laptop
+from local.servers.pgbouncer import USER, Bouncer
+from ops.alias import Alias
+from ops.api import Api
 from ops.errors import UserError
 from ops.output import say
 from ops.settings import LAPTOP_ENVIRONMENT, release
@@ -46,18 +58,22 @@ class Option:
     steps: tuple[str, ...]
 
 
-_TFVARS = f"envs/{LAPTOP_ENVIRONMENT}.tfvars"
+TFVARS = f"envs/{LAPTOP_ENVIRONMENT}.tfvars"
 _SUBDOMAIN = f'subdomain = "api.{LAPTOP_ENVIRONMENT}"'
 _OTHER_ZONE = f"""{_SUBDOMAIN}
     hosted_zone_role_arn        = "arn:aws:iam::{_ACCOUNT}:role/dns/pmp-options-writer"
     hosted_zone_reader_role_arn = "arn:aws:iam::{_ACCOUNT}:role/dns/pmp-options-reader\""""
 
+# The database as the committed file has it.
+DATABASE = """    storage_gib           = { initial = 20, max = 100 }"""
+_APP_SECRET = f"pmp/{LAPTOP_ENVIRONMENT}/database/{USER}"
+
 OPTIONS = (
-    Option("a NAT gateway for each zone, then one", "foundation", _TFVARS, '= "single"', ('= "per_zone"',)),
+    Option("a NAT gateway for each zone, then one", "foundation", TFVARS, '= "single"', ('= "per_zone"',)),
     Option(
         "all interface endpoints, then two",
         "foundation",
-        _TFVARS,
+        TFVARS,
         '["secretsmanager", "sqs"]',
         ('["secretsmanager", "sqs", "ssm", "ssmmessages"]',),
     ),
@@ -71,17 +87,17 @@ OPTIONS = (
     Option(
         "two changes of the runner's launch template, the second during the first's instance refresh",
         "foundation",
-        _TFVARS,
-        "runner = { enable = true }",
+        TFVARS,
+        "runner  = { enable = true }",
         (
-            'runner = { enable = true, instance_type = "t4g.medium" }',
-            'runner = { enable = true, instance_type = "t4g.large" }',
+            'runner  = { enable = true, instance_type = "t4g.medium" }',
+            'runner  = { enable = true, instance_type = "t4g.large" }',
         ),
     ),
     Option(
         "mutual TLS with a truststore, then without",
         "service",
-        _TFVARS,
+        TFVARS,
         f"  api = {{\n    {_SUBDOMAIN}",
         (
             # The heartbeat has no client certificate.
@@ -94,7 +110,7 @@ OPTIONS = (
     Option(
         "records of a hosted zone through another account's role, then without",
         "service",
-        _TFVARS,
+        TFVARS,
         _SUBDOMAIN,
         (_OTHER_ZONE,),
     ),
@@ -110,6 +126,12 @@ class Platform:
         self.tree = tree
         # Git does not know the copy, and a plan is bound to a commit.
         self._commit = release()
+        self.may_be_destroyed = ""
+        """Address of a database that the next plans may destroy."""
+        platform = tree / "build" / "platform"
+        shutil.copytree(instance.platform_directory, platform)
+        self.variables = platform / f"{LAPTOP_ENVIRONMENT}.tfvars.json"
+        """Where the emulated platform's endpoints are: the copy's own."""
 
     def ops(self, identity: str, *arguments: str) -> None:
         """Run ``python -m ops`` of the copy as an identity.
@@ -124,9 +146,12 @@ class Platform:
         for file in (*self._instance.build.glob("lambda*"),):
             (build / file.name).unlink(missing_ok=True)
             (build / file.name).symlink_to(file)
-        variables |= {"PMP_BUILD_DIRECTORY": str(build), "CI_COMMIT_SHA": self._commit} | self._account.credentials(
-            identity
-        ).environment()
+        variables |= {
+            "PMP_BUILD_DIRECTORY": str(build),
+            "PMP_PLATFORM_DIRECTORY": str(self.variables.parent),
+            "CI_COMMIT_SHA": self._commit,
+            "PMP_ALLOW_DESTROY": self.may_be_destroyed,
+        } | self._account.credentials(identity).environment()
         done = subprocess.run(
             [sys.executable, "-m", "ops", *arguments],
             cwd=self.tree,
@@ -148,6 +173,24 @@ class Platform:
         out = self.tree / "build" / "plans" / f"{layer}-{uuid.uuid4().hex[:6]}"
         self.ops(identity, "plan", layer, "--out", str(out))
         self.ops(identity, "apply", layer, "--plan", str(out))
+
+    def give_all(self) -> None:
+        """Let the newest version of the function serve: an apply publishes it and leaves the alias alone."""
+        client = self._account.session("gitlab").client("lambda")
+        Alias(client, function.name(LAPTOP_ENVIRONMENT)).give_all()
+
+    @contextmanager
+    def reader(self, pooler: Bouncer) -> Iterator[None]:
+        """Tell Terraform of a reader's pooler for a while. Its host is another than the proxy's, or there is none."""
+        before = self.variables.read_text()
+        variables = json.loads(before)
+        variables["platform"]["database_reader_host"] = "127.0.0.1"
+        variables["platform"]["function_environment"]["PMP_DATABASE_READER_PORT"] = str(pooler.port)
+        self.variables.write_text(json.dumps(variables))
+        try:
+            yield
+        finally:
+            self.variables.write_text(before)
 
     @contextmanager
     def text(self, file: str, old: str, new: str) -> Iterator[None]:
@@ -201,6 +244,64 @@ def _try(platform: Platform, option: Option) -> None:
                 platform.ops("plan", "plan", "service", "--read-only")
 
 
+def _move_to_aurora(platform: Platform, instance: Instance, account: Account) -> None:
+    """Move the database to Aurora by a snapshot, as the runbook says, read from the cluster's reader, and go back.
+
+    Raises:
+        UserError: a step failed, a plan after it was not empty, or a list did not come from where it should.
+    """
+    environment = Environment(instance, LAPTOP_ENVIRONMENT)
+    client = account.session("gitlab").client("rds")
+    snapshot = f"pmp-{LAPTOP_ENVIRONMENT}-to-aurora-{uuid.uuid4().hex[:6]}"
+    client.create_db_snapshot(DBInstanceIdentifier=f"pmp-{LAPTOP_ENVIRONMENT}", DBSnapshotIdentifier=snapshot)
+    move = f"""{DATABASE}
+    aurora   = {{ min_acu = 0.5, max_acu = 8, readers = 1 }}
+    restores = [{{ snapshot = "{snapshot}", engine = "aurora-postgresql" }}]"""
+    try:
+        with (
+            platform.text(TFVARS, DATABASE, move),
+            stack.standby(environment.cluster, account.secret(_APP_SECRET)["password"]) as (_, pooler),
+            platform.reader(pooler),
+        ):
+            platform.apply("admin", "account")
+            # Twice, see the runbook: the provider sends a part of a restored cluster's settings in a change after it.
+            platform.apply("gitlab", "foundation")
+            _promote(platform)
+            _read_from(pooler, Laptop(instance, Console()).api(LAPTOP_ENVIRONMENT))
+        platform.may_be_destroyed = 'module.database.aws_rds_cluster.this["r1"]'
+        _promote(platform)
+        # Last: it takes away what the identity needs to delete a cluster.
+        platform.apply("admin", "account")
+    finally:
+        account.session("admin").client("rds").delete_db_snapshot(DBSnapshotIdentifier=snapshot)
+
+
+def _promote(platform: Platform) -> None:
+    """Do what a promotion does, then see that nothing is left to change."""
+    platform.apply("gitlab", "foundation")
+    platform.ops("gitlab", "migrate")
+    platform.apply("gitlab", "service")
+    platform.give_all()
+    for layer in ("foundation", "service"):
+        platform.ops("gitlab", "plan", layer, "--refuse-changes", "--out", str(platform.tree / "build/plans/unchanged"))
+        platform.ops("plan", "plan", layer, "--read-only")
+    platform.ops("gitlab", "smoke")
+
+
+def _read_from(pooler: Bouncer, api: Api) -> None:
+    """See that a list comes from the reader, which says so by its age, and from the writer when there is none."""
+
+    def comes_from_a_reader() -> bool:
+        # The first request after a while finds no recent mark.
+        return any("age" in api.ask("GET", "/v1/users?limit=1").headers for _ in range(5))
+
+    if not comes_from_a_reader():
+        raise UserError("no list came from the reader: no answer had an Age")
+    pooler.stop()
+    if comes_from_a_reader():
+        raise UserError("a list had an Age, although there is no reader")
+
+
 def _delete_protected_database(account: Account) -> None:
     """Delete an instance as one with protection is deleted: with a last snapshot, named as the module names it."""
     admin = account.session("admin").client("rds")
@@ -240,6 +341,15 @@ def main(wanted: Sequence[str]) -> None:
                 say(f"  ✗ {option.name}: {error}", "red")
             else:
                 say(f"  ✓ {option.name} ({time.monotonic() - started:.0f} s)")
+        if not wanted or "aurora" in wanted:
+            started = time.monotonic()
+            try:
+                _move_to_aurora(platform, instance, account)
+            except UserError as error:
+                failed.append("Aurora")
+                say(f"  ✗ a move to Aurora: {error}", "red")
+            else:
+                say(f"  ✓ a move to Aurora with a reader, and back ({time.monotonic() - started:.0f} s)")
     if not wanted or "snapshot" in wanted:
         _delete_protected_database(account)
         say("  ✓ a protected database deleted, with its last snapshot")
@@ -248,6 +358,7 @@ def main(wanted: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    stack.end_in_order()
     try:
         main(sys.argv[1:])
     except UserError as error:

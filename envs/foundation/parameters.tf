@@ -16,7 +16,7 @@ locals {
     database_proxy_host          = coalesce(try(var.platform.database_proxy_host, null), module.database.proxy_host)
     database_proxy_port          = coalesce(try(var.platform.database_proxy_port, null), module.database.database_port)
     database_engine              = module.database.engine
-    database_reader_host         = coalesce(try(var.platform.database_proxy_host, null), module.database.reader_host)
+    database_reader_host         = coalesce(try(var.platform.database_reader_host, null), try(var.platform.database_proxy_host, null), module.database.reader_host)
     database_proxy_resource_id   = module.database.proxy_resource_id
     user_pool_id                 = module.identity.user_pool_id
     issuer                       = module.identity.issuer

@@ -137,13 +137,14 @@ variable "service" {
 variable "platform" {
   description = "Where an emulated AWS platform's endpoints are; null on AWS."
   type = object({
-    s3_use_path_style   = optional(bool, false)
-    database_host       = optional(string)
-    database_port       = optional(number)
-    database_proxy_host = optional(string)
-    database_proxy_port = optional(number)
-    issuer              = optional(string)
-    token_url           = optional(string)
+    s3_use_path_style    = optional(bool, false)
+    database_host        = optional(string)
+    database_port        = optional(number)
+    database_proxy_host  = optional(string)
+    database_proxy_port  = optional(number)
+    database_reader_host = optional(string)
+    issuer               = optional(string)
+    token_url            = optional(string)
   })
   default = null
 }
