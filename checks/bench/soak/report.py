@@ -4,7 +4,7 @@ import os
 import platform
 import statistics
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from checks.bench.load.sides import CONNECTIONS
@@ -36,10 +36,14 @@ class Series:
         return FLAT * second if self.most is None else self.most
 
 
+def _mean(values: Collection[float]) -> float:
+    return sum(values) / max(1, len(values))
+
+
 SERIES = (
     Series("memory of an environment, mean", "MiB", lambda one: one.environments[0]),
     Series("memory of the largest environment", "MiB", lambda one: one.environments[1]),
-    Series("memory of a backend, mean", "MiB", lambda one: one.backends),
+    Series("memory of a backend, mean", "MiB", lambda one: _mean(one.backends.values())),
     Series("memory of the pooler", "MiB", lambda one: one.pooler),
     # The pooler opens one more whenever all are at work, and closes none that is used within ten minutes.
     Series("connections to PostgreSQL", "", lambda one: one.connections, CONNECTIONS),
@@ -140,7 +144,8 @@ def write(found: Findings, server: str) -> None:
     text = f"""\
 `make soak` on {os.cpu_count()} cores, Python {platform.python_version()}, PostgreSQL {server}: {found.rate:,.0f} \
 requests of [the mix](load.md) a second, half of what PMP carried there at that hour, for {lasted:.0f} minutes. Memory \
-is what no file backs, without shared memory. Housekeeping ran every five minutes.
+is what no file backs, without shared memory; of backends, those that the pooler kept from the first quarter on. \
+Housekeeping ran every five minutes.
 """
     document = (
         f"# Soak\n\n{textwrap.fill(text, 120)}\n\n![memory, connections and sizes](soak.svg)\n\n{tables(found)}\n"
@@ -164,7 +169,7 @@ def plot(found: Findings) -> str:
             ("largest", minutes, [one.environments[1] for one in samples]),
         ]),
         ("Memory of backends and of the pooler, MiB", [
-            ("backend, mean", minutes, [one.backends for one in samples]),
+            ("backend, mean", minutes, [_mean(one.backends.values()) for one in samples]),
             ("pooler", minutes, [one.pooler for one in samples]),
         ]),
         ("Connections of the pooler to PostgreSQL", [("", minutes, [float(one.connections) for one in samples])]),

@@ -5,7 +5,7 @@ import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -25,7 +25,7 @@ class Sample:
     Attributes:
         second: since the first sample.
         environments: memory of an environment in MiB, mean and largest; without the pages of files.
-        backends: memory of a backend of the pooler in MiB, mean; without shared memory.
+        backends: memory of each backend of the pooler in MiB, by process id; without shared memory.
         pooler: memory of the pooler in MiB.
         connections: of the pooler to PostgreSQL.
         heap: bytes by table.
@@ -35,7 +35,7 @@ class Sample:
 
     second: float
     environments: tuple[float, float]
-    backends: float
+    backends: dict[str, float]
     pooler: float
     connections: int
     heap: dict[str, int]
@@ -60,11 +60,11 @@ def take(running: Stack, environments: Sequence[int], second: float) -> Sample:
         )
     )
     memory = [_private_mib(pid) for pid in environments]
-    backends = [_private_mib(pid) for pid in answer["backends"]]
+    backends = {str(pid): _private_mib(pid) for pid in answer["backends"]}
     return Sample(
         second,
         (sum(memory) / len(memory), max(memory)),
-        sum(backends) / len(backends),
+        backends,
         _private_mib(running.bouncer.pid),
         len(backends),
         {table: answer[table][0] for table in TABLES},
@@ -109,5 +109,11 @@ def sampling(running: Stack, environments: Sequence[int], seconds: float, file: 
 
 
 def read(file: Path) -> list[Sample]:
-    """Return the samples of a file."""
-    return [Sample(**json.loads(line)) for line in file.read_text().splitlines() if line.endswith("}")]
+    """Return the samples of a file; of backends, those that were always there after the first quarter of the time.
+
+    The pooler closes backends that it has not used for ten minutes. They had worked least and were the smallest, so the
+    mean of all would grow at that moment.
+    """
+    samples = [Sample(**json.loads(line)) for line in file.read_text().splitlines() if line.endswith("}")]
+    lasting = set.intersection(*(set(one.backends) for one in samples[len(samples) // 4 :]))
+    return [replace(one, backends={pid: mib for pid, mib in one.backends.items() if pid in lasting}) for one in samples]
