@@ -21,15 +21,15 @@ from ops.settings import ROOT
 
 _PYTEST = (sys.executable, "-m", "pytest")
 # Two processes share the tests. ARGS="-n 0" runs them in this one, for example for a debugger.
-_IN_TWO = (*_PYTEST, "-n", "2", "--dist", "loadfile")
+_IN_TWO = (*_PYTEST, "-n", "2")
 
 COMMAND_BY_STAGE: dict[str, tuple[str, ...]] = {
     "lint": (sys.executable, "-m", "checks.lint"),
-    "unit": (*_IN_TWO, "tests/unit"),
+    "unit": (*_IN_TWO, "--dist", "loadfile", "tests/unit"),
     "db": (sys.executable, "-m", "checks.database"),
     "terraform": (sys.executable, "-m", "checks.terraform"),
     "infra": (*_PYTEST, "tests/infra", "-m", "not nightly"),
-    "integration": (*_PYTEST, "tests/integration", "-m", "not nightly"),
+    "integration": (*_IN_TWO, "tests/integration", "-m", "not nightly"),
     "pipeline": (*_PYTEST, "tests/pipeline", "-m", "not e2e"),
     "terratest": (sys.executable, "-m", "checks.terratest"),
     "e2e": (*_PYTEST, "tests/e2e"),

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
@@ -274,17 +275,23 @@ def test_without_a_reader_nothing_is_marked(pair: Pair, api: Gateway, monkeypatc
     assert pair.primary.cluster.psql("SELECT made_at FROM pmp.mark") == before
 
 
-@pytest.mark.skipif(bool(preloads.missing()), reason=str(preloads.missing()))
+@pytest.fixture
+def late_clock() -> Iterator[bytes]:
+    """A library with which a server's clock is half a minute late."""
+    if lacking := preloads.missing():
+        pytest.skip(lacking)
+    with TemporaryDirectory(prefix="pmp-late-clock-") as directory:
+        # The server runs as another account.
+        Path(directory).chmod(0o755)
+        switch = Path(directory, "on")
+        switch.write_bytes(bytes(30))
+        yield preloads.build(Path(preloads.__file__).with_name("late_clock.c"), switch)
+
+
 def test_a_reader_whose_clock_is_late_looks_no_younger(
-    pair: Pair, store: ObjectStore, api: Gateway, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    pair: Pair, store: ObjectStore, api: Gateway, monkeypatch: pytest.MonkeyPatch, late_clock: bytes
 ) -> None:
-    switch = tmp_path / "on"
-    switch.write_bytes(bytes(30))
-    # The server runs as another account.
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    library = preloads.build(Path(preloads.__file__).with_name("late_clock.c"), switch)
-    with another_reader(pair, library) as late:
+    with another_reader(pair, late_clock) as late:
         use(late, store, monkeypatch)
         late.catch_up()
         real, shown = (
