@@ -8,11 +8,13 @@ import json
 import os
 import select
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from ops.settings import ROOT
@@ -177,14 +179,17 @@ def page() -> Iterator[Page]:
         close_fds=False,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     os.close(browser_reads)
     os.close(browser_writes)
     try:
         yield Page(we_write, we_read)
     finally:
-        browser.kill()
+        os.killpg(browser.pid, signal.SIGKILL)
         browser.wait()
         os.close(we_write)
         os.close(we_read)
-        shutil.rmtree(profile, ignore_errors=True)
+        # Its other processes, which are not ours to wait for, may write a last file.
+        while Path(profile).exists():
+            shutil.rmtree(profile, ignore_errors=True)

@@ -163,7 +163,7 @@ def test_nightly_schedule_changes_nothing(tmp_path: Path) -> None:
     ran = pipeline(tmp_path, [], started_by={"CI_PIPELINE_SOURCE": "schedule"})
     assert ran.outcome.status == 0, "\n".join(ran.outcome.transcript[-20:])
     assert {(line[1], line[2], line[4]) for line in ran.lines} == {
-        *(("", "", target) for target in ("nightly", "test-terratest", "test-e2e")),
+        *(("", "", make) for make in ("nightly", "test-terratest", "test-e2e", "test-pipeline ARGS=-m e2e")),
         ("", "plan-account", "-m ops drift account"),
         *((environment, f"plan-{environment}", "-m ops drift") for environment in ENVIRONMENTS),
     }
