@@ -299,7 +299,7 @@ def _read_from(pooler: Bouncer, api: Api) -> None:
         raise UserError("no list came from the reader: no answer had an Age")
     pooler.stop()
     if comes_from_a_reader():
-        raise UserError("a list had an Age, although there is no reader")
+        raise UserError("a list had an Age although the reader was stopped")
 
 
 def _delete_protected_database(account: Account) -> None:
