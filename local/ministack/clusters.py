@@ -12,6 +12,8 @@ from xml.sax.saxutils import escape
 
 from ministack.services import rds, secretsmanager
 
+from local.ministack.gaps import LOG_EXPORTS, remember_settings
+
 Parameters = dict[str, Any]
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -24,7 +26,6 @@ _SETTINGS = {
     "PerformanceInsightsRetentionPeriod": "PerformanceInsightsRetentionPeriod",
     "StorageType": "StorageType",
 }
-_LOG_EXPORTS = "EnabledCloudwatchLogsExports"
 
 
 def install() -> None:
@@ -80,21 +81,15 @@ def keep_settings() -> None:
         cluster = rds._resolve_cluster(rds._p(parameters, "DBClusterIdentifier"))
         if answer[0] != 200 or cluster is None:
             return answer
-        settings = cluster.setdefault("Settings", {})
-        settings.update({name: value for name in _SETTINGS if (value := rds._p(parameters, name))})
-        change = "CloudwatchLogsExportConfiguration"
-        names = ("EnableCloudwatchLogsExports", f"{change}.EnableLogTypes")
-        added = {log for name in names for log in rds._parse_member_list(parameters, name)}
-        removed = set(rds._parse_member_list(parameters, f"{change}.DisableLogTypes"))
-        settings[_LOG_EXPORTS] = sorted(({*settings.get(_LOG_EXPORTS, [])} | added) - removed)
+        remember_settings(cluster, _SETTINGS, parameters)
         return answer
 
     def describe_with_settings(cluster: dict[str, Any]) -> str:
         settings = cluster.get("Settings", {})
         told = {_SETTINGS[name]: value for name, value in settings.items() if name in _SETTINGS and value != "aurora"}
-        logs = "".join(f"<member>{escape(log)}</member>" for log in settings.get(_LOG_EXPORTS, []))
+        logs = "".join(f"<member>{escape(log)}</member>" for log in settings.get(LOG_EXPORTS, []))
         elements = "".join(f"<{name}>{escape(value)}</{name}>" for name, value in told.items())
-        return f"{describe(cluster)}{elements}<{_LOG_EXPORTS}>{logs}</{_LOG_EXPORTS}>"
+        return f"{describe(cluster)}{elements}<{LOG_EXPORTS}>{logs}</{LOG_EXPORTS}>"
 
     rds._create_db_cluster_impl = partial(remember, create)
     rds._modify_db_cluster_impl = partial(remember, modify)

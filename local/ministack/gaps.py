@@ -8,7 +8,7 @@ changed.
 import json
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import unquote
 from xml.sax.saxutils import escape
@@ -108,7 +108,25 @@ _INSTANCE_SETTINGS = {
     "PerformanceInsightsKMSKeyId": re.compile(r"<PerformanceInsightsKMSKeyId>[^<]*</PerformanceInsightsKMSKeyId>"),
     "DatabaseInsightsMode": re.compile(r"<DatabaseInsightsMode>[^<]*</DatabaseInsightsMode>"),
 }
-_LOG_EXPORTS = "EnabledCloudwatchLogsExports"
+LOG_EXPORTS = "EnabledCloudwatchLogsExports"
+"""Element of the logs that an instance or a cluster exports."""
+
+
+def remember_settings(database: dict[str, Any], names: Iterable[str], parameters: dict[str, Any]) -> None:
+    """Keep what a request sets, in ``Settings`` of an instance's or a cluster's record.
+
+    Args:
+        database: the record.
+        names: of the settings, as in requests; the exported logs are kept as well.
+        parameters: of the request.
+    """
+    settings = database.setdefault("Settings", {})
+    settings.update({name: value for name in names if (value := rds._p(parameters, name))})
+    change = "CloudwatchLogsExportConfiguration"
+    lists = ("EnableCloudwatchLogsExports", f"{change}.EnableLogTypes")
+    added = {log for name in lists for log in rds._parse_member_list(parameters, name)}
+    removed = set(rds._parse_member_list(parameters, f"{change}.DisableLogTypes"))
+    settings[LOG_EXPORTS] = sorted(({*settings.get(LOG_EXPORTS, [])} | added) - removed)
 
 
 def keep_instance_settings() -> None:
@@ -119,13 +137,7 @@ def keep_instance_settings() -> None:
         instance = rds._instances.get(rds._p(parameters, "DBInstanceIdentifier"))
         if instance is None:
             return
-        settings = instance.setdefault("Settings", {})
-        settings.update({name: value for name in _INSTANCE_SETTINGS if (value := rds._p(parameters, name))})
-        change = "CloudwatchLogsExportConfiguration"
-        names = ("EnableCloudwatchLogsExports", f"{change}.EnableLogTypes")
-        added = {log for name in names for log in rds._parse_member_list(parameters, name)}
-        removed = set(rds._parse_member_list(parameters, f"{change}.DisableLogTypes"))
-        settings[_LOG_EXPORTS] = sorted(({*settings.get(_LOG_EXPORTS, [])} | added) - removed)
+        remember_settings(instance, _INSTANCE_SETTINGS, parameters)
 
     def create_with_settings(parameters: Parameters) -> Any:
         answer = create(parameters)
@@ -145,9 +157,9 @@ def keep_instance_settings() -> None:
         for name, element in _INSTANCE_SETTINGS.items():
             if value := settings.get(name):
                 text = element.sub("", text) + f"<{name}>{escape(value)}</{name}>"
-        if logs := settings.get(_LOG_EXPORTS):
+        if logs := settings.get(LOG_EXPORTS):
             members = "".join(f"<member>{escape(log)}</member>" for log in logs)
-            text = text.replace(f"<{_LOG_EXPORTS}/>", f"<{_LOG_EXPORTS}>{members}</{_LOG_EXPORTS}>")
+            text = text.replace(f"<{LOG_EXPORTS}/>", f"<{LOG_EXPORTS}>{members}</{LOG_EXPORTS}>")
         return text
 
     rds._create_db_instance_impl = create_with_settings

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -30,8 +31,7 @@ def _logs_in(environment: Environment, password: str) -> bool:
     return done.returncode == 0
 
 
-def test_a_new_database_gets_the_password_of_its_master_secret(account: Account, environment: Environment) -> None:
-    rds = account.session("admin").client("rds")
+def _create_instance(rds: Any) -> None:
     rds.create_db_instance(
         DBInstanceIdentifier="pmp-dev",
         DBInstanceClass="db.t3.medium",
@@ -40,6 +40,11 @@ def test_a_new_database_gets_the_password_of_its_master_secret(account: Account,
         MasterUsername=MASTER,
         ManageMasterUserPassword=True,
     )
+
+
+def test_a_new_database_gets_the_password_of_its_master_secret(account: Account, environment: Environment) -> None:
+    rds = account.session("admin").client("rds")
+    _create_instance(rds)
     [made] = rds.describe_db_instances()["DBInstances"]
     password = account.secret(made["MasterUserSecret"]["SecretArn"])["password"]
     assert _logs_in(environment, password)
@@ -49,14 +54,7 @@ def test_a_new_database_gets_the_password_of_its_master_secret(account: Account,
 def test_the_server_follows_the_proxy_from_rds_to_aurora_and_back(account: Account, environment: Environment) -> None:
     session = account.session("admin")
     rds = session.client("rds")
-    rds.create_db_instance(
-        DBInstanceIdentifier="pmp-dev",
-        DBInstanceClass="db.t3.medium",
-        Engine="postgres",
-        AllocatedStorage=20,
-        MasterUsername=MASTER,
-        ManageMasterUserPassword=True,
-    )
+    _create_instance(rds)
     rds.create_db_cluster(
         DBClusterIdentifier="pmp-dev-r1",
         Engine="aurora-postgresql",
