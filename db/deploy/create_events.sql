@@ -54,13 +54,15 @@ COMMENT ON FUNCTION pmp.chosen_values IS
   'has one.';
 
 CREATE FUNCTION pmp.fits(value jsonb, allowed jsonb, multiple boolean) RETURNS boolean
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT coalesce(CASE
-    WHEN multiple THEN jsonb_typeof(value) = 'array' AND allowed @> (
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+BEGIN
+  IF multiple THEN
+    RETURN coalesce(jsonb_typeof(value) = 'array' AND allowed @> (
       SELECT jsonb_agg(jsonb_build_object('id', one)) FROM jsonb_array_elements(value) AS one
-    )
-    ELSE jsonb_typeof(value) = 'string' AND allowed @> jsonb_build_array(jsonb_build_object('id', value))
-  END, false)
+    ), false);
+  END IF;
+  RETURN coalesce(jsonb_typeof(value) = 'string' AND allowed @> jsonb_build_array(jsonb_build_object('id', value)), false);
+END
 $$;
 COMMENT ON FUNCTION pmp.fits IS
   'Whether a version of a consent, by its allowed_values and multiple, takes this value of a grant.';
@@ -84,21 +86,25 @@ FOR EACH STATEMENT EXECUTE FUNCTION pmp.refuse_change();
 CREATE FUNCTION pmp.is_same_event(
   known pmp.event, subject_key bigint, told timestamptz, keys integer[], answers boolean[], chosen text, named integer[]
 ) RETURNS boolean
-LANGUAGE sql STABLE AS $$
-  SELECT known.subject_key = $2
-    AND known.has_instant = (told IS NOT NULL)
-    AND (told IS NULL OR told = known.occurred_at)
-    AND known.enabled = answers
-    AND pmp.chosen_values(known.chosen) IS NOT DISTINCT FROM pmp.chosen_values($6)
-    AND coalesce(named, '{}') <@ known.versions
-    -- Where the client named no version, a newer one may have come since.
-    AND (known.versions = keys OR ARRAY(
-      SELECT v.consent_key FROM unnest(known.versions) WITH ORDINALITY AS k (version_key, place)
-      JOIN pmp.consent_version AS v USING (version_key) ORDER BY k.place
-    ) = ARRAY(
-      SELECT v.consent_key FROM unnest(keys) WITH ORDINALITY AS k (version_key, place)
-      JOIN pmp.consent_version AS v USING (version_key) ORDER BY k.place
-    ))
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN (
+    SELECT known.subject_key = $2
+      AND known.has_instant = (told IS NOT NULL)
+      AND (told IS NULL OR told = known.occurred_at)
+      AND known.enabled = answers
+      AND pmp.chosen_values(known.chosen) IS NOT DISTINCT FROM pmp.chosen_values($6)
+      AND coalesce(named, '{}') <@ known.versions
+      -- Where the client named no version, a newer one may have come since.
+      AND (known.versions = keys OR ARRAY(
+        SELECT v.consent_key FROM unnest(known.versions) WITH ORDINALITY AS k (version_key, place)
+        JOIN pmp.consent_version AS v USING (version_key) ORDER BY k.place
+      ) = ARRAY(
+        SELECT v.consent_key FROM unnest(keys) WITH ORDINALITY AS k (version_key, place)
+        JOIN pmp.consent_version AS v USING (version_key) ORDER BY k.place
+      ))
+  );
+END
 $$;
 COMMENT ON FUNCTION pmp.is_same_event IS
   'Whether an event that is sent with the id of a known one has the same content. told NULL: the client told no instant; '

@@ -55,25 +55,29 @@ COMMENT ON TABLE pmp.mark IS
   'sees all that was committed before it: how old that is at most is known without asking the engine (docs/adr/0316).';
 
 CREATE FUNCTION pmp.feed_horizon() RETURNS bigint
-LANGUAGE sql STABLE SET search_path = pmp, pg_temp AS $$
-  SELECT CASE
+LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
+BEGIN
+  IF pg_is_in_recovery() THEN
     -- A reader shows commits in their order, but what its own snapshot calls in flight is the engine's affair.
-    WHEN pg_is_in_recovery() THEN coalesce((SELECT m.horizon FROM mark AS m), 0)
-    ELSE coalesce((
-      SELECT e.base + pg_snapshot_xmin(pg_current_snapshot())::text::bigint FROM feed_epoch AS e
-      WHERE e.xmin = e.written_by
-    ), 9223372036854775807)
-  END
+    RETURN coalesce((SELECT m.horizon FROM mark AS m), 0);
+  END IF;
+  RETURN coalesce((
+    SELECT e.base + pg_snapshot_xmin(pg_current_snapshot())::text::bigint FROM feed_epoch AS e
+    WHERE e.xmin = e.written_by
+  ), 9223372036854775807);
+END
 $$;
 COMMENT ON FUNCTION pmp.feed_horizon IS
   'All transactions with a number below it have ended. Everything is below it if nothing was written since a restore. On '
   'a reader: as it was when the mark was left.';
 
 CREATE FUNCTION pmp.leave_mark() RETURNS void
-LANGUAGE sql SET search_path = pmp, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = pmp, pg_temp AS $$
+BEGIN
   INSERT INTO mark AS m (made_at, horizon) VALUES (clock_timestamp(), feed_horizon())
   ON CONFLICT (is_only) DO UPDATE SET made_at = excluded.made_at, horizon = excluded.horizon
-  WHERE m.made_at < excluded.made_at - interval '500 ms'
+  WHERE m.made_at < excluded.made_at - interval '500 ms';
+END
 $$;
 COMMENT ON FUNCTION pmp.leave_mark IS
   'Leave a mark for readers, unless there is one of the last half second.';

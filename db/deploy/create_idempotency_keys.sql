@@ -46,12 +46,15 @@ COMMENT ON FUNCTION pmp.idempotency_begin IS
 CREATE FUNCTION pmp.idempotency_finish(
   client text, key text, fingerprint bytea, status integer, headers jsonb, body text, user_id uuid DEFAULT NULL
 ) RETURNS void
-LANGUAGE sql SET search_path = pmp, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = pmp, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
   INSERT INTO idempotency_key (client, key, fingerprint, status, headers, body, subject_key)
   VALUES ($1, $2, $3, $4, $5, $6, (SELECT s.subject_key FROM subject AS s WHERE s.id = $7))
   ON CONFLICT (client, key) DO UPDATE
   SET fingerprint = excluded.fingerprint, status = excluded.status, headers = excluded.headers, body = excluded.body,
-      subject_key = excluded.subject_key, expires_at = excluded.expires_at
+      subject_key = excluded.subject_key, expires_at = excluded.expires_at;
+END
 $$;
 COMMENT ON FUNCTION pmp.idempotency_finish IS
   'Store the response to a request with an Idempotency-Key; user_id: the user whom it is about.';

@@ -51,8 +51,10 @@ $$;
 COMMENT ON FUNCTION pmp.source_key IS 'The key of an API client or an import, created on first use.';
 
 CREATE FUNCTION pmp.source_name(source_key integer) RETURNS text
-LANGUAGE sql STABLE PARALLEL SAFE AS $$
-  SELECT coalesce(s.client, 'import:' || s.import_id) FROM pmp.source AS s WHERE s.source_key = $1
+LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+BEGIN
+  RETURN (SELECT coalesce(s.client, 'import:' || s.import_id) FROM pmp.source AS s WHERE s.source_key = $1);
+END
 $$;
 COMMENT ON FUNCTION pmp.source_name IS 'The client id, or import:<import id>.';
 GRANT SELECT ON pmp.source TO pmp_app, pmp_readonly;

@@ -71,7 +71,7 @@ COMMENT ON FUNCTION pmp.find_subject IS 'The user with an id, or into whom the u
 CREATE FUNCTION pmp.take_turn(subject_key bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = pmp, pg_temp AS $$
 BEGIN
-  FOR place IN 1..8 LOOP
+  FOR place IN 1..2 LOOP
     IF pg_try_advisory_xact_lock(place, hashint8(subject_key)) THEN
       RETURN;
     END IF;
@@ -80,7 +80,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pmp.take_turn IS
-  'Called by what is about to wait for the row of a user: raises 55P03 if eight transactions hold or await it, so that the '
+  'Called by what is about to wait for the row of a user: raises 55P03 if two transactions hold or await it, so that the '
   'writers of one user leave the pool to others. The client comes again.';
 
 CREATE FUNCTION pmp.lock_subject(user_id uuid, is_limited boolean DEFAULT true) RETURNS pmp.subject

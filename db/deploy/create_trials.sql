@@ -47,7 +47,7 @@ COMMENT ON COLUMN pmp.import_preview.document IS
 CREATE INDEX import_preview_address ON pmp.import_preview (address_hash);
 
 CREATE FUNCTION pmp.context_digest(context jsonb) RETURNS bytea
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$ SELECT sha256(convert_to(context::text, 'UTF8')) $$;
+LANGUAGE sql STABLE STRICT PARALLEL SAFE AS $$ SELECT sha256(convert_to(context::text, 'UTF8')) $$;
 COMMENT ON FUNCTION pmp.context_digest IS 'SHA-256 of a context, the same for equal ones.';
 
 GRANT SELECT, DELETE ON pmp.trial_event, pmp.trial_choice TO pmp_app;

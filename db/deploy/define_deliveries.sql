@@ -14,8 +14,10 @@ COMMENT ON FUNCTION pmp.current_place IS
   'The place in the feed after which comes what nobody could have read yet. Sequences begin at 1.';
 
 CREATE FUNCTION pmp.is_prompt(enabled boolean[], source_key integer) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pmp, pg_temp AS $$
-  SELECT false = ANY (enabled) OR EXISTS (SELECT FROM source AS s WHERE s.source_key = $2 AND s.client IS NOT NULL)
+LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
+BEGIN
+  RETURN false = ANY (enabled) OR EXISTS (SELECT FROM source AS s WHERE s.source_key = $2 AND s.client IS NOT NULL);
+END
 $$;
 COMMENT ON FUNCTION pmp.is_prompt IS
   'Whether an event belongs to the lane prompt: it denies something, or did not come from an import.';
@@ -119,17 +121,21 @@ COMMENT ON FUNCTION pmp.told_events IS
 CREATE FUNCTION pmp.told_notices(
   after_number bigint, after_sequence bigint, until_number bigint, until_sequence bigint, most integer
 ) RETURNS jsonb
-LANGUAGE sql STABLE SET search_path = pmp, pg_temp AS $$
-  SELECT coalesce(jsonb_agg(jsonb_build_object(
-    'id', n.id, 'type', n.type, 'subject', n.subject_id, 'time', instant(n.created_at), 'data', n.document,
-    'place', jsonb_build_array(n.transaction_number, n.sequence)
-  ) ORDER BY n.transaction_number, n.sequence), '[]')
-  FROM (
-    SELECT * FROM notice AS n
-    WHERE (n.transaction_number, n.sequence) > (after_number, after_sequence)
-      AND (n.transaction_number, n.sequence) <= (until_number, until_sequence)
-    ORDER BY n.transaction_number, n.sequence LIMIT most
-  ) AS n
+LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
+BEGIN
+  RETURN (
+    SELECT coalesce(jsonb_agg(jsonb_build_object(
+      'id', n.id, 'type', n.type, 'subject', n.subject_id, 'time', instant(n.created_at), 'data', n.document,
+      'place', jsonb_build_array(n.transaction_number, n.sequence)
+    ) ORDER BY n.transaction_number, n.sequence), '[]')
+    FROM (
+      SELECT * FROM notice AS n
+      WHERE (n.transaction_number, n.sequence) > (after_number, after_sequence)
+        AND (n.transaction_number, n.sequence) <= (until_number, until_sequence)
+      ORDER BY n.transaction_number, n.sequence LIMIT most
+    ) AS n
+  );
+END
 $$;
 COMMENT ON FUNCTION pmp.told_notices IS 'As told_events, of notices.';
 

@@ -295,14 +295,18 @@ $$;
 COMMENT ON FUNCTION pmp.removed_lines IS 'The lines whose event was recorded before, and has left: see removed_event.';
 
 CREATE FUNCTION pmp.add_reasons(known jsonb, codes text[], refused jsonb) RETURNS jsonb
-LANGUAGE sql STABLE AS $$
-  SELECT jsonb_object_agg(r.code, r.lines) FROM (
-    SELECT code, sum(lines) AS lines FROM (
-      SELECT key AS code, value::bigint AS lines FROM jsonb_each(known)
-      UNION ALL SELECT code, 1 FROM unnest(codes) AS code
-      UNION ALL SELECT line ->> 1, 1 FROM jsonb_array_elements(refused) AS line
-    ) AS each GROUP BY code
-  ) AS r
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN (
+    SELECT jsonb_object_agg(r.code, r.lines) FROM (
+      SELECT code, sum(lines) AS lines FROM (
+        SELECT key AS code, value::bigint AS lines FROM jsonb_each(known)
+        UNION ALL SELECT code, 1 FROM unnest(codes) AS code
+        UNION ALL SELECT line ->> 1, 1 FROM jsonb_array_elements(refused) AS line
+      ) AS each GROUP BY code
+    ) AS r
+  );
+END
 $$;
 COMMENT ON FUNCTION pmp.add_reasons IS
   'Numbers of rejected lines by code, with those of a batch added: codes, and the second elements of refused.';

@@ -63,7 +63,7 @@ COMMENT ON FUNCTION pmp.replay IS
   'The fold of a user''s events as of an instant, as far as they were known at another; computed from the events.';
 
 CREATE FUNCTION pmp.describe_choice(consent_id text, enabled boolean, value jsonb, lapsed text)
-RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+RETURNS jsonb LANGUAGE sql STABLE PARALLEL SAFE AS $$
   -- A lapsed grant counts as not given.
   SELECT CASE
     WHEN lapsed IS NOT NULL THEN jsonb_build_object('id', consent_id, 'enabled', false, 'reason', lapsed)
@@ -120,7 +120,7 @@ COMMENT ON FUNCTION pmp.describe_user IS
   'without both, it is the present state.';
 
 CREATE FUNCTION pmp.has_choice(document jsonb, consent_id text, choice boolean) RETURNS boolean
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
   -- A lapsed grant, which has a reason, counts as not given: neither granted nor denied.
   SELECT jsonb_path_exists(
     document, '$.consents[*] ? (@.id == $id && @.enabled == $enabled && !exists(@.reason))',
@@ -275,7 +275,7 @@ COMMENT ON FUNCTION pmp.list_users_by_choice IS
   'short or empty. expires_before: only grants that expire before it; of the present state only.';
 
 CREATE FUNCTION pmp.describe_answer(consent_id text, enabled boolean, version integer, value jsonb)
-RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+RETURNS jsonb LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT CASE
     WHEN value IS NULL THEN jsonb_build_object('id', consent_id, 'enabled', enabled, 'version', version)
     ELSE jsonb_build_object('id', consent_id, 'enabled', enabled, 'version', version, 'value', value)
@@ -320,16 +320,18 @@ COMMENT ON FUNCTION pmp.describe_context IS
   'Context of an event as a member of its document: {"context": {…}}; {} if its user was erased.';
 
 CREATE FUNCTION pmp.describe_event(e pmp.event_record) RETURNS jsonb
--- The context is read by a function, because an SQL function with a query in it would not be inlined.
-LANGUAGE sql STABLE PARALLEL SAFE AS $$
-  SELECT jsonb_build_object(
+-- As SQL it would not be inlined: it names members of the record twice that are queries.
+LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+BEGIN
+  RETURN jsonb_build_object(
     'id', e.id, 'user', jsonb_build_object('id', e.user_id), 'consents', e.consents,
     'occurred_at', CASE
       WHEN e.has_fraction THEN pmp.instant(e.occurred_at)
       ELSE to_char(e.occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
     END,
     'received_at', pmp.instant(e.received_at), 'source', e.source
-  ) || CASE WHEN e.has_context THEN pmp.describe_context(e.subject_key, e.sequence) ELSE '{}' END
+  ) || CASE WHEN e.has_context THEN pmp.describe_context(e.subject_key, e.sequence) ELSE '{}' END;
+END
 $$;
 COMMENT ON FUNCTION pmp.describe_event IS 'An event as the API returns it; an instant told without a fraction has none.';
 

@@ -49,7 +49,7 @@ _READ_ONLY = "25006"
 """After a failover a kept connection may lead to a server that is now a replica."""
 _LOCKED = "55P03"
 """lock_not_available: https://www.postgresql.org/docs/16/errcodes-appendix.html."""
-_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 0.8
+_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 0.8
 _PATIENCE_SECONDS = 8.0
 """As long as a statement may take (db/roles.sql)."""
 
@@ -414,7 +414,7 @@ def in_turn(work: Callable[[Connection], R]) -> R:
     """As ``with_connection``, but while another writer has the user's row, give the connection back and come again.
 
     Whoever waits in the database keeps a connection of the pool, and sixty writers of one user would keep all of them
-    from everybody else. So no more than eight wait (``pmp.take_turn``), and the others here.
+    from everybody else. So no more than two wait (``pmp.take_turn``), and the others here.
 
     Args:
         work: one transaction.

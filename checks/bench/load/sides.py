@@ -44,8 +44,11 @@ _PEERS = ROOT / "checks" / "bench" / "api" / "peers"
 _LEAST_SECONDS = 2
 """Of pgbench, which counts its log-ins as its time."""
 
-_VARIANTS = 25
-"""Scripts of pgbench for a kind of request; it takes 128 in all."""
+_SCRIPTS = 25
+"""Of pgbench for a kind of request, at most; it takes 128 in all."""
+
+_STATEMENTS = 1000
+"""Of a kind, at most. Few would always ask about the same users, whose rows are then in the processor's cache."""
 
 
 @dataclass
@@ -232,15 +235,28 @@ def places(running: Stack, record: Record) -> list[str]:
 def _scripts(mix: Mix, folder: Path) -> Iterator[tuple[Path, int]]:
     """Write scripts with the statements that the function sends; yield each with its weight."""
     for kind, weight in WEIGHTS.items():
-        texts = list(dict.fromkeys(_script(mix, kind) for _ in range(_VARIANTS)))
-        for number, text in enumerate(texts):
-            path = folder / f"{kind.replace(' ', '_')}.{number}.sql"
-            path.write_text(text)
-            yield path, weight * _VARIANTS // len(texts)
+        statements = list(dict.fromkeys(_statement(mix, kind) for _ in range(_STATEMENTS)))
+        number = min(_SCRIPTS, len(statements))
+        for index in range(number):
+            path = folder / f"{kind.replace(' ', '_')}.{index}.sql"
+            path.write_text(_script(mix, statements[index::number]))
+            yield path, weight * _SCRIPTS // number
 
 
-def _script(mix: Mix, kind: str) -> str:
-    """Return a script that does what a request of a kind does; where the kind is about one user, it draws one."""
+def _script(mix: Mix, statements: list[str]) -> str:
+    """Return a script that draws a user and sends one of some statements."""
+    square = f"2 + ({mix.users} - 1) * :r * :r / 1000000000000"
+    lines = [r"\set r random(0, 999999)", rf"\set n {square}"]
+    if len(statements) == 1:
+        return "\n".join([*lines, *statements, ""])
+    lines.append(rf"\set s random(0, {len(statements) - 1})")
+    for number, statement in enumerate(statements):
+        lines += [rf"\{'elif' if number else 'if'} :s = {number}", statement]
+    return "\n".join([*lines, r"\endif", ""])
+
+
+def _statement(mix: Mix, kind: str) -> str:
+    """Return what a request of a kind does; where the kind is about one user, it is the drawn one."""
     number = mix.user()
     call = mix.call(kind, number)
     statement, parameters = _recorded(call.event, call.expected)
@@ -256,9 +272,7 @@ def _script(mix: Mix, kind: str) -> str:
             return "NULL" if given is None else str(given)
         return computed.get(given) or "'" + given.replace("'", "''") + "'"
 
-    sql = re.sub(r"(?<!:):([a-z_]+)", value, statement)
-    square = f"2 + ({mix.users} - 1) * :r * :r / 1000000000000"
-    return f"\\set r random(0, 999999)\n\\set n {square}\n{sql};\n"
+    return re.sub(r"(?<!:):([a-z_]+)", value, statement) + ";"
 
 
 def _recorded(event: bytes, expected: int) -> tuple[str, dict[str, Any]]:
