@@ -7,6 +7,7 @@ One run, on one PostgreSQL with durable settings and a record built by SQL, meas
 - PMP's function in processes of its own through PgBouncer, pgbench with the same SQL through the same PgBouncer, and
   FastAPI without a pooler, in turns: as many answers a second as there can be;
 - the same at given rates, where requests arrive whether or not the earlier ones have been answered;
+- what PostgreSQL takes for a request of PMP and of pgbench, on a processor of its own;
 - a steady stream of requests beside a hot row, a reader of lists, imports, a migration that waits for a lock and a
   vacuum, each followed by a control that burns as much processor time without the database.
 
@@ -15,6 +16,7 @@ Afterwards every acknowledged event must be readable, and the projection equal t
 """
 
 import argparse
+import os
 import sys
 import tempfile
 from collections import Counter
@@ -113,10 +115,12 @@ def measure(running: Stack, record: Record, options: argparse.Namespace, folder:
                 with step("the peer's environments connect"):
                     everyone.append(running_peer.enter_context(peer))
 
-            def saturate(side: Side) -> Result:
-                result = side.saturated(options.seconds)
+            def told(side: Side, result: Result) -> Result:
                 say(f"  {side.name}: {result.summary()}")
                 return result
+
+            def saturate(side: Side) -> Result:
+                return told(side, side.saturated(options.seconds))
 
             with step(f"saturation, {CONNECTIONS} requests always open, in turns"):
                 for side in everyone:
@@ -127,14 +131,24 @@ def measure(running: Stack, record: Record, options: argparse.Namespace, folder:
 
             def calm(side: Side) -> Result:
                 rate = report.CALM_SHARE * min(limit, saturated[side.name].throughput)
-                result = side.offered(rate, options.seconds)
-                say(f"  {side.name}: {result.summary()}")
-                return result
+                return told(side, side.offered(rate, options.seconds))
 
             with step(f"requests arrive at {report.CALM_SHARE:.0%} of saturation, in turns"):
                 rounds = sides.in_turns(everyone, calm, options.rounds)
             others = {name: sides.merged(results) for name, results in rounds.items()}
         offered = {report.CALM_SHARE: others.pop(ours.name)}
+
+        def steady(side: Side) -> Result:
+            return told(side, side.offered(report.APART_SHARE * limit, options.seconds))
+
+        assert running.cluster.pid is not None
+        assert running.bouncer.pid is not None
+        with (
+            step(f"{report.APART_SHARE:.0%} of saturation, PostgreSQL has a processor of its own, in turns"),
+            cpu.apart(running.cluster.pid, {os.getpid(), running.bouncer.pid}),
+        ):
+            rounds = sides.in_turns([ours, pgbench], steady, options.rounds)
+        apart = {name: sides.merged(results) for name, results in rounds.items()}
         with step("requests arrive at PMP at other rates"):
             for share in SHARES:
                 offered[share] = ours.offered(share * limit, options.seconds)
@@ -145,7 +159,15 @@ def measure(running: Stack, record: Record, options: argparse.Namespace, folder:
             checked = audit(running.cluster, ours.mix.client, ours.recorded)
             say(f"  {checked}")
     return Findings(
-        record.events, options.environments, saturated, dict(sorted(offered.items())), others, alone, found, checked
+        record.events,
+        options.environments,
+        saturated,
+        dict(sorted(offered.items())),
+        others,
+        apart,
+        alone,
+        found,
+        checked,
     )
 
 

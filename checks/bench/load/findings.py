@@ -39,6 +39,8 @@ class Findings:
     """PMP, by the share of its saturation."""
     others: dict[str, Result]
     """The other sides at 70% of PMP's saturation, or of their own if that is less."""
+    apart: dict[str, Result]
+    """PMP and pgbench at the same rate, while PostgreSQL has a processor of its own."""
     alone: Result
     neighbours: list[Beside]
     audit: Audit

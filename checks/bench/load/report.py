@@ -13,6 +13,8 @@ from ops.settings import ROOT
 
 REPORT = ROOT / "docs" / "bench"
 CALM_SHARE = 0.7
+APART_SHARE = 0.5
+"""Of saturation, while everything but PostgreSQL shares the other processors."""
 MOST_FUNCTION_MS = 1.1
 MOST_SERVER_TIMES = 1.1
 MOST_TIMES_SLOWER = 3
@@ -29,7 +31,7 @@ def missed(found: Findings) -> list[str]:
         failures.append(f"{calm.errors.total()} errors at {CALM_SHARE:.0%} of saturation: {dict(calm.errors)}")
     if _of(calm.function_ms) > MOST_FUNCTION_MS:
         failures.append(f"a request takes {calm.function_ms:.2f} ms of the function's CPU, at most {MOST_FUNCTION_MS}")
-    if (times := server_times(found)) > MOST_SERVER_TIMES:
+    if (times := server_times(found.apart)) > MOST_SERVER_TIMES:
         failures.append(f"a request takes {times:.2f} times pgbench's CPU of PostgreSQL, at most {MOST_SERVER_TIMES}")
     for one in found.neighbours:
         if ratio(one) > MOST_TIMES_SLOWER:
@@ -46,9 +48,9 @@ def ratio(one: Beside) -> float:
     return one.with_it.p99 / one.control.p99
 
 
-def server_times(found: Findings) -> float:
-    """PostgreSQL's CPU of a request, as a multiple of pgbench's at the same rate."""
-    return _of(found.offered[CALM_SHARE].server_ms) / _of(found.others[PGBENCH].server_ms)
+def server_times(results: dict[str, Result]) -> float:
+    """PostgreSQL's CPU of a request of PMP, as a multiple of pgbench's at the same rate."""
+    return _of(results[PMP].server_ms) / _of(results[PGBENCH].server_ms)
 
 
 def _of(value: float | None) -> float:
@@ -67,7 +69,7 @@ _HEAD = "req/s | p50 ms | p99 ms | errors | function, CPU ms | PostgreSQL, CPU m
 
 def tables(found: Findings) -> str:
     """Return the figures as Markdown."""
-    best = found.saturated[PGBENCH].throughput
+    best, calm = found.saturated[PGBENCH].throughput, found.offered[CALM_SHARE]
     rows = {
         "saturated": [
             f"{_title(name)} | {_columns(result)} | {result.throughput / best:.2f}"
@@ -102,10 +104,14 @@ def tables(found: Findings) -> str:
 |---|--:|--:|--:|--:|--:|--:|
 {table["offered"]}
 
-At {CALM_SHARE:.0%} there may be no errors; a request takes {_of(found.offered[CALM_SHARE].function_ms):.2f} ms of the
-function's CPU (goal ≤ {MOST_FUNCTION_MS}), and {server_times(found):.2f} times the CPU of PostgreSQL that it takes from
-pgbench at the same rate (goal ≤ {MOST_SERVER_TIMES}). At saturation pgbench has PostgreSQL's code always in the
-processors' caches, while the function takes turns with it, so the figures there do not compare the statements alone.
+At {CALM_SHARE:.0%} there may be no errors, and a request takes {_of(calm.function_ms):.2f} ms of the function's CPU
+(goal ≤ {MOST_FUNCTION_MS}). It takes {server_times({PMP: calm, PGBENCH: found.others[PGBENCH]}):.2f} times the CPU of
+PostgreSQL that it takes from pgbench at the same rate. That is more than the statements cost, because the function's
+processes push PostgreSQL's code and data out of the caches of the processors that they share, which pgbench hardly
+does. On AWS, PostgreSQL has a machine of its own. So the goal counts where it has one of the two processors for itself:
+**{server_times(found.apart):.2f} times (goal ≤ {MOST_SERVER_TIMES})**, {_of(found.apart[PMP].server_ms):.3f} ms and
+{_of(found.apart[PGBENCH].server_ms):.3f} ms at {found.apart[PMP].throughput:,.0f} requests a second.
+
 The generator sent a request {_late(found):.1f} ms after it was due, or less, in 99% of the cases, which counts as
 latency. By kind, at {CALM_SHARE:.0%}:
 

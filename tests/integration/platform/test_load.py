@@ -15,6 +15,7 @@ from xml.etree import ElementTree as ET
 import psutil
 import pytest
 
+from checks.bench import cpu
 from checks.bench.growth.record import Record
 from checks.bench.load import __main__ as bench
 from checks.bench.load import report
@@ -223,7 +224,7 @@ def test_benchmark_measures_everything_in_small(loaded: Stack, record: Record, t
         assert result.throughput > 5
         assert 0 < result.p50 <= result.p99 <= result.longest
     assert 0.1 < (found.saturated["PMP"].function_ms or 0) < 20
-    assert 0.05 < report.server_times(found) < 20
+    assert 0.05 < report.server_times(found.apart) < 20
     assert len(found.neighbours) == 6
     assert found.audit.acknowledged == found.audit.readable > 10
     # What this machine does beside other tests misses goals of speed, but nothing else.
@@ -239,9 +240,24 @@ def test_benchmark_measures_everything_in_small(loaded: Stack, record: Record, t
 
     found.audit = replace(found.audit, readable=found.audit.readable - 1)
     found.offered[0.7].errors["503 event"] = 2
+    found.apart["PMP"].server_ms = 1.2 * (found.apart["pgbench, same SQL"].server_ms or 0)
     missed = "\n".join(report.missed(found))
     assert "1 of" in missed
     assert "2 errors at 70% of saturation" in missed or "503 event" in missed
+    assert "1.20 times pgbench's CPU of PostgreSQL" in missed
+
+
+def test_server_and_its_clients_get_processors_apart(loaded: Stack, fleet: Fleet) -> None:
+    allowed = psutil.Process().cpu_affinity()
+    if len(allowed) < 2:
+        pytest.skip("there is one processor")
+    assert loaded.cluster.pid is not None
+    backends = psutil.Process(loaded.cluster.pid).children()
+    environment = psutil.Process(fleet.environments[0].pid)
+    with cpu.apart(loaded.cluster.pid, {os.getpid()}):
+        assert {tuple(backend.cpu_affinity()) for backend in backends} == {(allowed[0],)}
+        assert environment.cpu_affinity() == psutil.Process().cpu_affinity() == allowed[1:]
+    assert environment.cpu_affinity() == backends[0].cpu_affinity() == psutil.Process().cpu_affinity() == allowed
 
 
 @pytest.mark.usefixtures("in_process")
