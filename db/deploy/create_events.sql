@@ -88,22 +88,20 @@ CREATE FUNCTION pmp.is_same_event(
 ) RETURNS boolean
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
-  RETURN (
-    SELECT known.subject_key = $2
-      AND known.has_instant = (told IS NOT NULL)
-      AND (told IS NULL OR told = known.occurred_at)
-      AND known.enabled = answers
-      AND pmp.chosen_values(known.chosen) IS NOT DISTINCT FROM pmp.chosen_values($6)
-      AND coalesce(named, '{}') <@ known.versions
-      -- Where the client named no version, a newer one may have come since.
-      AND (known.versions = keys OR ARRAY(
-        SELECT v.consent_key FROM unnest(known.versions) WITH ORDINALITY AS k (version_key, place)
-        JOIN pmp.consent_version AS v USING (version_key) ORDER BY k.place
-      ) = ARRAY(
-        SELECT v.consent_key FROM unnest(keys) WITH ORDINALITY AS k (version_key, place)
-        JOIN pmp.consent_version AS v USING (version_key) ORDER BY k.place
-      ))
-  );
+  RETURN known.subject_key = $2
+    AND known.has_instant = (told IS NOT NULL)
+    AND (told IS NULL OR told = known.occurred_at)
+    AND known.enabled = answers
+    AND pmp.chosen_values(known.chosen) IS NOT DISTINCT FROM pmp.chosen_values($6)
+    AND coalesce(named, '{}') <@ known.versions
+    -- Where the client named no version, a newer one may have come since.
+    AND (known.versions = keys OR ARRAY(
+      SELECT v.consent_key FROM unnest(known.versions) WITH ORDINALITY AS k (version_key, place)
+      JOIN pmp.consent_version AS v USING (version_key) ORDER BY k.place
+    ) = ARRAY(
+      SELECT v.consent_key FROM unnest(keys) WITH ORDINALITY AS k (version_key, place)
+      JOIN pmp.consent_version AS v USING (version_key) ORDER BY k.place
+    ));
 END
 $$;
 COMMENT ON FUNCTION pmp.is_same_event IS

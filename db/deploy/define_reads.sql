@@ -320,7 +320,7 @@ COMMENT ON FUNCTION pmp.describe_context IS
   'Context of an event as a member of its document: {"context": {…}}; {} if its user was erased.';
 
 CREATE FUNCTION pmp.describe_event(e pmp.event_record) RETURNS jsonb
--- As SQL it would not be inlined: it names members of the record twice that are queries.
+-- As SQL it would not be inlined: some members of the record are queries, and it uses the record more than once.
 LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
 BEGIN
   RETURN jsonb_build_object(
