@@ -1,4 +1,4 @@
-"""Run the stages of ``make test``, then print a table of their times and counts.
+"""Run the stages of ``make test``, then print a table of their times and counts, and the names of failed tests.
 
 The stages that can fail fastest come first, alone. The others take minutes, in which they mostly wait, so two of them
 run at once, each line with its stage's name. After a failure no other stage starts. With arguments after ``--``
@@ -42,6 +42,9 @@ _AT_ONCE = ("integration", "infra", "e2e", "terratest", "terraform", "pipeline")
 _PYTEST_SUMMARY = re.compile(r"^(?:=+ )?(?P<counts>\d+ (?:passed|failed|error|skipped|deselected).*) in [\d.]+s")
 _PLAIN_SUMMARY = re.compile(r"^(?P<counts>\d+ passed, \d+ failed(?:, \d+ skipped)?)$")
 _PG_PROVE_SUMMARY = re.compile(r"^Files=\d+, Tests=(?P<passed>\d+),")
+# pytest, its plain form without a reason, and Go.
+_FAILED_TEST = re.compile(r"^(?:FAILED|ERROR) \S+\.py(?: |::|$)|^ *--- FAIL: ")
+_LONGEST_NAME = 300
 _COUNT = re.compile(r"(\d+) (passed|failed|error|skipped)")
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -54,6 +57,8 @@ class Result:
     status: int | None = None
     seconds: float = 0.0
     counts: Counter[str] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+    """The lines that name a failed test and the reason."""
 
     @property
     def verdict(self) -> str:
@@ -77,8 +82,14 @@ def counts_in(line: str) -> Counter[str]:
     return counts
 
 
+def failure_in(line: str) -> str | None:
+    """Return what a line says of a failed test, without color and not too long; None for any other line."""
+    line = _COLOR.sub("", line).strip()
+    return line[:_LONGEST_NAME] if _FAILED_TEST.match(line) else None
+
+
 def run(stage: str, prefix: str = "") -> Result:
-    """Run one stage, show its output as it comes, and add up the summary lines in it.
+    """Run one stage, show its output as it comes, and collect its counts and failed tests.
 
     Args:
         stage: its name.
@@ -96,6 +107,8 @@ def run(stage: str, prefix: str = "") -> Result:
             sys.stdout.write(prefix + line)
             sys.stdout.flush()
             result.counts += counts_in(line)
+            if failure := failure_in(line):
+                result.failures.append(failure)
     result.status = process.returncode
     result.seconds = time.monotonic() - started
     return result
@@ -130,7 +143,9 @@ def run_all(stages: list[str], jobs: int) -> Iterator[Result]:
 
 
 def table(results: list[Result], seconds: float) -> str:
-    """Return one line per stage with its time and counts, and a machine-readable last line with the sum.
+    """Return one line per stage, the failed tests, and a machine-readable last line with the sum.
+
+    The failed tests are repeated here because some logs keep only the end of the output.
 
     Args:
         results: of all stages.
@@ -144,6 +159,8 @@ def table(results: list[Result], seconds: float) -> str:
     # A stage that broke before any of its tests ran counts as one failure: otherwise the sum would look green.
     broken = sum(1 for result in results if result.status and not result.counts["failed"])
     lines.append(f"{'all':<12} {'':<8} {_duration(seconds):>8}")
+    if failures := [f"{result.stage}: {failure}" for result in results for failure in result.failures]:
+        lines += ["", *failures]
     skipped = f", {total['skipped']} skipped" if total["skipped"] else ""
     lines += ["", f"{total['passed']} passed, {total['failed'] + broken} failed{skipped}"]
     return "\n".join(lines)

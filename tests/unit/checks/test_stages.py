@@ -1,9 +1,11 @@
 """The last lines of ``make test`` show the counts of all runners."""
 
+import sys
+
 import pytest
 
 from checks import stages
-from checks.stages import Result, counts_in, run_all, table
+from checks.stages import Result, counts_in, failure_in, run_all, table
 
 
 @pytest.mark.parametrize(
@@ -35,6 +37,31 @@ def test_last_line_is_the_sum() -> None:
 
 def test_stage_that_breaks_before_its_first_test_counts_as_failed() -> None:
     assert table([Result("db", 2), Result("e2e")], 1).endswith("0 passed, 1 failed")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "FAILED tests/unit/test_one.py::test_it[a b] - AssertionError: assert 1 == 2",
+        "ERROR tests/unit/test_one.py - ImportError: no module",
+        "ERROR tests/unit/test_one.py",
+        "--- FAIL: TestNetwork (3.20s)",
+    ],
+)
+def test_failed_tests_are_read_from_the_output(line: str) -> None:
+    assert failure_in(f"\x1b[31m{line}\x1b[0m\n") == line
+
+
+@pytest.mark.parametrize("line", ["ERROR: pooler error", "FAILED to start", "a test said FAILED tests/a.py::b", ""])
+def test_other_lines_name_no_failed_test(line: str) -> None:
+    assert failure_in(line) is None
+
+
+def test_failed_tests_stand_between_the_table_and_the_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = "print('FAILED tests/a.py::b - assert 0'); print('== 1 failed, 2 passed in 0.10s =='); raise SystemExit(1)"
+    monkeypatch.setitem(stages.COMMAND_BY_STAGE, "infra", (sys.executable, "-c", script))
+    lines = table([stages.run("infra", "infra │ ")], 1).splitlines()
+    assert lines[-3:] == ["infra: FAILED tests/a.py::b - assert 0", "", "2 passed, 1 failed"]
 
 
 @pytest.fixture
