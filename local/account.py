@@ -91,12 +91,15 @@ class Account:
         """Return the credentials of ``admin``, or of the IAM user that deploys or plans ``environment``.
 
         Raises:
-            UserError: no such identity, or the account has not been deployed yet.
+            UserError: no such identity, or the instance has never run, or the account has not been deployed yet.
         """
-        if identity == "admin":
-            return self.admin()
         if identity not in IDENTITIES:
             raise UserError(f"IDENTITY={identity!r} is not known: use {', '.join(IDENTITIES)}")
+        if identity == "admin":
+            # Only a start creates the key: a command that asks a platform which never ran must leave nothing behind.
+            if (admin := _load(self._key_file(identity))) is None:
+                raise UserError(self._not_running)
+            return admin
         user = self.user_name(identity, environment)
         if (found := _load(self._key_file(user))) is None:
             raise UserError(f"there is no key for {user} yet: run 'make up' first")
@@ -215,7 +218,11 @@ class Account:
             UserError: MiniStack is not running.
         """
         if not processes.is_running(self._processes, NAME):
-            raise UserError(f"instance {self.instance.name!r} is not running: start it with 'make up'")
+            raise UserError(self._not_running)
+
+    @property
+    def _not_running(self) -> str:
+        return f"instance {self.instance.name!r} is not running: start it with 'make up'"
 
     def start(self) -> bool:
         """Start MiniStack from its saved state unless it answers; return whether it was started."""

@@ -1,6 +1,7 @@
 """Commands of the laptop platform never fall back to the credentials of the shell they run in."""
 
 import os
+import secrets
 import subprocess
 import sys
 import threading
@@ -47,8 +48,9 @@ def test_every_command_is_asked() -> None:
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name not in STARTS])
 def test_nothing_is_asked_of_the_shells_own_account(real_account: tuple[str, list[str]], command: str) -> None:
     address, seen = real_account
+    instance = f"never-{secrets.token_hex(4)}"
     environment = os.environ | {
-        "PMP_INSTANCE": "never-started",
+        "PMP_INSTANCE": instance,
         "AWS_ACCESS_KEY_ID": "AKIAPRODUCTION",
         "AWS_SECRET_ACCESS_KEY": "x",
         "AWS_REGION": "eu-west-1",
@@ -65,6 +67,7 @@ def test_nothing_is_asked_of_the_shells_own_account(real_account: tuple[str, lis
     assert SAYS.get(command, "is not running: start it with 'make up'") in done.stdout + done.stderr
     assert done.returncode == (0 if command == "down" else 1)
     assert seen == []
+    assert not (ROOT / ".pmp" / instance).exists()
 
 
 def test_programs_of_the_platform_inherit_no_account(monkeypatch: pytest.MonkeyPatch) -> None:
