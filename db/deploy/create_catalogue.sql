@@ -64,7 +64,7 @@ CREATE TRIGGER refuse_change BEFORE UPDATE OF
 OR DELETE OR TRUNCATE ON pmp.consent_version
 FOR EACH STATEMENT EXECUTE FUNCTION pmp.refuse_change();
 
--- SQL functions are inlined (db/test/inlining.sql), but not if they are declared as more than what they call: to_char and
+-- SQL functions are inlined (db/test/functions.sql), but not if they are declared as more than what they call: to_char and
 -- jsonb_build_object are STABLE. One that is not inlined is parsed and planned again by each statement that calls it.
 CREATE FUNCTION pmp.instant(moment timestamptz) RETURNS text
 LANGUAGE sql STABLE STRICT PARALLEL SAFE AS $$

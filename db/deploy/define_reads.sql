@@ -308,7 +308,7 @@ COMMENT ON VIEW pmp.event_record IS
   'Events in readable form; consents as JSON [{id, enabled, version, value?}] in the order sent.';
 
 CREATE FUNCTION pmp.describe_context(subject_key bigint, sequence bigint) RETURNS jsonb
-LANGUAGE plpgsql STABLE SET search_path = pmp, pg_temp AS $$
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pmp, pg_temp AS $$
 BEGIN
   RETURN coalesce((
     SELECT jsonb_build_object('context', c.context) FROM event_context AS c

@@ -38,5 +38,14 @@ WHERE p.pronamespace = 'pmp'::regnamespace AND NOT p.proretset
   AND p.prolang = (SELECT l.oid FROM pg_language AS l WHERE l.lanname = 'sql')
 ORDER BY p.proname;
 
+-- A query that runs in parallel because of one label would otherwise be refused, or wrong, because of another.
+SELECT is_empty(
+  $$SELECT caller.proname, called.proname
+  FROM pg_proc AS caller JOIN pg_proc AS called ON caller.prosrc ~ ('\m' || called.proname || '\(')
+  WHERE caller.pronamespace = 'pmp'::regnamespace AND called.pronamespace = 'pmp'::regnamespace
+    AND caller.proparallel = 's' AND called.proparallel <> 's'$$,
+  'functions that are safe in parallel call only such functions'
+);
+
 SELECT * FROM finish();
 ROLLBACK;
