@@ -72,6 +72,7 @@ module "delivery" {
   deployment_bucket   = merge(local.deployment_bucket, { may_publish = contains(var.publishing_environments, each.key) })
   hosted_zone_id      = local.hosted_zone_id
   domain_name         = "${each.value.subdomain}.${var.hosted_zone_name}"
+  former_domain_name  = try("${each.value.former_subdomain}.${var.hosted_zone_name}", null)
   hosted_zone_roles = try({
     writer_arn = each.value.hosted_zone_role_arn
     reader_arn = each.value.hosted_zone_reader_role_arn

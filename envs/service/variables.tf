@@ -84,6 +84,7 @@ variable "service" {
     })
     api = object({
       subdomain                   = string
+      former_subdomain            = optional(string)
       hosted_zone_role_arn        = optional(string)
       hosted_zone_reader_role_arn = optional(string)
       throttling                  = optional(object({ rate_per_second = number, burst = number }))
@@ -114,6 +115,11 @@ variable "service" {
   validation {
     condition     = can(regex("^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$", var.service.api.subdomain))
     error_message = "service.api.subdomain must be the part of the API's domain before the hosted zone's name, such as api.dev."
+  }
+
+  validation {
+    condition     = var.service.api.former_subdomain == null || var.service.api.former_subdomain != var.service.api.subdomain && can(regex("^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$", var.service.api.former_subdomain))
+    error_message = "service.api.former_subdomain must be the part of the API's former domain before the hosted zone's name, such as api.dev, and another one than service.api.subdomain."
   }
 
   validation {

@@ -726,7 +726,9 @@ locals {
         Action   = ["route53:ChangeResourceRecordSets"]
         Resource = "arn:aws:route53:::hostedzone/${var.hosted_zone_id}"
         Condition = { "ForAllValues:StringLike" = {
-          "route53:ChangeResourceRecordSetsNormalizedRecordNames" = [var.domain_name, "*.${var.domain_name}"]
+          "route53:ChangeResourceRecordSetsNormalizedRecordNames" = flatten([
+            for name in compact([var.domain_name, var.former_domain_name]) : [name, "*.${name}"]
+          ])
         } }
       },
       {

@@ -83,6 +83,17 @@ variable "domain_name" {
   }
 }
 
+variable "former_domain_name" {
+  description = "The API's domain name before a change (`service.api.former_subdomain`), whose records the identity may still delete. Null otherwise."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.former_domain_name == null || can(regex("^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\.)+[a-z]{2,63}$", var.former_domain_name))
+    error_message = "former_domain_name must be a domain in lower case, without a trailing dot."
+  }
+}
+
 variable "hosted_zone_roles" {
   description = "Roles of the account that holds the hosted zone: the identity that deploys assumes `writer_arn` (`service.api.hosted_zone_role_arn`), the one that plans `reader_arn` (`service.api.hosted_zone_reader_role_arn`). Null where the zone is in this account."
   type = object({

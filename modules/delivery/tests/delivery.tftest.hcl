@@ -209,6 +209,44 @@ run "alias_instead_of_the_code_keys_arn_is_refused" {
   expect_failures = [var.deployment_bucket]
 }
 
+run "records_of_the_api_alone_may_change" {
+  assert {
+    condition = [
+      for statement in jsondecode(aws_iam_policy.delivery["service"].policy).Statement :
+      statement.Condition["ForAllValues:StringLike"]["route53:ChangeResourceRecordSetsNormalizedRecordNames"] if statement.Sid == "ChangeOwnRecords"
+    ] == [["api.dev.pmp.example.com", "*.api.dev.pmp.example.com"]]
+    error_message = "the identity may change other records"
+  }
+}
+
+run "records_of_a_former_domain_may_go_during_a_change" {
+  variables {
+    domain_name        = "preferences.dev.pmp.example.com"
+    former_domain_name = "api.dev.pmp.example.com"
+  }
+
+  assert {
+    condition = toset(flatten([
+      for statement in jsondecode(aws_iam_policy.delivery["service"].policy).Statement :
+      statement.Condition["ForAllValues:StringLike"]["route53:ChangeResourceRecordSetsNormalizedRecordNames"] if statement.Sid == "ChangeOwnRecords"
+      ])) == toset([
+      "preferences.dev.pmp.example.com", "*.preferences.dev.pmp.example.com",
+      "api.dev.pmp.example.com", "*.api.dev.pmp.example.com",
+    ])
+    error_message = "a change of the domain deletes the old records and makes the new ones"
+  }
+}
+
+run "former_domain_with_a_trailing_dot_is_refused" {
+  command = plan
+
+  variables {
+    former_domain_name = "api.dev.pmp.example.com."
+  }
+
+  expect_failures = [var.former_domain_name]
+}
+
 run "domain_with_a_trailing_dot_is_refused" {
   command = plan
 

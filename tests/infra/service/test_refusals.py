@@ -32,6 +32,11 @@ pytestmark = pytest.mark.slow
         ),
         (
             "dev",
+            {"service.api.former_subdomain": "api.dev"},
+            "service.api.former_subdomain must be the part of the API's former domain before the hosted zone's name",
+        ),
+        (
+            "dev",
             {"service.api.hosted_zone_role_arn": "arn:aws:iam::1:role/dns"},
             "service.api.hosted_zone_reader_role_arn must name the role there that only reads them",
         ),
