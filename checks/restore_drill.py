@@ -44,6 +44,7 @@ ARCHIVE_SECONDS = 5
 """A segment of the log is archived at the latest after so long. RDS uploads it every five minutes:
 https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_PIT.html"""
 _DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
+_UNFINISHED = ".part"
 _WAIT_SECONDS = 600
 _CONSENT = "email_notifications"
 _UNAVAILABLE = 500
@@ -115,7 +116,7 @@ class _Vault:
     @property
     def settings(self) -> dict[str, str]:
         """Settings of a server that archives here. A segment has its name only once all of it is there."""
-        part = f"{self.log}/%f.part"
+        part = f"{self.log}/%f{_UNFINISHED}"
         return {
             "max_wal_senders": "2",
             "archive_mode": "on",
@@ -147,7 +148,9 @@ class _Vault:
 
 
 def _mib(directory: Path) -> float:
-    return sum(file.stat().st_size for file in directory.rglob("*") if file.is_file()) / 2**20
+    # What is being copied gets another name at any instant.
+    files = (file for file in directory.rglob("*") if file.suffix != _UNFINISHED and file.is_file())
+    return sum(file.stat().st_size for file in files) / 2**20
 
 
 def _write(api: Gateway, written: Written, seconds: float) -> None:

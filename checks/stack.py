@@ -33,16 +33,21 @@ POOL_SIZE = 10
 """Server connections of PgBouncer, unless a benchmark asks for others."""
 
 
-def free_port() -> int:
-    """Return a loopback port that was free a moment ago.
+def free_port(count: int = 1) -> int:
+    """Return a loopback port that was free a moment ago, as were those after it.
 
-    The port is below the system's ephemeral range. A port in that range could become the local end of another
+    The ports are below the system's ephemeral range. A port in that range could become the local end of another
     program's connection before the caller uses it.
+
+    Args:
+        count: of the ports that the caller needs, the returned one included.
     """
     while True:
-        port = random.randrange(10000, 20000)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
+        first = random.randrange(10000, 20000 - count)
+        with contextlib.suppress(OSError), contextlib.ExitStack() as servers:
+            for port in range(first, first + count):
+                servers.enter_context(socket.create_server(("127.0.0.1", port)))
+            return first
 
 
 def missing() -> str | None:

@@ -15,7 +15,7 @@ HOSTED_ZONE_NAME = "pmp.localhost"
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _DEFAULT_PORT_BASE = 24500
-_PORTS_PER_INSTANCE = 40
+PORTS_PER_INSTANCE = 40
 _FIRST_DOOR_PORT = 3
 _FIRST_DATABASE_PORT = 10
 _CONSOLE_PORT = 30
@@ -196,9 +196,9 @@ def current() -> Instance:
     text = os.environ.get("PMP_PORT_BASE") or str(
         Instance(name, 0, ROOT / ".pmp").recorded_port_base or _default_port_base(name)
     )
-    if not text.isdecimal() or not 1024 <= int(text) <= 65535 - _PORTS_PER_INSTANCE:
+    if not text.isdecimal() or not 1024 <= int(text) <= 65535 - PORTS_PER_INSTANCE:
         raise UserError(
-            f"PMP_PORT_BASE={text!r} is not a usable port: give a number from 1024 to {65535 - _PORTS_PER_INSTANCE}"
+            f"PMP_PORT_BASE={text!r} is not a usable port: give a number from 1024 to {65535 - PORTS_PER_INSTANCE}"
         )
     return Instance(name, int(text))
 
@@ -208,4 +208,4 @@ def _default_port_base(name: str) -> int:
         return _DEFAULT_PORT_BASE
     # Below the range that Linux uses for outgoing connections (32768 and up).
     slot = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % 175
-    return 25000 + slot * _PORTS_PER_INSTANCE
+    return 25000 + slot * PORTS_PER_INSTANCE

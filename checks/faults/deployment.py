@@ -19,7 +19,7 @@ from checks.stack import Stack, free_port
 from checks.terratest import build_code
 from local import processes, services
 from local.account import NAME, Account
-from local.instance import Instance
+from local.instance import PORTS_PER_INSTANCE, Instance
 from local.servers.certificates import Authority
 from ops import alias, http
 from ops.alias import Alias
@@ -197,7 +197,7 @@ class Deployment:
 def running(stack: Stack) -> Iterator[Deployment]:
     """Deploy the function on an emulated AWS of its own; end it and remove everything at the end."""
     folder = Path(tempfile.mkdtemp(prefix="pmp-deployment-"))
-    instance = Instance("faults", free_port(), folder)
+    instance = Instance("faults", free_port(PORTS_PER_INSTANCE), folder)
     instance.directory.mkdir()
     Authority(instance.ca_file.parent)
     account = Account(instance)

@@ -27,7 +27,7 @@ from checks.judges import FOLDER, install
 from checks.stack import end_in_order, free_port
 from checks.tree import registry
 from local.environments import write_account_variables, write_platform_variables
-from local.instance import REGION, Instance, clean_environment
+from local.instance import PORTS_PER_INSTANCE, REGION, Instance, clean_environment
 from local.servers.certificates import Authority
 from ops import plans
 from ops.settings import LAYERS, PROMOTED_ENVIRONMENTS, ROOT
@@ -120,7 +120,7 @@ def running(directory: Path, environment: str) -> Iterator[Moto]:
     Raises:
         TimeoutError: it did not answer within a minute.
     """
-    instance = Instance("moto", free_port(), directory)
+    instance = Instance("moto", free_port(PORTS_PER_INSTANCE), directory)
     instance.logs.mkdir(parents=True)
     certificate = Authority(instance.ca_file.parent).issue("aws", ["localhost"], ["127.0.0.1"])
     write_account_variables(instance)

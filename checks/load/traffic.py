@@ -139,6 +139,11 @@ class Generator:
                 stream._next_due()
         while (now := time.perf_counter()) < end and not until():
             self._wait(min([end, *(self._arrive(stream, now) for stream in self._streams if stream.rate)]), True)
+        if now >= end:
+            # What was due before the end is sent, even if this process was kept from it until now.
+            for stream in self._streams:
+                if stream.rate:
+                    self._arrive(stream, end)
         for stream in self._streams:
             stream.outcome.lasted = now - begin
         while self._open and time.perf_counter() < now + PATIENCE_SECONDS:

@@ -49,6 +49,8 @@ class Life:
         self.environment = kept | {"PMP_INSTANCE": NAME, "CI_COMMIT_SHA": release()}
         self.directory = ROOT / ".pmp" / NAME
         self.printed = ""
+        self.seconds = 0.0
+        """Of that command."""
         self.broken = False
 
     def make(self, *arguments: str, expected: int = 0, **variables: str) -> str:
@@ -90,6 +92,12 @@ class Life:
 
     def variables(self, identity: str) -> dict[str, str]:
         return dict(_assignment(line) for line in self.make("credentials", f"IDENTITY={identity}").splitlines())
+
+    def kill(self, *others: psutil.Process) -> None:
+        """Kill the instance's processes and others. Many end by themselves as soon as the first ones are gone."""
+        for one in [*others, *self.processes()]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
 
     def processes(self) -> list[psutil.Process]:
         """Return the instance's live processes: those with one of its folders in the command line or environment."""
@@ -170,9 +178,7 @@ def _states(life: Life) -> dict[str, int]:
 def test_sigkill_during_an_apply_leaves_a_journal(life: Life) -> None:
     process = life.begin_up()
     make = psutil.Process(process.pid)
-    for one in [make, *make.children(recursive=True), *life.processes()]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            one.kill()
+    life.kill(make, *make.children(recursive=True))
     process.communicate()
     assert list((life.directory / "journal").glob("account-*.json"))
 
@@ -189,7 +195,9 @@ def test_ctrl_c_during_an_apply_stops_cleanly(life: Life) -> None:
 
 
 def test_up_deploys_everything_and_passes_the_smoke_test(life: Life) -> None:
+    started = time.monotonic()
     life.printed = life.make("up")
+    life.seconds = time.monotonic() - started
     done = _done(life.printed)
     assert "passed" in done["smoke test"]
     assert set(PHASES) <= set(done)
@@ -427,7 +435,7 @@ def test_no_state_plan_log_or_metric_holds_what_marked_people_left(life: Life, m
 def test_second_up_is_quick_and_changes_nothing(life: Life) -> None:
     before, started = _states(life), time.monotonic()
     done = _done(life.make("up"))
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < life.seconds / 2
     assert [done[name].split(";")[0] for name in PHASES] == ["unchanged"] * len(PHASES)
     assert _states(life) == before
 
@@ -547,8 +555,7 @@ def test_psql_is_the_schemas_owner(life: Life) -> None:
 def test_up_recovers_after_a_crash_of_everything(life: Life) -> None:
     user = json.loads(_post(life, "/v1/users", {"email": "crash@example.com"}))
     subprocess.run([ROOT / ".venv/bin/python", "-c", _SNAPSHOT], env=life.environment, cwd=ROOT, check=True)
-    for process in life.processes():
-        process.send_signal(signal.SIGKILL)
+    life.kill()
     done = _done(life.make("up"))
     assert "started" in done["aws"]
     assert "started" in done["database"]

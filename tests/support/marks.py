@@ -37,6 +37,10 @@ def holders(folder: Path, mark: str, left_out: Collection[Path] = ()) -> list[st
     for path in sorted(folder.rglob("*")):
         if path.is_file() and not any(path.is_relative_to(one) for one in left_out):
             name = str(path.relative_to(folder))
-            if mark in name.lower() or holds(path.read_bytes(), mark):
+            try:
+                content = path.read_bytes()
+            except FileNotFoundError:  # A running program has replaced or removed it.
+                continue
+            if mark in name.lower() or holds(content, mark):
                 found.append(name)
     return found

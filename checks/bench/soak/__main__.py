@@ -40,7 +40,8 @@ def count(running: Stack) -> dict[str, int]:
 
 def measure(running: Stack, record: Record, options: argparse.Namespace, folder: Path) -> Findings:
     """Run for the given time. Arguments: see ``checks.bench.load``."""
-    mix = Mix(record.users, 0, client="soak", places=places(running, record))
+    # Another seed than those of checks.bench.load: events with the same ids would be repetitions.
+    mix = Mix(record.users, 20, client="soak", places=places(running, record))
     with Fleet(running.environment, options.environments) as fleet:
         with step(f"{options.environments} environments connect"):
             fleet.warm(mix.read("", f"/v1/users/{user_id(2)}").event)

@@ -82,12 +82,19 @@ def _private_mib(pid: int) -> float:
         text = Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return 0.0
-    return int(text.split("RssAnon:")[1].split()[0]) / 1024
+    # A process that has ended and that its parent has not noticed yet has no memory, and no such line.
+    _, _, told = text.partition("RssAnon:")
+    return int(told.split()[0]) / 1024 if told else 0.0
 
 
 @contextmanager
 def sampling(running: Stack, environments: Sequence[int], seconds: float, file: Path) -> Iterator[None]:
-    """Take samples until the end of the context; ``read`` returns them."""
+    """Take samples until the end of the context, the first one before it begins; ``read`` returns them.
+
+    Raises:
+        RuntimeError: the process that takes them ended.
+    """
+    file.touch()
 
     def sample() -> None:
         psutil.Process().nice(5)
@@ -99,10 +106,17 @@ def sampling(running: Stack, environments: Sequence[int], seconds: float, file: 
 
     process = multiprocessing.get_context("fork").Process(target=sample, daemon=True)
     process.start()
-    try:
-        yield
+
+    def require_running() -> None:
         if process.exitcode is not None:
             raise RuntimeError("the process that takes samples ended: see its error above")
+
+    try:
+        while not file.read_text().endswith("\n"):
+            require_running()
+            time.sleep(0.02)
+        yield
+        require_running()
     finally:
         process.terminate()
         process.join()

@@ -20,7 +20,7 @@ import pytest
 from checks.stack import free_port
 from checks.tree import registry
 from local.account import Account
-from local.instance import Instance
+from local.instance import PORTS_PER_INSTANCE, Instance
 from local.services import stop_all
 from ops.settings import ROOT
 
@@ -58,7 +58,7 @@ class Deployed(NamedTuple):
 @pytest.fixture(scope="module")
 def deployed() -> Iterator[Deployed]:
     directory = Path(tempfile.mkdtemp(prefix="pmp-alarms-"))
-    instance = Instance("alarms", free_port(), directory)
+    instance = Instance("alarms", free_port(PORTS_PER_INSTANCE), directory)
     account = Account(instance)
     try:
         account.start()

@@ -16,7 +16,7 @@ import pytest
 from checks.stack import free_port
 from checks.tree import copied_tree, registry
 from local.account import Account, Credentials
-from local.instance import Instance
+from local.instance import PORTS_PER_INSTANCE, Instance
 from ops import bootstrap
 
 REGION = "eu-west-1"
@@ -169,7 +169,9 @@ class Enforced:
 @pytest.fixture(scope="session")
 def enforced(planned: Planned, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Enforced]:
     """Yield an account after bootstrap and account layer, without Terraform's waits; it enforces IAM and uses TLS."""
-    instance = Instance(f"iam-{uuid.uuid4().hex[:6]}", free_port(), tmp_path_factory.mktemp("platform"))
+    instance = Instance(
+        f"iam-{uuid.uuid4().hex[:6]}", free_port(PORTS_PER_INSTANCE), tmp_path_factory.mktemp("platform")
+    )
     account = Account(instance)
     account.start()
     try:

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from checks.stack import free_port
 from local.account import Account, Credentials
 from local.accounts import IDS, OwnAccount
-from local.instance import Instance
+from local.instance import PORTS_PER_INSTANCE, Instance
 
 BUCKET, KEY = "pmp-deployments-shared", f"lambda/{'a' * 64}.zip"
 PUBLISHER, READER, STRANGER = IDS["dev"], IDS["staging"], IDS["prod"]
@@ -35,7 +35,7 @@ POLICY = {
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
-    account = Account(Instance("several", free_port(), tmp_path_factory.mktemp("several")))
+    account = Account(Instance("several", free_port(PORTS_PER_INSTANCE), tmp_path_factory.mktemp("several")))
     account.start()
     try:
         s3 = OwnAccount(account, PUBLISHER).session("admin").client("s3")

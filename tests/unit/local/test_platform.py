@@ -16,7 +16,7 @@ from rich.console import Console
 from checks.stack import free_port
 from local import processes, services
 from local.environments import Environment
-from local.instance import Instance
+from local.instance import PORTS_PER_INSTANCE, Instance
 from local.platform import Platform
 from ops.errors import UserError
 
@@ -75,7 +75,7 @@ def test_running_instance_cannot_change_ports(instance: Instance, tmp_path: Path
 
 
 def test_refused_instance_leaves_no_files(tmp_path: Path) -> None:
-    instance = Instance("trial", free_port(), tmp_path / ".pmp")
+    instance = Instance("trial", free_port(PORTS_PER_INSTANCE), tmp_path / ".pmp")
     with socket.create_server(("127.0.0.1", instance.aws_port)), pytest.raises(UserError):
         _platform(instance).up("local")
     assert list(tmp_path.iterdir()) == []
@@ -83,7 +83,7 @@ def test_refused_instance_leaves_no_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("removed", ["processes", "."])
 def test_down_stops_servers_without_records(tmp_path: Path, removed: str) -> None:
-    instance = Instance("trial", free_port(), tmp_path / ".pmp")
+    instance = Instance("trial", free_port(PORTS_PER_INSTANCE), tmp_path / ".pmp")
     instance.directory.mkdir(parents=True)
     environment = Environment(instance, "dev")
     services.start_registry(instance)
@@ -99,7 +99,7 @@ def test_down_stops_servers_without_records(tmp_path: Path, removed: str) -> Non
 
 
 def test_down_does_not_stop_other_programs_on_its_ports(tmp_path: Path) -> None:
-    instance = Instance("trial", free_port(), tmp_path / ".pmp")
+    instance = Instance("trial", free_port(PORTS_PER_INSTANCE), tmp_path / ".pmp")
     script = (
         "import socket, sys; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); print(flush=True); s.accept()"
     )
