@@ -29,6 +29,8 @@ from tests.integration.imports.conftest import Context, event, ndjson
 
 USERS = 4
 SLOTS = 3
+SECONDS = 60
+"""More than a dispatcher needs for all that is due, after which it ends."""
 
 
 @pytest.fixture
@@ -155,7 +157,7 @@ class Play:
     def _steal(self) -> None:
         self._expire()
         thief = another()
-        dispatcher.Dispatcher(thief).work(5)
+        dispatcher.Dispatcher(thief).work(SECONDS)
         thief.close()
 
     def record(self, user: int, enabled: bool) -> None:
@@ -180,7 +182,7 @@ class Play:
         self.fates = list(fates)
         self._expire()
         with suppress(Killed):
-            dispatcher.Dispatcher(self.connection).work(5)
+            dispatcher.Dispatcher(self.connection).work(SECONDS)
 
 
 def _examine(stack: Stack, store: ObjectStore, steps: list[tuple[Any, ...]]) -> None:
@@ -250,7 +252,7 @@ def test_withdrawal_overtakes_an_import(stack: Stack, store: ObjectStore, monkey
     user, address = new_user(connection)
     imported(store, [address, *(f"{uuid.uuid4().hex}@example.com" for _ in range(450))], enabled=True)
     record(connection, user, enabled=False)
-    dispatcher.Dispatcher(connection).work(10)
+    dispatcher.Dispatcher(connection).work(SECONDS)
     receiver.close()
     mine = [one for one in receiver.events if one["subject"] == user]
     place = next(

