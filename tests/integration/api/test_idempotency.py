@@ -1,6 +1,7 @@
 """``Idempotency-Key`` on every POST that writes: a repeated request runs once and gets the same response."""
 
 import json
+import re
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -35,6 +36,8 @@ WRITES = [
     for path, operation in POSTS.items()
     if {"$ref": "#/components/parameters/IdempotencyKey"} in operation.get("parameters", [])
 ]
+SIGNATURE = re.compile(rb"X-Amz-(?:Date|Signature)=[0-9A-Za-z]+")
+"""Of an upload's URL, which is signed again: it names the second in which that was done."""
 WITHOUT_A_KEY = {
     "/v1/check": "reads",
     "/v1/users/lookup": "reads",
@@ -68,7 +71,7 @@ def test_repeated_request_gets_the_stored_response(
     choose(api, user, {EMAIL: False})
     again = api.post(path, body, Idempotency_Key=key)
     assert first.status in {200, 201}
-    assert (again.status, again.content) == (first.status, first.content)
+    assert (again.status, SIGNATURE.sub(b"", again.content)) == (first.status, SIGNATURE.sub(b"", first.content))
     assert again.headers["Idempotency-Replayed"] == "true"
     assert "Idempotency-Replayed" not in first.headers
     for name in ("Location", "ETag"):
