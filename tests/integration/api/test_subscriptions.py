@@ -67,8 +67,15 @@ def tell(api: Gateway, user: str, enabled: bool = True, consent: str = "email_no
     return identifier
 
 
-def deliver(seconds: float = 5.0) -> None:
-    dispatcher.Dispatcher(database.connect()).work(seconds)
+def deliver() -> None:
+    """Send until nothing is due, which takes far less than a minute."""
+    dispatcher.Dispatcher(database.connect()).work(60)
+
+
+@pytest.fixture
+def long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a minute, and not half a second, be the least until the next attempt: only ``due`` brings it."""
+    monkeypatch.setattr(dispatcher, "FIRST_PAUSE_SECONDS", 120.0)
 
 
 def due(stack: Stack) -> None:
@@ -176,6 +183,7 @@ def test_only_events_and_choices_that_were_asked_for(api: Gateway, new_user: New
     assert "context" not in event["data"]
 
 
+@pytest.mark.usefixtures("long_pauses")
 def test_failed_message_comes_again_as_it_was(
     stack: Stack, api: Gateway, new_user: NewUser, receiver: Receiver
 ) -> None:
@@ -189,7 +197,7 @@ def test_failed_message_comes_again_as_it_was(
     assert (failing["state"], failing["lanes"]["prompt"]["failures"]) == ("failing", 1)
     assert failing["lanes"]["prompt"]["last_error"] == "the receiver answered 500"
     receiver.behaviour = None
-    deliver(0.1)
+    deliver()
     assert receiver.messages == []  # not before its next attempt
     due(stack)
     deliver()
@@ -205,9 +213,10 @@ def test_pauses_double_up_to_an_hour() -> None:
 
 
 @pytest.mark.parametrize(("answer", "bounds"), [
-    ((429, "120"), (110, 120)), ((503, "Fri, 31 Dec 2100 23:59:59 GMT"), (86_000, 86_400)), ((503, "soon"), (0, 2)),
-    ((500, "120"), (0, 2)), ((429, "9" * 30), (86_000, 86_400)),
+    ((429, "180"), (180, 180)), ((503, "Fri, 31 Dec 2100 23:59:59 GMT"), (86_400, 86_400)), ((503, "soon"), (60, 120)),
+    ((500, "180"), (60, 120)), ((429, "9" * 30), (86_400, 86_400)),
 ])  # fmt: skip
+@pytest.mark.usefixtures("long_pauses")
 def test_receiver_says_when_to_come_back(
     stack: Stack, api: Gateway, receiver: Receiver, answer: tuple[int, str], bounds: tuple[int, int]
 ) -> None:
@@ -223,7 +232,7 @@ def test_receiver_says_when_to_come_back(
     receiver.behaviour = busy
     tell(api, api.post("/v1/users", {"email": f"{uuid.uuid4().hex}@example.com"}).json["id"])
     deliver()
-    # From the failure, which may be long ago on a busy machine.
+    # From the failure, which may be long ago on a busy machine; there was no second one.
     seconds = stack.cluster.psql(
         "SELECT extract(epoch FROM next_attempt_at - failing_since) FROM pmp.delivery_lane JOIN pmp.subscription AS s"
         f" USING (subscription_key) WHERE s.id = '{made['id']}' AND lane = 'prompt'"
@@ -283,37 +292,58 @@ def test_redirect_is_not_followed(api: Gateway, new_user: NewUser, receiver: Rec
     assert shown(api, made)["lanes"]["prompt"]["last_error"] == "the receiver answered 307"
 
 
-def test_slow_receivers_end_in_time_and_hold_nobody_up(
+def test_slow_receivers_hold_nobody_up(
     api: Gateway, new_user: NewUser, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(posting, "TOTAL_SECONDS", 1.0)
-    over = threading.Event()
+    monkeypatch.setattr(posting, "TOTAL_SECONDS", 30.0)
+    others = threading.Event()
 
-    def silent(handler: Handler, message: Message) -> None:
-        over.wait(30)
+    def waiting(handler: Handler, message: Message) -> int:
+        # A message that had to wait for this answer would not come in time.
+        return 204 if others.wait(20) else 500
+
+    def quick(handler: Handler, message: Message) -> int:
+        others.set()
+        return 204
+
+    receiver.behaviour = quick
+    slow = [Receiver(waiting), Receiver(waiting)]
+    subscriptions = [subscribe(api, one.url) for one in (*slow, receiver)]
+    tell(api, new_user())
+    deliver()
+    for one in slow:
+        one.close()
+    for subscription in subscriptions:
+        assert shown(api, subscription)["lanes"]["prompt"]["acknowledged_at"] is not None
+
+
+def test_slow_receivers_end_in_time(api: Gateway, new_user: NewUser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(posting, "TOTAL_SECONDS", 1.0)
+    over, waited = threading.Event(), threading.Event()
+
+    def silent(handler: Handler, message: Message) -> int:
+        if not over.wait(20):
+            waited.set()
+        return 204
 
     def dribbling(handler: Handler, message: Message) -> None:
         handler.wfile.write(b"HTTP/1.1 204 No Content\r\nX-Slow: ")
-        while not over.wait(0.05):
+        end = time.monotonic() + 20
+        while not over.wait(0.05) and time.monotonic() < end:
             handler.wfile.write(b"x")
             handler.wfile.flush()
+        handler.wfile.write(b"\r\n\r\n")
 
     slow = [Receiver(silent), Receiver(dribbling)]
     subscriptions = [subscribe(api, one.url) for one in slow]
-    quick = subscribe(api, receiver.url)
-    told = tell(api, new_user())
-    begun = time.monotonic()
+    tell(api, new_user())
     deliver()
-    taken = time.monotonic() - begun
+    assert not waited.is_set(), "20 s are far beyond the second that a receiver has"
     over.set()
     for one in slow:
         one.close()
-    assert taken < 2.5
-    assert ids(receiver) == [told]
-    assert receiver.messages[0].at < time.time() - taken + 0.9
     for subscription in subscriptions:
         assert shown(api, subscription)["lanes"]["prompt"]["last_error"] == "no answer within 1 s"
-    assert shown(api, quick)["state"] == "active"
 
 
 @pytest.mark.parametrize("body", [b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc", b"HTTP/1.1 200 OK\r\n\r\nabc"])
@@ -321,20 +351,21 @@ def test_hanging_body_of_a_success_is_a_success(
     api: Gateway, new_user: NewUser, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, body: bytes
 ) -> None:
     monkeypatch.setattr(posting, "BODY_SECONDS", 0.2)
-    over = threading.Event()
+    monkeypatch.setattr(posting, "TOTAL_SECONDS", 30.0)
+    over, waited = threading.Event(), threading.Event()
 
     def hanging(handler: Handler, message: Message) -> None:
         handler.wfile.write(body)
         handler.wfile.flush()
-        over.wait(30)
+        if not over.wait(20):
+            waited.set()
 
     receiver.behaviour = hanging
     made = subscribe(api, receiver.url)
     tell(api, new_user())
-    begun = time.monotonic()
     deliver()
+    assert not waited.is_set(), "the body is waited for"
     over.set()
-    assert time.monotonic() - begun < 1
     assert shown(api, made)["lanes"]["prompt"]["acknowledged_at"] is not None
 
 
