@@ -55,6 +55,12 @@ def _list(version: int) -> tuple[bytes, bytes, str]:
     return plain, gzip.compress(plain, mtime=0), f'"{hashlib.sha256(plain).hexdigest()[:32]}"'
 
 
+@lru_cache(maxsize=1)
+def _swelling() -> bytes:
+    # Kept, because on a busy machine it takes as long as a client waits for an answer.
+    return gzip.compress(bytes(64 * 1024 * 1024), mtime=0)
+
+
 class Server(ThreadingHTTPServer):
     """The test double; ``state`` may also be set from Python."""
 
@@ -166,7 +172,7 @@ class _Handler(BaseHTTPRequestHandler):
             plain = b'{"vendorListVersion": "many", "vendors": []}'
             compressed, etag = gzip.compress(plain, mtime=0), '"misshapen"'
         elif mode == "swelling":
-            compressed, etag = gzip.compress(bytes(64 * 1024 * 1024), mtime=0), '"swelling"'
+            compressed, etag = _swelling(), '"swelling"'
         elif mode == "mislabelled":
             compressed, etag = plain, '"mislabelled"'
         elif mode == "cut":
