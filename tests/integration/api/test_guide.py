@@ -12,6 +12,7 @@ import pytest
 
 from checks.gateway import token
 from checks.stack import stack
+from tests.integration.api.conftest import STILL
 from tests.support.answers import Comparison
 
 PAGE = Path("docs/guide.md").read_text()
@@ -25,7 +26,7 @@ END = "end of the block"
 @pytest.fixture
 def url() -> Iterator[str]:
     """Start the API of a record that nobody else writes to: the guide's people must be new."""
-    with stack() as running:
+    with stack(settings=STILL) as running:
         server = subprocess.Popen(
             [sys.executable, "-m", "checks.gateway", "--workers", "1"],
             env=os.environ | running.environment | {"PYTHONPATH": "lambda"},
