@@ -7,7 +7,6 @@ import os
 import select
 import subprocess
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 from pmp import database
 from pmp.configuration import configuration
+from pmp.http import idempotency
 
 from checks.gateway import Gateway, payload, token
 from checks.load.fleet import Fleet
@@ -78,13 +78,18 @@ def under_way(statement: str, **parameters: Any) -> Iterator[database.Connection
         connection.close()
 
 
+BLOCKS = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+"""How many sessions wait for this one."""
+
+
 def after(first: database.Connection, workers: Any, method: str, path: str, body: Any, **headers: str) -> int:
     """Send a request that must wait for ``first``, commit ``first``, and return the request's status."""
     second = workers.submit(_call, (method, path, body, headers))
-    with pytest.raises(TimeoutError):
-        second.result(timeout=0.5)
+    while first.run(BLOCKS) == [[0]]:
+        assert not second.done(), f"it did not wait: {second.result()}"
+        time.sleep(0.01)
     first.run("COMMIT")
-    status: int = second.result(timeout=10)[0]
+    status: int = second.result(timeout=60)[0]
     return status
 
 
@@ -306,13 +311,28 @@ def test_transaction_lost_before_commit_is_repeated_once(
 def test_retry_waits_for_a_key_held_by_the_lost_connection(
     api: Gateway, new_user: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server notices after half a second that the connection of the first attempt is closed."""
+    """The server notices that the connection of the first attempt is closed when the second one has met the key."""
     user = new_user()
-    lost, close = lose_an_answer(monkeypatch), database.Connection.close
-    monkeypatch.setattr(database.Connection, "close", lambda dead: threading.Timer(0.5, close, [dead]).start())
+    lost, close, begin = lose_an_answer(monkeypatch), database.Connection.close, idempotency._begin
+    dead: list[database.Connection] = []
+    met: list[Any] = []
+
+    def hold(connection: database.Connection) -> None:
+        dead.append(connection)
+
+    def meet(*arguments: Any) -> Any:
+        known = begin(*arguments)
+        if dead:
+            met.append(known)
+            close(dead.pop())
+        return known
+
+    monkeypatch.setattr(database.Connection, "close", hold)
+    monkeypatch.setattr(idempotency, "_begin", meet)
     body = {"user": {"id": user}, "consents": [{"id": EMAIL, "enabled": True}]}
     assert api.post("/v1/events", body, Idempotency_Key=uuid.uuid4().hex).status == 201
     assert lost
+    assert met == [{"state": "in_flight"}]
     monkeypatch.undo()
     assert len(api.get(f"/v1/users/{user}/events").json["items"]) == 1
 

@@ -17,6 +17,7 @@ from pmp.signals import tcf
 from checks.gateway import Answer, Context, Gateway
 from checks.stack import Stack
 from local.vendor_list.server import Server, State
+from tests.integration.api.test_concurrency import under_way
 from tests.integration.api.test_contract import EMAIL
 from tests.support import signal_strings as written
 
@@ -194,23 +195,22 @@ def test_signal_needs_a_user_and_a_scope(api: Gateway, new_user: Callable[[], st
 
 def test_two_signals_at_once_are_one_event(api: Gateway, new_user: Callable[[], str], sale: str, stack: Stack) -> None:
     user = new_user()
-    key = stack.cluster.psql(f"SELECT subject_key FROM pmp.subject WHERE id = '{user}'")
     call = (
         f"SELECT pmp.record_signal(gen_random_uuid(), '{user}', NULL, NULL, '{{gpc}}', '{{not_given,granted}}',"
         " '{}', 't') ->> 'outcome'"
     )
     outcomes: list[str] = []
-    # Both have found nothing before either of them gets the user's row.
-    holder = threading.Thread(
-        target=stack.cluster.psql,
-        args=(f"BEGIN; SELECT FROM pmp.subject WHERE subject_key = {key} FOR UPDATE; SELECT pg_sleep(2); COMMIT",),
-    )
-    holder.start()
-    time.sleep(0.7)
     both = [threading.Thread(target=lambda: outcomes.append(stack.cluster.psql(call))) for _ in range(2)]
+    # Both have found nothing before either of them gets the user's row.
+    waiting = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted"
+    with under_way("SELECT pmp.prepare_erasure(:user)", user=user) as holder:
+        for one in both:
+            one.start()
+        while holder.run(waiting) != [[2]]:
+            assert all(one.is_alive() for one in both), outcomes
+            time.sleep(0.01)
+        holder.run("COMMIT")
     for one in both:
-        one.start()
-    for one in (holder, *both):
         one.join()
     assert sorted(outcomes) == ["created", "unchanged"]
     assert len(events(api, user)) == 1
