@@ -96,10 +96,10 @@ class Account:
         if identity not in IDENTITIES:
             raise UserError(f"IDENTITY={identity!r} is not known: use {', '.join(IDENTITIES)}")
         if identity == "admin":
-            # Only a start creates the key: a command that asks a platform which never ran must leave nothing behind.
-            if (admin := _load(self._key_file(identity))) is None:
+            # The key would be created: a command that asks a platform which never ran must leave nothing behind.
+            if not self.instance.directory.is_dir():
                 raise UserError(self._not_running)
-            return admin
+            return self.admin()
         user = self.user_name(identity, environment)
         if (found := _load(self._key_file(user))) is None:
             raise UserError(f"there is no key for {user} yet: run 'make up' first")
