@@ -32,6 +32,11 @@ ROOT = Path(__file__).resolve().parents[1]
 POOL_SIZE = 10
 """Server connections of PgBouncer, unless a benchmark asks for others."""
 
+CALM = {"autovacuum": "off"}
+"""For PostgreSQL. An ANALYZE that nobody asked for is a transaction: until it ends, it holds back the feed, and with
+it the exports of events, the deliveries and the retention. It also changes plans between two counts of the blocks that
+they touch."""
+
 
 def free_port(count: int = 1) -> int:
     """Return a loopback port that was free a moment ago, as were those after it.

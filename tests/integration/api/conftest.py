@@ -9,7 +9,7 @@ import pytest
 from pmp import database
 
 from checks.gateway import Gateway
-from checks.stack import Stack, forget, missing
+from checks.stack import CALM, Stack, forget, missing
 from checks.stack import stack as started
 from local.vendor_list.server import PATH, Server
 
@@ -22,16 +22,11 @@ def third_party() -> Iterator[Server]:
         server.shutdown()
 
 
-STILL = {"autovacuum": "off"}
-"""For PostgreSQL. An ANALYZE that nobody asked for holds the feed back while it commits, so that what was just written
-is not listed yet, and it changes plans between two counts of the blocks that they touch."""
-
-
 @pytest.fixture(scope="session")
 def stack(third_party: Server) -> Iterator[Stack]:
     if lacking := missing():
         pytest.skip(lacking)
-    with started(settings=STILL) as running:
+    with started(settings=CALM) as running:
         address = f"http://127.0.0.1:{third_party.server_port}{PATH}"
         os.environ.update(running.environment | {"PMP_VENDOR_LIST_URL": address})
         yield running

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from checks.gateway import token
-from checks.stack import stack
-from tests.integration.api.conftest import STILL
+from checks.stack import CALM, stack
 from tests.support.answers import Comparison
 
 PAGE = Path("docs/guide.md").read_text()
@@ -26,7 +25,7 @@ END = "end of the block"
 @pytest.fixture
 def url() -> Iterator[str]:
     """Start the API of a record that nobody else writes to: the guide's people must be new."""
-    with stack(settings=STILL) as running:
+    with stack(settings=CALM) as running:
         server = subprocess.Popen(
             [sys.executable, "-m", "checks.gateway", "--workers", "1"],
             env=os.environ | running.environment | {"PYTHONPATH": "lambda"},

@@ -13,10 +13,6 @@ import pytest
 from checks import stack as stacks
 from checks.object_store import ObjectStore
 
-# Autovacuum analyzes when it likes, in transactions that hold back the feed, and with it the exports of events, the
-# deliveries and the retention. While one is open, what a test has just written is missing there.
-CALM = {"autovacuum": "off"}
-
 
 @dataclass
 class Context:
@@ -32,14 +28,14 @@ class Context:
 @pytest.fixture(scope="session")
 def stack() -> Iterator[stacks.Stack]:
     # A killed server must keep its commits, as RDS does. The tests never cut the power of the machine itself.
-    with stacks.stack(settings=CALM | {"synchronous_commit": "on", "full_page_writes": "on"}) as running:
+    with stacks.stack(settings=stacks.CALM | {"synchronous_commit": "on", "full_page_writes": "on"}) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def own_stack() -> Iterator[stacks.Stack]:
     """A record that only one file's tests write to: they count what is in it."""
-    with stacks.stack(settings=CALM) as running:
+    with stacks.stack(settings=stacks.CALM) as running:
         yield running
 
 

@@ -17,9 +17,9 @@ from pmp import database
 
 from checks.gateway import Gateway
 from checks.object_store import ObjectStore
-from checks.stack import Stack, free_port
+from checks.stack import CALM, Stack, free_port
 from local.servers.postgres import Cluster, binaries
-from tests.integration.imports.conftest import CALM, generated, ndjson
+from tests.integration.imports.conftest import generated, ndjson
 
 ROOT = Path(__file__).parents[3]
 IMPORT = """

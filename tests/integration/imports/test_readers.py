@@ -22,7 +22,7 @@ from checks.object_store import ObjectStore
 from checks.stack import Stack
 from local.servers.pgbouncer import Bouncer
 from local.servers.postgres import Cluster
-from tests.integration.imports.conftest import CALM, Context
+from tests.integration.imports.conftest import Context
 from tests.integration.imports.test_exports import users_of
 from tests.integration.imports.test_feed import connected, following, new_event, new_user
 
@@ -55,7 +55,7 @@ class Pair:
 @pytest.fixture(scope="module")
 def servers() -> Iterator[Pair]:
     with (
-        stacks.stack(settings=CALM) as primary,
+        stacks.stack(settings=stacks.CALM) as primary,
         stacks.standby(primary.cluster, primary.app_password) as (reader, pooler),
     ):
         yield Pair(primary, reader, pooler)

@@ -27,7 +27,7 @@ from checks.load.fleet import Fleet
 from checks.load.ledger import audit
 from checks.load.mix import WEIGHTS, Mix, user_id
 from checks.load.traffic import Call, Outcome, Stream, run
-from checks.stack import Stack, forget, missing, stack
+from checks.stack import CALM, Stack, forget, missing, stack
 
 USERS, ENVIRONMENTS = 400, 12
 
@@ -38,7 +38,7 @@ def loaded() -> Iterator[Stack]:
         pytest.skip(lacking)
     # PostgreSQL refuses the fourth writer of a user, who comes again; pgbench would give up. Autovacuum would take
     # locks and processor time at any instant.
-    with stack(pool_size=3, settings={"autovacuum": "off"}) as running:
+    with stack(pool_size=3, settings=CALM) as running:
         yield running
 
 
